@@ -1,0 +1,59 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Shared fixtures: where the parity data lies, and videos whose pictures tell their frame number."""
+
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+
+def folder_from_environment(variable: str, what: str) -> Path:
+    folder = os.environ.get(variable)
+    if not folder:
+        pytest.skip(f"{what} not available: set {variable} to its folder to run this test")
+    if not Path(folder).is_dir():
+        pytest.fail(f"{variable}={folder} is not a folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def parity_dir() -> Path:
+    """Recorded inputs and outputs of the official implementation (`CLIPBERT_FIXTURES`)."""
+    return folder_from_environment("CLIPBERT_FIXTURES", "parity data")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Real videos, annotation files and vocabularies (`CLIPBERT_DATA`)."""
+    return folder_from_environment("CLIPBERT_DATA", "real videos and annotations")
+
+
+@pytest.fixture(scope="session")
+def small_parity_dir() -> Path:
+    """The parity sets small enough to live in the repository."""
+    return Path(__file__).parent / "fixtures" / "clipbert"
+
+
+def frame_brightness(index: int) -> int:
+    """Grey level of frame `index`: steps of 8, so that lossy codecs keep neighbours apart; wraps after 30 frames."""
+    return 8 + 8 * (index % 30)
+
+
+@pytest.fixture(scope="session")
+def write_video():
+    """Write a video whose frame `i` has the grey level `frame_brightness(i)`."""
+
+    def write(path, num_frames=16, fps=10, size=(48, 64), codec="libx264", pixel_format="yuv420p", options=None):
+        height, width = size
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(codec, rate=fps, options=options or {})
+            stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
+            for index in range(num_frames):
+                picture = np.full((height, width, 3), frame_brightness(index), dtype=np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        return Path(path)
+
+    return write
