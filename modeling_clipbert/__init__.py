@@ -1,0 +1,46 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""ClipBERT for transformers. Importing this package registers its classes with the Auto classes."""
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMultipleChoice,
+    AutoModelForPreTraining,
+    AutoModelForSequenceClassification,
+    AutoModelForVisualQuestionAnswering,
+)
+
+from .configuration_clipbert import ClipBERTConfig
+from .modeling_clipbert import (
+    ClipBERTForMultipleChoice,
+    ClipBERTForPreTraining,
+    ClipBERTForRegression,
+    ClipBERTForVideoQA,
+    ClipBERTForVideoTextRetrieval,
+    ClipBERTModel,
+    ClipBERTPreTrainedModel,
+    pool_clip_scores,
+)
+from .version import __version__
+
+
+AutoConfig.register("clipbert", ClipBERTConfig)
+AutoModel.register(ClipBERTConfig, ClipBERTModel)
+AutoModelForPreTraining.register(ClipBERTConfig, ClipBERTForPreTraining)
+AutoModelForVisualQuestionAnswering.register(ClipBERTConfig, ClipBERTForVideoQA)
+AutoModelForMultipleChoice.register(ClipBERTConfig, ClipBERTForMultipleChoice)
+# transformers has no class for retrieval or regression over pairs; `config.architectures` decides between the two
+AutoModelForSequenceClassification.register(ClipBERTConfig, (ClipBERTForVideoTextRetrieval, ClipBERTForRegression))
+
+__all__ = [
+    "ClipBERTConfig",
+    "ClipBERTForMultipleChoice",
+    "ClipBERTForPreTraining",
+    "ClipBERTForRegression",
+    "ClipBERTForVideoQA",
+    "ClipBERTForVideoTextRetrieval",
+    "ClipBERTModel",
+    "ClipBERTPreTrainedModel",
+    "__version__",
+    "pool_clip_scores",
+]

@@ -1,0 +1,1298 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""
+ClipBERT: "Less Is More: ClipBERT for Video-and-Language Learning via Sparse Sampling" (CVPR 2021,
+https://arxiv.org/abs/2102.06183). Not based on CLIP: "clip" means a short piece of a video.
+
+A few short clips are sampled from a video. Every frame becomes a small grid of visual tokens (2D CNN), the frames of a
+clip are fused into one grid, and one BERT-like transformer reads the text followed by that grid. Each clip is scored on
+its own, and the scores of a video's clips are pooled: sparse in training, as dense as wanted in inference.
+
+    pixel_values (V, C, T, 3, H, W)          input_ids (N, L)
+          |  backbone, conv, max-pool              |  word + position
+          |  fuse frames                           |
+    visual tokens (V, C, P, D)               text tokens (N, L, D)
+          |  rows of `video_indices`               |  once per clip
+          +------------------ join ----------------+
+                   (N * C, L + P, D)
+                          |  transformer, pooler, head
+                 clip_logits (N, C, K)
+                          |  mean, max or log-sum-exp over clips
+                     logits (N, K)
+
+What is unusual: pixels stay in 0..255 with the mean subtracted; padded picture borders are ordinary, attended tokens; a
+frame passes the CNN exactly once, however many texts it is paired with.
+
+Letters: V videos, C clips per video, T frames per clip, N texts, L text tokens, h x w cells of a grid, P visual tokens
+per clip, D hidden size, K labels.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoBackbone, AutoConfig, AutoModelForPreTraining, PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
+from transformers.utils import ModelOutput, logging
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_clipbert import ClipBERTConfig
+
+
+logger = logging.get_logger(__name__)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Outputs
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class ClipBERTModelOutput(ModelOutput):
+    """
+    What [`ClipBERTModel`] returns.
+
+    Args:
+        last_hidden_state (`torch.FloatTensor` of shape `(texts, clips, tokens, hidden_size)`):
+            Output of the last layer; the text tokens come first, then the visual tokens.
+        pooler_output (`torch.FloatTensor` of shape `(texts, clips, hidden_size)`):
+            Tanh of a linear layer of the first token.
+        hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned when `output_hidden_states=True`):
+            Embeddings and the output of every layer, each of shape `(texts, clips, tokens, hidden_size)`.
+        attentions (`tuple(torch.FloatTensor)`, *optional*, returned when `output_attentions=True`):
+            Attention weights of every layer, each of shape `(texts, clips, heads, tokens, tokens)`.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+@dataclass
+class ClipBERTScoreOutput(ModelOutput):
+    """
+    What the task heads return. For multiple choice a row of `logits` is a question and a label one of its choices, and
+    the "texts" of the other fields are all choices of all questions.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`, *optional*, returned when labels are given):
+            Loss of the pooled scores.
+        logits (`torch.FloatTensor` of shape `(texts, labels)`):
+            Scores pooled over the clips of each text's video.
+        clip_logits (`torch.FloatTensor` of shape `(texts, clips, labels)`):
+            Scores of each clip, those of masked clips included.
+        last_hidden_state (`torch.FloatTensor` of shape `(texts, clips, tokens, hidden_size)`):
+            Output of the last layer.
+        pooler_output (`torch.FloatTensor` of shape `(texts, clips, hidden_size)`):
+            What the head reads.
+        hidden_states, attentions: See [`ClipBERTModelOutput`].
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    clip_logits: torch.FloatTensor | None = None
+    last_hidden_state: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+@dataclass
+class ClipBERTForPreTrainingOutput(ModelOutput):
+    """
+    What [`ClipBERTForPreTraining`] returns.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`, *optional*): Sum of the losses whose labels were given.
+        mlm_loss (`torch.FloatTensor` of shape `()`, *optional*): Masked word loss.
+        itm_loss (`torch.FloatTensor` of shape `()`, *optional*): Image-text matching loss.
+        prediction_logits (`torch.FloatTensor` of shape `(texts, clips, length, vocab_size)`): Scores of every word.
+        seq_relationship_logits (`torch.FloatTensor` of shape `(texts, 2)`):
+            Pooled scores of "the text belongs to another video" (0) and "the text belongs to this video" (1).
+        last_hidden_state, pooler_output, hidden_states, attentions: See [`ClipBERTModelOutput`].
+    """
+
+    loss: torch.FloatTensor | None = None
+    mlm_loss: torch.FloatTensor | None = None
+    itm_loss: torch.FloatTensor | None = None
+    prediction_logits: torch.FloatTensor | None = None
+    seq_relationship_logits: torch.FloatTensor | None = None
+    last_hidden_state: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# From frames to visual tokens
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def build_backbone(backbone_config):
+    """
+    A backbone with random weights that accepts whatever attention implementation its parent asks for.
+
+    transformers refuses `attn_implementation="sdpa"` for a model with a part that does not declare support for it. A
+    CNN has no attention to switch, so it is given the declaration.
+    """
+    backbone_class = MODEL_FOR_BACKBONE_MAPPING[type(backbone_config)]
+    if not backbone_class._supports_sdpa:
+        flags = dict.fromkeys(
+            ("_supports_sdpa", "_supports_flash_attn", "_supports_flex_attn", "_supports_attention_backend"), True
+        )
+        backbone_class = type(backbone_class.__name__, (backbone_class,), {**flags, "__module__": __name__})
+    return backbone_class._from_config(backbone_config)
+
+
+class ClipBERTGridEncoder(nn.Module):
+    """
+    Frames to grids: backbone, 3x3 convolution to the hidden size, 2x2 max-pool, ReLU, in this order (section 3;
+    `GridFeatBackbone` in the official code, whose `grid_encoder` is the part after the backbone).
+
+    With the default backbone a frame of H x W pixels gives `floor(ceil(H / 32) / 2)` rows and likewise columns.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.freeze_backbone_norm = config.freeze_backbone_norm
+        self.backbone = build_backbone(config.backbone_config)
+        self.conv = nn.Conv2d(self.backbone.channels[-1], config.hidden_size, kernel_size=3, padding=1, bias=False)
+        self.freeze(config.freeze_backbone_stages)
+
+    def freeze(self, num_stages):
+        """Stop the training of batch norms and of the first `num_stages` parts of the ResNet (1 is the stem)."""
+        if num_stages:
+            parts = [self.backbone.embedder, *self.backbone.encoder.stages]
+            for part in parts[:num_stages]:
+                part.requires_grad_(False)
+        if self.freeze_backbone_norm:
+            for norm in self.backbone_norms():
+                norm.requires_grad_(False)
+
+    def backbone_norms(self):
+        return [module for module in self.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.freeze_backbone_norm:
+            for norm in self.backbone_norms():
+                norm.eval()
+        return self
+
+    def forward(self, frames):
+        feature_map = self.backbone(frames).feature_maps[-1]  # (V*C*T, channels, rows, columns)
+        grid = self.conv(feature_map)
+        if min(grid.shape[-2:]) < 2:
+            raise ValueError(
+                f"Frames of {frames.shape[-2]}x{frames.shape[-1]} pixels give a feature map of "
+                f"{feature_map.shape[-2]}x{feature_map.shape[-1]}, but the grid needs at least 2x2 before it is pooled. "
+                "Use larger frames (more than 32 pixels a side with the default backbone)."
+            )
+        return F.relu(F.max_pool2d(grid, kernel_size=2, stride=2))  # (V*C*T, D, h, w)
+
+
+class ClipBERTFrameFusion(nn.Module):
+    """
+    The frames of a clip to one grid: the function M of section 3 of the paper.
+
+    The official code has only the mean; the paper's ablation names the convolutions without their details. Here they are
+    one layer of 3x3x3 (or 1x3x3, ReLU, 3x1x1) kernels followed by the mean over time, and they start as the identity:
+    an untrained convolution fuses exactly like the mean, so that pre-trained weights stay useful.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.mode = config.frame_fusion
+        self.max_frames = config.max_temporal_position_embeddings
+        self.temporal_position_embeddings = None
+        if config.use_temporal_position_embeddings:
+            self.temporal_position_embeddings = nn.Embedding(self.max_frames, config.hidden_size)
+        width = config.hidden_size
+        if self.mode == "conv3d":
+            self.conv = nn.Conv3d(width, width, kernel_size=3, padding=1)
+        elif self.mode == "conv2plus1d":
+            self.spatial_conv = nn.Conv3d(width, width, kernel_size=(1, 3, 3), padding=(0, 1, 1))
+            self.temporal_conv = nn.Conv3d(width, width, kernel_size=(3, 1, 1), padding=(1, 0, 0))
+
+    def forward(self, grid):
+        # grid: (V*C, T, D, h, w) -> (V*C, T, D, h, w) with T = 1 unless all frames are kept
+        num_frames = grid.shape[1]
+        if self.temporal_position_embeddings is not None:
+            if num_frames > self.max_frames:
+                raise ValueError(
+                    f"A clip has {num_frames} frames, but there are {self.max_frames} temporal positions "
+                    "(max_temporal_position_embeddings). Sample fewer frames per clip."
+                )
+            positions = self.temporal_position_embeddings.weight[:num_frames]
+            grid = grid + positions[None, :, :, None, None]
+        if self.mode == "none":
+            return grid
+        if self.mode == "max":
+            return grid.amax(dim=1, keepdim=True)
+        if self.mode == "conv3d":
+            grid = self.conv(grid.transpose(1, 2)).transpose(1, 2)
+        elif self.mode == "conv2plus1d":
+            grid = self.temporal_conv(F.relu(self.spatial_conv(grid.transpose(1, 2)))).transpose(1, 2)
+        return grid.mean(dim=1, keepdim=True)
+
+
+class ClipBERTVisualEmbeddings(nn.Module):
+    """
+    Grids to visual tokens, rows first (`VisualInputEmbedding` in the official code).
+
+    The official table `position_embeddings` is in every checkpoint and never used; it does not exist here.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.row_position_embeddings = nn.Embedding(config.max_grid_row_position_embeddings, config.hidden_size)
+        self.col_position_embeddings = nn.Embedding(config.max_grid_col_position_embeddings, config.hidden_size)
+        self.token_type_embeddings = nn.Embedding(1, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.num_sampled_cells = config.pixel_random_sampling_size
+
+    def forward(self, grid):
+        # grid: (V*C, T, D, h, w)
+        rows, columns = grid.shape[-2:]
+        max_rows, max_columns = (
+            self.row_position_embeddings.num_embeddings,
+            self.col_position_embeddings.num_embeddings,
+        )
+        if rows > max_rows or columns > max_columns:
+            raise ValueError(
+                f"The visual grid has {rows} rows and {columns} columns, but there are positions for {max_rows} rows "
+                f"(max_grid_row_position_embeddings) and {max_columns} columns (max_grid_col_position_embeddings). "
+                "Use smaller frames."
+            )
+        row_positions = self.row_position_embeddings.weight[:rows]
+        column_positions = self.col_position_embeddings.weight[:columns]
+        positions = row_positions[:, None] + column_positions[None, :]  # (h, w, D)
+        cells = (grid.movedim(2, -1) + positions).flatten(1, 3)  # (V*C, P, D)
+        num_cells = cells.shape[1]
+        if self.training and 0 < self.num_sampled_cells < num_cells:
+            # one draw for the whole batch (section 3.1 of the paper's pre-training: random pixel sampling)
+            kept = torch.randperm(num_cells, device=cells.device)[: self.num_sampled_cells].sort().values
+            cells = cells[:, kept]
+        return self.LayerNorm(cells + self.token_type_embeddings.weight[0])
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Text and transformer: BERT, with BERT's parameter names
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class ClipBERTTextEmbeddings(nn.Module):
+    """Word + position + token type 0, then layer norm."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, input_ids):
+        length, max_length = input_ids.shape[1], self.position_embeddings.num_embeddings
+        if length > max_length:
+            raise ValueError(
+                f"Texts have {length} tokens, but there are {max_length} positions (max_position_embeddings). "
+                "Truncate them in the processor (max_length)."
+            )
+        embeddings = self.word_embeddings(input_ids) + self.position_embeddings.weight[:length]
+        return self.LayerNorm(embeddings + self.token_type_embeddings.weight[0])
+
+
+def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+    """Attention written out. Also takes the boolean mask of the sdpa implementation."""
+    weights = query @ key.transpose(2, 3) * scaling
+    if attention_mask is not None and attention_mask.dtype == torch.bool:
+        weights = weights.masked_fill(~attention_mask, torch.finfo(weights.dtype).min)
+    elif attention_mask is not None:
+        weights = weights + attention_mask
+    weights = F.dropout(weights.softmax(dim=-1), p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+class ClipBERTSelfAttention(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.is_causal = False
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.dropout_prob = config.attention_probs_dropout_prob
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden_states, attention_mask=None, output_attentions=False):
+        query, key, value = (
+            layer(hidden_states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (N*C, heads, tokens, head_dim)
+            for layer in (self.query, self.key, self.value)
+        )
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        if output_attentions:  # the fused implementations do not return weights
+            attend = eager_attention_forward
+        dropout = self.dropout_prob if self.training else 0.0
+        context, weights = attend(self, query, key, value, attention_mask, scaling=self.scaling, dropout=dropout)
+        return context.flatten(2), weights
+
+
+class ClipBERTResidual(nn.Module):
+    """Linear, dropout, residual, layer norm: the end of both halves of a layer."""
+
+    def __init__(self, config, input_size):
+        super().__init__()
+        self.dense = nn.Linear(input_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, hidden_states, residual):
+        return self.LayerNorm(residual + self.dropout(self.dense(hidden_states)))
+
+
+class ClipBERTAttention(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.self = ClipBERTSelfAttention(config)
+        self.output = ClipBERTResidual(config, config.hidden_size)
+
+    def forward(self, hidden_states, attention_mask=None, output_attentions=False):
+        context, weights = self.self(hidden_states, attention_mask, output_attentions)
+        return self.output(context, hidden_states), weights
+
+
+class ClipBERTIntermediate(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACT2FN[config.hidden_act]
+
+    def forward(self, hidden_states):
+        return self.activation(self.dense(hidden_states))
+
+
+class ClipBERTLayer(GradientCheckpointingLayer):
+    """A post-norm transformer layer, as in BERT."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.attention = ClipBERTAttention(config)
+        self.intermediate = ClipBERTIntermediate(config)
+        self.output = ClipBERTResidual(config, config.intermediate_size)
+
+    def forward(self, hidden_states, attention_mask=None, output_attentions=False):
+        hidden_states, weights = self.attention(hidden_states, attention_mask, output_attentions)
+        return self.output(self.intermediate(hidden_states), hidden_states), weights
+
+
+class ClipBERTEncoder(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.layer = nn.ModuleList([ClipBERTLayer(config) for _ in range(config.num_hidden_layers)])
+
+    def forward(self, hidden_states, attention_mask=None, output_attentions=False, output_hidden_states=False):
+        all_hidden_states, all_attentions = [hidden_states], []
+        for layer in self.layer:
+            hidden_states, weights = layer(hidden_states, attention_mask, output_attentions)
+            all_hidden_states.append(hidden_states)
+            all_attentions.append(weights)
+        return (
+            hidden_states,
+            all_hidden_states if output_hidden_states else None,
+            all_attentions if output_attentions else None,
+        )
+
+
+class ClipBERTPooler(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden_states):
+        return torch.tanh(self.dense(hidden_states[:, 0]))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Models
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+# What `from_vision_text_pretrained` takes from the text checkpoint: what must not be overridden, and what may be.
+_SIZES_OF_TEXT_CHECKPOINT = (
+    "vocab_size",
+    "hidden_size",
+    "num_attention_heads",
+    "intermediate_size",
+    "type_vocab_size",
+    "max_position_embeddings",
+)
+_SETTINGS_OF_TEXT_CHECKPOINT = (
+    "num_hidden_layers",
+    "hidden_act",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "layer_norm_eps",
+    "initializer_range",
+    "pad_token_id",
+)
+
+
+class ClipBERTPreTrainedModel(PreTrainedModel):
+    """Weight initialisation and what transformers needs to know about every ClipBERT model."""
+
+    config: ClipBERTConfig
+    base_model_prefix = "clipbert"
+    main_input_name = "pixel_values"
+    input_modalities = ["video", "text"]
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False
+    _no_split_modules = ["ClipBERTLayer", "ClipBERTGridEncoder", "ClipBERTVisualEmbeddings", "ClipBERTTextEmbeddings"]
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, ClipBERTGridEncoder):
+            init.kaiming_uniform_(module.conv.weight, a=math.sqrt(5))  # as the official model: torch's default
+        elif isinstance(module, ClipBERTFrameFusion):
+            for child in module.children():
+                if isinstance(child, nn.Conv3d):
+                    init.dirac_(child.weight)
+                    init.zeros_(child.bias)
+
+    @classmethod
+    def from_vision_text_pretrained(cls, vision, text, *, output_loading_info=False, **config_overrides):
+        """
+        Build a model from a vision backbone and a BERT checkpoint, for want of official weights.
+
+        Everything else (grid convolution, visual positions, task head) is new and needs training. Make the matching
+        inputs with `VideoTextProcessor.from_vision_text_pretrained(vision, text)`.
+
+        Args:
+            vision (`str` or `os.PathLike`): Name on the Hub or folder of a backbone, such as `"microsoft/resnet-50"`.
+            text (`str` or `os.PathLike`): Name on the Hub or folder of a BERT, such as `"google-bert/bert-base-uncased"`.
+            output_loading_info (`bool`, *optional*, defaults to `False`): Also return the report.
+            **config_overrides: Fields of [`ClipBERTConfig`] that the checkpoints do not decide.
+
+        Returns:
+            The model, or `(model, info)`. `info` lists parameter names: `"loaded"`, `"new"` (no checkpoint has them),
+            `"unused_vision"` and `"unused_text"` (in a checkpoint, not in this model).
+
+        Raises:
+            ValueError: If the text checkpoint is not a BERT, or an override contradicts a checkpoint.
+
+        Example:
+
+        ```python
+        >>> model = ClipBERTForVideoTextRetrieval.from_vision_text_pretrained(
+        ...     "microsoft/resnet-50", "google-bert/bert-base-uncased", score_pooling="lse"
+        ... )  # doctest: +SKIP
+        ```
+        """
+        text_config = AutoConfig.from_pretrained(text)
+        if text_config.model_type != "bert":
+            raise ValueError(
+                f"text={str(text)!r} is a {text_config.model_type!r} checkpoint; ClipBERT's transformer has the parameters "
+                "of a 'bert'."
+            )
+        for name in _SIZES_OF_TEXT_CHECKPOINT:
+            if config_overrides.get(name, getattr(text_config, name)) != getattr(text_config, name):
+                raise ValueError(
+                    f"{name}={config_overrides[name]} contradicts {getattr(text_config, name)} of text={str(text)!r}."
+                )
+        backbone, vision_info = AutoBackbone.from_pretrained(vision, output_loading_info=True)
+        bert, text_info = AutoModelForPreTraining.from_pretrained(text, output_loading_info=True)
+        shared = {
+            name: getattr(text_config, name) for name in _SIZES_OF_TEXT_CHECKPOINT + _SETTINGS_OF_TEXT_CHECKPOINT
+        }
+        model = cls(cls.config_class(**{**shared, "backbone_config": backbone.config, **config_overrides}))
+
+        # 1. tensors of the two checkpoints under our names; what they lacked was initialised at random and is left out
+        prefix = f"{cls.base_model_prefix}." if hasattr(model, cls.base_model_prefix) else ""
+        vision_state = {
+            f"{prefix}grid_encoder.backbone.{name}": tensor
+            for name, tensor in backbone.state_dict().items()
+            if name not in vision_info["missing_keys"]
+        }
+        text_state = {
+            prefix + name.removeprefix("bert.") if name.startswith("bert.") else name: tensor
+            for name, tensor in bert.state_dict().items()
+            if name not in text_info["missing_keys"]
+        }
+        # 2. copy what this model has
+        new = set(model.load_state_dict({**vision_state, **text_state}, strict=False).missing_keys)
+        model.tie_weights()
+        own = model.state_dict().keys()
+        info = {
+            "loaded": sorted(own - new),
+            "new": sorted(new),
+            "unused_vision": sorted((vision_state.keys() - own) | set(vision_info["unexpected_keys"])),
+            "unused_text": sorted((text_state.keys() - own) | set(text_info["unexpected_keys"])),
+        }
+        logger.warning(
+            f"{cls.__name__}: {len(info['loaded'])} tensors come from {vision} and {text}.\n"
+            f"New, to be trained: {info['new']}\n"
+            f"Not used of {vision}: {info['unused_vision']}\n"
+            f"Not used of {text}: {info['unused_text']}"
+        )
+        return (model, info) if output_loading_info else model
+
+
+class ClipBERTModel(ClipBERTPreTrainedModel):
+    """
+    The ClipBERT transformer over text and clips, without a task head (`ClipBertBaseModel` and the visual encoder of the
+    official code).
+
+    Args:
+        config ([`ClipBERTConfig`]): Settings.
+        add_pooling_layer (`bool`, *optional*, defaults to `True`): Build the pooler.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from modeling_clipbert import ClipBERTConfig, ClipBERTModel
+
+    >>> config = ClipBERTConfig(num_hidden_layers=1, hidden_size=32, num_attention_heads=2, intermediate_size=64)
+    >>> model = ClipBERTModel(config).eval()
+    >>> pixel_values = torch.zeros(1, 2, 2, 3, 64, 64)  # one video, two clips, two frames
+    >>> outputs = model(input_ids=torch.tensor([[101, 1037, 3899, 102]]), pixel_values=pixel_values)
+    >>> tuple(outputs.last_hidden_state.shape)
+    (1, 2, 5, 32)
+    ```
+    """
+
+    def __init__(self, config, add_pooling_layer=True):
+        super().__init__(config)
+        self.embeddings = ClipBERTTextEmbeddings(config)
+        self.grid_encoder = ClipBERTGridEncoder(config)
+        self.frame_fusion = ClipBERTFrameFusion(config)
+        self.visual_embeddings = ClipBERTVisualEmbeddings(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.encoder = ClipBERTEncoder(config)
+        self.pooler = ClipBERTPooler(config) if add_pooling_layer else None
+        self.post_init()
+
+    def get_input_embeddings(self):
+        return self.embeddings.word_embeddings
+
+    def set_input_embeddings(self, value):
+        self.embeddings.word_embeddings = value
+
+    def encode_videos(self, pixel_values):
+        """
+        Visual tokens of every clip, to be scored against any number of texts with `visual_embeds=`.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(videos, clips, frames, 3, height, width)`):
+                Frames as the processor makes them. Five dimensions mean one clip each, four mean one image each.
+
+        Returns:
+            `torch.FloatTensor` of shape `(videos, clips, cells, hidden_size)`.
+
+        Raises:
+            ValueError: If the shape or type is another, or the frames are too small or too large for the grid.
+        """
+        pixel_values = _to_six_dimensions(pixel_values)
+        num_videos, num_clips, num_frames = pixel_values.shape[:3]
+        frames = pixel_values.flatten(0, 2).to(self.grid_encoder.conv.weight.dtype)  # (V*C*T, 3, H, W)
+        grid = self.grid_encoder(frames).unflatten(0, (-1, num_frames))  # (V*C, T, D, h, w)
+        tokens = self.visual_embeddings(self.frame_fusion(grid))  # (V*C, P, D)
+        return tokens.unflatten(0, (num_videos, num_clips))
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor,
+        pixel_values: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        video_indices: torch.LongTensor | None = None,
+        visual_embeds: torch.FloatTensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> tuple | ClipBERTModelOutput:
+        """
+        Read every text together with every clip of its video.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(texts, length)`): Token indices.
+            pixel_values (`torch.FloatTensor` of shape `(videos, clips, frames, 3, height, width)`, *optional*):
+                Frames as the processor makes them. Five dimensions mean one clip each, four mean one image each.
+            attention_mask (`torch.Tensor` of shape `(texts, length)`, *optional*): 1 for words, 0 for padding.
+            video_indices (`torch.LongTensor` of shape `(texts,)`, *optional*):
+                The video each text belongs to. Without it there is one text per video, in the same order.
+            visual_embeds (`torch.FloatTensor` of shape `(videos, clips, cells, hidden_size)`, *optional*):
+                What `encode_videos` returned, instead of `pixel_values`.
+            output_attentions (`bool`, *optional*): Return attention weights (computed by the eager implementation).
+            output_hidden_states (`bool`, *optional*): Return the embeddings and the output of every layer.
+
+        Returns:
+            [`ClipBERTModelOutput`].
+
+        Raises:
+            ValueError: If shapes do not fit each other; both are named.
+        """
+        if (pixel_values is None) == (visual_embeds is None):
+            raise ValueError("Exactly one of `pixel_values` and `visual_embeds` is needed, got both or neither.")
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        # 1. every frame of every clip through the CNN, once
+        if visual_embeds is None:
+            visual_embeds = self.encode_videos(pixel_values)  # (V, C, P, D)
+        _check_texts(input_ids, attention_mask, video_indices, visual_embeds)
+        num_texts, num_clips = input_ids.shape[0], visual_embeds.shape[1]
+        # 2. join each text with each clip of its video
+        visual = visual_embeds if video_indices is None else visual_embeds[video_indices]  # (N, C, P, D)
+        text = self.embeddings(input_ids)[:, None].expand(-1, num_clips, -1, -1)  # (N, C, L, D)
+        hidden_states = self.dropout(torch.cat([text, visual.to(text.dtype)], dim=2).flatten(0, 1))  # (N*C, L+P, D)
+        if attention_mask is not None:
+            attention_mask = attention_mask[:, None].expand(-1, num_clips, -1).flatten(0, 1)  # (N*C, L)
+            attention_mask = F.pad(attention_mask, (0, visual.shape[2]), value=1)
+        mask = create_bidirectional_mask(
+            config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
+        )
+        # 3. transformer
+        last_hidden_state, all_hidden_states, all_attentions = self.encoder(
+            hidden_states, mask, output_attentions=output_attentions, output_hidden_states=output_hidden_states
+        )
+        pooled = self.pooler(last_hidden_state) if self.pooler is not None else None
+
+        def per_clip(tensors):
+            return None if tensors is None else tuple(x.unflatten(0, (num_texts, num_clips)) for x in tensors)
+
+        return ClipBERTModelOutput(
+            last_hidden_state=last_hidden_state.unflatten(0, (num_texts, num_clips)),
+            pooler_output=None if pooled is None else pooled.unflatten(0, (num_texts, num_clips)),
+            hidden_states=per_clip(all_hidden_states),
+            attentions=per_clip(all_attentions),
+        )
+
+
+def _to_six_dimensions(pixel_values):
+    shape = tuple(pixel_values.shape)
+    if pixel_values.ndim == 4:  # images
+        pixel_values = pixel_values[:, None, None]
+    elif pixel_values.ndim == 5:  # one clip per video
+        pixel_values = pixel_values[:, None]
+    if pixel_values.ndim != 6 or pixel_values.shape[3] != 3 or 0 in shape:
+        raise ValueError(
+            "pixel_values must have the shape (videos, clips, frames, 3, height, width), or (videos, frames, 3, height, "
+            f"width) for one clip each, or (images, 3, height, width), none of them empty; got {shape}."
+        )
+    if not pixel_values.is_floating_point():
+        raise ValueError(
+            f"pixel_values must be the floating point output of the processor, got {pixel_values.dtype}: raw frames lack "
+            "resizing and mean subtraction."
+        )
+    return pixel_values
+
+
+def _check_texts(input_ids, attention_mask, video_indices, visual_embeds):
+    if input_ids.ndim != 2:
+        raise ValueError(f"input_ids must have the shape (texts, length), got {tuple(input_ids.shape)}.")
+    if attention_mask is not None and attention_mask.shape != input_ids.shape:
+        raise ValueError(
+            f"attention_mask {tuple(attention_mask.shape)} must have the shape of input_ids {tuple(input_ids.shape)}."
+        )
+    if visual_embeds.ndim != 4:
+        raise ValueError(
+            f"visual_embeds must have the shape (videos, clips, cells, hidden_size), got {tuple(visual_embeds.shape)}."
+        )
+    num_texts, num_videos = input_ids.shape[0], visual_embeds.shape[0]
+    if video_indices is None:
+        if num_texts != num_videos:
+            raise ValueError(
+                f"Without video_indices there must be one text per video, but input_ids {tuple(input_ids.shape)} holds "
+                f"{num_texts} texts for {num_videos} videos (visual tokens {tuple(visual_embeds.shape)}). Say which video "
+                "each text belongs to with video_indices."
+            )
+        return
+    if video_indices.shape != (num_texts,):
+        raise ValueError(
+            f"video_indices {tuple(video_indices.shape)} must name one video for each of the {num_texts} texts of input_ids "
+            f"{tuple(input_ids.shape)}."
+        )
+    # the values are looked at on the CPU only: elsewhere it would make every step wait for the device
+    if video_indices.device.type == "cpu" and not torch.compiler.is_compiling() and num_texts:
+        lowest, highest = int(video_indices.min()), int(video_indices.max())
+        if lowest < 0 or highest >= num_videos:
+            raise ValueError(
+                f"video_indices must lie in [0, {num_videos}), the number of videos, got values from {lowest} to {highest}."
+            )
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Task heads
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def pool_clip_scores(clip_logits, score_pooling, clip_mask=None):
+    """
+    Scores of a video's clips to one score per label (section 3: mean-pooling, max-pooling, log-sum-exp).
+
+    Args:
+        clip_logits (`torch.FloatTensor` of shape `(texts, clips, labels)`): Scores of each clip.
+        score_pooling (`str`): `"mean"`, `"max"` or `"lse"`.
+        clip_mask (`torch.Tensor` of shape `(texts, clips)`, *optional*): 1 for clips that exist, at least one per text.
+
+    Returns:
+        `torch.FloatTensor` of shape `(texts, labels)`, in float32 or better.
+
+    Raises:
+        ValueError: If `score_pooling` is another word.
+
+    Example:
+        >>> pool_clip_scores(torch.tensor([[[1.0, 0.0], [3.0, 2.0]]]), "mean").tolist()
+        [[2.0, 1.0]]
+    """
+    clip_logits = clip_logits.to(torch.promote_types(clip_logits.dtype, torch.float32))
+    keep = None if clip_mask is None else clip_mask.bool()[..., None]  # (N, C, 1)
+    if score_pooling == "mean":
+        if keep is None:
+            return clip_logits.mean(dim=1)
+        return clip_logits.where(keep, 0.0).sum(dim=1) / keep.sum(dim=1)
+    if keep is not None:
+        clip_logits = clip_logits.where(keep, -math.inf)
+    if score_pooling == "max":
+        return clip_logits.max(dim=1).values
+    if score_pooling == "lse":
+        return clip_logits.logsumexp(dim=1)
+    raise ValueError(f"score_pooling must be 'mean', 'max' or 'lse', got {score_pooling!r}.")
+
+
+def _text_clip_mask(clip_mask, video_indices, pooler_output):
+    """The `(videos, clips)` mask as one row per text, checked."""
+    if clip_mask is None:
+        return None
+    num_texts, num_clips = pooler_output.shape[:2]
+    if clip_mask.ndim != 2 or clip_mask.shape[1] != num_clips:
+        raise ValueError(
+            f"clip_mask {tuple(clip_mask.shape)} must have the shape (videos, clips) with the {num_clips} clips of the "
+            "visual input."
+        )
+    if not torch.compiler.is_compiling() and not bool(clip_mask.bool().any(dim=1).all()):
+        raise ValueError(f"Every video needs at least one clip that exists, but clip_mask is {clip_mask.tolist()}.")
+    if video_indices is not None:
+        clip_mask = clip_mask[video_indices]
+    elif clip_mask.shape[0] != num_texts:
+        raise ValueError(f"clip_mask {tuple(clip_mask.shape)} must have a row for each of the {num_texts} videos.")
+    return clip_mask
+
+
+class ClipBERTScoreHead(nn.Sequential):
+    """Dropout, linear to twice the width, ReLU, linear (`classifier` of every official head)."""
+
+    def __init__(self, config, num_outputs):
+        super().__init__()
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dense = nn.Linear(config.hidden_size, 2 * config.hidden_size)
+        self.activation = nn.ReLU()
+        self.out_proj = nn.Linear(2 * config.hidden_size, num_outputs)
+
+
+class ClipBERTScoringModel(ClipBERTPreTrainedModel):
+    """What the task heads share: score each clip, pool, compute the loss of the pooled scores."""
+
+    loss_types: tuple[str, ...] = ()
+
+    def __init__(self, config, default_loss_type):
+        super().__init__(config)
+        self.task_loss = config.loss_type or default_loss_type
+        if self.task_loss not in self.loss_types:
+            raise ValueError(
+                f"{type(self).__name__} knows the losses {', '.join(map(repr, self.loss_types))}, "
+                f"but config.loss_type is {self.task_loss!r}."
+            )
+        if config.score_pooling == "lse" and self.task_loss != "ce":
+            raise ValueError(
+                f"score_pooling='lse' does not go with the {self.task_loss!r} loss of {type(self).__name__}: log-sum-exp "
+                "collects evidence for a soft-max over classes. Use 'mean' or 'max'."
+            )
+        self.clipbert = ClipBERTModel(config)
+
+    def encode_videos(self, pixel_values):
+        """See [`ClipBERTModel.encode_videos`]."""
+        return self.clipbert.encode_videos(pixel_values)
+
+    def compute_loss(self, logits, labels, video_indices=None):
+        """
+        Loss of pooled scores (section 5 of the official recipe).
+
+        Args:
+            logits (`torch.FloatTensor` of shape `(texts, labels)`): Pooled scores.
+            labels (`torch.Tensor`): As the head's `forward` takes them.
+            video_indices (`torch.LongTensor` of shape `(texts,)`, *optional*): Needed by the ranking loss alone.
+
+        Returns:
+            `torch.FloatTensor` of shape `()`.
+        """
+        if self.task_loss == "ce":
+            _check_labels(labels, (logits.shape[0],), self)
+            return F.cross_entropy(logits, labels)
+        if self.task_loss == "bce":
+            _check_labels(labels, tuple(logits.shape), self)
+            # summed over classes, averaged over rows: the official loss multiplies its mean by the number of classes
+            return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype)) * logits.shape[1]
+        if self.task_loss == "mse":
+            _check_labels(labels, (logits.shape[0],), self)
+            return F.mse_loss(logits[:, 0], labels.to(logits.dtype))
+        _check_labels(labels, (logits.shape[0],), self)
+        return ranking_loss(torch.sigmoid(logits[:, 0]), labels, video_indices, self.config.margin)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor,
+        pixel_values: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        video_indices: torch.LongTensor | None = None,
+        clip_mask: torch.Tensor | None = None,
+        visual_embeds: torch.FloatTensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> tuple | ClipBERTScoreOutput:
+        """
+        Score every text with every clip of its video, pool over clips, compare with labels.
+
+        Args:
+            input_ids, pixel_values, attention_mask, video_indices, visual_embeds, output_attentions,
+            output_hidden_states: See [`ClipBERTModel.forward`].
+            clip_mask (`torch.Tensor` of shape `(videos, clips)`, *optional*):
+                1 for clips that exist; the others count for nothing. Every video needs at least one.
+            labels (`torch.Tensor`, *optional*): See the class.
+
+        Returns:
+            [`ClipBERTScoreOutput`].
+
+        Raises:
+            ValueError: If shapes do not fit each other; both are named.
+        """
+        outputs = self.clipbert(
+            input_ids,
+            pixel_values,
+            attention_mask=attention_mask,
+            video_indices=video_indices,
+            visual_embeds=visual_embeds,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+        )
+        clip_mask = _text_clip_mask(clip_mask, video_indices, outputs.pooler_output)
+        clip_logits = self.score_clips(outputs.pooler_output, clip_mask)  # (N, C, K)
+        return self.pooled_output(outputs, clip_logits, clip_mask, labels, video_indices)
+
+    def score_clips(self, pooler_output, clip_mask=None):
+        """Scores `(texts, clips, labels)` of each clip on its own, from `(texts, clips, hidden_size)`."""
+        return self.classifier(pooler_output)
+
+    def pooled_output(self, outputs, clip_logits, clip_mask, labels, video_indices=None):
+        logits = pool_clip_scores(clip_logits, self.config.score_pooling, clip_mask)  # (N, K)
+        return ClipBERTScoreOutput(
+            loss=None if labels is None else self.compute_loss(logits, labels, video_indices),
+            logits=logits,
+            clip_logits=clip_logits,
+            last_hidden_state=outputs.last_hidden_state,
+            pooler_output=outputs.pooler_output,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+def _check_labels(labels, expected_shape, model):
+    if tuple(labels.shape) != expected_shape:
+        raise ValueError(
+            f"{type(model).__name__} with the {model.task_loss!r} loss needs labels of shape {expected_shape}, "
+            f"got {tuple(labels.shape)}."
+        )
+
+
+def ranking_loss(scores, labels, video_indices, margin):
+    """
+    Hinge between the matching and every other text of the same video: mean of `max(0, margin + s_other - s_match)`.
+
+    Args:
+        scores (`torch.FloatTensor` of shape `(texts,)`): Matching scores.
+        labels (`torch.LongTensor` of shape `(texts,)`): 1 for texts that belong to their video, 0 for others.
+        video_indices (`torch.LongTensor` of shape `(texts,)`): The video each text was paired with.
+        margin (`float`): Wanted distance, in units of the score.
+
+    Returns:
+        `torch.FloatTensor` of shape `()`.
+
+    Raises:
+        ValueError: If `video_indices` is missing, or no video has both kinds of text.
+
+    Example:
+        >>> ranking_loss(torch.tensor([0.5, 0.6]), torch.tensor([1, 0]), torch.tensor([0, 0]), margin=0.25).item()
+        0.3500000238418579
+    """
+    if video_indices is None:
+        raise ValueError("The ranking loss compares several texts of a video: pass video_indices.")
+    match = labels == 1
+    pairs = (video_indices[:, None] == video_indices[None, :]) & match[:, None] & ~match[None, :]
+    if not torch.compiler.is_compiling() and not bool(pairs.any()):
+        raise ValueError(
+            "The ranking loss needs a matching (label 1) and another text (label 0) of the same video, but no video has "
+            f"both: labels {labels.tolist()}, video_indices {video_indices.tolist()}."
+        )
+    hinge = (margin + scores[None, :] - scores[:, None]).clamp(min=0)
+    return hinge.where(pairs, 0.0).sum() / pairs.sum()
+
+
+class ClipBERTForVideoTextRetrieval(ClipBERTScoringModel):
+    """
+    Does this text belong to this video? (`ClipBertForVideoTextRetrieval` of the official code.)
+
+    With `loss_type="ce"` (default) there are two labels, 0 "another video" and 1 "this video". With `loss_type="rank"`
+    and `num_labels=1` a hinge with `config.margin` separates the matching from the other texts of each video.
+
+    `labels` of `forward` are `torch.LongTensor` of shape `(texts,)`: 1 if the text belongs to its video, else 0.
+
+    Example:
+
+    ```python
+    >>> from modeling_clipbert import ClipBERTForVideoTextRetrieval
+    >>> from processing import VideoTextProcessor
+
+    >>> model = ClipBERTForVideoTextRetrieval.from_pretrained("my-clipbert")  # doctest: +SKIP
+    >>> processor = VideoTextProcessor.from_pretrained("my-clipbert")  # doctest: +SKIP
+    >>> inputs = processor(text=["a dog runs"], videos=["dog.mp4"], return_tensors="pt")  # doctest: +SKIP
+    >>> model.match_scores(model(**inputs).logits)  # doctest: +SKIP
+    ```
+    """
+
+    loss_types = ("ce", "rank")
+
+    def __init__(self, config):
+        super().__init__(config, default_loss_type="ce")
+        wanted = 2 if self.task_loss == "ce" else 1
+        if config.num_labels != wanted:
+            raise ValueError(
+                f"Retrieval with the {self.task_loss!r} loss has {wanted} label(s), but config.num_labels is "
+                f"{config.num_labels}."
+            )
+        self.classifier = ClipBERTScoreHead(config, config.num_labels)
+        self.post_init()
+
+    def match_scores(self, logits):
+        """
+        Pooled `logits` of shape `(texts, labels)` to the probability `(texts,)` that text and video belong together.
+        """
+        return logits.softmax(dim=-1)[:, 1] if self.task_loss == "ce" else logits[:, 0].sigmoid()
+
+
+class ClipBERTForVideoQA(ClipBERTScoringModel):
+    """
+    Open-ended questions about a video or an image, with the answers as classes (`ClipBertForSequenceClassification`).
+
+    `labels` of `forward`: with `loss_type="ce"` (default) a `torch.LongTensor` of shape `(texts,)`, -100 to leave a
+    question out; with `"bce"` soft scores, a `torch.FloatTensor` of shape `(texts, num_labels)` in [0, 1], whose loss is
+    summed over answers and averaged over questions; with `num_labels=1`, numbers of shape `(texts,)` and squared error.
+    `config.id2label` maps a class to its answer.
+    """
+
+    loss_types = ("ce", "bce", "mse")
+
+    def __init__(self, config):
+        super().__init__(config, default_loss_type="mse" if config.num_labels == 1 else "ce")
+        if (self.task_loss == "mse") != (config.num_labels == 1):
+            raise ValueError(
+                f"The 'mse' loss goes with num_labels=1 and the others with more, but loss_type is {self.task_loss!r} and "
+                f"num_labels={config.num_labels}."
+            )
+        self.classifier = ClipBERTScoreHead(config, config.num_labels)
+        self.post_init()
+
+
+class ClipBERTForMultipleChoice(ClipBERTScoringModel):
+    """
+    Questions with a few choices each (`ClipBertForMultipleChoice`): every choice is read with the video and gets one
+    score, and a soft-max over the scores, pooled over clips, picks the answer.
+
+    `input_ids` and `attention_mask` of `forward` have the shape `(questions, choices, length)`, `video_indices` the shape
+    `(questions,)`, `labels` are a `torch.LongTensor` of shape `(questions,)` with the index of the right choice. `logits`
+    is `(questions, choices)`, `clip_logits` is `(questions, clips, choices)`; the "texts" of the other outputs are the
+    choices, question by question. `config.num_labels` does not matter: any number of choices can be scored.
+    """
+
+    loss_types = ("ce",)
+
+    def __init__(self, config):
+        super().__init__(config, default_loss_type="ce")
+        self.classifier = ClipBERTScoreHead(config, 1)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor,
+        pixel_values: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        video_indices: torch.LongTensor | None = None,
+        clip_mask: torch.Tensor | None = None,
+        visual_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> tuple | ClipBERTScoreOutput:
+        """Score every choice of every question. Inputs as for the other heads, with the shapes given above."""
+        if input_ids.ndim != 3 or (attention_mask is not None and attention_mask.shape != input_ids.shape):
+            raise ValueError(
+                "Multiple choice needs input_ids and attention_mask of shape (questions, choices, length), got "
+                f"{tuple(input_ids.shape)} and {None if attention_mask is None else tuple(attention_mask.shape)}."
+            )
+        num_questions, num_choices = input_ids.shape[:2]
+        if video_indices is None:
+            video_indices = torch.arange(num_questions, device=input_ids.device)
+        if video_indices.shape != (num_questions,):
+            raise ValueError(
+                f"video_indices {tuple(video_indices.shape)} must name one video for each of the {num_questions} questions "
+                f"of input_ids {tuple(input_ids.shape)}."
+            )
+        if visual_embeds is None and pixel_values is not None:
+            visual_embeds = self.encode_videos(pixel_values)
+        outputs = self.clipbert(
+            input_ids.flatten(0, 1),
+            attention_mask=None if attention_mask is None else attention_mask.flatten(0, 1),
+            video_indices=video_indices.repeat_interleave(num_choices),
+            visual_embeds=visual_embeds,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+        )
+        # one score per choice and clip, then clips before choices
+        clip_logits = self.score_clips(outputs.pooler_output).squeeze(-1)  # (questions*choices, C)
+        clip_logits = clip_logits.unflatten(0, (num_questions, num_choices)).transpose(1, 2)  # (questions, C, choices)
+        clip_mask = _text_clip_mask(clip_mask, video_indices, clip_logits)
+        return self.pooled_output(outputs, clip_logits, clip_mask, labels)
+
+
+class ClipBERTRegressionHead(nn.Module):
+    """
+    Linear, ELU, batch norm, dropout, linear (`regressor` of the official `ClipBertForRegression`).
+
+    The batch norm of the official head is kept. Its statistics leave masked clips out.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.norm = nn.BatchNorm1d(config.hidden_size)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.out_proj = nn.Linear(config.hidden_size, 1)
+
+    def forward(self, pooled, clip_mask=None):
+        # pooled: (N, C, D) -> (N, C, 1)
+        hidden = F.elu(self.dense(pooled))
+        if clip_mask is None or not self.training:
+            hidden = self.norm(hidden.flatten(0, 1)).unflatten(0, pooled.shape[:2])
+        else:
+            keep = clip_mask.bool()
+            hidden = hidden.masked_scatter(keep[..., None], self.norm(hidden[keep]))
+        return self.out_proj(self.dropout(hidden))
+
+
+class ClipBERTForRegression(ClipBERTScoringModel):
+    """
+    A number for a video and a question, such as how often something happens (`ClipBertForRegression`, which no official
+    script reaches).
+
+    `labels` of `forward` are numbers of shape `(texts,)`; the loss is the squared error of the pooled score. `logits`
+    has the shape `(texts, 1)`. While training a batch needs at least two clips, for the batch norm of the head.
+    """
+
+    loss_types = ("mse",)
+
+    def __init__(self, config):
+        super().__init__(config, default_loss_type="mse")
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.regressor = ClipBERTRegressionHead(config)
+        self.post_init()
+
+    def score_clips(self, pooler_output, clip_mask=None):
+        return self.regressor(self.dropout(pooler_output), clip_mask)
+
+
+class ClipBERTMaskedWordHead(nn.Module):
+    """Linear, GELU, layer norm, decoder tied to the word embeddings (`cls.predictions` of BERT)."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.transform = nn.ModuleDict(
+            {
+                "dense": nn.Linear(config.hidden_size, config.hidden_size),
+                "LayerNorm": nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps),
+            }
+        )
+        self.activation = ACT2FN[config.hidden_act]
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def forward(self, hidden_states):
+        hidden_states = self.activation(self.transform["dense"](hidden_states))
+        return self.decoder(self.transform["LayerNorm"](hidden_states))
+
+
+class ClipBERTPreTrainingHeads(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.predictions = ClipBERTMaskedWordHead(config)
+        self.seq_relationship = nn.Linear(config.hidden_size, 2)
+
+
+class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
+    """
+    Masked words and image-text matching (section 3.1; `ClipBertForPreTraining`).
+
+    Two faults of the official recipe are mended by default and come back with a setting: it averages the word loss over
+    all positions (`mlm_loss_reduction="all"`) and predicts words of texts that belong to another image
+    (`mlm_on_mismatched_pairs=True`).
+    """
+
+    _tied_weights_keys = {
+        "cls.predictions.decoder.weight": "clipbert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    }
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.clipbert = ClipBERTModel(config)
+        self.cls = ClipBERTPreTrainingHeads(config)
+        self.post_init()
+
+    def get_output_embeddings(self):
+        return self.cls.predictions.decoder
+
+    def set_output_embeddings(self, new_embeddings):
+        self.cls.predictions.decoder = new_embeddings
+        self.cls.predictions.bias = new_embeddings.bias
+
+    def encode_videos(self, pixel_values):
+        """See [`ClipBERTModel.encode_videos`]."""
+        return self.clipbert.encode_videos(pixel_values)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor,
+        pixel_values: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        video_indices: torch.LongTensor | None = None,
+        clip_mask: torch.Tensor | None = None,
+        visual_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        mlm_labels: torch.LongTensor | None = None,
+        itm_labels: torch.LongTensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> tuple | ClipBERTForPreTrainingOutput:
+        """
+        Predict masked words, and whether the text belongs to the video.
+
+        Args:
+            input_ids, pixel_values, attention_mask, video_indices, clip_mask, visual_embeds, output_attentions,
+            output_hidden_states: As for the task heads.
+            mlm_labels (`torch.LongTensor` of shape `(texts, length)`, *optional*):
+                The words to predict, -100 where there is nothing to predict.
+            labels (`torch.LongTensor` of shape `(texts, length)`, *optional*):
+                Another name of `mlm_labels`, the one that data collators for language modelling use.
+            itm_labels (`torch.LongTensor` of shape `(texts,)`, *optional*):
+                1 if the text belongs to its video or image, 0 if not.
+
+        Returns:
+            [`ClipBERTForPreTrainingOutput`].
+
+        Raises:
+            ValueError: If shapes do not fit each other, or both `labels` and `mlm_labels` are given.
+        """
+        if labels is not None and mlm_labels is not None:
+            raise ValueError("`labels` is another name of `mlm_labels`: pass one of them, not both.")
+        mlm_labels = labels if mlm_labels is None else mlm_labels
+        for name, given, expected in (
+            ("mlm_labels", mlm_labels, tuple(input_ids.shape)),
+            ("itm_labels", itm_labels, tuple(input_ids.shape[:1])),
+        ):
+            if given is not None and tuple(given.shape) != expected:
+                raise ValueError(f"{name} must have the shape {expected}, got {tuple(given.shape)}.")
+        outputs = self.clipbert(
+            input_ids,
+            pixel_values,
+            attention_mask=attention_mask,
+            video_indices=video_indices,
+            visual_embeds=visual_embeds,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+        )
+        clip_mask = _text_clip_mask(clip_mask, video_indices, outputs.pooler_output)
+        words = outputs.last_hidden_state[:, :, : input_ids.shape[1]]  # (N, C, L, D)
+        prediction_logits = self.cls.predictions(words)  # (N, C, L, vocabulary)
+        matching_logits = pool_clip_scores(
+            self.cls.seq_relationship(outputs.pooler_output), self.config.score_pooling, clip_mask
+        )  # (N, 2)
+
+        mlm_loss = itm_loss = None
+        if mlm_labels is not None:
+            mlm_loss = self.compute_mlm_loss(prediction_logits, mlm_labels, clip_mask, itm_labels)
+        if itm_labels is not None:
+            itm_loss = F.cross_entropy(matching_logits, itm_labels)
+        losses = [part for part in (mlm_loss, itm_loss) if part is not None]
+        return ClipBERTForPreTrainingOutput(
+            loss=sum(losses) if losses else None,
+            mlm_loss=mlm_loss,
+            itm_loss=itm_loss,
+            prediction_logits=prediction_logits,
+            seq_relationship_logits=matching_logits,
+            last_hidden_state=outputs.last_hidden_state,
+            pooler_output=outputs.pooler_output,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def compute_mlm_loss(self, prediction_logits, mlm_labels, clip_mask=None, itm_labels=None):
+        """
+        Cross-entropy of the masked words, averaged as `config.mlm_loss_reduction` says; clips count alike.
+
+        Args:
+            prediction_logits (`torch.FloatTensor` of shape `(texts, clips, length, vocab_size)`): Scores of every word.
+            mlm_labels (`torch.LongTensor` of shape `(texts, length)`): Words, -100 where there is nothing to predict.
+            clip_mask (`torch.Tensor` of shape `(texts, clips)`, *optional*): 1 for clips that exist.
+            itm_labels (`torch.LongTensor` of shape `(texts,)`, *optional*):
+                Mismatched pairs (0) are left out unless `config.mlm_on_mismatched_pairs`.
+
+        Returns:
+            `torch.FloatTensor` of shape `()`; 0 when there is nothing to predict.
+        """
+        num_clips = prediction_logits.shape[1]
+        labels = mlm_labels[:, None].expand(-1, num_clips, -1)  # (N, C, L)
+        counted = torch.ones_like(labels, dtype=torch.bool)
+        if clip_mask is not None:
+            counted = counted & clip_mask.bool()[..., None]
+        if itm_labels is not None and not self.config.mlm_on_mismatched_pairs:
+            labels = labels.where((itm_labels == 1)[:, None, None], -100)
+        labels = labels.where(counted, -100)
+        scores = prediction_logits.to(torch.promote_types(prediction_logits.dtype, torch.float32))
+        total = F.cross_entropy(scores.flatten(0, 2), labels.flatten(), ignore_index=-100, reduction="sum")
+        count = counted if self.config.mlm_loss_reduction == "all" else labels != -100
+        return total / count.sum().clamp(min=1)
+
+
+__all__ = [
+    "ClipBERTForMultipleChoice",
+    "ClipBERTForPreTraining",
+    "ClipBERTForRegression",
+    "ClipBERTForVideoQA",
+    "ClipBERTForVideoTextRetrieval",
+    "ClipBERTModel",
+    "ClipBERTPreTrainedModel",
+    "pool_clip_scores",
+]
