@@ -1,0 +1,343 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Words and videos together: `VideoTextProcessor` makes everything a model of this family reads, in one call.
+
+Texts become one segment each, `[CLS] words [SEP]`, truncated and padded on the right: the official layout, except that
+rows are padded to the longest of the batch and not to the maximum.
+"""
+
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import AutoImageProcessor, AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.processing_utils import ProcessorMixin, TextKwargs
+from transformers.utils import logging
+
+from .option_checks import check_option_types, refuse_unknown_options
+from .video_processing_clipbert import ClipBERTVideoProcessor
+from .visual_inputs import make_image_batch, make_video_batch
+
+
+logger = logging.get_logger(__name__)
+
+BERT_MAX_LENGTH = 512  # tokens; where neither the tokenizer nor its files say how long a text may be
+NO_LIMIT = 10**9  # tokenizers that know of no longest text report a number far beyond this
+TOKENIZER_FILES = ("config.json", "tokenizer_config.json", "tokenizer.json")
+TEXT_OPTIONS = (
+    "add_special_tokens",
+    "max_length",
+    "pad_to_multiple_of",
+    "padding",
+    "padding_side",
+    "return_attention_mask",
+    "return_special_tokens_mask",
+    "return_tensors",
+    "truncation",
+    "verbose",
+)
+PIXEL_SETTINGS = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
+
+
+def load_tokenizer(name_or_path: str | os.PathLike, **kwargs: Any) -> PreTrainedTokenizerBase:
+    """Load a tokenizer from a Hub name, a folder, or nothing but a `vocab.txt`.
+
+    A bare vocabulary, as a file or as the only tokenizer file of a folder, becomes an uncased WordPiece tokenizer as
+    BERT has it. Where nothing says how long a text may be, 512 tokens are assumed, again as BERT has them.
+
+    Args:
+        name_or_path (`str` or `os.PathLike`): Name on the Hub, folder, or vocabulary file with one token a line.
+        kwargs: Passed to the tokenizer, for example `do_lower_case=False` or `revision="..."`.
+
+    Raises:
+        FileNotFoundError: If a `.txt` file was given and does not exist.
+        ValueError: If there is no vocabulary in that place, or it lacks a token that every text needs.
+    """
+    path = Path(name_or_path)
+    if (path / "vocab.txt").is_file() and not any((path / name).is_file() for name in TOKENIZER_FILES):
+        path = path / "vocab.txt"
+    if path.suffix == ".txt":
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no vocabulary at {path}: expected a text file with one token a line.")
+        vocabulary = path.read_text(encoding="utf-8").splitlines()
+        tokenizer = BertTokenizer(vocab=str(path), **kwargs)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, **kwargs)
+        vocabulary = tokenizer.get_vocab()
+    _check_vocabulary(tokenizer, vocabulary, name_or_path)
+    if tokenizer.model_max_length >= NO_LIMIT:
+        tokenizer.model_max_length = BERT_MAX_LENGTH
+    return tokenizer
+
+
+def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, vocabulary: Collection[str], source: Any) -> None:
+    # The library answers a folder without a vocabulary with a tokenizer that knows its special tokens and no word.
+    if len(vocabulary) <= len(tokenizer.all_special_tokens):
+        raise ValueError(
+            f"Found no words in {source}: expected tokenizer.json or vocab.txt there, got {len(vocabulary)} tokens."
+        )
+    needed = (tokenizer.cls_token, tokenizer.sep_token, tokenizer.pad_token, tokenizer.unk_token)
+    missing = [token for token in needed if token not in vocabulary]
+    if missing:
+        raise ValueError(
+            f"The vocabulary of {source} ({len(vocabulary)} tokens) lacks {', '.join(map(str, missing))}, which every "
+            "text needs: is it the vocabulary of a BERT?"
+        )
+
+
+class VideoTextProcessor(ProcessorMixin):
+    r"""Turns texts with videos or images into the inputs of a model: a tokenizer and a video processor in one.
+
+    Args:
+        video_processor ([`ClipBERTVideoProcessor`]): What prepares the frames.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): What prepares the words.
+        max_length (`int`, *optional*): Longest text in tokens, `[CLS]` and `[SEP]` included; longer ones lose their
+            end. By default what the tokenizer allows. Saved with the processor. Published recipes: 20 for MSR-VTT
+            captions, 25 for TGIF-QA, 100 for paragraphs.
+
+    Example:
+        >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "runs"]
+        >>> tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(words)})
+        >>> processor = VideoTextProcessor(ClipBERTVideoProcessor(size=64, num_clips=3), tokenizer)
+        >>> videos = np.zeros((2, 10, 48, 64, 3), dtype=np.uint8)
+        >>> batch = processor(text=[["a dog", "a dog runs"], ["a dog"]], videos=videos)
+        >>> {name: tuple(values.shape) for name, values in batch.items()}
+        {'input_ids': (3, 5), 'attention_mask': (3, 5), 'video_indices': (3,), 'pixel_values': (2, 3, 2, 3, 64, 64)}
+    """
+
+    text_kwargs = {"padding": True, "truncation": True, "return_tensors": "pt"}
+
+    def __init__(self, video_processor=None, tokenizer=None, max_length: int | None = None):
+        super().__init__(video_processor, tokenizer)
+        self.max_length = None if max_length is None else self._check_max_length(max_length)
+
+    def __call__(
+        self,
+        images: Any = None,
+        text: str | Sequence[str] | Sequence[Sequence[str]] | None = None,
+        videos: Any = None,
+        options: Sequence[Sequence[str]] | None = None,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Prepare one batch.
+
+        Args:
+            images: One image or several, instead of `videos`. See [`ClipBERTVideoProcessor.__call__`].
+            text (`str`, `list[str]` or `list[list[str]]`, *optional*): One text a video, or for each video a list of
+                texts. Lists may differ in length; `video_indices` then says which video each text belongs to.
+            videos: One video or several: paths, URLs, bytes, open files, arrays, tensors, lists of PIL images.
+            options (`list[list[str]]`, *optional*): Answers to choose from, one list for each question in `text`, all
+                of the same length. Each becomes a row "question option" in a single segment. Where questions are
+                nested by video, options are nested in the same way.
+            kwargs: Options of the tokenizer (`max_length`, `padding`, `truncation`, ...) and of the video processor
+                (`num_clips`, `num_frames`, `fps`, `sampling`, `placement`, `short_video`, `seeds`, ...), for this call
+                only; also as `text_kwargs={...}` and `videos_kwargs={...}`. `return_tensors` is `"pt"` by default.
+
+        Returns:
+            [`~transformers.BatchFeature`] with those of the following that the call has inputs for:
+
+            - **input_ids**, **attention_mask** of shape `(texts, length)`, or `(questions, options, length)`.
+            - **video_indices** of shape `(texts,)` or `(questions,)`, where texts are nested.
+            - **pixel_values** of shape `(videos, clips, frames, 3, height, width)`.
+            - **clip_mask** of shape `(videos, clips)`, 1 = clip exists, where `short_video="mask"`.
+            - **video_metadata**, where `return_metadata=True`.
+
+        Raises:
+            ValueError: If the numbers of videos, texts or options do not fit each other.
+            TypeError: If an option is unknown, or a text is not a string.
+            VideoDecodeError: If a video or an image cannot be read.
+        """
+        if images is not None and videos is not None:
+            raise ValueError("Got both images and videos: a batch consists of one kind, so make two calls.")
+        if options is not None and text is None:
+            raise ValueError(
+                "Got options without the questions they answer: pass questions as `text`, or options that stand alone "
+                "as nested texts, text=[[option, ...], ...]."
+            )
+        if text is None and images is None and videos is None:
+            raise ValueError("Nothing to prepare: pass text, videos or images.")
+        text_kwargs, videos_kwargs = self._route_options(kwargs)
+        visuals = {}
+        if videos is not None:
+            visuals["videos"] = make_video_batch(videos)
+        elif images is not None:
+            visuals["images"] = make_image_batch(images)
+        data = {}
+        if text is not None:  # before the videos: a batch that does not fit together is refused without decoding any
+            data.update(self._prepare_text(text, options, visuals, text_kwargs))
+        if visuals:
+            data.update(self.video_processor(**visuals, **videos_kwargs))
+        return BatchFeature(data, text_kwargs["return_tensors"], skip_tensor_conversion=self.skip_tensor_conversion)
+
+    def _route_options(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Sort the options of a call into those of the tokenizer and those of the video processor."""
+        known = {"text_kwargs": TEXT_OPTIONS, "videos_kwargs": list(self.video_processor.valid_kwargs.__annotations__)}
+        routed = {group: dict(kwargs.pop(group, None) or {}) for group in known}
+        refuse_unknown_options(kwargs, [*known, *TEXT_OPTIONS, *known["videos_kwargs"]], type(self).__name__)
+        for group, names in known.items():
+            refuse_unknown_options(routed[group], names, group)
+            for name in kwargs.keys() & set(names):
+                if name in routed[group]:
+                    raise ValueError(f"Got {name} twice, by itself and in {group}: pass it once.")
+                routed[group][name] = kwargs[name]
+        text_kwargs = {**self.text_kwargs, "max_length": self.max_length, **routed["text_kwargs"]}
+        check_option_types(text_kwargs, TextKwargs)
+        return text_kwargs, {"return_tensors": text_kwargs["return_tensors"], **routed["videos_kwargs"]}
+
+    def _prepare_text(
+        self, text: Any, options: Any, visuals: dict[str, list[Any]], text_kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        texts, counts = _flatten_texts(text, visuals)
+        rows = texts if options is None else _join_options(texts, options, counts)
+        encoded = self._tokenize(rows, text_kwargs)
+        if options is not None:
+            self._warn_of_equal_rows(rows, encoded["input_ids"], len(texts))
+            encoded = {name: _unflatten(values, len(texts)) for name, values in encoded.items()}
+        if counts is not None:
+            encoded["video_indices"] = [video for video, count in enumerate(counts) for _ in range(count)]
+        return encoded
+
+    def _tokenize(self, rows: list[str], text_kwargs: dict[str, Any]) -> dict[str, Any]:
+        limit = text_kwargs["max_length"]
+        if limit is not None:
+            self._check_max_length(limit)
+        elif self.tokenizer.model_max_length < NO_LIMIT:
+            limit = self.tokenizer.model_max_length
+        cuts = limit is not None and text_kwargs["truncation"] not in (None, False, "do_not_truncate")
+        lengths = {"truncation": text_kwargs["truncation"] if cuts else False, "max_length": limit}
+        if not cuts and text_kwargs["padding"] != "max_length":
+            lengths["max_length"] = None
+        return dict(self.tokenizer(rows, return_token_type_ids=False, **{**text_kwargs, **lengths}))
+
+    def _check_max_length(self, max_length: int) -> int:
+        special, most = self.tokenizer.num_special_tokens_to_add(), self.tokenizer.model_max_length
+        if isinstance(max_length, bool) or not isinstance(max_length, int) or not special < max_length <= most:
+            raise ValueError(
+                f"Expected max_length between {special + 1} ({special} special tokens and a word) and {most} (what "
+                f"this tokenizer allows), got {max_length!r}."
+            )
+        return max_length
+
+    def _warn_of_equal_rows(self, rows: list[str], input_ids: Any, num_questions: int) -> None:
+        """Truncation cuts the option, which stands last: say so where that makes different options the same row."""
+        num_options = len(rows) // num_questions
+        token_rows = [tuple(np.asarray(row).tolist()) for row in input_ids]
+        for start in range(0, len(rows), num_options):
+            question = slice(start, start + num_options)
+            if len(set(token_rows[question])) < len(set(rows[question])):
+                longest = max(len(row) for row in token_rows[question])
+                logger.warning_once(
+                    f"Different options of a question have become the same {longest} tokens, because they were cut to "
+                    "max_length or hold unknown words: no model can tell them apart. A larger max_length may help."
+                )
+                return
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return ["input_ids", "attention_mask", "video_indices", "pixel_values", "clip_mask"]
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str = "AutoProcessor") -> None:
+        """Save the code with processors from now on, and that of video processors, which are loaded by themselves."""
+        super().register_for_auto_class(auto_class)
+        ClipBERTVideoProcessor.register_for_auto_class()
+
+    @classmethod
+    def from_vision_text_pretrained(
+        cls, vision: str | os.PathLike, text: str | os.PathLike, max_length: int | None = None, **video_kwargs: Any
+    ) -> "VideoTextProcessor":
+        """Make a processor for a model put together from a vision and a text checkpoint.
+
+        What a CNN expects of its pixels (mean, standard deviation, whether they are divided by 255) is read from its
+        image processor; how frames are resized and chosen is this family's own business.
+
+        Args:
+            vision (`str` or `os.PathLike`): Checkpoint with a `preprocessor_config.json`, or with a saved
+                [`ClipBERTVideoProcessor`], of which every setting is taken.
+            text (`str` or `os.PathLike`): Checkpoint with a tokenizer, or a `vocab.txt`.
+            max_length (`int`, *optional*): See [`VideoTextProcessor`].
+            video_kwargs: Settings of [`ClipBERTVideoProcessor`], stronger than those read.
+
+        Raises:
+            OSError: If `vision` has no preprocessing settings and the call does not give `image_mean`, `image_std` and
+                `do_rescale` either.
+
+        Example:
+            >>> names = "microsoft/resnet-50", "google-bert/bert-base-uncased"
+            >>> processor = VideoTextProcessor.from_vision_text_pretrained(*names)  # doctest: +SKIP
+        """
+        settings = {} if {"image_mean", "image_std", "do_rescale"} <= set(video_kwargs) else _pixel_settings(vision)
+        video_processor = ClipBERTVideoProcessor(**{**settings, **video_kwargs})
+        return cls(video_processor, load_tokenizer(text), max_length=max_length)
+
+
+def _pixel_settings(vision: str | os.PathLike) -> dict[str, Any]:
+    """Settings for [`ClipBERTVideoProcessor`] that suit a vision checkpoint."""
+    missing = (
+        f"Found no preprocessing settings for the vision checkpoint {vision}: expected a preprocessor_config.json "
+        f"with {', '.join(PIXEL_SETTINGS)}. Without them nobody knows which pixels the CNN expects: pass image_mean=, "
+        "image_std= and do_rescale=."
+    )
+    try:
+        saved, _ = ClipBERTVideoProcessor.get_video_processor_dict(vision)
+        if saved.get("video_processor_type") == ClipBERTVideoProcessor.__name__:
+            return saved
+        image_processor = AutoImageProcessor.from_pretrained(vision)
+    except (OSError, ValueError) as error:
+        raise OSError(missing) from error
+    settings = {name: getattr(image_processor, name, None) for name in PIXEL_SETTINGS}
+    if None in settings.values():
+        raise OSError(missing)
+    return settings
+
+
+def _flatten_texts(text: Any, visuals: dict[str, list[Any]]) -> tuple[list[str], list[int] | None]:
+    """All texts in one list; if they were nested, also how many belong to each video."""
+    text = [text] if isinstance(text, str) else list(text)
+    nested = [isinstance(entry, (list, tuple)) for entry in text]
+    if any(nested) and not all(nested):
+        raise TypeError("Got texts and lists of texts side by side: write single texts as lists too, [[text], ...].")
+    for kind, batch in visuals.items():
+        if len(text) != len(batch):
+            got = f"{len(text)} lists of texts" if any(nested) else f"{len(text)} texts"
+            raise ValueError(
+                f"Got {got} for {len(batch)} {kind}: expected one for each. Several texts of one video go into a "
+                "list, text=[[first, second], ...]."
+            )
+    texts = [entry for entries in text for entry in entries] if any(nested) else text
+    for position, entry in enumerate(texts):
+        if not isinstance(entry, str):
+            raise TypeError(f"Expected texts to be str, got {type(entry).__name__} as text {position}: {entry!r:.80}.")
+    if not texts:
+        raise ValueError("Got no text at all: expected at least one, or leave `text` out.")
+    return texts, [len(entries) for entries in text] if any(nested) else None
+
+
+def _join_options(questions: list[str], options: Any, counts: list[int] | None) -> list[str]:
+    """Rows "question option", question by question: all options of the first question come first."""
+    options = list(options)
+    if counts is not None:  # questions were nested by video, so options are too
+        if [len(of_video) for of_video in options] != counts:
+            got = [len(of_video) for of_video in options]
+            raise ValueError(f"Got {counts} questions for each video, but lists of options for {got} of them.")
+        options = [of_question for of_video in options for of_question in of_video]
+    if len(options) != len(questions):
+        raise ValueError(f"Got {len(options)} lists of options for {len(questions)} questions: expected one for each.")
+    for position, of_question in enumerate(options):
+        if isinstance(of_question, str) or not all(isinstance(option, str) for option in of_question):
+            raise TypeError(f"Expected options to be a list of str, got {of_question!r:.80} for question {position}.")
+    num_options = [len(of_question) for of_question in options]
+    if len(set(num_options)) != 1 or num_options[0] == 0:
+        raise ValueError(f"Expected the same number of options for every question, at least 1, got {num_options}.")
+    pairs = zip(questions, options, strict=True)
+    return [f"{question} {option}" for question, of_question in pairs for option in of_question]
+
+
+def _unflatten(values: Any, num_questions: int) -> Any:
+    """`(questions * options, length)` to `(questions, options, length)`, for arrays and plain lists."""
+    if hasattr(values, "reshape"):
+        return values.reshape(num_questions, -1, *values.shape[1:])
+    num_options = len(values) // num_questions
+    return [values[start : start + num_options] for start in range(0, len(values), num_options)]

@@ -1,0 +1,82 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""What happens to the pixels of a frame: resize the longer side, pad to a square, normalise. Pure torch.
+
+The order is the official one, and it matters: padding comes before the mean is subtracted, so that the border holds
+`-mean / std` and not zero, and checkpoints were trained with such borders.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def longer_side_size(height: int, width: int, longest_edge: int) -> tuple[int, int]:
+    """Size of a picture whose longer side is scaled, up or down, to `longest_edge`; the shorter side is cut to int.
+
+    Raises:
+        ValueError: If the picture is so elongated that its shorter side would vanish.
+
+    Example:
+        >>> longer_side_size(360, 640, 448)
+        (252, 448)
+    """
+    if height >= width:
+        size = longest_edge, int(longest_edge * width / height)
+    else:
+        size = int(longest_edge * height / width), longest_edge
+    if min(size) < 1:
+        raise ValueError(
+            f"A picture of {height}x{width} (height x width) has no pixels left on its shorter side when the longer "
+            f'one becomes {longest_edge}: use a larger size["longest_edge"], or crop the picture first.'
+        )
+    return size
+
+
+def resize_longer_side(frames: Tensor, longest_edge: int) -> Tensor:
+    """Scale frames so that their longer side is `longest_edge`: bilinear, no antialiasing, nothing rounded.
+
+    Args:
+        frames (`torch.Tensor` of shape `(frames, channels, height, width)`): Floating point frames. Fastest in
+            channels-last memory format.
+        longest_edge (`int`): Length of the longer side afterwards, in pixels.
+
+    Returns:
+        `torch.Tensor` of shape `(frames, channels, new_height, new_width)`.
+    """
+    size = longer_side_size(*frames.shape[-2:], longest_edge)
+    return F.interpolate(frames, size=size, mode="bilinear", align_corners=False, antialias=False)
+
+
+def pad_to_square(frames: Tensor, side: int) -> Tensor:
+    """Add zeros at the right and at the bottom until frames are `side` x `side`.
+
+    Raises:
+        ValueError: If a frame is larger than that already.
+    """
+    height, width = frames.shape[-2:]
+    if max(height, width) > side:
+        raise ValueError(
+            f"Frames of {height}x{width} (height x width) do not fit into {side}x{side}: resize them first "
+            "(`do_resize=True`), or pad to a larger side."
+        )
+    padded = frames.new_zeros((*frames.shape[:2], side, side))
+    padded[..., :height, :width] = frames
+    return padded
+
+
+def normalize_channels(frames: Tensor, mean: float | Sequence[float], std: float | Sequence[float]) -> Tensor:
+    """Subtract a mean and divide by a standard deviation, both per channel. Changes `frames` in place.
+
+    Args:
+        frames (`torch.Tensor` of shape `(frames, channels, height, width)`): Floating point frames.
+        mean (`float` or sequence of `float`): One number, or one per channel, in the unit of the pixels.
+        std (`float` or sequence of `float`): Likewise.
+    """
+    for name, value in (("mean", mean), ("standard deviation", std)):
+        if isinstance(value, Sequence) and len(value) != frames.shape[1]:
+            raise ValueError(f"Got a {name} of {len(value)} numbers for frames of {frames.shape[1]} channels.")
+    mean, std = (torch.as_tensor(value, dtype=frames.dtype).reshape(-1, 1, 1) for value in (mean, std))
+    frames.sub_(mean.to(frames.device))
+    return frames if bool((std == 1).all()) else frames.div_(std.to(frames.device))
