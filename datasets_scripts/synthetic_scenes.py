@@ -1,0 +1,250 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""What can happen in a generated video, and drawing one such scene.
+
+A scene is a few identical shapes on a plain background that act once or twice. Shape, colour, number, size, place
+and background show in one frame; the acts need several frames in order: right or left, up or down, growing or
+shrinking, which colour comes first, how many bounces.
+
+    Preset  ->  sample_scene  ->  Scene  ->  sentences (`synthetic_texts.py`) and pictures (`synthetic_rendering.py`)
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+
+MIN_FRAMES_PER_REPEAT = 4  # fewer and a bounce or a blink may fall between two frames
+NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five")
+PLACES = ("left", "right", "top", "bottom", "middle")
+SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
+COLORS = ("red", "green", "blue", "yellow", "purple", "cyan", "orange", "pink")
+BACKGROUNDS = ("black", "white", "gray", "brown", "navy")
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One thing a shape can do. Two on the same channel would disturb each other, unless one undoes the other."""
+
+    channel: str  # what changes: "x", "y", "scale", "color" or "visibility"
+    verb: str
+    gerund: str
+    rest: str = ""
+    opposite: str = ""
+    repeats: bool = False
+
+
+MOTIONS = {
+    "right": Motion("x", "move", "moving", "right", opposite="left"),
+    "left": Motion("x", "move", "moving", "left", opposite="right"),
+    "up": Motion("y", "move", "moving", "up", opposite="down"),
+    "down": Motion("y", "move", "moving", "down", opposite="up"),
+    "grow": Motion("scale", "grow", "growing", opposite="shrink"),
+    "shrink": Motion("scale", "shrink", "shrinking", opposite="grow"),
+    "turn": Motion("color", "turn", "turning", opposite="turn"),
+    "bounce": Motion("y", "bounce", "bouncing", repeats=True),
+    "shake": Motion("x", "shake", "shaking", repeats=True),
+    "pulse": Motion("scale", "pulse", "pulsing", repeats=True),
+    "blink": Motion("visibility", "blink", "blinking", repeats=True),
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """From what scenes are drawn. `two_act_share` of them do one thing and then another."""
+
+    shapes: tuple[str, ...] = SHAPES
+    colors: tuple[str, ...] = COLORS
+    backgrounds: tuple[str, ...] = BACKGROUNDS
+    sizes: tuple[str, ...] = ("small", "large")
+    numbers: tuple[int, ...] = (1, 2, 3)
+    motions: tuple[str, ...] = tuple(MOTIONS)
+    max_times: int = 5
+    two_act_share: float = 0.5
+    pauses: bool = True  # stillness before, between and after the acts
+    num_frames: int = 24
+
+
+PRESETS = {
+    "standard": Preset(),
+    # Few and large attributes that a small model learns on a CPU; 288 different captions.
+    "easy": Preset(
+        shapes=("circle", "square", "triangle"),
+        colors=("red", "green", "blue", "yellow", "purple", "cyan"),
+        backgrounds=("black", "white", "gray", "brown"),
+        sizes=(),
+        numbers=(1,),
+        motions=("right", "left", "up", "down"),
+        two_act_share=0.0,
+        pauses=False,
+        num_frames=16,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Act:
+    """One act: frames `[first_frame, end_frame)`; `color` is the colour of the shapes when it begins."""
+
+    kind: str
+    color: str
+    times: int = 1
+    new_color: str = ""
+    first_frame: int = 0
+    end_frame: int = 0
+
+    @property
+    def meaning(self) -> tuple:
+        return self.kind, self.color, self.times, self.new_color
+
+    @property
+    def rest(self) -> str:
+        return self.new_color or MOTIONS[self.kind].rest
+
+    @property
+    def infinitive(self) -> str:
+        return f"{MOTIONS[self.kind].verb} {self.rest}".rstrip()
+
+    @property
+    def gerund(self) -> str:
+        return f"{MOTIONS[self.kind].gerund} {self.rest}".rstrip()
+
+    def predicate(self, number: int) -> str:
+        """`bounces three times` (one shape), `bounce three times` (several)."""
+        verb = MOTIONS[self.kind].verb + ("s" if number == 1 else "")
+        times = f"{NUMBER_WORDS[self.times]} times" if self.times > 1 else ""
+        return " ".join(part for part in (verb, self.rest, times) if part)
+
+
+def plural(noun: str, number: int) -> str:
+    return noun if number == 1 else f"{noun}{'es' if noun == 'cross' else 's'}"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """`size` is empty where it changes or is not told apart, `place` where the shapes travel or are several."""
+
+    shape: str
+    number: int
+    size: str
+    background: str
+    place: str
+    acts: tuple[Act, ...]
+
+    @property
+    def meaning(self) -> tuple:
+        """Everything the captions tell; two scenes with one meaning have the same captions."""
+        return self.shape, self.number, self.size, self.background, tuple(act.meaning for act in self.acts)
+
+    @property
+    def noun(self) -> str:
+        return plural(self.shape, self.number)
+
+    def subject(self, act: Act) -> str:
+        """`a red circle`, `two small blue stars`, as they look when `act` begins."""
+        described = " ".join(part for part in (self.size, act.color, self.noun) if part)
+        if self.number > 1:
+            return f"{NUMBER_WORDS[self.number]} {described}"
+        return f"{'an' if described[0] in 'aeiou' else 'a'} {described}"
+
+
+def channels(kinds: tuple[str, ...]) -> set[str]:
+    return {MOTIONS[kind].channel for kind in kinds}
+
+
+def action_plans(preset: Preset, num_frames: int) -> dict[tuple[str, ...], list[tuple[int, ...]]]:
+    """Every sequence of one or two motions that can be told apart, with the possible repetition counts of each.
+
+    A second motion acts on another channel or undoes the first, and all repetitions fit into the frames.
+    """
+    sequences = [(kind,) for kind in preset.motions] if preset.two_act_share < 1 else []
+    if preset.two_act_share > 0:
+        sequences += [
+            pair
+            for pair in product(preset.motions, repeat=2)
+            if len(channels(pair)) == 2 or MOTIONS[pair[0]].opposite == pair[1]
+        ]
+    plans = {}
+    for kinds in sequences:
+        most = min(preset.max_times, num_frames // (len(kinds) * MIN_FRAMES_PER_REPEAT))
+        options = [range(2, most + 1) if MOTIONS[kind].repeats else (1,) for kind in kinds]
+        if times := list(product(*options)):
+            plans[kinds] = times
+    return plans
+
+
+def allowed_numbers(preset: Preset, kinds: tuple[str, ...]) -> tuple[int, ...]:
+    """Several shapes stand in lanes across the direction of travel, so they cannot travel both ways."""
+    return preset.numbers if not {"x", "y"} <= channels(kinds) else tuple(n for n in preset.numbers if n == 1)
+
+
+def allowed_sizes(preset: Preset, kinds: tuple[str, ...]) -> tuple[str, ...]:
+    return ("",) if "scale" in channels(kinds) or not preset.sizes else preset.sizes
+
+
+def count_combinations(preset: Preset, num_frames: int) -> int:
+    """Number of different scenes, that is of different captions, that the preset can tell of."""
+    total = 0
+    for kinds, times in action_plans(preset, num_frames).items():
+        colorings = len(preset.colors) * (len(preset.colors) - 1) ** kinds.count("turn")
+        total += len(times) * colorings * len(allowed_numbers(preset, kinds)) * len(allowed_sizes(preset, kinds))
+    return total * len(preset.shapes) * len(preset.backgrounds)
+
+
+def pick(rng: np.random.Generator, options):
+    """One of `options`, each equally likely (unlike `rng.choice`, it keeps Python types)."""
+    return options[int(rng.integers(len(options)))]
+
+
+def sample_spans(rng: np.random.Generator, times: tuple[int, ...], num_frames: int, pauses: bool) -> list[tuple]:
+    """Give every act its frames; without pauses the acts fill the video."""
+    needed = [max(MIN_FRAMES_PER_REPEAT * count, num_frames // (2 * len(times))) for count in times]
+    gaps = len(times) + 1
+    # acts take most of what is left, so that few sparsely chosen frames still see them
+    weights = np.array([*([0.4 if pauses else 0.0] * gaps), *([2.0] * len(times))]) * rng.uniform(
+        0.2, 1.0, 2 * gaps - 1
+    )
+    extra = np.floor(weights / weights.sum() * (num_frames - sum(needed))).astype(int)
+    if not pauses:
+        extra[-1] += num_frames - sum(needed) - extra.sum()
+    spans, frame = [], 0
+    for gap, length, count in zip(extra[: len(times)], extra[gaps:] + needed, times, strict=True):
+        whole = length - length % count  # every bounce takes as many frames and touches the ground in one of them
+        spans.append((int(frame + gap), int(frame + gap + whole)))
+        frame += gap + length
+    return spans
+
+
+def sample_scene(rng: np.random.Generator, preset: Preset, num_frames: int) -> Scene:
+    """Draw one scene; kinds of motion are equally likely, however many colours or counts they come in."""
+    plans = action_plans(preset, num_frames)
+    wanted = 2 if rng.random() < preset.two_act_share else 1
+    kinds = pick(rng, [kinds for kinds in plans if len(kinds) == wanted] or list(plans))
+    times = pick(rng, plans[kinds])
+    spans = sample_spans(rng, times, num_frames, preset.pauses)
+    color = pick(rng, preset.colors)
+    acts = []
+    for kind, count, (first_frame, end_frame) in zip(kinds, times, spans, strict=True):
+        new_color = pick(rng, [other for other in preset.colors if other != color]) if kind == "turn" else ""
+        acts.append(Act(kind, color, count, new_color, first_frame, end_frame))
+        color = new_color or color
+    number = pick(rng, allowed_numbers(preset, kinds))
+    stays = number == 1 and not channels(kinds) & {"x", "y"}
+    return Scene(
+        shape=pick(rng, preset.shapes),
+        number=number,
+        size=pick(rng, allowed_sizes(preset, kinds)),
+        background=pick(rng, preset.backgrounds),
+        place=pick(rng, PLACES) if stays else "",
+        acts=tuple(acts),
+    )
+
+
+def describes(scene: Scene, other: Scene) -> bool:
+    """Whether the captions of `scene` are also true of `other` (which may do more than they tell)."""
+    if (scene.shape, scene.number, scene.background) != (other.shape, other.number, other.background):
+        return False
+    if scene.size and other.size and scene.size != other.size:
+        return False
+    remaining = iter(act.meaning for act in other.acts)
+    return all(act.meaning in remaining for act in scene.acts)
