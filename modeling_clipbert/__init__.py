@@ -1,5 +1,8 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""ClipBERT for transformers. Importing this package registers its classes with the Auto classes."""
+"""
+ClipBERT for transformers. Importing this package registers its classes with the Auto classes, and the processors too:
+`AutoProcessor` answers a processor it does not know with a bare tokenizer.
+"""
 
 from transformers import (
     AutoConfig,
@@ -9,6 +12,8 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForVisualQuestionAnswering,
 )
+
+import processing  # noqa: F401  registers the processors; this file does not travel to the Hub
 
 from .configuration_clipbert import ClipBERTConfig
 from .modeling_clipbert import (

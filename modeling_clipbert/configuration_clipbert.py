@@ -100,15 +100,12 @@ class ClipBERTConfig(PreTrainedConfig):
         TypeError: If a key looks like a misspelt field. Other unknown keys are kept, with a warning.
 
     Example:
+        >>> from modeling_clipbert import ClipBERTConfig, ClipBERTModel
 
-    ```python
-    >>> from modeling_clipbert import ClipBERTConfig, ClipBERTModel
-
-    >>> config = ClipBERTConfig(num_hidden_layers=2, hidden_size=64, num_attention_heads=2, intermediate_size=128)
-    >>> model = ClipBERTModel(config)
-    >>> config.backbone_config.model_type
-    'resnet'
-    ```
+        >>> config = ClipBERTConfig(num_hidden_layers=2, hidden_size=64, num_attention_heads=2, intermediate_size=128)
+        >>> model = ClipBERTModel(config)
+        >>> config.backbone_config.model_type
+        'resnet'
     """
 
     model_type = "clipbert"
@@ -121,6 +118,9 @@ class ClipBERTConfig(PreTrainedConfig):
     }
     # What `Trainer.predict` should not gather over a whole data set.
     keys_to_ignore_at_inference = [
+        "mlm_loss",
+        "itm_loss",
+        "prediction_logits",
         "clip_logits",
         "last_hidden_state",
         "pooler_output",
@@ -235,6 +235,11 @@ class ClipBERTConfig(PreTrainedConfig):
             raise ValueError(
                 f"freeze_backbone_stages={self.freeze_backbone_stages} counts the stages of a ResNet, but the backbone is "
                 f"a {self.backbone_config.model_type!r}. Set it to 0 and freeze parameters by name."
+            )
+        if self.freeze_backbone_stages and self.freeze_backbone_stages > 1 + len(self.backbone_config.depths):
+            raise ValueError(
+                f"freeze_backbone_stages={self.freeze_backbone_stages}, but the ResNet has "
+                f"{1 + len(self.backbone_config.depths)} parts: the stem and {len(self.backbone_config.depths)} stages."
             )
 
 

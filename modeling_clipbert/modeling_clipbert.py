@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AutoBackbone, AutoConfig, AutoModelForPreTraining, PreTrainedModel
+from transformers import AutoConfig, AutoModelForPreTraining, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
@@ -140,15 +140,16 @@ def build_backbone(backbone_config):
     A backbone with random weights that accepts whatever attention implementation its parent asks for.
 
     transformers refuses `attn_implementation="sdpa"` for a model with a part that does not declare support for it. A
-    CNN has no attention to switch, so it is given the declaration.
+    CNN has no attention to switch, so it is built as "eager" and then given the declaration.
     """
     backbone_class = MODEL_FOR_BACKBONE_MAPPING[type(backbone_config)]
-    if not backbone_class._supports_sdpa:
-        flags = dict.fromkeys(
-            ("_supports_sdpa", "_supports_flash_attn", "_supports_flex_attn", "_supports_attention_backend"), True
-        )
-        backbone_class = type(backbone_class.__name__, (backbone_class,), {**flags, "__module__": __name__})
-    return backbone_class._from_config(backbone_config)
+    if backbone_class._supports_sdpa:
+        return backbone_class(backbone_config)
+    backbone_config._attn_implementation = "eager"
+    backbone = backbone_class(backbone_config)
+    for flag in ("_supports_sdpa", "_supports_flash_attn", "_supports_flex_attn", "_supports_attention_backend"):
+        setattr(backbone, flag, True)  # of this backbone alone: a class made here could not be pickled
+    return backbone
 
 
 class ClipBERTGridEncoder(nn.Module):
@@ -230,7 +231,7 @@ class ClipBERTFrameFusion(nn.Module):
                     f"A clip has {num_frames} frames, but there are {self.max_frames} temporal positions "
                     "(max_temporal_position_embeddings). Sample fewer frames per clip."
                 )
-            positions = self.temporal_position_embeddings.weight[:num_frames]
+            positions = self.temporal_position_embeddings(torch.arange(num_frames, device=grid.device))
             grid = grid + positions[None, :, :, None, None]
         if self.mode == "none":
             return grid
@@ -271,8 +272,8 @@ class ClipBERTVisualEmbeddings(nn.Module):
                 f"(max_grid_row_position_embeddings) and {max_columns} columns (max_grid_col_position_embeddings). "
                 "Use smaller frames."
             )
-        row_positions = self.row_position_embeddings.weight[:rows]
-        column_positions = self.col_position_embeddings.weight[:columns]
+        row_positions = self.row_position_embeddings(torch.arange(rows, device=grid.device))
+        column_positions = self.col_position_embeddings(torch.arange(columns, device=grid.device))
         positions = row_positions[:, None] + column_positions[None, :]  # (h, w, D)
         cells = (grid.movedim(2, -1) + positions).flatten(1, 3)  # (V*C, P, D)
         num_cells = cells.shape[1]
@@ -280,7 +281,8 @@ class ClipBERTVisualEmbeddings(nn.Module):
             # one draw for the whole batch (section 3.1 of the paper's pre-training: random pixel sampling)
             kept = torch.randperm(num_cells, device=cells.device)[: self.num_sampled_cells].sort().values
             cells = cells[:, kept]
-        return self.LayerNorm(cells + self.token_type_embeddings.weight[0])
+        token_type = torch.zeros(1, dtype=torch.int64, device=cells.device)
+        return self.LayerNorm(cells + self.token_type_embeddings(token_type))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -305,8 +307,9 @@ class ClipBERTTextEmbeddings(nn.Module):
                 f"Texts have {length} tokens, but there are {max_length} positions (max_position_embeddings). "
                 "Truncate them in the processor (max_length)."
             )
-        embeddings = self.word_embeddings(input_ids) + self.position_embeddings.weight[:length]
-        return self.LayerNorm(embeddings + self.token_type_embeddings.weight[0])
+        positions = torch.arange(length, device=input_ids.device)
+        embeddings = self.word_embeddings(input_ids) + self.position_embeddings(positions)
+        return self.LayerNorm(embeddings + self.token_type_embeddings(torch.zeros_like(positions)))
 
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
@@ -454,20 +457,25 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
     input_modalities = ["video", "text"]
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
-    _no_split_modules = ["ClipBERTLayer", "ClipBERTGridEncoder", "ClipBERTVisualEmbeddings", "ClipBERTTextEmbeddings"]
+    _no_split_modules = [
+        "ClipBERTFrameFusion",
+        "ClipBERTGridEncoder",
+        "ClipBERTLayer",
+        "ClipBERTTextEmbeddings",
+        "ClipBERTVisualEmbeddings",
+    ]
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
     _can_compile_fullgraph = True
 
     @torch.no_grad()
     def _init_weights(self, module):
+        # Asked only about modules with parameters of their own, hence by the type of the layer. The backbone has its own.
         super()._init_weights(module)
-        if isinstance(module, ClipBERTGridEncoder):
-            init.kaiming_uniform_(module.conv.weight, a=math.sqrt(5))  # as the official model: torch's default
-        elif isinstance(module, ClipBERTFrameFusion):
-            for child in module.children():
-                if isinstance(child, nn.Conv3d):
-                    init.dirac_(child.weight)
-                    init.zeros_(child.bias)
+        if isinstance(module, nn.Conv2d):  # of the grid encoder
+            init.kaiming_uniform_(module.weight, a=math.sqrt(5))  # as the official model: torch's default
+        elif isinstance(module, nn.Conv3d):  # of the frame fusion
+            init.dirac_(module.weight)
+            init.zeros_(module.bias)
 
     @classmethod
     def from_vision_text_pretrained(cls, vision, text, *, output_loading_info=False, **config_overrides):
@@ -488,15 +496,13 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
             `"unused_vision"` and `"unused_text"` (in a checkpoint, not in this model).
 
         Raises:
-            ValueError: If the text checkpoint is not a BERT, or an override contradicts a checkpoint.
+            ValueError: If the vision checkpoint is not a backbone or the text checkpoint not a BERT, if one of them
+                lacks tensors, or if an override contradicts a checkpoint.
 
         Example:
-
-        ```python
-        >>> model = ClipBERTForVideoTextRetrieval.from_vision_text_pretrained(
-        ...     "microsoft/resnet-50", "google-bert/bert-base-uncased", score_pooling="lse"
-        ... )  # doctest: +SKIP
-        ```
+            >>> model = ClipBERTForVideoTextRetrieval.from_vision_text_pretrained(
+            ...     "microsoft/resnet-50", "google-bert/bert-base-uncased", score_pooling="lse"
+            ... )  # doctest: +SKIP
         """
         text_config = AutoConfig.from_pretrained(text)
         if text_config.model_type != "bert":
@@ -509,19 +515,27 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
                 raise ValueError(
                     f"{name}={config_overrides[name]} contradicts {getattr(text_config, name)} of text={str(text)!r}."
                 )
-        backbone, vision_info = AutoBackbone.from_pretrained(vision, output_loading_info=True)
+        vision_config = AutoConfig.from_pretrained(vision)
+        if type(vision_config) not in MODEL_FOR_BACKBONE_MAPPING:
+            raise ValueError(
+                f"vision={str(vision)!r} is a {vision_config.model_type!r} checkpoint, which has no backbone class in "
+                "transformers."
+            )
+        # not `AutoBackbone.from_pretrained`, which takes a local folder for the name of a timm model
+        backbone_class = MODEL_FOR_BACKBONE_MAPPING[type(vision_config)]
+        backbone, vision_info = backbone_class.from_pretrained(vision, output_loading_info=True)
         bert, text_info = AutoModelForPreTraining.from_pretrained(text, output_loading_info=True)
+        _refuse_incomplete(vision, vision_info["missing_keys"], needed="")
+        _refuse_incomplete(text, text_info["missing_keys"], needed=("bert.embeddings.", "bert.encoder."))
         shared = {
             name: getattr(text_config, name) for name in _SIZES_OF_TEXT_CHECKPOINT + _SETTINGS_OF_TEXT_CHECKPOINT
         }
         model = cls(cls.config_class(**{**shared, "backbone_config": backbone.config, **config_overrides}))
 
-        # 1. tensors of the two checkpoints under our names; what they lacked was initialised at random and is left out
+        # 1. tensors of the two checkpoints under our names; heads that BERT lacked are random and left out
         prefix = f"{cls.base_model_prefix}." if hasattr(model, cls.base_model_prefix) else ""
         vision_state = {
-            f"{prefix}grid_encoder.backbone.{name}": tensor
-            for name, tensor in backbone.state_dict().items()
-            if name not in vision_info["missing_keys"]
+            f"{prefix}grid_encoder.backbone.{name}": tensor for name, tensor in backbone.state_dict().items()
         }
         text_state = {
             prefix + name.removeprefix("bert.") if name.startswith("bert.") else name: tensor
@@ -531,6 +545,7 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
         # 2. copy what this model has
         new = set(model.load_state_dict({**vision_state, **text_state}, strict=False).missing_keys)
         model.tie_weights()
+        model.eval()  # as `from_pretrained` leaves it
         own = model.state_dict().keys()
         info = {
             "loaded": sorted(own - new),
@@ -547,6 +562,16 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
         return (model, info) if output_loading_info else model
 
 
+def _refuse_incomplete(checkpoint, missing, needed):
+    # counters of batch norms are absent from old checkpoints, and nothing depends on them
+    missing = sorted(name for name in missing if name.startswith(needed) and not name.endswith("num_batches_tracked"))
+    if missing:
+        raise ValueError(
+            f"{str(checkpoint)!r} lacks {len(missing)} tensors that its config.json promises: "
+            f"{', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}."
+        )
+
+
 class ClipBERTModel(ClipBERTPreTrainedModel):
     """
     The ClipBERT transformer over text and clips, without a task head (`ClipBertBaseModel` and the visual encoder of the
@@ -557,18 +582,15 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         add_pooling_layer (`bool`, *optional*, defaults to `True`): Build the pooler.
 
     Example:
+        >>> import torch
+        >>> from modeling_clipbert import ClipBERTConfig, ClipBERTModel
 
-    ```python
-    >>> import torch
-    >>> from modeling_clipbert import ClipBERTConfig, ClipBERTModel
-
-    >>> config = ClipBERTConfig(num_hidden_layers=1, hidden_size=32, num_attention_heads=2, intermediate_size=64)
-    >>> model = ClipBERTModel(config).eval()
-    >>> pixel_values = torch.zeros(1, 2, 2, 3, 64, 64)  # one video, two clips, two frames
-    >>> outputs = model(input_ids=torch.tensor([[101, 1037, 3899, 102]]), pixel_values=pixel_values)
-    >>> tuple(outputs.last_hidden_state.shape)
-    (1, 2, 5, 32)
-    ```
+        >>> config = ClipBERTConfig(num_hidden_layers=1, hidden_size=32, num_attention_heads=2, intermediate_size=64)
+        >>> model = ClipBERTModel(config).eval()
+        >>> pixel_values = torch.zeros(1, 2, 2, 3, 64, 64)  # one video, two clips, two frames
+        >>> outputs = model(input_ids=torch.tensor([[101, 1037, 3899, 102]]), pixel_values=pixel_values)
+        >>> tuple(outputs.last_hidden_state.shape)
+        (1, 2, 5, 32)
     """
 
     def __init__(self, config, add_pooling_layer=True):
@@ -588,13 +610,15 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
     def set_input_embeddings(self, value):
         self.embeddings.word_embeddings = value
 
-    def encode_videos(self, pixel_values):
+    def encode_videos(self, pixel_values, clip_mask=None):
         """
         Visual tokens of every clip, to be scored against any number of texts with `visual_embeds=`.
 
         Args:
             pixel_values (`torch.FloatTensor` of shape `(videos, clips, frames, 3, height, width)`):
                 Frames as the processor makes them. Five dimensions mean one clip each, four mean one image each.
+            clip_mask (`torch.Tensor` of shape `(videos, clips)`, *optional*):
+                1 for clips that exist. The others are not looked at, and their tokens are 0.
 
         Returns:
             `torch.FloatTensor` of shape `(videos, clips, cells, hidden_size)`.
@@ -603,11 +627,25 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             ValueError: If the shape or type is another, or the frames are too small or too large for the grid.
         """
         pixel_values = _to_six_dimensions(pixel_values)
-        num_videos, num_clips, num_frames = pixel_values.shape[:3]
-        frames = pixel_values.flatten(0, 2).to(self.grid_encoder.conv.weight.dtype)  # (V*C*T, 3, H, W)
-        grid = self.grid_encoder(frames).unflatten(0, (-1, num_frames))  # (V*C, T, D, h, w)
-        tokens = self.visual_embeddings(self.frame_fusion(grid))  # (V*C, P, D)
+        num_videos, num_clips = pixel_values.shape[:2]
+        clips = pixel_values.flatten(0, 1)  # (V*C, T, 3, H, W)
+        if clip_mask is None:
+            tokens = self._encode_clips(clips)  # (V*C, P, D)
+        else:
+            exists = _check_clip_mask(clip_mask, num_videos, num_clips).flatten()  # (V*C,)
+            if torch.compiler.is_compiling():  # shapes must not depend on the mask
+                clips = clips.where(exists[:, None, None, None, None], 0.0)
+                tokens = self._encode_clips(clips).where(exists[:, None, None], 0.0)
+            else:
+                kept = self._encode_clips(clips[exists])
+                tokens = kept.new_zeros(len(exists), *kept.shape[1:]).masked_scatter(exists[:, None, None], kept)
         return tokens.unflatten(0, (num_videos, num_clips))
+
+    def _encode_clips(self, clips):
+        # clips: (K, T, 3, H, W) -> (K, P, D)
+        frames = clips.flatten(0, 1).to(self.grid_encoder.conv.weight.dtype)  # (K*T, 3, H, W)
+        grid = self.grid_encoder(frames).unflatten(0, (-1, clips.shape[1]))  # (K, T, D, h, w)
+        return self.visual_embeddings(self.frame_fusion(grid))
 
     @can_return_tuple
     def forward(
@@ -616,6 +654,7 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         pixel_values: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         video_indices: torch.LongTensor | None = None,
+        clip_mask: torch.Tensor | None = None,
         visual_embeds: torch.FloatTensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -630,6 +669,9 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             attention_mask (`torch.Tensor` of shape `(texts, length)`, *optional*): 1 for words, 0 for padding.
             video_indices (`torch.LongTensor` of shape `(texts,)`, *optional*):
                 The video each text belongs to. Without it there is one text per video, in the same order.
+            clip_mask (`torch.Tensor` of shape `(videos, clips)`, *optional*):
+                1 for clips that exist, at least one for every video. Nothing of the others reaches the CNN, but they have
+                their place in the outputs, which mean nothing there.
             visual_embeds (`torch.FloatTensor` of shape `(videos, clips, cells, hidden_size)`, *optional*):
                 What `encode_videos` returned, instead of `pixel_values`.
             output_attentions (`bool`, *optional*): Return attention weights (computed by the eager implementation).
@@ -649,8 +691,12 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             output_hidden_states = self.config.output_hidden_states
         # 1. every frame of every clip through the CNN, once
         if visual_embeds is None:
-            visual_embeds = self.encode_videos(pixel_values)  # (V, C, P, D)
+            visual_embeds = self.encode_videos(pixel_values, clip_mask)  # (V, C, P, D)
+            clip_mask = None  # seen to
         _check_texts(input_ids, attention_mask, video_indices, visual_embeds)
+        if clip_mask is not None:  # zeros, so that not even NaN in these clips can reach a loss or a gradient
+            exists = _check_clip_mask(clip_mask, *visual_embeds.shape[:2])
+            visual_embeds = visual_embeds.where(exists[..., None, None], 0.0)
         num_texts, num_clips = input_ids.shape[0], visual_embeds.shape[1]
         # 2. join each text with each clip of its video
         visual = visual_embeds if video_indices is None else visual_embeds[video_indices]  # (N, C, P, D)
@@ -659,9 +705,12 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         if attention_mask is not None:
             attention_mask = attention_mask[:, None].expand(-1, num_clips, -1).flatten(0, 1)  # (N*C, L)
             attention_mask = F.pad(attention_mask, (0, visual.shape[2]), value=1)
-        mask = create_bidirectional_mask(
-            config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
-        )
+        if output_attentions:  # computed by the eager implementation, whatever the model is set to
+            mask = None if attention_mask is None else attention_mask[:, None, None].bool()  # (N*C, 1, 1, L+P)
+        else:
+            mask = create_bidirectional_mask(
+                config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
+            )
         # 3. transformer
         last_hidden_state, all_hidden_states, all_attentions = self.encoder(
             hidden_states, mask, output_attentions=output_attentions, output_hidden_states=output_hidden_states
@@ -696,6 +745,21 @@ def _to_six_dimensions(pixel_values):
             "resizing and mean subtraction."
         )
     return pixel_values
+
+
+def _check_clip_mask(clip_mask, num_videos, num_clips):
+    """The `(videos, clips)` mask as booleans."""
+    if tuple(clip_mask.shape) != (num_videos, num_clips):
+        raise ValueError(
+            f"clip_mask {tuple(clip_mask.shape)} must have the shape (videos, clips) of the visual input, "
+            f"{(num_videos, num_clips)}."
+        )
+    clip_mask = clip_mask.bool()
+    if not torch.compiler.is_compiling() and not bool(clip_mask.any(dim=1).all()):
+        raise ValueError(
+            f"Every video needs at least one clip that exists, but clip_mask is {clip_mask.int().tolist()}."
+        )
+    return clip_mask
 
 
 def _check_texts(input_ids, attention_mask, video_indices, visual_embeds):
@@ -771,23 +835,9 @@ def pool_clip_scores(clip_logits, score_pooling, clip_mask=None):
     raise ValueError(f"score_pooling must be 'mean', 'max' or 'lse', got {score_pooling!r}.")
 
 
-def _text_clip_mask(clip_mask, video_indices, pooler_output):
-    """The `(videos, clips)` mask as one row per text, checked."""
-    if clip_mask is None:
-        return None
-    num_texts, num_clips = pooler_output.shape[:2]
-    if clip_mask.ndim != 2 or clip_mask.shape[1] != num_clips:
-        raise ValueError(
-            f"clip_mask {tuple(clip_mask.shape)} must have the shape (videos, clips) with the {num_clips} clips of the "
-            "visual input."
-        )
-    if not torch.compiler.is_compiling() and not bool(clip_mask.bool().any(dim=1).all()):
-        raise ValueError(f"Every video needs at least one clip that exists, but clip_mask is {clip_mask.tolist()}.")
-    if video_indices is not None:
-        clip_mask = clip_mask[video_indices]
-    elif clip_mask.shape[0] != num_texts:
-        raise ValueError(f"clip_mask {tuple(clip_mask.shape)} must have a row for each of the {num_texts} videos.")
-    return clip_mask
+def _text_clip_mask(clip_mask, video_indices):
+    """The `(videos, clips)` mask, which the base model has checked, as one row per text."""
+    return clip_mask if clip_mask is None or video_indices is None else clip_mask[video_indices]
 
 
 class ClipBERTScoreHead(nn.Sequential):
@@ -821,9 +871,9 @@ class ClipBERTScoringModel(ClipBERTPreTrainedModel):
             )
         self.clipbert = ClipBERTModel(config)
 
-    def encode_videos(self, pixel_values):
+    def encode_videos(self, pixel_values, clip_mask=None):
         """See [`ClipBERTModel.encode_videos`]."""
-        return self.clipbert.encode_videos(pixel_values)
+        return self.clipbert.encode_videos(pixel_values, clip_mask)
 
     def compute_loss(self, logits, labels, video_indices=None):
         """
@@ -884,11 +934,12 @@ class ClipBERTScoringModel(ClipBERTPreTrainedModel):
             pixel_values,
             attention_mask=attention_mask,
             video_indices=video_indices,
+            clip_mask=clip_mask,
             visual_embeds=visual_embeds,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
         )
-        clip_mask = _text_clip_mask(clip_mask, video_indices, outputs.pooler_output)
+        clip_mask = _text_clip_mask(clip_mask, video_indices)
         clip_logits = self.score_clips(outputs.pooler_output, clip_mask)  # (N, C, K)
         return self.pooled_output(outputs, clip_logits, clip_mask, labels, video_indices)
 
@@ -960,16 +1011,13 @@ class ClipBERTForVideoTextRetrieval(ClipBERTScoringModel):
     `labels` of `forward` are `torch.LongTensor` of shape `(texts,)`: 1 if the text belongs to its video, else 0.
 
     Example:
+        >>> from modeling_clipbert import ClipBERTForVideoTextRetrieval
+        >>> from processing import VideoTextProcessor
 
-    ```python
-    >>> from modeling_clipbert import ClipBERTForVideoTextRetrieval
-    >>> from processing import VideoTextProcessor
-
-    >>> model = ClipBERTForVideoTextRetrieval.from_pretrained("my-clipbert")  # doctest: +SKIP
-    >>> processor = VideoTextProcessor.from_pretrained("my-clipbert")  # doctest: +SKIP
-    >>> inputs = processor(text=["a dog runs"], videos=["dog.mp4"], return_tensors="pt")  # doctest: +SKIP
-    >>> model.match_scores(model(**inputs).logits)  # doctest: +SKIP
-    ```
+        >>> model = ClipBERTForVideoTextRetrieval.from_pretrained("my-clipbert")  # doctest: +SKIP
+        >>> processor = VideoTextProcessor.from_pretrained("my-clipbert")  # doctest: +SKIP
+        >>> inputs = processor(text=["a dog runs"], videos=["dog.mp4"], return_tensors="pt")  # doctest: +SKIP
+        >>> model.match_scores(model(**inputs).logits)  # doctest: +SKIP
     """
 
     loss_types = ("ce", "rank")
@@ -1054,18 +1102,25 @@ class ClipBERTForMultipleChoice(ClipBERTScoringModel):
             )
         num_questions, num_choices = input_ids.shape[:2]
         if video_indices is None:
+            visual = visual_embeds if pixel_values is None else pixel_values
+            if visual is not None and visual.shape[0] != num_questions:
+                raise ValueError(
+                    f"Without video_indices there must be one question per video, but input_ids {tuple(input_ids.shape)} "
+                    f"holds {num_questions} questions for {visual.shape[0]} videos {tuple(visual.shape)}. Say which video "
+                    "each question belongs to with video_indices."
+                )
             video_indices = torch.arange(num_questions, device=input_ids.device)
         if video_indices.shape != (num_questions,):
             raise ValueError(
                 f"video_indices {tuple(video_indices.shape)} must name one video for each of the {num_questions} questions "
                 f"of input_ids {tuple(input_ids.shape)}."
             )
-        if visual_embeds is None and pixel_values is not None:
-            visual_embeds = self.encode_videos(pixel_values)
         outputs = self.clipbert(
             input_ids.flatten(0, 1),
+            pixel_values,
             attention_mask=None if attention_mask is None else attention_mask.flatten(0, 1),
             video_indices=video_indices.repeat_interleave(num_choices),
+            clip_mask=clip_mask,
             visual_embeds=visual_embeds,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
@@ -1073,7 +1128,7 @@ class ClipBERTForMultipleChoice(ClipBERTScoringModel):
         # one score per choice and clip, then clips before choices
         clip_logits = self.score_clips(outputs.pooler_output).squeeze(-1)  # (questions*choices, C)
         clip_logits = clip_logits.unflatten(0, (num_questions, num_choices)).transpose(1, 2)  # (questions, C, choices)
-        clip_mask = _text_clip_mask(clip_mask, video_indices, clip_logits)
+        clip_mask = _text_clip_mask(clip_mask, video_indices)
         return self.pooled_output(outputs, clip_logits, clip_mask, labels)
 
 
@@ -1097,9 +1152,23 @@ class ClipBERTRegressionHead(nn.Module):
         if clip_mask is None or not self.training:
             hidden = self.norm(hidden.flatten(0, 1)).unflatten(0, pooled.shape[:2])
         else:
-            keep = clip_mask.bool()
-            hidden = hidden.masked_scatter(keep[..., None], self.norm(hidden[keep]))
+            hidden = self.normalise_existing(hidden, clip_mask.bool()[..., None])
         return self.out_proj(self.dropout(hidden))
+
+    def normalise_existing(self, hidden, exists):
+        """`self.norm` in training with the statistics of the clips that exist; shapes do not depend on the mask."""
+        hidden, norm, count = hidden.to(self.norm.weight.dtype), self.norm, exists.sum()
+        if not torch.compiler.is_compiling() and count < 2:
+            raise ValueError(
+                f"The batch norm of {type(self).__name__} needs two clips or more in training, got {count}."
+            )
+        mean = hidden.where(exists, 0.0).sum(dim=(0, 1)) / count
+        variance = (hidden - mean).where(exists, 0.0).square().sum(dim=(0, 1)) / count
+        with torch.no_grad():
+            norm.num_batches_tracked += 1
+            norm.running_mean.lerp_(mean, norm.momentum)
+            norm.running_var.lerp_(variance * count / (count - 1), norm.momentum)
+        return (hidden - mean) * (variance + norm.eps).rsqrt() * norm.weight + norm.bias
 
 
 class ClipBERTForRegression(ClipBERTScoringModel):
@@ -1177,9 +1246,9 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
         self.cls.predictions.decoder = new_embeddings
         self.cls.predictions.bias = new_embeddings.bias
 
-    def encode_videos(self, pixel_values):
+    def encode_videos(self, pixel_values, clip_mask=None):
         """See [`ClipBERTModel.encode_videos`]."""
-        return self.clipbert.encode_videos(pixel_values)
+        return self.clipbert.encode_videos(pixel_values, clip_mask)
 
     @can_return_tuple
     def forward(
@@ -1190,7 +1259,6 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
         video_indices: torch.LongTensor | None = None,
         clip_mask: torch.Tensor | None = None,
         visual_embeds: torch.FloatTensor | None = None,
-        labels: torch.LongTensor | None = None,
         mlm_labels: torch.LongTensor | None = None,
         itm_labels: torch.LongTensor | None = None,
         output_attentions: bool | None = None,
@@ -1204,8 +1272,6 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
             output_hidden_states: As for the task heads.
             mlm_labels (`torch.LongTensor` of shape `(texts, length)`, *optional*):
                 The words to predict, -100 where there is nothing to predict.
-            labels (`torch.LongTensor` of shape `(texts, length)`, *optional*):
-                Another name of `mlm_labels`, the one that data collators for language modelling use.
             itm_labels (`torch.LongTensor` of shape `(texts,)`, *optional*):
                 1 if the text belongs to its video or image, 0 if not.
 
@@ -1213,11 +1279,8 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
             [`ClipBERTForPreTrainingOutput`].
 
         Raises:
-            ValueError: If shapes do not fit each other, or both `labels` and `mlm_labels` are given.
+            ValueError: If shapes do not fit each other.
         """
-        if labels is not None and mlm_labels is not None:
-            raise ValueError("`labels` is another name of `mlm_labels`: pass one of them, not both.")
-        mlm_labels = labels if mlm_labels is None else mlm_labels
         for name, given, expected in (
             ("mlm_labels", mlm_labels, tuple(input_ids.shape)),
             ("itm_labels", itm_labels, tuple(input_ids.shape[:1])),
@@ -1229,11 +1292,12 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
             pixel_values,
             attention_mask=attention_mask,
             video_indices=video_indices,
+            clip_mask=clip_mask,
             visual_embeds=visual_embeds,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
         )
-        clip_mask = _text_clip_mask(clip_mask, video_indices, outputs.pooler_output)
+        clip_mask = _text_clip_mask(clip_mask, video_indices)
         words = outputs.last_hidden_state[:, :, : input_ids.shape[1]]  # (N, C, L, D)
         prediction_logits = self.cls.predictions(words)  # (N, C, L, vocabulary)
         matching_logits = pool_clip_scores(
