@@ -34,7 +34,14 @@ from .visual_inputs import load_image, make_image_batch, make_video_batch
 
 DECODE_OPTIONS = ("stream_index", "allow_truncated", "num_threads", "timeout_s", "max_pixels")
 CALL_OPTIONS = ("seeds", "video_metadata", "device", "return_tensors")  # about one batch: never saved
-OPTIONAL = ("fps", "max_aspect_ratio", "timeout_s", "max_pixels", *CALL_OPTIONS)  # None says something; see the docs
+OPTIONAL = (
+    "fps",
+    "max_aspect_ratio",
+    "num_threads",
+    "timeout_s",
+    "max_pixels",
+    *CALL_OPTIONS,
+)  # None says something; see the docs
 # Frames are turned into float32 this many values at a time: a video of large frames would otherwise need its eightfold
 # size in fresh memory, and getting that takes longer than resizing.
 CHUNK_VALUES = 1 << 22
@@ -65,7 +72,7 @@ class ClipBERTVideoProcessorKwargs(TypedDict, total=False):
     image_std: float | int | list[float | int] | tuple[float | int, ...]
     stream_index: int
     allow_truncated: bool
-    num_threads: int
+    num_threads: int | None
     timeout_s: float | int | None
     max_pixels: int | None
     return_metadata: bool
@@ -147,7 +154,7 @@ class ClipBERTVideoProcessor(BaseVideoProcessor):
     image_std = [1.0, 1.0, 1.0]
     stream_index = 0
     allow_truncated = False
-    num_threads = 1
+    num_threads = None
     timeout_s = DEFAULT_TIMEOUT_S
     max_pixels = DEFAULT_MAX_PIXELS
     return_metadata = False
@@ -338,9 +345,12 @@ class ClipBERTVideoProcessor(BaseVideoProcessor):
             options[name] = given[name] if is_given else getattr(self, name, None)
         options["size"] = self._standardize_kwargs(size=options["size"])["size"]
         options["return_tensors"] = given.get("return_tensors", "pt")
-        for name in ("max_aspect_ratio", "rescale_factor"):
+        for name in ("max_aspect_ratio", "rescale_factor", "timeout_s", "max_pixels"):
             if options[name] is not None and not options[name] > 0:
                 raise ValueError(f"{name} must be a positive number, got {options[name]!r}.")
+        for name in ("stream_index", "num_threads"):
+            if options[name] is not None and options[name] < 0:
+                raise ValueError(f"{name} must not be negative, got {options[name]!r}.")
         return options
 
     def _check_sampling(self, options: dict[str, Any]) -> None:

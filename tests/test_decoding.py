@@ -6,6 +6,7 @@ column b is brighter in the top third than in the middle third.
 """
 
 import contextlib
+import doctest
 import functools
 import io
 import json
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,9 +29,10 @@ import pytest
 import torch
 from PIL import Image
 
-from processing import video_reader
+from processing import decoding, video_reader
 from processing.decoding import DecodedVideoMetadata, decode_video, read_video_metadata
 from processing.sampling import build_rng, sample_clips
+from processing.video_index import PacketIndex
 from processing.video_sources import VideoDecodeError
 
 
@@ -161,6 +164,11 @@ def test_pictures_tell_their_number():
     assert [read_number(numbered_picture(number)) for number in range(256)] == list(range(256))
 
 
+def test_examples_of_the_docstrings():
+    results = doctest.testmod(decoding)
+    assert results.attempted >= 3 and results.failed == 0
+
+
 # --- the right frames
 
 
@@ -205,6 +213,29 @@ def test_each_frame_comes_once_and_sorted(numbered):
     assert [[read_number(picture) for picture in clip] for clip in laid_out] == request.tolist()
     with pytest.raises(IndexError, match=r"Frames \[1, 60\] were not decoded"):
         video.take([[0, 1], [60, 7]])
+
+
+def test_plan_of_packets():
+    """The example of the module: two groups of pictures, the second one with pictures shown before its key frame."""
+    pts = np.array([0, 3, 1, 2, 6, 4, 5, 7])
+    index = PacketIndex(pts, np.arange(8) - 2, np.isin(np.arange(8), [0, 4]), np.ones(8, dtype=bool))
+    assert index.is_sound and index.frame_packet.tolist() == [0, 2, 3, 1, 5, 6, 4, 7]
+    assert index.plan([6]) == [(4, 4, {6: 6})]
+    assert index.plan([7]) == [(4, 7, {7: 7})]
+    assert index.plan([4]) == [(0, 5, {4: 4})]  # refers to pictures of the first group
+    assert index.plan([1, 7]) == [(0, 2, {1: 1}), (4, 7, {7: 7})]
+    assert index.plan([5, 7]) == [(0, 7, {5: 5, 7: 7})]
+
+    hidden = replace(index, is_shown=pts != 2)
+    assert hidden.frame_pts.tolist() == [0, 1, 3, 4, 5, 6, 7] and hidden.plan([2]) == [(0, 1, {3: 2})]
+    for broken in (
+        {"pts": np.array([0, 3, 1, 1, 6, 4, 5, 7])},
+        {"pts": np.array([1, 3, 0, 2, 6, 4, 5, 7])},
+        {"pts": np.array([0, 3, 1, PacketIndex.NO_TIME, 6, 4, 5, 7])},
+        {"is_key": np.arange(8) == 4},
+        {"has_presentation_times": False},
+    ):
+        assert not replace(index, **broken).is_sound
 
 
 def test_few_frames_take_few_packets(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Choice of frames: coverage and edges of even placement, and the recorded choices of the original code."""
 
+import doctest
 import itertools
 import json
 import random
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from processing import sampling
 from processing.sampling import (
     STRATEGIES,
     VideoTiming,
@@ -31,6 +33,11 @@ STRATEGY_OF_RECORD = {
     "end": "end",
     "rand": "random",
 }
+
+
+def test_examples_of_the_docstrings():
+    results = doctest.testmod(sampling)
+    assert results.attempted >= 5 and results.failed == 0
 
 
 # --- even placement

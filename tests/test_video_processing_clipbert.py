@@ -415,6 +415,10 @@ def test_none_is_a_value_where_it_means_something():
         ({"size": {"shortest_edge": 4}}, "longest_edge"),
         ({"max_aspect_ratio": 0}, "max_aspect_ratio must be a positive number"),
         ({"rescale_factor": 0}, "rescale_factor must be a positive number"),
+        ({"timeout_s": -1}, "timeout_s must be a positive number"),
+        ({"max_pixels": 0}, "max_pixels must be a positive number"),
+        ({"stream_index": -1}, "stream_index must not be negative"),
+        ({"num_threads": -1}, "num_threads must not be negative"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -436,8 +440,10 @@ def test_options_of_a_single_call_cannot_be_saved():
 def test_limits_of_decoding_are_passed_on(processor, video_path):
     with pytest.raises(VideoDecodeError, match="max_pixels"):
         processor(video_path, max_pixels=100)
-    with pytest.raises(ValueError, match="timeout_s"):
-        processor(video_path, timeout_s=-1)
+    with pytest.raises(VideoDecodeError, match="timeout_s=1e-09"):
+        processor(video_path, timeout_s=1e-9)
+    with pytest.raises(VideoDecodeError, match="stream"):
+        processor(video_path, stream_index=1)
 
 
 def test_save_and_load(tmp_path, video_path):
