@@ -1,0 +1,614 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""The loop with a ten-line model: accumulation, resume, several processes, evaluation, errors.
+
+`python tests/test_engine.py --recipe FILE` runs the stub task itself, so that tests can launch and kill it.
+"""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from processing.decoding import VideoDecodeError
+from train_scripts.engine.checkpoint import CheckpointError, list_checkpoints
+from train_scripts.engine.data import BatchPlan, PlannedBatches, UndecodableVideosError
+from train_scripts.engine.loop import NonFiniteLossError, seed_everything
+from train_scripts.engine.recipe import Recipe
+from train_scripts.engine.task import Parts, Task, main
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Models this small lose more by handing work around than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class StubConfig(PreTrainedConfig):
+    model_type = "stub"
+    width: int = 6
+
+
+class StubModel(PreTrainedModel):
+    config: StubConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.grid_encoder = nn.Linear(3, config.width)
+        self.head = nn.Linear(config.width, 1)
+        self.post_init()
+
+    def forward(self, x, y):
+        prediction = self.head(nn.functional.dropout(self.grid_encoder(x).tanh(), 0.3, self.training))[:, 0]
+        return ModelOutput(loss=(prediction - y).square().mean(), logits=prediction)
+
+
+class StubSet:
+    """Points whose noise depends on (epoch, index); the items named in `broken` cannot be decoded."""
+
+    def __init__(self, num_items, broken=(), pause_s=0.0):
+        self.ids = [f"item{index}" for index in range(num_items)]
+        self.broken, self.pause_s = set(broken), pause_s
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, key):
+        epoch, index = key
+        if index in self.broken:
+            raise VideoDecodeError(f"item{index}.mp4", "it is broken")
+        time.sleep(self.pause_s)
+        noise = torch.Generator().manual_seed(1000 * epoch + index)
+        x = torch.tensor([index % 5, index % 3, 1.0]) + 0.1 * torch.randn(3, generator=noise)
+        return {"x": x, "y": x.sum() / 4}
+
+
+class StubExamples(StubSet):
+    def __getitem__(self, index):
+        return {**super().__getitem__((0, index)), "id": self.ids[index]}
+
+    @staticmethod
+    def collate(items):
+        return {**collate(items), "id": [item["id"] for item in items]}
+
+
+def collate(items):
+    return {name: torch.stack([item[name] for item in items]) for name in ("x", "y")}
+
+
+class StubTask(Task):
+    def build(self, recipe):
+        options = recipe.data.options
+        train_set = StubSet(options.get("num_items", 11), options.get("broken", ()), options.get("pause_s", 0.0))
+        model = StubModel.from_pretrained(recipe.model.from_pretrained) if recipe.model.from_pretrained else None
+        eval_sets = {name: StubExamples(7) for name in ("validation", "test")}
+        return Parts(model or StubModel(StubConfig()), None, train_set, collate, eval_sets)
+
+    def training_step(self, model, batch):
+        loss = model(**batch).loss
+        return {"loss": loss}, {"mean_x": batch["x"].mean()}
+
+    def eval_step(self, model, batch):
+        return {"error": (model(batch["x"], batch["y"]).logits - batch["y"]).abs(), "id": batch["id"]}
+
+    def metrics(self, rows):
+        assert len(rows["error"]) == len(rows["id"]) == len(set(rows["id"]))
+        return {"error": float(rows["error"].mean()), "num_examples": len(rows["id"])}
+
+
+class NoDropout(StubTask):
+    """Dropout masks differ between one batch of 8 and eight of 1."""
+
+    def training_step(self, model, batch):
+        return super().training_step(model.eval(), batch)
+
+
+def settings_of(output_dir, *more):
+    values = [
+        "model.config={}",
+        "model.tokenizer=none",
+        "data.dataset=stub",
+        "data.num_workers=0",
+        "run.total_steps=12",
+        "run.global_batch_size=4",
+        "run.micro_batch_size=2",
+        "optim.lr=0.05",
+        f"run.output_dir={output_dir}",
+        *more,
+    ]
+    return [part for value in values for part in ("--set", value)]
+
+
+def run(output_dir, *more, task=None):
+    return main(task or StubTask(), settings_of(output_dir, *more))
+
+
+def steps_of(output_dir):
+    """What the log says of each step, without the times."""
+    rows = [json.loads(line) for line in (Path(output_dir) / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in ("wait_s", "step_s")} for row in rows if "loss" in row]
+
+
+def weights_of(output_dir):
+    return StubModel.from_pretrained(Path(output_dir) / "checkpoints" / "last").state_dict()
+
+
+def assert_same_run(first, second, rtol=0.0, atol=0.0):
+    first_rows, second_rows = steps_of(first), steps_of(second)
+    assert [row["step"] for row in first_rows] == [row["step"] for row in second_rows]
+    for a, b in zip(first_rows, second_rows, strict=True):
+        assert a == (b if rtol == 0 else pytest.approx(b, rel=rtol, abs=atol))
+    a, b = weights_of(first), weights_of(second)
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=rtol, atol=atol)
+
+
+def launch(output_dir, *more, launcher=(sys.executable,), **environment):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "OMP_NUM_THREADS": "1",
+        **environment,
+    }
+    command = [*launcher, str(Path(__file__)), *settings_of(output_dir, *more)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for_step(output_dir, step, process):
+    log = Path(output_dir) / "log.jsonl"
+    while not (log.is_file() and log.read_text().count('"loss"') >= step):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.005)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Order and randomness
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_every_epoch_shows_every_item_once_in_another_order():
+    plan = BatchPlan(num_items=10, global_batch_size=4, micro_batch_size=2, num_processes=1, seed=0)
+    keys = [key for batch in PlannedBatches(plan, 0, 5, 0) for key in batch]
+    assert [epoch for epoch, _ in keys] == [0] * 10 + [1] * 10
+    first, second = ([index for epoch, index in keys if epoch == wanted] for wanted in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+    assert [plan.epoch_at(step) for step in range(6)] == [0, 0, 0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 4])
+def test_micro_batches_do_not_depend_on_processes_or_on_where_a_run_resumes(num_processes):
+    plan = BatchPlan(num_items=7, global_batch_size=8, micro_batch_size=2, num_processes=num_processes, seed=3)
+    shares = [list(PlannedBatches(plan, 2, 6, process)) for process in range(num_processes)]
+    in_turn = [batch for together in zip(*shares, strict=True) for batch in together]
+    whole = BatchPlan(num_items=7, global_batch_size=8, micro_batch_size=2, num_processes=1, seed=3)
+    assert in_turn == list(PlannedBatches(whole, 0, 6, 0))[2 * 4 :]
+
+
+def test_batch_sizes_that_cannot_be_divided_are_refused():
+    with pytest.raises(ValueError, match=r"global_batch_size=6 .*micro_batch_size=2 on 2 .* multiple of 4"):
+        BatchPlan(num_items=7, global_batch_size=6, micro_batch_size=2, num_processes=2, seed=0)
+    with pytest.raises(ValueError, match="no items"):
+        BatchPlan(num_items=0, global_batch_size=6, micro_batch_size=2, num_processes=1, seed=0)
+
+
+def test_seed_everything_mixes_all_numbers():
+    def draw(*numbers):
+        seed_everything(*numbers)
+        return random.random(), float(torch.rand(()))
+
+    draws = [draw(1, 2, 3), draw(1, 2, 4), draw(1, 3, 3), draw(2, 2, 3)]
+    assert len(set(draws)) == 4
+    assert draw(1, 2, 3) == draws[0]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Training
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_learns_logs_saves_and_evaluates(tmp_path):
+    result = run(
+        tmp_path,
+        "run.total_steps=150",
+        "run.eval_every=50",
+        "eval.splits={validation: tuning, test: final}",
+        "eval.metric=error",
+        "eval.metric_goal=min",
+    )
+    rows = steps_of(tmp_path)
+    assert [row["step"] for row in rows] == list(range(1, 151))
+    assert rows[0].keys() >= {"epoch", "loss", "mean_x", "grad_norm", "lr"}
+    assert sum(row["loss"] for row in rows[-20:]) < 0.3 * sum(row["loss"] for row in rows[:20])
+    assert (result["step"], result["finished"]) == (150, True)
+    assert result["results"]["test"]["metrics"]["num_examples"] == 7
+    written = json.loads((tmp_path / "results.json").read_text())["splits"]
+    assert written == result["results"]
+    assert json.loads((tmp_path / "predictions" / "test" / "records.json").read_text())["id"][0] == "item0"
+
+
+def test_a_checkpoint_is_a_folder_that_from_pretrained_reads_with_its_recipe(tmp_path):
+    run(tmp_path, "optim.lr=3e-3")
+    folder = tmp_path / "checkpoints" / "last"
+    assert StubModel.from_pretrained(folder).config.width == 6
+    assert Recipe.load(folder / "recipe.yaml").optim.lr == 3e-3
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 2, 4])
+def test_accumulation_gives_the_same_as_one_batch(tmp_path, micro_batch_size):
+    run(tmp_path / "whole", "run.global_batch_size=8", "run.micro_batch_size=8", task=NoDropout())
+    run(tmp_path / "parts", "run.global_batch_size=8", f"run.micro_batch_size={micro_batch_size}", task=NoDropout())
+    assert_same_run(tmp_path / "whole", tmp_path / "parts", rtol=2e-4, atol=1e-5)
+
+
+def test_summed_accumulation_multiplies_the_gradient(tmp_path):
+    run(tmp_path / "mean", "run.total_steps=1", "run.global_batch_size=8")
+    run(tmp_path / "sum", "run.total_steps=1", "run.global_batch_size=8", "optim.accumulation=sum")
+    (mean,), (summed,) = steps_of(tmp_path / "mean"), steps_of(tmp_path / "sum")
+    assert summed["loss"] == mean["loss"]
+    assert summed["grad_norm"] == pytest.approx(4 * mean["grad_norm"])
+
+
+def test_gradients_are_clipped_to_the_norm(tmp_path):
+    seen = []
+
+    class Watching(StubTask):
+        def training_step(self, model, batch):
+            self.model = model
+            return super().training_step(model, batch)
+
+    task = Watching()
+    real = torch.optim.AdamW.step
+
+    def step(optimizer, closure=None):
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        seen.append(float(torch.cat([gradient.flatten() for gradient in gradients]).norm()))
+        return real(optimizer, closure)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", step)
+        run(tmp_path, "optim.max_grad_norm=0.01", "run.total_steps=2", task=task)
+    assert seen == pytest.approx([0.01, 0.01], rel=1e-3)
+    assert all(row["grad_norm"] > 0.01 for row in steps_of(tmp_path))
+
+
+def test_epochs_count_items(tmp_path):
+    result = run(tmp_path, "run.total_steps=null", "run.num_epochs=3")
+    assert result["step"] == 9  # ceil(3 * 11 / 4)
+    assert steps_of(tmp_path)[-1]["epoch"] == pytest.approx(36 / 11, abs=1e-4)
+
+
+def test_no_steps_means_evaluation_only(tmp_path):
+    run(tmp_path / "first")
+    result = run(
+        tmp_path / "second",
+        "model.config=null",
+        f"model.from_pretrained={tmp_path / 'first' / 'checkpoints' / 'last'}",
+        "run.total_steps=0",
+        "eval.splits={test: final}",
+    )
+    assert result["results"]["test"]["step"] == 0
+    assert list_checkpoints(tmp_path / "second" / "checkpoints") == []
+
+
+def test_tensorboard_receives_the_values(tmp_path):
+    pytest.importorskip("tensorboard")
+    run(tmp_path, "run.total_steps=2", "run.log_with=[tensorboard]")
+    assert list((tmp_path / "trackers").rglob("events.*"))
+
+
+def test_unknown_tracker_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"run.log_with: 'tensorbord' is not installed"):
+        run(tmp_path, "run.log_with=[tensorbord]")
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="fp16 is for accelerators")
+def test_fp16_without_a_gradient_scaler_is_refused(tmp_path):
+    process = launch(tmp_path, "run.mixed_precision=fp16")  # a process of its own: accelerate keeps the precision
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+    assert "run.mixed_precision=fp16 has no gradient scaler on cpu" in output
+
+
+def test_unknown_split_is_refused_before_training(tmp_path):
+    with pytest.raises(ValueError, match=r"eval.splits names \['dev'\]; the task offers \['test', 'validation'\]"):
+        run(tmp_path, "eval.splits={dev: final}")
+    assert not (tmp_path / "log.jsonl").exists()
+
+
+def test_unknown_metric_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"eval.metric='eror' is not among error, num_examples"):
+        run(tmp_path, "eval.splits={validation: tuning}", "eval.metric=eror", "run.eval_every=2")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Best and last
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class WorseLater(StubTask):
+    """Reports 0.3 after two steps, 0.1 after four, then grows: step 4 is the best."""
+
+    def metrics(self, rows):
+        self.count = getattr(self, "count", 0) + 1
+        return {"error": {1: 0.3, 2: 0.1}.get(self.count, 0.5), "num_examples": len(rows["id"])}
+
+    def evaluate(self, model, examples, accelerator, recipe):
+        self.last_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        return super().evaluate(model, examples, accelerator, recipe)
+
+
+def test_the_best_checkpoint_is_kept_and_makes_the_final_evaluation(tmp_path):
+    task = WorseLater()
+    result = run(
+        tmp_path,
+        "run.eval_every=2",
+        "run.save_total_limit=2",
+        "eval.splits={validation: tuning, test: final}",
+        "eval.metric=error",
+        "eval.metric_goal=min",
+        task=task,
+    )
+    root = tmp_path / "checkpoints"
+    assert [folder.name for folder in list_checkpoints(root)] == ["step_00000004", "step_00000010", "step_00000012"]
+    assert (root / "best").resolve().name == "step_00000004"
+    assert (root / "last").resolve().name == "step_00000012"
+    assert result["results"]["test"]["step"] == 4
+    best = StubModel.from_pretrained(root / "best").state_dict()
+    assert all(torch.equal(best[name], task.last_weights[name]) for name in best)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Stopping and resuming
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class StoppedAt(StubTask):
+    """Sends SIGTERM to its own process in one step."""
+
+    def __init__(self, step):
+        self.calls_left = 2 * step
+
+    def training_step(self, model, batch):
+        self.calls_left -= 1
+        if self.calls_left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().training_step(model, batch)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 11])
+def test_sigterm_saves_and_the_resumed_run_equals_one_without_interruption(tmp_path, stop):
+    run(tmp_path / "whole")
+    result = run(tmp_path / "parts", task=StoppedAt(stop))
+    assert (result["step"], result["finished"]) == (stop, False)
+    assert (tmp_path / "parts" / "checkpoints" / "last").resolve().name == f"step_{stop:08d}"
+    # neither workers nor evaluations nor checkpoints change what is learned
+    result = run(
+        tmp_path / "parts", "data.num_workers=2", "run.eval_every=3", "run.save_every=5", "eval.splits={test: monitor}"
+    )
+    assert result["finished"]
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    run(tmp_path, "eval.splits={test: final}")
+    before = (tmp_path / "log.jsonl").read_text()
+    result = run(tmp_path, "eval.splits={test: final}")
+    assert result["finished"]
+    assert (tmp_path / "log.jsonl").read_text() == before
+
+
+def kill_and_resume(tmp_path, rng):
+    """Kill the process after a random step and a random part of the next one; resume until it is finished."""
+    more = ["run.total_steps=30", "run.save_every=4", "data.options.pause_s=0.002", "run.eval_every=7"]
+    more += ["eval.splits={validation: tuning}", "eval.metric=error", "eval.metric_goal=min", "data.num_workers=1"]
+    run(tmp_path / "whole", *more)
+    process = launch(tmp_path / "killed", *more)
+    wait_for_step(tmp_path / "killed", rng.randrange(1, 27), process)
+    time.sleep(rng.random() * 0.05)
+    process.kill()
+    output = process.communicate()[0]
+    assert process.returncode == -signal.SIGKILL, output
+    assert len(steps_of(tmp_path / "killed")) < 30
+    result = run(tmp_path / "killed", *more)
+    assert result["finished"]
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    assert (tmp_path / "whole/checkpoints/best").resolve().name == (
+        tmp_path / "killed/checkpoints/best"
+    ).resolve().name
+
+
+def test_kill_at_a_random_moment_and_resume(tmp_path):
+    kill_and_resume(tmp_path, random.Random())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_kill_at_ten_random_moments_and_resume(tmp_path, seed):
+    kill_and_resume(tmp_path, random.Random(seed))
+
+
+def test_sigterm_ends_the_process_cleanly(tmp_path):
+    process = launch(tmp_path, "run.total_steps=2000", "data.options.pause_s=0.002", "data.num_workers=1")
+    wait_for_step(tmp_path, 3, process)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert "Stopped by SIGTERM after step" in output
+    stopped_at = len(steps_of(tmp_path))
+    assert (tmp_path / "checkpoints" / "last").resolve().name == f"step_{stopped_at:08d}"
+
+
+def test_another_recipe_does_not_resume_a_checkpoint(tmp_path):
+    run(tmp_path, "run.total_steps=2")
+    with pytest.raises(CheckpointError, match=r"another recipe \(optim.lr: 0.01 != 0.05; here != there\)"):
+        run(tmp_path, "run.total_steps=2", "optim.lr=0.01")
+    with pytest.raises(CheckpointError, match=r"run.resume=never, but .* holds step_00000002"):
+        run(tmp_path, "run.total_steps=2", "run.resume=never")
+
+
+def test_resume_from_a_named_checkpoint(tmp_path):
+    run(tmp_path / "whole", "run.save_every=4", "run.save_total_limit=null")
+    run(tmp_path / "branch", f"run.resume={tmp_path}/whole/checkpoints/step_00000004")
+    assert steps_of(tmp_path / "branch") == steps_of(tmp_path / "whole")[4:]
+
+
+def test_a_checkpoint_cut_in_half_is_passed_over(tmp_path, caplog):
+    run(tmp_path / "whole")
+    run(tmp_path / "cut", "run.save_every=4")
+    newest = tmp_path / "cut" / "checkpoints" / "step_00000012" / "model.safetensors"
+    newest.write_bytes(newest.read_bytes()[:100])
+    run(tmp_path / "cut", "run.save_every=4")
+    assert "step_00000012 is not a whole checkpoint: model.safetensors has 100 bytes" in caplog.text
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+class FullDisk(StubTask):
+    """After two steps no file can grow beyond 3000 bytes, which is too little for the optimizer's state."""
+
+    def training_step(self, model, batch):
+        self.calls = getattr(self, "calls", 0) + 1
+        if self.calls == 5:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+        return super().training_step(model, batch)
+
+
+def test_a_disk_that_fills_up_costs_nothing_already_saved(tmp_path):
+    run(tmp_path / "whole")
+    try:
+        with pytest.raises(CheckpointError, match=r"Could not write .*step_00000004"):
+            run(tmp_path / "full", "run.save_every=2", task=FullDisk())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert [path.name for path in list_checkpoints(tmp_path / "full" / "checkpoints")] == ["step_00000002"]
+    run(tmp_path / "full", "run.save_every=2")
+    assert_same_run(tmp_path / "whole", tmp_path / "full")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Several processes
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+TWO_PROCESSES = (sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
+
+
+def test_two_processes_give_the_losses_of_one(tmp_path):
+    more = ["run.total_steps=6", "run.global_batch_size=8", "eval.splits={test: monitor}", "eval.batch_size=2"]
+    more += [
+        "run.save_every=3",
+        "data.on_decode_error=skip",
+        "data.options.broken=[4]",
+        "data.max_decode_error_rate=1",
+    ]
+    run(tmp_path / "one", *more)
+    process = launch(
+        tmp_path / "two", *more, launcher=(*TWO_PROCESSES, "--main_process_port", "0"), ACCELERATE_USE_CPU="true"
+    )
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    assert "2 items x 2 micro-steps x 2 processes" in output
+    assert_same_run(tmp_path / "one", tmp_path / "two", rtol=1e-4, atol=1e-6)
+    one, two = (
+        json.loads((tmp_path / name / "results.json").read_text())["splits"]["test"] for name in ("one", "two")
+    )
+    assert two["metrics"] == pytest.approx(
+        one["metrics"], rel=1e-4
+    )  # 7 examples in batches of 2: none is counted twice
+    # what two processes have saved goes on in one
+    (tmp_path / "two/checkpoints/step_00000006/trainer/manifest.json").unlink()
+    run(tmp_path / "two", *more)
+    assert_same_run(tmp_path / "one", tmp_path / "two", rtol=1e-4, atol=1e-6)
+
+
+def test_processes_that_do_not_know_of_each_other_are_refused(tmp_path, monkeypatch):
+    """`accelerate launch --num_processes 2` without ACCELERATE_USE_CPU trains twice into the same folder."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="2 processes were launched.*ACCELERATE_USE_CPU=true"):
+        run(tmp_path)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Bad numbers and bad videos
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class NotFinite(StubTask):
+    def training_step(self, model, batch):
+        losses, report = super().training_step(model, batch)
+        self.seen = getattr(self, "seen", 0) + 1
+        if self.seen == 6:
+            losses["loss"] = losses["loss"] * float("nan")
+        return losses, report
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_step_and_items(tmp_path):
+    plan = BatchPlan(num_items=11, global_batch_size=4, micro_batch_size=2, num_processes=1, seed=42)
+    items = [f"item{index}" for _, index in plan.keys(step=2, micro_batch=1)]
+    with pytest.raises(NonFiniteLossError) as error:
+        run(tmp_path, "run.save_every=1", task=NotFinite())
+    assert f"Step 3: loss nan, gradient norm nan, items {items}" in str(error.value)
+    assert all(weight.isfinite().all() for weight in weights_of(tmp_path).values())
+
+
+def test_a_broken_video_stops_by_default(tmp_path):
+    with pytest.raises(
+        UndecodableVideosError, match="Training item item5: Cannot decode item5.mp4: it is broken .*data.skip_list"
+    ):
+        run(tmp_path, "data.options.broken=[5]")
+
+
+def test_broken_videos_are_skipped_counted_and_limited(tmp_path, caplog):
+    skip = ["data.on_decode_error=skip", "data.options.broken=[5]", "run.total_steps=9"]
+    run(tmp_path / "skipped", *skip, "data.max_decode_error_rate=0.2")
+    counts = [record.message for record in caplog.records if "items were skipped" in record.message]
+    # two whole epochs, and the third with what was begun of the fourth
+    assert [count.split(" items")[0] for count in counts] == ["1 of 11", "1 of 11", "2 of 14"]
+    assert "because their videos cannot be decoded (item5: Cannot decode item5.mp4: it is broken)" in counts[0]
+    with pytest.raises(UndecodableVideosError, match=r"1 of 11 .* more than data.max_decode_error_rate=0.05"):
+        run(tmp_path / "too_many", *skip, "data.max_decode_error_rate=0.05")
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 2, 4])
+def test_skipped_items_weigh_nothing_however_the_batch_is_divided(tmp_path, micro_batch_size):
+    more = ["data.on_decode_error=skip", "data.options.broken=[5, 6, 7]", "data.max_decode_error_rate=1"]
+    for name, size in (("whole", 4), ("parts", micro_batch_size)):
+        run(tmp_path / name, *more, f"run.micro_batch_size={size}", task=NoDropout())
+    assert_same_run(tmp_path / "whole", tmp_path / "parts", rtol=2e-4, atol=1e-5)
+
+
+def test_nothing_decodable_at_all(tmp_path):
+    with pytest.raises(UndecodableVideosError, match="None of the 3 training items can be decoded"):
+        run(tmp_path, "data.on_decode_error=skip", "data.options={num_items: 3, broken: [0, 1, 2]}")
+
+
+def test_skipped_items_are_remembered_when_the_run_resumes(tmp_path, caplog):
+    more = [
+        "data.on_decode_error=skip",
+        "data.options.broken=[0, 1, 2, 3, 4, 5, 6, 7]",
+        "data.max_decode_error_rate=1",
+    ]
+    run(tmp_path, *more, "run.total_steps=3", task=StoppedAt(2))
+    assert "items were skipped" not in caplog.text  # the first epoch was not over
+    run(tmp_path, *more, "run.total_steps=3")
+    assert any(record.message.startswith("9 of 12 items were skipped") for record in caplog.records)
+
+
+if __name__ == "__main__":
+    main(StubTask())

@@ -1,0 +1,172 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Recipes: what is read, what is refused, and what the refusal says."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+from train_scripts.engine.recipe import DataSection, Recipe, RecipeError, option
+
+
+MINIMAL = {
+    "model": {"from_pretrained": "somewhere"},
+    "data": {"dataset": "synthetic"},
+    "run": {"output_dir": "out", "total_steps": 10},
+}
+
+
+def write(tmp_path: Path, text: str | dict) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text if isinstance(text, str) else yaml.safe_dump(text))
+    return path
+
+
+def minimal(**sections) -> dict:
+    return {name: {**MINIMAL.get(name, {}), **sections.get(name, {})} for name in MINIMAL.keys() | sections.keys()}
+
+
+def test_defaults_fill_what_the_file_leaves_out(tmp_path):
+    recipe = Recipe.load(write(tmp_path, MINIMAL))
+    assert (recipe.run.total_steps, recipe.optim.lr, recipe.data.num_frames) == (10, 5e-5, 2)
+
+
+def test_set_replaces_and_adds_values(tmp_path):
+    recipe = Recipe.load(
+        write(tmp_path, MINIMAL),
+        ["optim.lr=3e-4", "run.total_steps=7", "model.overrides.score_pooling=lse", "eval.splits={test: final}"],
+    )
+    assert recipe.optim.lr == 3e-4
+    assert recipe.run.total_steps == 7
+    assert recipe.model.overrides == {"score_pooling": "lse"}
+    assert recipe.eval.splits == {"test": "final"}
+
+
+def test_a_number_that_pyyaml_reads_as_text_is_a_number(tmp_path):
+    assert isinstance(yaml.safe_load("5e-5"), str)  # the trap
+    path = write(tmp_path, yaml.safe_dump(MINIMAL) + "optim: {lr: 5e-5, weight_decay: 1, betas: [0.9, 98e-2]}\n")
+    optim = Recipe.load(path).optim
+    assert (optim.lr, optim.weight_decay, optim.betas) == (5e-5, 1.0, [0.9, 0.98])
+    assert isinstance(optim.weight_decay, float)
+
+
+def test_saved_recipe_reads_back_equal(tmp_path):
+    recipe = Recipe.load(write(tmp_path, MINIMAL), ["optim.lr=1.0e-7", "eval.splits={val: tuning}", "eval.metric=acc"])
+    recipe.save(tmp_path / "resolved.yaml")
+    assert Recipe.load(tmp_path / "resolved.yaml") == recipe
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"data": {"num_clip": 2}}, r"recipe.yaml: data has no key 'num_clip'. Did you mean 'num_clips'\?"),
+        ({"dta": {}}, r"there is no section 'dta'. Did you mean 'data'\?"),
+        ({"zzz": {}}, r"there is no section 'zzz'. Known: model, data, optim, run, eval."),
+        (
+            {"run": {"global_batch_size": "many"}},
+            r"recipe.yaml: run.global_batch_size: expected int, got 'many' \(str\)",
+        ),
+        ({"run": {"global_batch_size": 8.0}}, r"run.global_batch_size: expected int, got 8.0 \(float\)"),
+        ({"run": {"seed": True}}, r"run.seed: expected int, got True \(bool\)"),
+        ({"run": {"seed": None}}, r"run.seed: expected int, got None \(null\)"),
+        ({"optim": {"lr": "fast"}}, r"optim.lr: expected float, got 'fast' \(str\)"),
+        ({"optim": {"betas": [0.9, "x"]}}, r"optim.betas.1: expected float, got 'x' \(str\)"),
+        ({"optim": {"lr": -1.0}}, r"optim.lr: expected at least 0, got -1.0"),
+        ({"optim": {"warmup_ratio": 10}}, r"optim.warmup_ratio: expected at least 0 and at most 1, got 10.0"),
+        ({"optim": {"lr": float("nan")}}, r"optim.lr: expected at least 0, got nan"),
+        (
+            {"optim": {"schedule": "linaer"}},
+            r"optim.schedule: expected one of linear, cosine, .*, got 'linaer' \(str\)",
+        ),
+        (
+            {"eval": {"splits": {"val": "watch"}}},
+            r"eval.splits.val: expected one of tuning, monitor, final, got 'watch'",
+        ),
+        ({"data": {"options": [1]}}, r"data.options: expected dict\[str, .*Any\], got \[1\] \(list\)"),
+        ({"data": {"fps": 0}}, r"data.fps: must be above 0"),
+        ({"run": {"num_epochs": 2}}, r"run.give either total_steps or num_epochs; got 10 and 2.0"),
+        ({"run": {"global_batch_size": 9, "micro_batch_size": 2}}, r"run.global_batch_size: 9 is not a multiple"),
+        ({"model": {"vision": "resnet"}}, r"got \['from_pretrained', 'vision \+ text'\].*text: missing"),
+        ({"model": {"from_pretrained": None}}, r"model.give exactly one start .* got none"),
+        ({"optim": {"schedule": "multi_step"}}, r"optim.milestones: `multi_step` needs increasing steps"),
+        ({"optim": {"milestones": [5]}}, r"optim.milestones: .* others none; got \[5\] with linear"),
+        ({"eval": {"splits": {"val": "tuning"}}}, r"eval.metric: needed with a tuning split"),
+        ({"eval": {"splits": {"test": "tuning"}, "metric": "x"}}, r"eval.splits: .* set eval.allow_test_selection"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, sections, message):
+    with pytest.raises(RecipeError, match=message):
+        Recipe.load(write(tmp_path, minimal(**sections)))
+
+
+def test_all_contradictions_are_told_at_once(tmp_path):
+    path = write(tmp_path, minimal(run={"output_dir": "", "num_epochs": 1}, data={"dataset": ""}))
+    with pytest.raises(RecipeError, match=r"data.dataset.*run.output_dir.*run.give either"):
+        Recipe.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run: {seed: 1, seed: 2}", "key 'seed' is given twice"),
+        ("run: {seed: 1", "not valid YAML"),
+        ("- 1", "expected sections with keys, got list"),
+        ("run: 3", r"run: expected keys with values, got 3 \(int\)"),
+    ],
+)
+def test_broken_files_are_refused(tmp_path, text, message):
+    with pytest.raises(RecipeError, match=message):
+        Recipe.load(write(tmp_path, text))
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(RecipeError, match=r"nowhere.yaml: no such recipe file"):
+        Recipe.load(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("item", ["run.seed", "seed=1", ".seed=1", "run.=1", "run.seed.x=1"])
+def test_malformed_set_is_refused(tmp_path, item):
+    with pytest.raises(RecipeError, match="--set"):
+        Recipe.load(write(tmp_path, minimal(run={"seed": 1})), [item])
+
+
+def test_mixed_precision_no_is_not_false(tmp_path):
+    path = write(
+        tmp_path, yaml.safe_dump(MINIMAL).replace("total_steps: 10", "total_steps: 10\n  mixed_precision: no")
+    )
+    assert Recipe.load(path).run.mixed_precision == "no"
+
+
+def test_a_task_extends_the_schema(tmp_path):
+    @dataclass(kw_only=True)
+    class AnswerData(DataSection):
+        num_answers: int = option(1500, "Answers kept.", at_least=1)
+
+    @dataclass(kw_only=True)
+    class AnswerRecipe(Recipe):
+        data: AnswerData = field(default_factory=AnswerData)
+
+    path = write(tmp_path, minimal(data={"num_answers": 3}))
+    assert AnswerRecipe.load(path).data.num_answers == 3
+    with pytest.raises(RecipeError, match="data has no key 'num_answers'"):
+        Recipe.load(path)
+
+
+def test_differences_name_key_and_values(tmp_path):
+    path = write(tmp_path, MINIMAL)
+    first, second = Recipe.load(path), Recipe.load(path, ["optim.lr=1.0", "run.seed=3", "eval.text_block=2"])
+    assert first.differences(second, ignore=["run.seed", "eval"]) == ["optim.lr: 5e-05 != 1.0"]
+
+
+def test_help_lists_every_key(capsys):
+    with pytest.raises(SystemExit):
+        Recipe.from_command_line(["--help"])
+    printed = capsys.readouterr().out
+    assert "optim.warmup_ratio" in printed
+    assert "Share of the steps over which the rate rises." in printed
+
+
+def test_command_line_has_two_options_only():
+    with pytest.raises(SystemExit):
+        Recipe.from_command_line(["--lr", "1"])

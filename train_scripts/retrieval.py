@@ -1,0 +1,106 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Text-to-video retrieval: rank videos for each caption.
+
+Run:     accelerate launch train_scripts/retrieval.py --recipe train_scripts/recipes/clipbert/retrieval_video_folder.yaml
+Smoke:   accelerate launch --cpu train_scripts/retrieval.py --recipe train_scripts/recipes/quickstart/retrieval.yaml
+         (minutes on a CPU)
+
+The model reads a text and a video together and says whether they match. The paper trains it on one matching and one
+other caption per video (`model.objective: pair`, `data.negatives: random`). Further options of a recipe: more negatives,
+all pairs of a micro-batch (`data.negatives: in_batch`), and soft-max losses over each video's texts and each text's
+videos (`model.objective: contrastive`, or `both`), which leave the plateau of a model from random weights much sooner.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from metrics.retrieval.retrieval import compute_retrieval_metrics
+from train_scripts.engine.build import build_model, build_processor, load_rows, video_options
+from train_scripts.engine.data import Skipped, check_skipped
+from train_scripts.engine.recipe import ModelSection, Recipe, option
+from train_scripts.engine.task import Evaluation, Parts, Task, main
+from train_scripts.pairs import CaptionedVideos, PairCollator, PairSection, contrastive_loss
+from train_scripts.scoring import compute_match_odds, score_all_pairs
+
+
+@dataclass(kw_only=True)
+class RetrievalModelSection(ModelSection):
+    objective: Literal["pair", "contrastive", "both"] = option(
+        "pair", "`pair`: match or not, each pair by itself; `contrastive`: against the other pairs of the micro-batch."
+    )
+
+
+@dataclass(kw_only=True)
+class RetrievalRecipe(Recipe):
+    model: RetrievalModelSection = field(default_factory=RetrievalModelSection)
+    data: PairSection = field(default_factory=PairSection)
+
+    def problems(self):
+        if self.data.negatives == "in_batch" and self.run.micro_batch_size < 2:
+            yield "data.negatives: in_batch needs other videos; set run.micro_batch_size to 2 or more"
+
+
+class RetrievalTask(Task):
+    """Text-to-video retrieval."""
+
+    recipe_class = RetrievalRecipe
+
+    def build(self, recipe: RetrievalRecipe) -> Parts:
+        rows = {split: load_rows(recipe.data, split) for split in (recipe.data.train_split, *recipe.eval.splits)}
+        self.recipe, self.processor = recipe, build_processor(recipe)
+        train_set = CaptionedVideos(
+            rows[recipe.data.train_split], self.processor, video_options(recipe, True), recipe.data, recipe.run.seed
+        )
+        model = build_model(recipe.model, "VideoTextRetrieval", self.processor)
+        collate = PairCollator(self.processor, recipe.data.negatives)
+        return Parts(model, self.processor, train_set, collate, {split: rows[split] for split in recipe.eval.splits})
+
+    def training_step(self, model, batch):
+        pairs = {name: batch[name] for name in ("labels", "video_indices", "text_indices")}
+        inputs = {name: value for name, value in batch.items() if name not in ("labels", "text_indices")}
+        objective, losses = self.recipe.model.objective, {}
+        # where undecodable videos were left out, a micro-batch may hold matches alone: nothing to tell apart
+        has_choice = bool((batch["labels"] == 0).any())
+        outputs = model(**inputs, labels=batch["labels"] if has_choice and objective != "contrastive" else None)
+        logits = outputs.logits.float()
+        odds = logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]
+        if objective != "contrastive":
+            losses["pair_loss"] = outputs.loss if has_choice else 0.0 * odds.sum()
+        if objective != "pair":
+            losses["contrastive_loss"] = contrastive_loss(odds, **pairs)
+        accuracy = ((odds > 0) == (batch["labels"] == 1)).float().mean()
+        return {"loss": sum(losses.values()), **losses}, {"pair_accuracy": accuracy}
+
+    def evaluate(self, model, examples, accelerator, recipe):
+        videos: dict[str, str] = dict(zip(examples["video_id"], examples["video"], strict=True))
+        texts, video_ids, options = list(examples["caption"]), list(videos), video_options(recipe, False)
+        columns = {video_id: column for column, video_id in enumerate(video_ids)}
+        found = score_all_pairs(model, self.processor, texts, list(videos.values()), options, recipe, accelerator)
+        skipped = [Skipped(0, video_ids[index], reason) for index, reason in found.skipped.items()]
+        check_skipped(skipped, len(videos), recipe.data.max_decode_error_rate)
+        records = {
+            "score_pooling": recipe.eval.score_pooling or model.config.score_pooling,
+            "video_ids": video_ids,
+            "captions": texts,
+            "caption_ids": list(examples["caption_id"]),
+            "gold": [columns[video_id] for video_id in examples["video_id"]],
+        }
+        metrics, odds = measure(found.clip_logits, records)
+        return Evaluation(metrics, {"log_odds": odds.numpy(), "clip_logits": found.clip_logits.numpy()}, records)
+
+
+def measure(clip_logits: torch.Tensor, records: Mapping[str, Any]) -> tuple[dict[str, float], torch.Tensor]:
+    """Metrics and log-odds `(texts, videos)` of predictions; videos that could not be decoded take no part."""
+    odds = compute_match_odds(clip_logits, records["score_pooling"])
+    gold, usable = torch.tensor(records["gold"]), ~odds.isnan().any(dim=0)
+    asked, places = usable[gold], usable.cumsum(0) - 1
+    metrics = compute_retrieval_metrics(odds[asked][:, usable].numpy(), places[gold[asked]].numpy())
+    metrics |= {"num_examples": int(asked.sum()), "num_skipped_videos": int((~usable).sum())}
+    return metrics, odds
+
+
+if __name__ == "__main__":
+    main(RetrievalTask())

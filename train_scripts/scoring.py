@@ -1,0 +1,182 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Scores of every text with every video, by a model that reads both together.
+
+Each video is decoded and encoded once, each text is tokenised once. A block of videos meets one block of texts after
+the other; texts are sorted by length and padded to the longest of their block. Memory is bounded by one block of videos
+and by the table of scores. Processes share the videos.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+from modeling_clipbert import pool_clip_scores
+from processing.decoding import VideoDecodeError
+from processing.processing_clipbert import VideoTextProcessor
+from train_scripts.engine.data import UndecodableVideosError, ignore_termination
+from train_scripts.engine.recipe import Recipe
+
+
+@dataclass
+class PairScores:
+    """
+    Args:
+        clip_logits (`torch.FloatTensor` of shape `(texts, videos, clips, labels)`): What the model says of each clip;
+            NaN for clips that do not exist and for videos that could not be decoded.
+        skipped (`dict[int, str]`): The videos that could not be decoded, with the reason.
+    """
+
+    clip_logits: torch.Tensor
+    skipped: dict[int, str]
+
+
+class TextBlock(NamedTuple):
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+
+
+class VideoInputs(Dataset):
+    """Videos as model inputs; in place of one that cannot be decoded the reason, if `skip`."""
+
+    def __init__(self, videos: Sequence[str], processor: VideoTextProcessor, options: Mapping[str, Any], skip: bool):
+        self.videos, self.processor, self.options, self.skip = videos, processor, options, skip
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor] | str:
+        try:
+            return dict(self.processor(videos=[self.videos[index]], **self.options))
+        except VideoDecodeError as error:
+            if not self.skip:
+                raise UndecodableVideosError(f"{error} Repair it, or set data.on_decode_error=skip.") from error
+            return str(error)
+
+
+def score_all_pairs(
+    model: PreTrainedModel,
+    processor: VideoTextProcessor,
+    texts: Sequence[str],
+    videos: Sequence[str],
+    options: Mapping[str, Any],
+    recipe: Recipe,
+    accelerator: Accelerator,
+) -> PairScores:
+    """
+    Score every text with every video; all processes return the whole table.
+
+    Args:
+        model (`PreTrainedModel`): A model of texts and videos in evaluation mode, with `encode_videos`.
+        processor (`VideoTextProcessor`): Makes its inputs.
+        texts (`Sequence[str]`): Sentences.
+        videos (`Sequence[str]`): Paths.
+        options (`Mapping[str, Any]`): How clips are chosen, as the processor takes it.
+        recipe (`Recipe`): Block sizes, workers, and what happens to videos that cannot be decoded.
+        accelerator (`Accelerator`): The processes.
+    """
+    own = range(accelerator.process_index, len(videos), accelerator.num_processes)
+    loader = DataLoader(
+        VideoInputs([videos[index] for index in own], processor, options, recipe.data.on_decode_error == "skip"),
+        batch_size=recipe.eval.video_block,
+        num_workers=recipe.data.num_workers,
+        collate_fn=list,
+        worker_init_fn=ignore_termination,
+        generator=torch.Generator(),
+    )
+    blocks, place = build_text_blocks(texts, processor, recipe.eval.text_block, accelerator.device)
+    # as many rows in every process, so that they can be gathered; rows without a video stay NaN
+    rows = -(-len(videos) // accelerator.num_processes)
+    table = torch.full((rows, len(texts), options["num_clips"], model.config.num_labels), torch.nan)
+    skipped, done = [], 0
+    quiet = None if accelerator.is_main_process else True
+    with tqdm(total=len(own) * len(texts), desc="scoring", unit="pair", disable=quiet) as bar:
+        for items in loader:
+            numbers = [done + number for number, item in enumerate(items) if isinstance(item, dict)]
+            usable = [item for item in items if isinstance(item, dict)]
+            skipped += [(own[done + number], item) for number, item in enumerate(items) if isinstance(item, str)]
+            if usable:
+                inputs = {
+                    name: torch.cat([item[name] for item in usable]).to(accelerator.device) for name in usable[0]
+                }
+                table[numbers] = score_blocks(model, inputs, blocks)[:, place]
+            done += len(items)
+            bar.update(len(items) * len(texts))
+    if accelerator.num_processes > 1:
+        table = accelerator.gather(table.to(accelerator.device)).cpu()
+        # process after process -> the videos in turn, as they were dealt
+        table = table.unflatten(0, (accelerator.num_processes, rows)).transpose(0, 1).flatten(0, 1)
+    return PairScores(table[: len(videos)].transpose(0, 1).contiguous(), dict(gather_object(skipped)))
+
+
+def score_blocks(
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], blocks: Sequence[TextBlock]
+) -> torch.Tensor:
+    """Clip logits `(videos, texts, clips, labels)` of one block of videos with all texts, in the order of the blocks."""
+    clip_mask = inputs.get("clip_mask")
+    visual_embeds = model.encode_videos(inputs["pixel_values"], clip_mask)  # (V, clips, cells, width)
+    num_videos, parts = len(visual_embeds), []
+    for block in blocks:
+        video_indices = torch.arange(num_videos, device=visual_embeds.device).repeat_interleave(len(block.input_ids))
+        outputs = model(
+            input_ids=block.input_ids.repeat(num_videos, 1),
+            attention_mask=block.attention_mask.repeat(num_videos, 1),
+            video_indices=video_indices,
+            visual_embeds=visual_embeds,
+            clip_mask=clip_mask,
+        )
+        parts.append(
+            outputs.clip_logits.float().unflatten(0, (num_videos, -1))
+        )  # (V, texts of the block, clips, labels)
+    logits = torch.cat(parts, dim=1)
+    if clip_mask is not None:
+        logits = logits.masked_fill(~clip_mask.bool()[:, None, :, None], torch.nan)
+    return logits.cpu()
+
+
+def build_text_blocks(
+    texts: Sequence[str], processor: VideoTextProcessor, size: int, device: torch.device
+) -> tuple[list[TextBlock], torch.Tensor]:
+    """Texts in blocks of similar length, longest first, and for each text its place in the line of blocks."""
+    encoded = processor(text=list(texts), padding=False, return_tensors=None)
+    order = sorted(range(len(texts)), key=lambda text: -len(encoded["input_ids"][text]))
+    blocks = []
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        padded = processor.tokenizer.pad(
+            {name: [encoded[name][text] for text in chosen] for name in ("input_ids", "attention_mask")},
+            return_tensors="pt",
+        )
+        blocks.append(TextBlock(padded["input_ids"].to(device), padded["attention_mask"].to(device)))
+    return blocks, torch.tensor(order).argsort()
+
+
+def compute_match_odds(clip_logits: torch.Tensor, score_pooling: str) -> torch.Tensor:
+    """
+    Log-odds that texts and videos belong together; their sigmoid is the probability that `match_scores` gives.
+
+    Ranking by log-odds keeps certain matches apart, whose probabilities are all 1 after rounding.
+
+    Args:
+        clip_logits (`torch.FloatTensor` of shape `(texts, videos, clips, labels)`): See `PairScores`.
+        score_pooling (`str`): `"mean"`, `"max"` or `"lse"` over the clips that exist.
+
+    Returns:
+        `torch.FloatTensor` of shape `(texts, videos)`, NaN where a video has no clip.
+    """
+    exists = ~clip_logits[..., 0].isnan()  # (texts, videos, clips)
+    has_clips = exists.any(dim=-1)
+    # a video without clips is pooled like any other, and struck out afterwards
+    usable = (exists | ~has_clips[..., None]).flatten(0, 1)
+    pooled = pool_clip_scores(clip_logits.nan_to_num(0.0).flatten(0, 1), score_pooling, usable)  # (pairs, labels)
+    odds = pooled[:, 1] - pooled[:, 0] if pooled.shape[1] == 2 else pooled[:, 0]
+    return odds.unflatten(0, exists.shape[:2]).where(has_clips, torch.nan)
+
+
+__all__ = ["PairScores", "build_text_blocks", "compute_match_odds", "score_all_pairs", "score_blocks"]
