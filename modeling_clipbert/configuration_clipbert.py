@@ -47,8 +47,8 @@ class ClipBERTConfig(PreTrainedConfig):
     Args:
         backbone_config (`PreTrainedConfig` or `dict`, *optional*):
             The 2D CNN (or any other backbone of transformers) that turns one frame into a feature map; its last
-            feature map is used. Defaults to a ResNet-50 with the stride in the first 1x1 convolution of a block, as the
-            detector that the official weights come from has it.
+            feature map is used. Defaults to a ResNet-50 with the stride in the first 1x1 convolution of a block, as
+            the detector that the official weights come from has it.
         freeze_backbone_stages (`int`, *optional*):
             How many parts of the ResNet are not trained, counted from the input: 1 is the stem, 2 the stem and the
             first stage, and so on. Defaults to 2 for a ResNet, as in the official model, and to 0 for other backbones.
@@ -76,10 +76,11 @@ class ClipBERTConfig(PreTrainedConfig):
         use_temporal_position_embeddings (`bool`, *optional*, defaults to `False`):
             Add an embedding of the frame's place in its clip before the fusion. The official code names such a table
             but never builds it.
-        max_temporal_position_embeddings (`int`, *optional*, defaults to 100): Rows of that table, the most frames of a clip.
+        max_temporal_position_embeddings (`int`, *optional*, defaults to 100): Rows of that table, the most frames of a
+            clip.
         pixel_random_sampling_size (`int`, *optional*, defaults to 0):
-            While training, keep this many cells of the grid, drawn anew for each batch (pre-training uses 100). 0 keeps
-            all of them.
+            While training, keep this many cells of the grid, drawn anew for each batch (pre-training uses 100). 0
+            keeps all of them.
         score_pooling (`str`, *optional*, defaults to `"mean"`):
             How the scores of a video's clips become one (section 3): `"mean"`, `"max"` or `"lse"` (log-sum-exp).
         loss_type (`str`, *optional*):

@@ -12,8 +12,8 @@ anything else stops the conversion, which then writes nothing.
 
 What happens to the peculiarities of the official model:
 
-- The detector around the CNN (region proposals, box and attribute heads) and the visual `position_embeddings` table are
-  in every file and read by nothing: left out.
+- The detector around the CNN (region proposals, box and attribute heads) and the visual `position_embeddings` table
+  are in every file and read by nothing: left out.
 - The model flips RGB to BGR after the mean is subtracted. The flip is folded into the first convolution, so that the
   converted model takes RGB.
 - Pixels in 0..255, borders padded before the mean is subtracted, frozen batch norms, strides in the first 1x1
@@ -21,9 +21,9 @@ What happens to the peculiarities of the official model:
 - An evaluation with one clip looks at the first third of a video (retrieval) or at its start (question answering), and
   clips stop short of the end. The saved processor does the same, `placement="official"`; with `placement="even"` clips
   cover the whole video.
-- The word loss of pre-training is averaged over all positions and counts mismatched pairs. Models made here mend both by
-  default; a converted pre-training model gets `mlm_loss_reduction="all"` and `mlm_on_mismatched_pairs=True`, so that its
-  losses are the official ones.
+- The word loss of pre-training is averaged over all positions and counts mismatched pairs. Models made here mend both
+  by default; a converted pre-training model gets `mlm_loss_reduction="all"` and `mlm_on_mismatched_pairs=True`, so
+  that its losses are the official ones.
 
 `--task backbone` converts the CNN alone from a detectron2 checkpoint (grid features), for
 `from_vision_text_pretrained(vision, text)`. A BERT folder needs no conversion for that.
@@ -67,9 +67,9 @@ from .official_layout import (
 )
 
 
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 # What the official code has for each task
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ TASKS = {
 }
 
 
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 # Names and tensors
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def _check_names(official, layout, unused, what):
@@ -200,9 +200,9 @@ def _check_values(official, layout):
             )
 
 
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 # Configuration
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 
 # Fields that only the JSON knows; the second group has a default in the official code.
 SETTINGS = (
@@ -352,9 +352,9 @@ def _label_names(answers, num_labels):
     return {"id2label": id2label, "label2id": {name: index for index, name in id2label.items()}}
 
 
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 # Whole checkpoints
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -545,9 +545,9 @@ def build_processor(config, task, tokenizer, max_img_size=None, max_txt_len=None
     )
 
 
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 # The CNN alone
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 
 OFFICIAL_PIXEL_MEAN = (123.675, 116.28, 103.53)  # RGB
 
@@ -557,8 +557,9 @@ def convert_backbone_state_dict(official: Mapping[str, torch.Tensor]) -> dict[st
     Rename the CNN's tensors of a detectron2 checkpoint to those of a transformers ResNet that takes RGB.
 
     Args:
-        official (`Mapping[str, torch.Tensor]`): Names such as `backbone.res2.0.conv1.norm.weight`. Files that come from
-            Caffe2 have folded statistics, that is, neither `running_mean` nor `running_var`: 0 and 1 stand for them.
+        official (`Mapping[str, torch.Tensor]`): Names such as `backbone.res2.0.conv1.norm.weight`. Files that come
+            from Caffe2 have folded statistics, that is, neither `running_mean` nor `running_var`: 0 and 1 stand for
+            them.
 
     Returns:
         `dict[str, torch.Tensor]`: State dict of a [`~transformers.ResNetBackbone`].
@@ -588,10 +589,11 @@ def convert_backbone_checkpoint(
     checkpoint_path: str | os.PathLike, output_dir: str | os.PathLike, *, overwrite: bool = False
 ) -> ConversionReport:
     """
-    Convert the CNN of a detectron2 checkpoint to a folder that `ResNetBackbone` and `from_vision_text_pretrained` read.
+    Convert the CNN of a detectron2 checkpoint to a folder that `ResNetBackbone` and `from_vision_text_pretrained`
+    read.
 
-    Strides are taken to be in the first 1x1 convolutions, as tensors do not show it. The preprocessing is written along:
-    the mean and standard deviation in the file, or the official mean, of RGB pixels in 0..255.
+    Strides are taken to be in the first 1x1 convolutions, as tensors do not show it. The preprocessing is written
+    along: the mean and standard deviation in the file, or the official mean, of RGB pixels in 0..255.
 
     Args:
         checkpoint_path (`str` or `os.PathLike`): `.pth` with the tensors, by themselves or as entry `"model"`.
@@ -636,9 +638,9 @@ def _pixel_statistic(official, name):
     return values[::-1]
 
 
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 # Command line
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def build_parser():

@@ -402,16 +402,16 @@ class ClipBERTEncoder(nn.Module):
         self.layer = nn.ModuleList([ClipBERTLayer(config) for _ in range(config.num_hidden_layers)])
 
     def forward(self, hidden_states, attention_mask=None, output_attentions=False, output_hidden_states=False):
-        all_hidden_states, all_attentions = [hidden_states], []
+        # kept only when asked for: the inputs of all layers are most of the memory of an inference
+        all_hidden_states = (hidden_states,) if output_hidden_states else None
+        all_attentions = () if output_attentions else None
         for layer in self.layer:
             hidden_states, weights = layer(hidden_states, attention_mask, output_attentions)
-            all_hidden_states.append(hidden_states)
-            all_attentions.append(weights)
-        return (
-            hidden_states,
-            all_hidden_states if output_hidden_states else None,
-            all_attentions if output_attentions else None,
-        )
+            if output_hidden_states:
+                all_hidden_states += (hidden_states,)
+            if output_attentions:
+                all_attentions += (weights,)
+        return hidden_states, all_hidden_states, all_attentions
 
 
 class ClipBERTPooler(nn.Module):
@@ -453,7 +453,7 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
 
     config: ClipBERTConfig
     base_model_prefix = "clipbert"
-    main_input_name = "pixel_values"
+    main_input_name = "input_ids"  # always there; `visual_embeds` may stand in for `pixel_values`
     input_modalities = ["video", "text"]
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
@@ -475,6 +475,8 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))  # as the official model: torch's default
         elif isinstance(module, nn.Conv3d):  # of the frame fusion
             init.dirac_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, ClipBERTMaskedWordHead):
             init.zeros_(module.bias)
 
     @classmethod

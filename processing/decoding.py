@@ -1,5 +1,6 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""The frames asked for from a video, and nothing else: one open, one look at the packets, as little decoding as can be.
+"""The frames asked for from a video, and nothing else: one open, one look at the packets, as little decoding as can
+be.
 
     video --packets--> metadata --choose_frames--> frame numbers --decode--> uint8 frames (K, height, width, 3)
 
@@ -40,8 +41,8 @@ class DecodedVideoMetadata(VideoMetadata):
         frames_seconds (`list[float]`, *optional*): Seconds from the first frame of the video to each frame in
             `frames_indices`, by their time stamps, so that they are right for variable frame rates, too.
         rotation (`int`): Degrees by which the stored pictures are turned counter-clockwise to be upright. `width` and
-            `height` are those of the upright pictures. (While frames are chosen, they are those of the stored ones: only a
-            decoded picture carries the rotation flag.)
+            `height` are those of the upright pictures. (While frames are chosen, they are those of the stored ones:
+            only a decoded picture carries the rotation flag.)
         codec (`str`, *optional*): Name of the decoder.
         container (`str`, *optional*): Name of the container format; `None` for frames that came without a file.
         timing ([`VideoTiming`], *optional*): Time stamps of all frames and values of the header.
@@ -75,8 +76,8 @@ class DecodedVideo:
     """Frames of a video.
 
     Args:
-        frames (`np.ndarray` of shape `(K, height, width, 3)`): Upright RGB pictures, uint8: the K different frames that
-            were asked for, in output order.
+        frames (`np.ndarray` of shape `(K, height, width, 3)`): Upright RGB pictures, uint8: the K different frames
+            that were asked for, in output order.
         metadata ([`DecodedVideoMetadata`]): `frames_indices` and `frames_seconds` say which ones they are.
     """
 
@@ -113,8 +114,8 @@ def decode_video(
 
     Args:
         source: A path (`str` or `Path`), a URL (`http(s)://`, `s3://`, `hf://`, ... through fsspec; copied to a temporary
-            file), `bytes`, a binary file object (read from its beginning, left open), an array or tensor of uint8 frames
-            `(frames, height, width, 3)` or `(frames, 3, height, width)`, or a list of PIL images.
+            file), `bytes`, a binary file object (read from its beginning, left open), an array or tensor of uint8
+            frames `(frames, height, width, 3)` or `(frames, 3, height, width)`, or a list of PIL images.
         choose_frames (`Callable` or array of `int`): Frame numbers of any shape, repeats allowed; or a function that
             gives them for the [`DecodedVideoMetadata`] of the video. The function is called a second time, with
             corrected metadata, if the packets of a file turn out to miscount its frames: a random choice should build
@@ -122,8 +123,8 @@ def decode_video(
         stream_index (`int`): Which of the video streams to take, cover pictures not counted; the first by default.
         fps (`float`, *optional*): Frame rate of frames that come without a file. Files state their own.
         allow_truncated (`bool`): Count only the frames that are there if the file is cut off.
-        num_threads (`int`, *optional*): Decoder threads, 0 for one per core. By default one in worker processes and for
-            small pictures, where more would only get in each other's way, and up to four otherwise.
+        num_threads (`int`, *optional*): Decoder threads, 0 for one per core. By default one in worker processes and
+            for small pictures, where more would only get in each other's way, and up to four otherwise.
         timeout_s (`float`, *optional*): Seconds after which to give up; checked between packets and between reads.
         max_pixels (`int`, *optional*): Largest picture to decode, width times height.
 
@@ -177,8 +178,8 @@ def read_video_metadata(
 ) -> DecodedVideoMetadata:
     """Read what [`decode_video`] would tell `choose_frames`, from the packets and the first picture alone.
 
-    The first picture carries the rotation flag. Files whose packets cannot tell the number and order of frames, e.g. AVI
-    with re-ordered frames, are decoded as a whole to be counted. The arguments are those of [`decode_video`].
+    The first picture carries the rotation flag. Files whose packets cannot tell the number and order of frames, e.g.
+    AVI with re-ordered frames, are decoded as a whole to be counted. The arguments are those of [`decode_video`].
     """
     name = describe_source(source)
     if holds_frames(source):

@@ -44,8 +44,8 @@ class ClipSample(NamedTuple):
 
     Attributes:
         frame_indices (`np.ndarray` of shape `(num_clips, num_frames)`): Frame numbers in output order, int64.
-        clip_mask (`np.ndarray` of shape `(num_clips,)`): True where the clip exists. A clip that does not exist repeats
-            the frames of an existing one, so that it can be decoded and stacked like the others.
+        clip_mask (`np.ndarray` of shape `(num_clips,)`): True where the clip exists. A clip that does not exist
+            repeats the frames of an existing one, so that it can be decoded and stacked like the others.
     """
 
     frame_indices: np.ndarray
@@ -57,10 +57,11 @@ class VideoTiming:
     """Time stamps of a video, as its header states them and as its frames carry them.
 
     Args:
-        frame_pts (`np.ndarray` of shape `(frames,)`, *optional*): Time stamp of each frame that the file holds, in ticks
-            of `time_base` and in output order. `None` if the file has no time stamps.
+        frame_pts (`np.ndarray` of shape `(frames,)`, *optional*): Time stamp of each frame that the file holds, in
+            ticks of `time_base` and in output order. `None` if the file has no time stamps.
         header_num_frames (`int`): Frames according to the header; 0 where it does not say.
-        header_duration (`int`, *optional*): Duration of the video stream in ticks; `None` where the header does not say.
+        header_duration (`int`, *optional*): Duration of the video stream in ticks; `None` where the header does not
+            say.
         header_fps (`float`, *optional*): Average frame rate according to the header.
         time_base (`Fraction`): Seconds in a tick.
         start_pts (`int`): Time stamp of the first frame.

@@ -5,8 +5,8 @@ Packets lie in a file in the order in which they are decoded. Their presentation
 which the pictures come out:
 
     packet      0     1     2     3     4     5     6     7
-    picture     I     P     B     B     I     B     B     P         I at 0 and 4 are key frames: decoding can start there
-    pts         0     3     1     2     6     4     5     7         -> output order: packets 0 2 3 1 5 6 4 7
+    picture     I     P     B     B     I     B     B     P         I at 0 and 4 are key frames: decoding can start
+    there pts         0     3     1     2     6     4     5     7         -> output order: packets 0 2 3 1 5 6 4 7
 
 Frame 6 (packet 4) can be decoded from packet 4 on. Frame 4 (packet 5) comes after the key frame in the file, but is
 shown before it and may refer to pictures before it, so it has to be decoded from packet 0 on.
@@ -43,7 +43,8 @@ class PacketIndex:
     """The packets of one video stream in decoding order.
 
     Attributes:
-        pts, dts (`np.ndarray` of shape `(packets,)`): Presentation and decoding times in ticks; `NO_TIME` where absent.
+        pts, dts (`np.ndarray` of shape `(packets,)`): Presentation and decoding times in ticks; `NO_TIME` where
+            absent.
         is_key (`np.ndarray` of shape `(packets,)`): Whether decoding can start at the packet.
         is_shown (`np.ndarray` of shape `(packets,)`): Whether the packet becomes a frame. Pictures cut away by an edit
             list, pictures that serve as reference only, and broken packets do not.
@@ -260,8 +261,8 @@ def _without_lost_end(index: PacketIndex, promised: int) -> PacketIndex:
     if index.ends_broken:
         is_shown[-1] = False
     if promised > is_shown.sum() and index.has_presentation_times:
-        # A missing packet is decoded later than all that are there, and no picture is shown before it is decoded. So what
-        # is shown up to the last decoding time has its number; what is shown later may come after a missing one.
+        # A missing packet is decoded later than all that are there, and no picture is shown before it is decoded. So
+        # what is shown up to the last decoding time has its number; what is shown later may come after a missing one.
         known = index.dts[is_shown & (index.dts != PacketIndex.NO_TIME)]
         is_shown &= index.pts <= (known.max() if len(known) else PacketIndex.NO_TIME)
     return replace(index, is_shown=is_shown, promised_num_frames=promised)

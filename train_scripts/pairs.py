@@ -112,13 +112,13 @@ class PairCollator:
     """
     Items to a batch of pairs, each video decoded and each text tokenised once.
 
-    With random negatives the rows are, video by video, its captions and its negatives. In-batch rows are all pairs of a
-    video and a caption of the batch, but for captions that belong to the video without being the item's own: whether
+    With random negatives the rows are, video by video, its captions and its negatives. In-batch rows are all pairs of
+    a video and a caption of the batch, but for captions that belong to the video without being the item's own: whether
     they are right or wrong is not for the batch to say.
 
     Returns (when called with a list of `PairItem`):
-        `dict`: Inputs of the model with `labels` (1 = match), and `text_indices` `(pairs,)`, which says which text a row
-        holds.
+        `dict`: Inputs of the model with `labels` (1 = match), and `text_indices` `(pairs,)`, which says which text a
+        row holds.
     """
 
     def __init__(self, processor: VideoTextProcessor, negatives: Literal["random", "in_batch"]):
@@ -160,8 +160,8 @@ def contrastive_loss(
     Args:
         scores (`torch.FloatTensor` of shape `(pairs,)`): Log-odds that text and video match.
         labels (`torch.LongTensor` of shape `(pairs,)`): 1 for matching pairs, 0 for others.
-        video_indices, text_indices (`torch.LongTensor` of shape `(pairs,)`): What each pair consists of. Pairs that are
-            not in the batch take no part.
+        video_indices, text_indices (`torch.LongTensor` of shape `(pairs,)`): What each pair consists of. Pairs that
+            are not in the batch take no part.
 
     Returns:
         `torch.FloatTensor` of shape `()`.

@@ -3,9 +3,10 @@
 
 Run:     python train_scripts/quickstart.py [SENTENCE ...]        (or `make quickstart`)
 
-1. generates videos of moving shapes with captions, 2. fine-tunes a small ClipBERT from random weights, 3. reports recall
-on videos that it has not seen, beside the chance level, 4. ranks those videos for sentences. Every step is a command that
-is printed before it runs, so that it can be repeated by hand. The checkpoint stays in `outputs/quickstart`.
+1. generates videos of moving shapes with captions, 2. fine-tunes a small ClipBERT from random weights, 3. reports
+recall on videos that it has not seen, beside the chance level, 4. ranks those videos for sentences. Every step is a
+command that is printed before it runs, so that it can be repeated by hand. The checkpoint stays in
+`outputs/quickstart`.
 """
 
 import argparse

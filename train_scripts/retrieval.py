@@ -1,14 +1,16 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Text-to-video retrieval: rank videos for each caption.
 
-Run:     accelerate launch train_scripts/retrieval.py --recipe train_scripts/recipes/clipbert/retrieval_video_folder.yaml
-Smoke:   accelerate launch --cpu train_scripts/retrieval.py --recipe train_scripts/recipes/quickstart/retrieval.yaml
+Run:     accelerate launch train_scripts/retrieval.py --recipe
+train_scripts/recipes/clipbert/retrieval_video_folder.yaml Smoke:   accelerate launch --cpu train_scripts/retrieval.py
+--recipe train_scripts/recipes/quickstart/retrieval.yaml
          (minutes on a CPU)
 
 The model reads a text and a video together and says whether they match. The paper trains it on one matching and one
-other caption per video (`model.objective: pair`, `data.negatives: random`). Further options of a recipe: more negatives,
-all pairs of a micro-batch (`data.negatives: in_batch`), and soft-max losses over each video's texts and each text's
-videos (`model.objective: contrastive`, or `both`), which leave the plateau of a model from random weights much sooner.
+other caption per video (`model.objective: pair`, `data.negatives: random`). Further options of a recipe: more
+negatives, all pairs of a micro-batch (`data.negatives: in_batch`), and soft-max losses over each video's texts and
+each text's videos (`model.objective: contrastive`, or `both`), which leave the plateau of a model from random weights
+much sooner.
 """
 
 from collections.abc import Mapping

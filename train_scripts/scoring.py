@@ -2,8 +2,8 @@
 """Scores of every text with every video, by a model that reads both together.
 
 Each video is decoded and encoded once, each text is tokenised once. A block of videos meets one block of texts after
-the other; texts are sorted by length and padded to the longest of their block. Memory is bounded by one block of videos
-and by the table of scores. Processes share the videos.
+the other; texts are sorted by length and padded to the longest of their block. Memory is bounded by one block of
+videos and by the table of scores. Processes share the videos.
 """
 
 from collections.abc import Mapping, Sequence

@@ -28,7 +28,8 @@ class RankedVideo:
     """
     Args:
         path (`Path`): The video.
-        score (`float`): Probability that it shows what the sentence says, pooled over its clips.
+        score (`float`): Match of sentence and video in [0, 1], pooled over its clips. How well it is calibrated
+            depends on the training objective; the order is what counts.
         start_s, end_s (`float`): First and last frame, in seconds, of the clip that agrees best.
     """
 

@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 class RunLog:
     """
-    One line of JSON a step (`step`, `epoch`, `lr`, losses, ...) and one an evaluation (`step`, `split`, `metrics`, ...).
+    One line of JSON a step (`step`, `epoch`, `lr`, losses, ...) and one an evaluation (`step`, `split`, `metrics`,
+    ...).
 
     A resumed run drops the lines that are newer than its checkpoint, so the file always tells of one run without gaps
     or repetitions.
