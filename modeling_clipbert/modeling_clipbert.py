@@ -4,8 +4,8 @@ ClipBERT: "Less Is More: ClipBERT for Video-and-Language Learning via Sparse Sam
 https://arxiv.org/abs/2102.06183). Not based on CLIP: "clip" means a short piece of a video.
 
 A few short clips are sampled from a video. Every frame becomes a small grid of visual tokens (2D CNN), the frames of a
-clip are fused into one grid, and one BERT-like transformer reads the text followed by that grid. Each clip is scored on
-its own, and the scores of a video's clips are pooled: sparse in training, as dense as wanted in inference.
+clip are fused into one grid, and one BERT-like transformer reads the text followed by that grid. Each clip is scored
+on its own, and the scores of a video's clips are pooled: sparse in training, as dense as wanted in inference.
 
     pixel_values (V, C, T, 3, H, W)          input_ids (N, L)
           |  backbone, conv, max-pool              |  word + position
@@ -19,8 +19,8 @@ its own, and the scores of a video's clips are pooled: sparse in training, as de
                           |  mean, max or log-sum-exp over clips
                      logits (N, K)
 
-What is unusual: pixels stay in 0..255 with the mean subtracted; padded picture borders are ordinary, attended tokens; a
-frame passes the CNN exactly once, however many texts it is paired with.
+What is unusual: pixels stay in 0..255 with the mean subtracted; padded picture borders are ordinary, attended tokens;
+a frame passes the CNN exactly once, however many texts it is paired with.
 
 Letters: V videos, C clips per video, T frames per clip, N texts, L text tokens, h x w cells of a grid, P visual tokens
 per clip, D hidden size, K labels.
@@ -48,9 +48,9 @@ from .configuration_clipbert import ClipBERTConfig
 logger = logging.get_logger(__name__)
 
 
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 # Outputs
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -130,9 +130,9 @@ class ClipBERTForPreTrainingOutput(ModelOutput):
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 # From frames to visual tokens
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def build_backbone(backbone_config):
@@ -203,9 +203,9 @@ class ClipBERTFrameFusion(nn.Module):
     """
     The frames of a clip to one grid: the function M of section 3 of the paper.
 
-    The official code has only the mean; the paper's ablation names the convolutions without their details. Here they are
-    one layer of 3x3x3 (or 1x3x3, ReLU, 3x1x1) kernels followed by the mean over time, and they start as the identity:
-    an untrained convolution fuses exactly like the mean, so that pre-trained weights stay useful.
+    The official code has only the mean; the paper's ablation names the convolutions without their details. Here they
+    are one layer of 3x3x3 (or 1x3x3, ReLU, 3x1x1) kernels followed by the mean over time, and they start as the
+    identity: an untrained convolution fuses exactly like the mean, so that pre-trained weights stay useful.
     """
 
     def __init__(self, config):
@@ -285,9 +285,9 @@ class ClipBERTVisualEmbeddings(nn.Module):
         return self.LayerNorm(cells + self.token_type_embeddings(token_type))
 
 
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 # Text and transformer: BERT, with BERT's parameter names
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 class ClipBERTTextEmbeddings(nn.Module):
@@ -423,9 +423,9 @@ class ClipBERTPooler(nn.Module):
         return torch.tanh(self.dense(hidden_states[:, 0]))
 
 
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 # Models
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 # What `from_vision_text_pretrained` takes from the text checkpoint: what must not be overridden, and what may be.
@@ -469,7 +469,8 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module):
-        # Asked only about modules with parameters of their own, hence by the type of the layer. The backbone has its own.
+        # Asked only about modules with parameters of their own, hence by the type of the layer. The backbone has its
+        # own.
         super()._init_weights(module)
         if isinstance(module, nn.Conv2d):  # of the grid encoder
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))  # as the official model: torch's default
@@ -489,7 +490,8 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
 
         Args:
             vision (`str` or `os.PathLike`): Name on the Hub or folder of a backbone, such as `"microsoft/resnet-50"`.
-            text (`str` or `os.PathLike`): Name on the Hub or folder of a BERT, such as `"google-bert/bert-base-uncased"`.
+            text (`str` or `os.PathLike`): Name on the Hub or folder of a BERT, such as
+                `"google-bert/bert-base-uncased"`.
             output_loading_info (`bool`, *optional*, defaults to `False`): Also return the report.
             **config_overrides: Fields of [`ClipBERTConfig`] that the checkpoints do not decide.
 
@@ -576,8 +578,8 @@ def _refuse_incomplete(checkpoint, missing, needed):
 
 class ClipBERTModel(ClipBERTPreTrainedModel):
     """
-    The ClipBERT transformer over text and clips, without a task head (`ClipBertBaseModel` and the visual encoder of the
-    official code).
+    The ClipBERT transformer over text and clips, without a task head (`ClipBertBaseModel` and the visual encoder of
+    the official code).
 
     Args:
         config ([`ClipBERTConfig`]): Settings.
@@ -672,8 +674,8 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             video_indices (`torch.LongTensor` of shape `(texts,)`, *optional*):
                 The video each text belongs to. Without it there is one text per video, in the same order.
             clip_mask (`torch.Tensor` of shape `(videos, clips)`, *optional*):
-                1 for clips that exist, at least one for every video. Nothing of the others reaches the CNN, but they have
-                their place in the outputs, which mean nothing there.
+                1 for clips that exist, at least one for every video. Nothing of the others reaches the CNN, but they
+                have their place in the outputs, which mean nothing there.
             visual_embeds (`torch.FloatTensor` of shape `(videos, clips, cells, hidden_size)`, *optional*):
                 What `encode_videos` returned, instead of `pixel_values`.
             output_attentions (`bool`, *optional*): Return attention weights (computed by the eager implementation).
@@ -798,9 +800,9 @@ def _check_texts(input_ids, attention_mask, video_indices, visual_embeds):
             )
 
 
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 # Task heads
-# ----------------------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def pool_clip_scores(clip_logits, score_pooling, clip_mask=None):
@@ -810,7 +812,8 @@ def pool_clip_scores(clip_logits, score_pooling, clip_mask=None):
     Args:
         clip_logits (`torch.FloatTensor` of shape `(texts, clips, labels)`): Scores of each clip.
         score_pooling (`str`): `"mean"`, `"max"` or `"lse"`.
-        clip_mask (`torch.Tensor` of shape `(texts, clips)`, *optional*): 1 for clips that exist, at least one per text.
+        clip_mask (`torch.Tensor` of shape `(texts, clips)`, *optional*): 1 for clips that exist, at least one per
+            text.
 
     Returns:
         `torch.FloatTensor` of shape `(texts, labels)`, in float32 or better.
@@ -1047,9 +1050,9 @@ class ClipBERTForVideoQA(ClipBERTScoringModel):
     Open-ended questions about a video or an image, with the answers as classes (`ClipBertForSequenceClassification`).
 
     `labels` of `forward`: with `loss_type="ce"` (default) a `torch.LongTensor` of shape `(texts,)`, -100 to leave a
-    question out; with `"bce"` soft scores, a `torch.FloatTensor` of shape `(texts, num_labels)` in [0, 1], whose loss is
-    summed over answers and averaged over questions; with `num_labels=1`, numbers of shape `(texts,)` and squared error.
-    `config.id2label` maps a class to its answer.
+    question out; with `"bce"` soft scores, a `torch.FloatTensor` of shape `(texts, num_labels)` in [0, 1], whose loss
+    is summed over answers and averaged over questions; with `num_labels=1`, numbers of shape `(texts,)` and squared
+    error. `config.id2label` maps a class to its answer.
     """
 
     loss_types = ("ce", "bce", "mse")
@@ -1070,10 +1073,11 @@ class ClipBERTForMultipleChoice(ClipBERTScoringModel):
     Questions with a few choices each (`ClipBertForMultipleChoice`): every choice is read with the video and gets one
     score, and a soft-max over the scores, pooled over clips, picks the answer.
 
-    `input_ids` and `attention_mask` of `forward` have the shape `(questions, choices, length)`, `video_indices` the shape
-    `(questions,)`, `labels` are a `torch.LongTensor` of shape `(questions,)` with the index of the right choice. `logits`
-    is `(questions, choices)`, `clip_logits` is `(questions, clips, choices)`; the "texts" of the other outputs are the
-    choices, question by question. `config.num_labels` does not matter: any number of choices can be scored.
+    `input_ids` and `attention_mask` of `forward` have the shape `(questions, choices, length)`, `video_indices` the
+    shape `(questions,)`, `labels` are a `torch.LongTensor` of shape `(questions,)` with the index of the right choice.
+    `logits` is `(questions, choices)`, `clip_logits` is `(questions, clips, choices)`; the "texts" of the other
+    outputs are the choices, question by question. `config.num_labels` does not matter: any number of choices can be
+    scored.
     """
 
     loss_types = ("ce",)
@@ -1175,8 +1179,8 @@ class ClipBERTRegressionHead(nn.Module):
 
 class ClipBERTForRegression(ClipBERTScoringModel):
     """
-    A number for a video and a question, such as how often something happens (`ClipBertForRegression`, which no official
-    script reaches).
+    A number for a video and a question, such as how often something happens (`ClipBertForRegression`, which no
+    official script reaches).
 
     `labels` of `forward` are numbers of shape `(texts,)`; the loss is the squared error of the pooled score. `logits`
     has the shape `(texts, 1)`. While training a batch needs at least two clips, for the batch norm of the head.
@@ -1225,8 +1229,8 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
     """
     Masked words and image-text matching (section 3.1; `ClipBertForPreTraining`).
 
-    Two faults of the official recipe are mended by default and come back with a setting: it averages the word loss over
-    all positions (`mlm_loss_reduction="all"`) and predicts words of texts that belong to another image
+    Two faults of the official recipe are mended by default and come back with a setting: it averages the word loss
+    over all positions (`mlm_loss_reduction="all"`) and predicts words of texts that belong to another image
     (`mlm_on_mismatched_pairs=True`).
     """
 
@@ -1329,7 +1333,8 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
         Cross-entropy of the masked words, averaged as `config.mlm_loss_reduction` says; clips count alike.
 
         Args:
-            prediction_logits (`torch.FloatTensor` of shape `(texts, clips, length, vocab_size)`): Scores of every word.
+            prediction_logits (`torch.FloatTensor` of shape `(texts, clips, length, vocab_size)`): Scores of every
+                word.
             mlm_labels (`torch.LongTensor` of shape `(texts, length)`): Words, -100 where there is nothing to predict.
             clip_mask (`torch.Tensor` of shape `(texts, clips)`, *optional*): 1 for clips that exist.
             itm_labels (`torch.LongTensor` of shape `(texts,)`, *optional*):

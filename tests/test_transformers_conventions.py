@@ -411,6 +411,21 @@ def test_compiled_by_inductor(model_class, masked, fresh_compiler):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fusion", ["max", "conv3d", "conv2plus1d", "none"])
+def test_compiled_and_exported_with_every_fusion(fusion, fresh_compiler):
+    settings = {"frame_fusion": fusion, "use_temporal_position_embeddings": True, "pixel_random_sampling_size": 2}
+    model, inputs = (
+        tiny_model(ClipBERTForVideoTextRetrieval, num_hidden_layers=1, **settings),
+        tiny_inputs(labels=True),
+    )
+    program = torch.export.export(model, (), inputs, strict=True).module()
+    torch.testing.assert_close(program(**inputs).logits, model(**inputs).logits, **SAME)
+    loss = torch.compile(model.train(), fullgraph=True, backend="eager")(**inputs).loss  # draws cells
+    loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.slow
 def test_compiled_once_for_several_shapes(fresh_compiler):
     model = tiny_model(ClipBERTForVideoTextRetrieval, num_hidden_layers=1)
     compiled = torch.compile(model, fullgraph=True, backend="eager", dynamic=True)

@@ -1,0 +1,279 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""The benchmarks at toy size: both sides compute the same, a difference is noticed, tables say what was measured."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from benchmarks import baseline_loading, loading, measure, run_all, scoring, training_step
+from benchmarks.baseline_model import BaselineClipBERT, copy_weights, score_texts
+from benchmarks.baseline_optim import BaselineAdamW, clip_gradients
+from benchmarks.measure import Row, Section
+from benchmarks.models import build_clips, build_config, build_sides, build_texts
+
+
+TOY = ["--threads", "1", "--repetitions", "1", "--warm-up", "0", "--no-memory"]
+TOY_MODEL = [*TOY, *run_all.TOY_MODEL.split()]
+
+
+@pytest.fixture(autouse=True)
+def same_threads_afterwards():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def parse(benchmark, *arguments):
+    return benchmark.parse(arguments)
+
+
+def delivered_frames(clips):
+    """Frame numbers `(clips, frames)` of a video of the fixture `write_video`, read off its brightness."""
+    grey = clips[..., 0, 8, 8] + baseline_loading.PIXEL_MEAN[0]
+    return ((grey - 8) / 8).round().int().tolist()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Loading
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_baseline_takes_the_official_frames(write_video, tmp_path):
+    video = write_video(tmp_path / "v.mp4", num_frames=24, fps=10)
+    shared = {"num_frames": 2, "fps": 2, "longest_edge": 64}
+    # a clip is 10 frames long, so there are 14 frames of room for its start
+    clips = baseline_loading.load_clips(video, num_clips=2, **shared)
+    assert clips.shape == (2, 2, 3, 64, 64)
+    assert delivered_frames(clips) == [[0, 9], [7, 16]]  # clip k of n starts at k/n of the room
+    clips = baseline_loading.load_clips(video, num_clips=2, draws=[0.5, 0.25], **shared)
+    assert delivered_frames(clips) == [[7, 16], [4, 13]]  # no frame begins before the start, 3.5
+
+
+def test_both_sides_load_the_same_pixels_from_generated_videos(tmp_path):
+    options = parse(loading.BENCHMARK, "--num-generated", "1", "--generated-frames", "50", "--num-clips", "3")
+    videos = loading.gather_videos(options, tmp_path)
+    assert loading.choose_comparable(videos, options) == (videos, [])
+
+
+def test_videos_on_which_the_sides_differ_are_left_out_by_name(write_video, tmp_path, monkeypatch):
+    good = write_video(tmp_path / "good.mp4", num_frames=24, fps=10)
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video")
+    options = parse(loading.BENCHMARK, "--num-clips", "2", "--image-sizes", "64", "--videos", str(tmp_path))
+    kept, left_out = loading.choose_comparable(loading.gather_videos(options, tmp_path), options)
+    assert kept == [good]
+    assert len(left_out) == 1 and left_out[0].startswith("bad.mp4")
+
+    right = baseline_loading.load_clips
+    monkeypatch.setattr(baseline_loading, "load_clips", lambda *args, **kwargs: right(*args, **kwargs) + 0.1)
+    kept, left_out = loading.choose_comparable([good], options)
+    assert kept == [] and "pixels differ by 0.1" in left_out[0]
+
+
+def test_folder_without_videos_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Found no video in"):
+        loading.find_videos(tmp_path)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Model
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_every_tensor_of_the_baseline_comes_from_ours():
+    config = build_config(parse(scoring.BENCHMARK, *TOY_MODEL))
+    ours = build_sides(parse(scoring.BENCHMARK, *TOY_MODEL, "--alone", "ours"))["ours"]
+    baseline = BaselineClipBERT(config, unused_parameters=640)
+    for tensor in baseline.state_dict().values():
+        tensor.fill_(math.nan)
+    copy_weights(ours, baseline)
+    left = [name for name, tensor in baseline.state_dict().items() if tensor.isnan().any()]
+    assert left == [name for name in baseline.state_dict() if name.startswith("unused.")]
+    assert sum(parameter.numel() for parameter in baseline.unused) == 640
+    trained = {name for name, parameter in ours.named_parameters() if parameter.requires_grad}
+    assert {training_step.baseline_name(name) for name in trained} == {
+        name
+        for name, parameter in baseline.named_parameters()
+        if parameter.requires_grad and not name.startswith("unused.")
+    }
+
+
+@pytest.mark.parametrize("texts_per_block", [64, 3])
+def test_baseline_scores_like_ours_with_padding_and_blocks(texts_per_block):
+    options = parse(scoring.BENCHMARK, *TOY_MODEL)
+    sides = build_sides(options)
+    clips = build_clips(1, 3, options)
+    input_ids, attention_mask = build_texts(7, 9, options)
+    attention_mask[::2, 5:] = 0
+    with torch.no_grad():
+        logits = sides["ours"](input_ids, clips, attention_mask, video_indices=torch.zeros(7, dtype=torch.long)).logits
+    scores = score_texts(sides["baseline"], clips[0], input_ids, attention_mask, "lse", texts_per_block)
+    assert scores.std() > 1e-3
+    torch.testing.assert_close(scores, sides["ours"].match_scores(logits), rtol=0, atol=1e-6)
+
+
+def test_scoring_refuses_sides_that_differ():
+    options = parse(scoring.BENCHMARK, *TOY_MODEL, "--num-texts", "8")
+    sides = build_sides(options)
+    for case in scoring.build_cases(options):
+        assert scoring.check(case, scoring.build_work(case, options, sides)) < 1e-5
+    sides["baseline"].classifier[2].bias.data[1] += 0.01
+    with pytest.raises(AssertionError, match="scores differ by"):
+        scoring.check(case, scoring.build_work(case, options, sides))
+
+
+def test_scoring_refuses_a_comparison_that_says_nothing():
+    options = parse(scoring.BENCHMARK, *TOY_MODEL, "--num-texts", "8")
+    sides = build_sides(options)
+    for classifier in (sides["baseline"].classifier[2], sides["ours"].classifier.out_proj):
+        classifier.weight.data.zero_()
+    case = scoring.build_cases(options)[0]
+    with pytest.raises(AssertionError, match="says nothing"):
+        scoring.check(case, scoring.build_work(case, options, sides))
+
+
+def test_training_sides_compute_the_same_update():
+    options = parse(training_step.BENCHMARK, *TOY_MODEL, "--max-length", "30")
+    loss_difference, update_difference = training_step.check(options, build_sides(options, unused_parameters=640))
+    assert loss_difference < 1e-5 and update_difference < 5e-3
+
+
+def test_training_refuses_another_optimizer(monkeypatch):
+    options = parse(training_step.BENCHMARK, *TOY_MODEL)
+    monkeypatch.setattr(
+        training_step, "BaselineAdamW", lambda groups, lr, betas, eps: BaselineAdamW(groups, 1.1 * lr, betas, eps)
+    )
+    with pytest.raises(AssertionError, match="updates differ by"):
+        training_step.check(options, build_sides(options))
+
+
+def test_baseline_updates_what_nothing_uses():
+    options = parse(training_step.BENCHMARK, *TOY_MODEL, "--alone", "baseline")
+    sides = build_sides(options, unused_parameters=640)
+    training_step.build_steps(options, sides)["baseline"].run()
+    assert all((parameter.grad == 0).all() for parameter in sides["baseline"].unused)
+
+
+def test_baseline_adamw_by_hand():
+    weight = torch.nn.Parameter(torch.tensor([2.0]))
+    optimizer = BaselineAdamW([weight], lr=0.1, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.5)
+    mean = square = 0.0
+    expected = 2.0
+    for step, gradient in enumerate((3.0, -1.0), start=1):
+        weight.grad = torch.tensor([gradient])
+        optimizer.step()
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.98 * square + 0.02 * gradient**2
+        expected -= 0.1 * math.sqrt(1 - 0.98**step) / (1 - 0.9**step) * mean / (math.sqrt(square) + 1e-6)
+        expected -= 0.1 * 0.5 * expected
+        assert weight.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_baseline_clips_like_torch():
+    models = [torch.nn.Linear(3, 2) for _ in range(2)]
+    for model in models:
+        for parameter in model.parameters():
+            parameter.grad = torch.arange(parameter.numel(), dtype=torch.float32).reshape(parameter.shape)
+    assert clip_gradients(models[0], 1.5) == pytest.approx(torch.nn.utils.clip_grad_norm_(models[1].parameters(), 1.5))
+    torch.testing.assert_close(models[0].weight.grad, models[1].weight.grad)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Measuring
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_sides_take_turns_after_the_warm_up():
+    calls = []
+    work = {side: lambda side=side: calls.append(side) for side in measure.SIDES}
+    seconds = measure.alternate(work, repetitions=3, warm_up=2)
+    assert calls == [*measure.SIDES] * 5
+    assert [len(seconds[side]) for side in measure.SIDES] == [3, 3]
+    with pytest.raises(ValueError, match="repetitions must be at least 1"):
+        measure.alternate(work, repetitions=0)
+
+
+def test_table_shows_rates_ratio_memory_and_share():
+    row = Row(
+        "case",
+        "clips/s",
+        amount=10,
+        seconds={"baseline": [2.0, 4.0, 3.0], "ours": [1.0, 1.0, 1.0]},
+        expected=2,
+        peak_bytes={"baseline": 2 * 10**9, "ours": 10**9},
+        flops={"ours": 5 * 10**9},
+    )
+    assert row.ratios() == [2.0, 4.0, 3.0]
+    table = measure.format_section(Section("Title", [row], ["a note"], matmul_flops=1e10))
+    cells = [cell.strip() for cell in table.splitlines()[4].strip("|").split("|")]
+    assert cells == [
+        "case",
+        "clips/s",
+        "3.33 (2.50–5.00)",
+        "10.00 (10.00–10.00)",
+        "3.00 (2.00–4.00)",
+        "≥ 2",
+        "2.00",
+        "1.00",
+        "",
+        "50%",
+    ]
+    assert table.startswith("## Title\n") and "- a note\n" in table
+
+
+def test_peak_memory_of_one_side_is_printed(capsys):
+    held = []
+    measure.run_alone(lambda: held.append(torch.ones(25_000_000)), "cpu")  # 100 MB, twice
+    peak = json.loads(capsys.readouterr().out)["peak_bytes"]
+    assert 200e6 < measure.peak_bytes("cpu") <= peak * 1.5 and peak > 200e6
+
+
+@pytest.mark.parametrize("side", measure.SIDES)
+def test_every_benchmark_runs_one_side_alone(side, capsys, tmp_path, write_video):
+    video = write_video(tmp_path / "v.mp4", num_frames=24, fps=10)
+    alone = ["--alone", side]
+    loading.BENCHMARK.main([*TOY, "--num-clips", "2", "--image-sizes", "64", *alone, "--kept", str(video)])
+    training_step.BENCHMARK.main([*TOY_MODEL, "--unused-parameters", "640", *alone])
+    scoring.BENCHMARK.main([*TOY_MODEL, "--num-texts", "8", *alone, "--case", "5"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all(json.loads(line)["peak_bytes"] > 0 for line in lines)
+
+
+def test_process_that_fails_is_reported():
+    with pytest.raises(RuntimeError, match="(?s)benchmarks.nothing .*--alone baseline.*No module named"):
+        measure.measure_peak_bytes("benchmarks.nothing", ["--threads", "1"])
+
+
+@pytest.mark.slow
+def test_peak_memory_is_measured_in_processes_of_their_own():
+    peaks = measure.measure_peak_bytes(scoring.MODULE, [*TOY_MODEL, "--num-texts", "8"])
+    assert peaks.keys() == set(measure.SIDES) and all(peak > 100e6 for peak in peaks.values())
+
+
+def test_run_all_writes_what_it_prints(tmp_path, capsys):
+    output = tmp_path / "reports" / "toy.md"
+    arguments = ["--toy", "--repetitions", "1", "--no-memory", "--threads", "1", "--output", str(output)]
+    report = run_all.main(arguments)
+    assert output.read_text(encoding="utf-8") == report
+    printed = capsys.readouterr().out
+    titles = [line for line in report.splitlines() if line.startswith("## ")]
+    assert [title.split()[1] for title in titles] == ["Video", "Training", "Training", "Training", "Retrieval"]
+    assert all(line in printed for line in report.splitlines())
+    for fact in (
+        "processor:",
+        "threads: torch 1",
+        "software: Python",
+        f"`python -m {scoring.MODULE}",
+        "benchmarks.run_all --toy",
+    ):
+        assert fact in report
+
+
+def test_full_size_is_the_published_one():
+    options = parse(training_step.BENCHMARK, "--full", "--num-videos", "4")
+    assert (options.image_size, options.num_videos, options.num_clips, options.num_frames) == (448, 4, 8, 2)
+    runs = run_all.plan_runs(run_all.build_parser().parse_args(["--full", "--device", "cuda", "--compile"]))
+    for benchmark, arguments in runs[1:]:
+        options = benchmark.build_parser().parse_args(arguments)
+        assert (options.image_size, options.device, options.compile) == (448, "cuda", True)

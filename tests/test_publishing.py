@@ -1,0 +1,520 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Published checkpoints work where this package is not installed, and say what they are."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from fakehub import FakeHub
+from huggingface_hub import ModelCard
+from tiny_models import MODELS, VOCAB_SIZE, tiny_model
+from transformers import AutoProcessor, BertConfig, BertModel, BertTokenizer
+
+import modeling_clipbert
+import processing
+from modeling_clipbert import (
+    ClipBERTForMultipleChoice,
+    ClipBERTForRegression,
+    ClipBERTForVideoQA,
+    ClipBERTForVideoTextRetrieval,
+    ClipBERTModel,
+)
+from processing import ClipBERTVideoProcessor, VideoTextProcessor
+from train_scripts import publish
+from train_scripts.engine.model_card import ModelCardInfo, Scores
+from train_scripts.engine.publishing import save_for_hub
+
+
+REPOSITORY = Path(__file__).parents[1]
+AUTO_MAP = {
+    "AutoConfig": "configuration_clipbert.ClipBERTConfig",
+    "AutoModel": "modeling_clipbert.ClipBERTModel",
+    "AutoModelForPreTraining": "modeling_clipbert.ClipBERTForPreTraining",
+    "AutoModelForVisualQuestionAnswering": "modeling_clipbert.ClipBERTForVideoQA",
+    "AutoModelForMultipleChoice": "modeling_clipbert.ClipBERTForMultipleChoice",
+    "AutoModelForSequenceClassification": "modeling_clipbert.ClipBERTForVideoTextRetrieval",
+}
+ANSWERS = {0: "running", 1: "cooking", 2: "eating", 3: "jumping", 4: "nothing"}
+ALL_MODELS = pytest.mark.parametrize("model_class", MODELS, ids=lambda model_class: model_class.__name__)
+
+
+def make_model(model_class):
+    model = tiny_model(model_class)
+    if model_class is ClipBERTForVideoQA:
+        model.config.id2label = ANSWERS
+    return model
+
+
+def make_processor():
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "a",
+        "dog",
+        "run",
+        "runs",
+        "man",
+        "is",
+        "cooking",
+        "what",
+        "doing",
+        "?",
+        "does",
+        "the",
+        "do",
+        "sleep",
+        "eat",
+        "how",
+    ]
+    words += [f"word{index}" for index in range(VOCAB_SIZE - len(words))]
+    tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(words)})
+    return VideoTextProcessor(ClipBERTVideoProcessor(size=64, num_clips=2, num_frames=2), tokenizer, max_length=20)
+
+
+def make_inputs(model_class, processor):
+    videos = np.random.default_rng(0).integers(0, 256, (1, 20, 48, 64, 3), dtype=np.uint8)
+    if model_class is ClipBERTForMultipleChoice:
+        return processor(text=["what does the dog do?"], options=[["run", "sleep", "eat"]], videos=videos)
+    return processor(text=[["a dog runs", "a man is cooking"]], videos=videos)
+
+
+def run_without_package(code, folder, *arguments, **environment):
+    """
+    Run code in a process that cannot import this package.
+
+    -I keeps the working folder and PYTHONPATH out, -S the packages installed beside this one: an editable install puts
+    a finder there. The folder of third-party packages is added back by hand.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    packages = Path(torch.__file__).parents[1]
+    names = ["modeling_clipbert", "processing", "train_scripts"]
+    prologue = f"""
+import importlib.util, sys
+sys.path.append({str(packages)!r})
+assert not [name for name in {names} if importlib.util.find_spec(name)], "the package can be imported"
+assert not any("editable" in type(finder).__module__ or "editable" in repr(finder) for finder in sys.meta_path)
+"""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", prologue + code, *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "HF_HOME": str(folder / "hf_home"), "HF_HUB_OFFLINE": "1", **environment},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,  # a question whether to trust the code would fail
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """Every model, published: folders by class name, and what they should answer."""
+    root = tmp_path_factory.mktemp("published")
+    processor = make_processor()
+    for model_class in MODELS:
+        model = make_model(model_class)
+        save_for_hub(model, processor, root / model_class.__name__)
+        inputs = make_inputs(model_class, processor)
+        with torch.no_grad():
+            outputs = model(**inputs)
+        torch.save({"inputs": dict(inputs), "outputs": outputs.to_tuple()}, root / f"{model_class.__name__}.pt")
+    return root
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The folder
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@ALL_MODELS
+def test_folder_holds_weights_settings_code_and_card(model_class, published):
+    folder = published / model_class.__name__
+    files = {file.name for file in folder.iterdir()}
+    code = {name for name in files if name.endswith(".py")}
+    settings = {"config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json"}
+    assert files - code == {"README.md", "model.safetensors", *settings}
+    assert {"configuration_clipbert.py", "modeling_clipbert.py"} < code
+    assert {"processing_clipbert.py", "video_processing_clipbert.py", "sampling.py", "decoding.py"} < code
+    for name in code:  # an exact copy, and nothing that is not needed
+        (source,) = (
+            REPOSITORY / package / name
+            for package in ("modeling_clipbert", "processing")
+            if (REPOSITORY / package / name).exists()
+        )
+        assert (folder / name).read_text() == source.read_text()
+    assert not {name for name in code if name.startswith(("__", "convert", "version"))}
+
+
+@ALL_MODELS
+def test_table_names_all_heads_whichever_was_saved(model_class, published):
+    folder = published / model_class.__name__
+    expected = dict(AUTO_MAP)
+    if model_class is ClipBERTForRegression:  # shares its Auto class with retrieval: the saved one is meant
+        expected["AutoModelForSequenceClassification"] = "modeling_clipbert.ClipBERTForRegression"
+    assert json.loads((folder / "config.json").read_text())["auto_map"] == expected
+    settings = json.loads((folder / "processor_config.json").read_text())
+    assert settings["auto_map"] == {"AutoProcessor": "processing_clipbert.VideoTextProcessor"}
+    video_class = "video_processing_clipbert.ClipBERTVideoProcessor"
+    assert settings["video_processor"]["auto_map"] == {"AutoVideoProcessor": video_class}
+
+
+def test_nothing_local_is_published(published):
+    for file in published.glob("*/*"):
+        if file.suffix not in (".safetensors", ".py"):
+            text = file.read_text()
+            assert str(published) not in text and str(REPOSITORY) not in text, file
+
+
+LOAD_ALL = """
+import json
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModel, AutoModelForVisualQuestionAnswering, AutoProcessor, AutoVideoProcessor
+
+root = Path(sys.argv[1])
+for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+    record = torch.load(root / f"{folder.name}.pt", weights_only=True)
+    table = json.loads((folder / "config.json").read_text())["auto_map"]
+    (auto_class,) = [name for name, path in table.items() if path.endswith("." + folder.name)]
+    model = getattr(transformers, auto_class).from_pretrained(folder, trust_remote_code=True)
+    assert type(model).__name__ == folder.name and type(model).__module__.startswith("transformers_modules.")
+    with torch.no_grad():
+        outputs = model(**record["inputs"]).to_tuple()
+    assert len(outputs) == len(record["outputs"])
+    for got, expected in zip(outputs, record["outputs"]):
+        torch.testing.assert_close(got, expected, rtol=0, atol=0)
+    assert type(AutoModel.from_pretrained(folder, trust_remote_code=True)).__name__ == "ClipBERTModel"
+    assert type(AutoConfig.from_pretrained(folder, trust_remote_code=True)).__name__ == "ClipBERTConfig"
+
+# heads that were not saved, another setting, another save
+other = AutoModelForVisualQuestionAnswering.from_pretrained(
+    root / "ClipBERTForPreTraining", num_labels=4, score_pooling="lse", trust_remote_code=True
+)
+assert type(other).__name__ == "ClipBERTForVideoQA" and other.config.score_pooling == "lse"
+other.save_pretrained("again")
+assert Path("again", "modeling_clipbert.py").exists()
+
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+assert type(processor).__name__ == "VideoTextProcessor" and processor.max_length == 20
+video_processor = AutoVideoProcessor.from_pretrained(folder, trust_remote_code=True)
+assert type(video_processor).__name__ == "ClipBERTVideoProcessor"
+assert video_processor.to_dict() == processor.video_processor.to_dict()
+generator = __import__("numpy").random.default_rng(0)
+videos = generator.integers(0, 256, (1, 20, 48, 64, 3), dtype="uint8")
+batch = processor(text=[["a dog runs", "a man is cooking"]], videos=videos)
+for name, tensor in torch.load(root / "ClipBERTForVideoQA.pt", weights_only=True)["inputs"].items():
+    torch.testing.assert_close(batch[name], tensor, rtol=0, atol=0)
+print("done")
+"""
+
+
+def test_everything_loads_and_agrees_where_the_package_is_not_installed(published, tmp_path):
+    assert run_without_package(LOAD_ALL, tmp_path, published).endswith("done\n")
+
+
+def test_publishing_leaves_model_processor_and_classes_as_they_were(tmp_path):
+    model, processor = make_model(ClipBERTForVideoQA), make_processor()
+    model.save_pretrained(tmp_path / "before")
+    processor.save_pretrained(tmp_path / "before")
+    save_for_hub(model, processor, tmp_path / "published")
+    model.save_pretrained(tmp_path / "after")
+    processor.save_pretrained(tmp_path / "after")
+    before, after = (
+        {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("before", "after")
+    )
+    assert before == after
+    classes = [getattr(modeling_clipbert, name) for name in modeling_clipbert.__all__]
+    classes += [getattr(processing, name) for name in processing.__all__]
+    assert not [cls for cls in classes if getattr(cls, "_auto_class", None) is not None]
+    assert not hasattr(model.config, "auto_map")
+
+
+def test_publishing_twice_into_a_folder_gives_the_same(tmp_path):
+    model, processor = make_model(ClipBERTForVideoQA), make_processor()
+    folder = save_for_hub(model, processor, tmp_path / "published")
+    first = {file.name: file.read_bytes() for file in folder.iterdir()}
+    save_for_hub(model, processor, folder)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == first
+
+
+def test_models_no_auto_class_knows_are_refused(tmp_path):
+    class Unknown(ClipBERTModel):
+        pass
+
+    with pytest.raises(ValueError, match="No Auto class knows Unknown with a ClipBERTConfig"):
+        save_for_hub(Unknown(tiny_model(ClipBERTModel).config), make_processor(), tmp_path)
+    bert = BertModel(BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8))
+    with pytest.raises(ValueError, match="No model card for BertModel of the family 'bert'.*clipbert"):
+        save_for_hub(bert, make_processor(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The card
+# ----------------------------------------------------------------------------------------------------------------------
+
+RECIPE = """
+data: {dataset: msrvtt, data_dir: /home/somebody/videos/msrvtt, num_clips: 1}
+model: {vision: microsoft/resnet-50, text: ~/models/bert}
+run: {output_dir: outputs/run, skip: [/secret/place/list.txt]}
+"""
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory):
+    info = ModelCardInfo(
+        title="Finds videos of dogs",
+        description="A small model for a test.",
+        training_data=["MSR-VTT, training 7k"],
+        dataset_ids=["user/msrvtt"],
+        base_models=["microsoft/resnet-50", "google-bert/bert-base-uncased"],
+        scores=[
+            Scores(
+                dataset="MSR-VTT",
+                split="test 1kA",
+                metrics={"text_to_video_R@1": 0.2205, "text_to_video_median_rank": 6.0, "num_texts": 1000},
+                note="16 clips",
+            ),
+            {"dataset": "My Videos", "dataset_id": "user/videos", "metrics": {"accuracy": 0.5}},
+        ],
+        recipe=RECIPE,
+        license="apache-2.0",
+    )
+    model = tiny_model(ClipBERTForVideoTextRetrieval, score_pooling="lse")
+    folder = save_for_hub(model, make_processor(), tmp_path_factory.mktemp("card"), info, repo_id="user/dogs")
+    return ModelCard.load(folder / "README.md")
+
+
+def test_metadata_is_what_the_hub_reads(card):
+    data = card.data.to_dict()
+    assert (data["license"], data["library_name"], data["language"]) == ("apache-2.0", "transformers", "en")
+    assert data["base_model"] == ["microsoft/resnet-50", "google-bert/bert-base-uncased"]
+    assert data["datasets"] == ["user/msrvtt"]
+    assert data["tags"] == ["video", "clipbert", "video-text-retrieval"]
+    assert card.data.model_name == "user/dogs"
+    results = {(item.dataset_type, item.dataset_split, item.metric_type): item for item in card.data.eval_results}
+    assert set(results) == {
+        ("msr-vtt", "test 1kA", "text_to_video_R@1"),
+        ("msr-vtt", "test 1kA", "text_to_video_median_rank"),
+        ("user/videos", "test", "accuracy"),
+    }
+    best = results[("msr-vtt", "test 1kA", "text_to_video_R@1")]
+    assert (best.metric_value, best.dataset_name, best.task_type) == (0.2205, "MSR-VTT", "video-text-retrieval")
+
+
+def test_text_says_what_the_model_is(card):
+    for part in (
+        "# Finds videos of dogs",
+        "A small model for a test.",
+        "not based on CLIP",
+        'name = "user/dogs"',
+        "AutoModelForSequenceClassification.from_pretrained(name, trust_remote_code=True)",
+        "| clips of a video | `num_clips=2` |",
+        "| size of a frame in pixels | `size={'longest_edge': 64}` |",
+        "| pooling of the scores of clips | `score_pooling='lse'` |",
+        "| MSR-VTT | test 1kA | text_to_video_R@1 | 22.1 % |",
+        "| MSR-VTT | test 1kA | text_to_video_median_rank | 6 |",
+        "| MSR-VTT | test 1kA | num_texts | 1,000 |",
+        "MSR-VTT, test 1kA: 16 clips",
+        "Data: MSR-VTT, training 7k.",
+        "[microsoft/resnet-50](https://huggingface.co/microsoft/resnet-50)",
+        "Weights: apache-2.0.",
+        "@inproceedings{lei2021less",
+    ):
+        assert part in card.text, part
+
+
+def test_recipe_is_printed_without_local_paths(card):
+    printed = yaml.safe_load(re.search(r"```yaml\n(.*?)```", card.text, re.DOTALL)[1])
+    assert printed == {
+        "data": {"dataset": "msrvtt", "data_dir": "msrvtt", "num_clips": 1},
+        "model": {"vision": "microsoft/resnet-50", "text": "bert"},
+        "run": {"output_dir": "outputs/run", "skip": ["list.txt"]},
+    }
+    assert "somebody" not in card.content and "secret" not in card.content
+
+
+def test_a_card_without_information_says_so(published):
+    card = ModelCard.load(published / "ClipBERTForVideoQA" / "README.md")
+    assert card.data.license is None and card.data.eval_results is None
+    assert card.data.pipeline_tag == "visual-question-answering"
+    for part in ("has not stated their licence", "None were given.", "Nothing was said about it.", 'name = "."'):
+        assert part in card.text
+
+
+RUN_CARDS = """
+import contextlib, io, json, multiprocessing, os, re
+from pathlib import Path
+
+import torch
+import transformers
+
+def run_card(folder, printed):  # in a process of its own: "." is another repository in each
+    os.chdir(folder)
+    (code,) = re.findall(r"```python\\n(.*?)```", Path("README.md").read_text(), re.DOTALL)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exec(code, {})
+    printed.put((folder.name, output.getvalue().strip()))
+
+fork, results = multiprocessing.get_context("fork"), {}
+for folder in sorted(path for path in Path(sys.argv[1]).iterdir() if path.is_dir()):
+    process = fork.Process(target=run_card, args=(folder, printed := fork.Queue()))
+    process.start()
+    process.join()
+    assert process.exitcode == 0, folder
+    results.update([printed.get()])
+print(json.dumps(results))
+"""
+
+
+def test_the_code_of_the_cards_runs_as_printed(published, write_video, tmp_path):
+    for model_class in MODELS:
+        write_video(published / model_class.__name__ / "video.mp4", num_frames=20)
+    try:
+        printed = json.loads(run_without_package(RUN_CARDS, tmp_path, published).splitlines()[-1])
+    finally:
+        for model_class in MODELS:
+            (published / model_class.__name__ / "video.mp4").unlink()
+    assert set(printed) == {model_class.__name__ for model_class in MODELS}
+    matches = json.loads(re.fullmatch(r"tensor\((.*)\)", printed["ClipBERTForVideoTextRetrieval"])[1])
+    assert len(matches) == 2 and all(0 < match < 1 for match in matches)
+    assert printed["ClipBERTForVideoQA"] in ANSWERS.values()
+    assert printed["ClipBERTForMultipleChoice"] in ("run", "sleep", "eat")
+    assert np.isfinite(float(printed["ClipBERTForRegression"]))
+    assert printed["ClipBERTForPreTraining"]
+    assert printed["ClipBERTModel"] == "torch.Size([1, 2, 32])"
+
+
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        ({"licence": "mit"}, "ModelCardInfo has no key 'licence'.*Did you mean 'license'"),
+        ({"scores": [{"dataset": "x", "metric": {}}]}, "Scores has no key 'metric'.*Did you mean 'metrics'"),
+        ({"scores": [{"dataset": "x", "metrics": {"accuracy": "high"}}]}, "metrics must be numbers.*high"),
+        ({"scores": [{"dataset": "x", "metrics": {}}]}, "metrics must be numbers"),
+        (
+            {"base_models": ["/home/somebody/resnet"]},
+            "name on the Hub such as 'user/name', got '/home/somebody/resnet'",
+        ),
+        ({"dataset_ids": ["MSR VTT"]}, "name on the Hub.*'MSR VTT'"),
+        ({"license": "other"}, "license_name and license_link"),
+        ({"license": "mit", "license_name": "Mine", "license_link": "LICENSE"}, "license='other'"),
+    ],
+)
+def test_mistakes_in_a_card_are_named(values, words):
+    with pytest.raises(ValueError, match=words):
+        ModelCardInfo.from_dict(values)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The script
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A checkpoint as a training run writes it, and the results of the run."""
+    folder = tmp_path / "run" / "checkpoints" / "step_00000300"
+    make_model(ClipBERTForRegression).save_pretrained(folder)
+    make_processor().save_pretrained(folder)
+    (folder / "recipe.yaml").write_text(RECIPE)
+    (folder / "trainer").mkdir()
+    (folder / "trainer" / "state.json").write_text(json.dumps({"step": 300}))
+    row = {"step": 300, "split": "test", "purpose": "final", "metrics": {"text_to_video_R@1": 0.25, "num_texts": 40}}
+    tuning = {"step": 200, "split": "validation", "purpose": "tuning", "metrics": {"text_to_video_R@1": 0.3}}
+    (tmp_path / "run" / "results.json").write_text(json.dumps({"splits": {"validation": tuning, "test": row}}))
+    return folder
+
+
+def test_script_publishes_a_checkpoint(checkpoint, tmp_path, capsys):
+    card = tmp_path / "card.yaml"
+    card.write_text("title: Counts jumps\ntraining_data: [TGIF]\nlicense: mit\n")
+    results = checkpoint.parents[1] / "results.json"
+    folder = publish.main(
+        f"--checkpoint {checkpoint} --output_dir {tmp_path / 'out'} --card {card} --results {results} "
+        "--license apache-2.0 --base_models microsoft/resnet-50 google-bert/bert-base-uncased".split()
+    )
+    assert folder == tmp_path / "out" and "ClipBERTForRegression" in capsys.readouterr().out
+    assert (folder / "model.safetensors").read_bytes() == (checkpoint / "model.safetensors").read_bytes()
+    assert not (folder / "trainer").exists()  # optimizer and state stay at home
+    readme = ModelCard.load(folder / "README.md")
+    assert readme.data.license == "apache-2.0"  # the command line is stronger than the file
+    assert readme.data.base_model == ["microsoft/resnet-50", "google-bert/bert-base-uncased"]
+    assert [item.metric_value for item in readme.data.eval_results] == [0.25]
+    for part in ("# Counts jumps", "| msrvtt | test | text_to_video_R@1 | 25.0 % |", "dataset: msrvtt"):
+        assert part in readme.text, part
+    assert "validation" not in readme.text  # chosen on, so no result
+
+
+def test_script_refuses_what_would_mislead(checkpoint, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(FileNotFoundError, match="no config.json"):
+        publish.main(["--checkpoint", str(tmp_path), "--output_dir", str(out)])
+    other = tmp_path / "results.json"
+    row = {"step": 200, "split": "test", "purpose": "final", "metrics": {"accuracy": 0.5}}
+    other.write_text(json.dumps({"splits": {"test": row}}))
+    arguments = ["--checkpoint", str(checkpoint), "--output_dir", str(out)]
+    with pytest.raises(ValueError, match="'test' were measured at step 200.*of step 300"):
+        publish.main([*arguments, "--results", str(other)])
+    other.write_text(json.dumps({"splits": {}}))
+    with pytest.raises(ValueError, match="no scores of a final split"):
+        publish.main([*arguments, "--results", str(other)])
+    assert not out.exists()
+    (checkpoint / "processor_config.json").unlink()
+    with pytest.raises(FileNotFoundError, match="no processor_config.json"):
+        publish.main(arguments)
+    out.mkdir()
+    (out / "private.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="is not empty, and all of it would be published"):
+        publish.main(arguments)
+
+
+LOAD_FROM_HUB = """
+import re
+from huggingface_hub import ModelCard
+
+card = ModelCard.load("user/jumps")
+card.validate()
+(code,) = re.findall(r"```python\\n(.*?)```", card.text, re.DOTALL)
+exec(code, names := {})
+assert type(names["model"]).__name__ == "ClipBERTForRegression"
+assert type(names["processor"]).__name__ == "VideoTextProcessor"
+"""
+
+
+@pytest.mark.hub
+def test_script_pushes_and_the_hub_gives_back_the_same(checkpoint, tmp_path, write_video):
+    with FakeHub() as hub:
+        run = subprocess.run(
+            [sys.executable, "train_scripts/publish.py", "--checkpoint", str(checkpoint)]
+            + ["--output_dir", str(tmp_path / "out"), "--push_to_hub", "user/jumps"],
+            cwd=REPOSITORY,
+            env={**os.environ, **hub.environment(tmp_path / "home")},
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr
+        assert f"{hub.url}/user/jumps/commit/" in run.stdout
+        local = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir() if file.is_file()}
+        assert hub.files("user/jumps") == local
+
+        other_machine = tmp_path / "elsewhere"
+        other_machine.mkdir()
+        write_video(other_machine / "video.mp4", num_frames=20)
+        printed = run_without_package(LOAD_FROM_HUB, other_machine, **hub.environment(tmp_path / "home2"))
+    model, processor = make_model(ClipBERTForRegression), AutoProcessor.from_pretrained(tmp_path / "out")
+    inputs = processor(text=["how many times does the man jump?"], videos=[str(other_machine / "video.mp4")])
+    assert float(printed.splitlines()[-1]) == model(**inputs).logits.item()
