@@ -7,6 +7,7 @@ Several sentences are answered one after the other; without any, they are asked 
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -97,7 +98,8 @@ def find_videos(folder: Path) -> list[Path]:
     """The videos below a folder, by their suffix."""
     if not folder.is_dir():
         raise SystemExit(f"--videos {folder}: no such folder.")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+    paths = (Path(root, name) for root, _, names in os.walk(folder, followlinks=True) for name in names)
+    found = sorted(path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES)
     if not found:
         raise SystemExit(f"--videos {folder}: no file there ends in {', '.join(sorted(VIDEO_SUFFIXES))}.")
     return found
