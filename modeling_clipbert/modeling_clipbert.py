@@ -335,10 +335,10 @@ class ClipBERTSelfAttention(nn.Module):
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, hidden_states, attention_mask=None, output_attentions=False):
+    def forward(self, queries, hidden_states, attention_mask=None, output_attentions=False):
         query, key, value = (
-            layer(hidden_states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (N*C, heads, tokens, head_dim)
-            for layer in (self.query, self.key, self.value)
+            layer(tokens).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (N*C, heads, tokens, head_dim)
+            for layer, tokens in ((self.query, queries), (self.key, hidden_states), (self.value, hidden_states))
         )
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         if output_attentions:  # the fused implementations do not return weights
@@ -367,9 +367,10 @@ class ClipBERTAttention(nn.Module):
         self.self = ClipBERTSelfAttention(config)
         self.output = ClipBERTResidual(config, config.hidden_size)
 
-    def forward(self, hidden_states, attention_mask=None, output_attentions=False):
-        context, weights = self.self(hidden_states, attention_mask, output_attentions)
-        return self.output(context, hidden_states), weights
+    def forward(self, hidden_states, attention_mask=None, output_attentions=False, num_queries=None):
+        queries = hidden_states if num_queries is None else hidden_states[:, :num_queries]
+        context, weights = self.self(queries, hidden_states, attention_mask, output_attentions)
+        return self.output(context, queries), weights
 
 
 class ClipBERTIntermediate(nn.Module):
@@ -391,8 +392,8 @@ class ClipBERTLayer(GradientCheckpointingLayer):
         self.intermediate = ClipBERTIntermediate(config)
         self.output = ClipBERTResidual(config, config.intermediate_size)
 
-    def forward(self, hidden_states, attention_mask=None, output_attentions=False):
-        hidden_states, weights = self.attention(hidden_states, attention_mask, output_attentions)
+    def forward(self, hidden_states, attention_mask=None, output_attentions=False, num_queries=None):
+        hidden_states, weights = self.attention(hidden_states, attention_mask, output_attentions, num_queries)
         return self.output(self.intermediate(hidden_states), hidden_states), weights
 
 
@@ -401,12 +402,23 @@ class ClipBERTEncoder(nn.Module):
         super().__init__()
         self.layer = nn.ModuleList([ClipBERTLayer(config) for _ in range(config.num_hidden_layers)])
 
-    def forward(self, hidden_states, attention_mask=None, output_attentions=False, output_hidden_states=False):
+    def forward(
+        self,
+        hidden_states,
+        attention_mask=None,
+        output_attentions=False,
+        output_hidden_states=False,
+        pooled_only=False,
+    ):
         # kept only when asked for: the inputs of all layers are most of the memory of an inference
         all_hidden_states = (hidden_states,) if output_hidden_states else None
         all_attentions = () if output_attentions else None
         for layer in self.layer:
-            hidden_states, weights = layer(hidden_states, attention_mask, output_attentions)
+            num_queries = None
+            if pooled_only and layer is self.layer[-1]:  # the others are its keys and values only
+                num_queries = 1
+                attention_mask = None if attention_mask is None else attention_mask[:, :, :num_queries]
+            hidden_states, weights = layer(hidden_states, attention_mask, output_attentions, num_queries)
             if output_hidden_states:
                 all_hidden_states += (hidden_states,)
             if output_attentions:
@@ -662,6 +674,7 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         visual_embeds: torch.FloatTensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        pooled_only: bool = False,
     ) -> tuple | ClipBERTModelOutput:
         """
         Read every text together with every clip of its video.
@@ -680,6 +693,9 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
                 What `encode_videos` returned, instead of `pixel_values`.
             output_attentions (`bool`, *optional*): Return attention weights (computed by the eager implementation).
             output_hidden_states (`bool`, *optional*): Return the embeddings and the output of every layer.
+            pooled_only (`bool`, *optional*, defaults to `False`):
+                Compute the last layer for its first position alone, which is all that `pooler_output` and the scores
+                of the task heads depend on. `last_hidden_state` then has one token.
 
         Returns:
             [`ClipBERTModelOutput`].
@@ -715,10 +731,17 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             mask = create_bidirectional_mask(
                 config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
             )
-        # 3. transformer
+        # 3. transformer; masks of other implementations cannot be cut down to one query
+        implementation = "eager" if output_attentions else self.config._attn_implementation
         last_hidden_state, all_hidden_states, all_attentions = self.encoder(
-            hidden_states, mask, output_attentions=output_attentions, output_hidden_states=output_hidden_states
+            hidden_states,
+            mask,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            pooled_only=pooled_only and implementation in ("eager", "sdpa"),
         )
+        if pooled_only:
+            last_hidden_state = last_hidden_state[:, :1]
         pooled = self.pooler(last_hidden_state) if self.pooler is not None else None
 
         def per_clip(tensors):
@@ -917,13 +940,14 @@ class ClipBERTScoringModel(ClipBERTPreTrainedModel):
         labels: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        pooled_only: bool = False,
     ) -> tuple | ClipBERTScoreOutput:
         """
         Score every text with every clip of its video, pool over clips, compare with labels.
 
         Args:
             input_ids, pixel_values, attention_mask, video_indices, visual_embeds, output_attentions,
-            output_hidden_states: See [`ClipBERTModel.forward`].
+            output_hidden_states, pooled_only: See [`ClipBERTModel.forward`].
             clip_mask (`torch.Tensor` of shape `(videos, clips)`, *optional*):
                 1 for clips that exist; the others count for nothing. Every video needs at least one.
             labels (`torch.Tensor`, *optional*): See the class.
@@ -943,6 +967,7 @@ class ClipBERTScoringModel(ClipBERTPreTrainedModel):
             visual_embeds=visual_embeds,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
+            pooled_only=pooled_only,
         )
         clip_mask = _text_clip_mask(clip_mask, video_indices)
         clip_logits = self.score_clips(outputs.pooler_output, clip_mask)  # (N, C, K)
@@ -1099,6 +1124,7 @@ class ClipBERTForMultipleChoice(ClipBERTScoringModel):
         labels: torch.LongTensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        pooled_only: bool = False,
     ) -> tuple | ClipBERTScoreOutput:
         """Score every choice of every question. Inputs as for the other heads, with the shapes given above."""
         if input_ids.ndim != 3 or (attention_mask is not None and attention_mask.shape != input_ids.shape):
@@ -1130,6 +1156,7 @@ class ClipBERTForMultipleChoice(ClipBERTScoringModel):
             visual_embeds=visual_embeds,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
+            pooled_only=pooled_only,
         )
         # one score per choice and clip, then clips before choices
         clip_logits = self.score_clips(outputs.pooler_output).squeeze(-1)  # (questions*choices, C)

@@ -42,9 +42,6 @@ OPTIONAL = (
     "max_pixels",
     *CALL_OPTIONS,
 )  # None says something; see the docs
-# Frames are turned into float32 this many values at a time: a video of large frames would otherwise need its eightfold
-# size in fresh memory, and getting that takes longer than resizing.
-CHUNK_VALUES = 1 << 22
 # What the library itself writes into saved settings.
 SERVICE_KEYS = ("auto_map", "processor_class", "video_processor_type", "transformers_version")
 
@@ -286,19 +283,21 @@ class ClipBERTVideoProcessor(BaseVideoProcessor):
     ) -> BatchFeature:
         pixel_values, samples, metadata = None, [], []
         for position, (decoded, sample) in enumerate(visuals):
-            frames = self._transform(decoded.frames, options)  # (distinct frames, 3, height, width)
-            shape = (*sample.frame_indices.shape, *frames.shape[1:])  # (clips, frames, 3, height, width)
-            if pixel_values is None:
-                pixel_values = frames.new_empty((num_visuals, *shape))
-            elif pixel_values.shape[1:] != shape:
-                raise ValueError(
-                    f"Videos 0 and {position} of this batch come out in different shapes (clips, frames, 3, height, "
-                    f"width), {tuple(pixel_values.shape[1:])} and {shape}. Keep do_pad and do_sample_frames on, or "
-                    "process them one by one."
-                )
             places = np.searchsorted(decoded.metadata.frames_indices, sample.frame_indices.ravel())
-            places = torch.from_numpy(places).to(frames.device)
-            torch.index_select(frames, 0, places, out=pixel_values[position].flatten(0, 1))
+            for number, picture in enumerate(decoded.frames):
+                # one at a time and straight to where it is shown: most of the cost is fresh memory
+                frame = self._transform(picture, options)  # (3, height, width)
+                shape = (*sample.frame_indices.shape, *frame.shape)  # (clips, frames, 3, height, width)
+                if pixel_values is None:
+                    pixel_values = frame.new_empty((num_visuals, *shape))
+                elif pixel_values.shape[1:] != shape:
+                    raise ValueError(
+                        f"Videos 0 and {position} of this batch come out in different shapes (clips, frames, 3, height, "
+                        f"width), {tuple(pixel_values.shape[1:])} and {shape}. Keep do_pad and do_sample_frames on, or "
+                        "process them one by one."
+                    )
+                for place in np.flatnonzero(places == number):
+                    pixel_values[position].flatten(0, 1)[place] = frame
             samples.append(sample)
             metadata.append(decoded.metadata)
         data = {"pixel_values": pixel_values}
@@ -310,22 +309,11 @@ class ClipBERTVideoProcessor(BaseVideoProcessor):
             data["video_metadata"] = metadata
         return BatchFeature(data, options["return_tensors"], skip_tensor_conversion=["video_metadata"])
 
-    def _transform(self, frames: np.ndarray, options: dict[str, Any]) -> torch.Tensor:
-        """Frames `(frames, height, width, 3)` in uint8 to `(frames, 3, new_height, new_width)` in float32."""
-        frames = torch.from_numpy(frames)
-        chunk_size = max(1, CHUNK_VALUES // frames[0].numel())
-        result = None
-        for start in range(0, len(frames), chunk_size):
-            chunk = self._transform_chunk(frames[start : start + chunk_size], options)
-            if result is None:
-                result = chunk.new_empty((len(frames), *chunk.shape[1:]))
-            result[start : start + chunk_size] = chunk
-        return result
-
-    def _transform_chunk(self, frames: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+    def _transform(self, picture: np.ndarray, options: dict[str, Any]) -> torch.Tensor:
+        """A frame `(height, width, 3)` in uint8 to `(3, new_height, new_width)` in float32."""
         side = options["size"]["longest_edge"]
         # Still channels-last in memory, in which interpolating three channels takes a fifth of the time.
-        frames = frames.to(options["device"]).permute(0, 3, 1, 2).float()
+        frames = torch.from_numpy(picture).to(options["device"]).permute(2, 0, 1)[None].float()
         if options["do_resize"]:
             frames = resize_longer_side(frames, side)
         if options["do_pad"]:
@@ -334,7 +322,7 @@ class ClipBERTVideoProcessor(BaseVideoProcessor):
             frames = frames.mul_(options["rescale_factor"])
         if options["do_normalize"]:
             frames = normalize_channels(frames, options["image_mean"], options["image_std"])
-        return frames
+        return frames[0]
 
     def _resolve_options(self, given: dict[str, Any]) -> dict[str, Any]:
         """All options of a call, checked: those given, else the processor's own."""

@@ -323,6 +323,22 @@ def test_encoded_videos_replace_pixels(model_class, count_frames):
     assert seen == []
 
 
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("model_class", SCORING_HEADS)
+def test_the_last_layer_for_one_position_gives_the_same_scores_and_gradients(model_class, implementation):
+    model = tiny_model(model_class)
+    model.set_attn_implementation(implementation)
+    inputs = tiny_inputs(model_class, labels=True)
+    full, short = model(**inputs), model(**inputs, pooled_only=True)
+    torch.testing.assert_close(short.logits, full.logits, **SAME)
+    torch.testing.assert_close(short.clip_logits, full.clip_logits, **SAME)
+    torch.testing.assert_close(short.last_hidden_state, full.last_hidden_state[:, :, :1], **SAME)
+    names, parameters = zip(*((n, p) for n, p in model.named_parameters() if p.requires_grad), strict=True)
+    gradients = [torch.autograd.grad(outputs.loss, parameters) for outputs in (full, short)]
+    for name, one, other in zip(names, *gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
 @ALL_MODELS
 def test_images_are_clips_of_one_frame_and_five_dimensions_are_one_clip(model_class):
     model, inputs = tiny_model(model_class), tiny_inputs(model_class, num_clips=1, num_frames=1)

@@ -72,11 +72,14 @@ def test_each_frame_is_decoded_and_resized_once(processor, monkeypatch):
     assert {number for clip in frame_numbers(pixels)[0] for number in clip} == {0, 1, 2}
 
 
-def test_large_frames_are_prepared_in_chunks_with_the_same_result(processor, monkeypatch):
+def test_frames_one_by_one_equal_all_frames_at_once(processor):
     frames = torch.randint(0, 256, (7, 40, 30, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    together = processor(frames, do_sample_frames=False)["pixel_values"]
-    monkeypatch.setattr(video_processing, "CHUNK_VALUES", 2 * 40 * 30 * 3)
-    torch.testing.assert_close(processor(frames, do_sample_frames=False)["pixel_values"], together, rtol=0, atol=0)
+    together = video_processing.resize_longer_side(frames.permute(0, 3, 1, 2).float(), SIDE)
+    together = video_processing.pad_to_square(together, SIDE)
+    together = video_processing.normalize_channels(together, processor.image_mean, processor.image_std)
+    torch.testing.assert_close(
+        processor(frames, do_sample_frames=False)["pixel_values"][0, 0], together, rtol=0, atol=0
+    )
 
 
 def test_a_batch_is_its_videos_one_by_one(processor):

@@ -130,6 +130,7 @@ def score_blocks(
             video_indices=video_indices,
             visual_embeds=visual_embeds,
             clip_mask=clip_mask,
+            pooled_only=True,
         )
         parts.append(
             outputs.clip_logits.float().unflatten(0, (num_videos, -1))

@@ -84,6 +84,7 @@ class VideoSearch:
                 attention_mask=words["attention_mask"].expand(len(visual_embeds), -1),
                 visual_embeds=visual_embeds,
                 clip_mask=clip_mask,
+                pooled_only=True,
             )
             scores = self.model.match_scores(outputs.logits.double())  # double: certain matches stay apart
             by_clip = self.model.match_scores(outputs.clip_logits.flatten(0, 1)).view_as(clip_mask)

@@ -173,7 +173,7 @@ class EvalSection(Section):
     sampling: Literal["uniform", "start", "middle", "end", "whole_video"] = option("uniform", "Where clips are taken.")
     score_pooling: Literal["mean", "max", "lse"] | None = option(None, "Pooling over clips; null: the model's.")
     batch_size: int = option(8, "Items of one forward pass in tasks that evaluate item by item.", at_least=1)
-    video_block: int = option(4, "Videos encoded together when every pair is scored.", at_least=1)
+    video_block: int = option(1, "Videos scored together when every pair is scored; more pay on a GPU.", at_least=1)
     text_block: int = option(64, "Texts scored together against a block of videos.", at_least=1)
 
     def problems(self):
