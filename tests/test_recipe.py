@@ -155,7 +155,7 @@ def test_a_task_extends_the_schema(tmp_path):
 
 def test_differences_name_key_and_values(tmp_path):
     path = write(tmp_path, MINIMAL)
-    first, second = Recipe.load(path), Recipe.load(path, ["optim.lr=1.0", "run.seed=3", "eval.text_block=2"])
+    first, second = Recipe.load(path), Recipe.load(path, ["optim.lr=1.0", "run.seed=3", "eval.pairs_per_forward=2"])
     assert first.differences(second, ignore=["run.seed", "eval"]) == ["optim.lr: 5e-05 != 1.0"]
 
 

@@ -320,10 +320,10 @@ def recipe_with(**eval_settings):
 OPTIONS = {"num_clips": 3, "num_frames": 2, "fps": 4.0, "short_video": "mask"}
 
 
-@pytest.mark.parametrize(("video_block", "text_block"), [(1, 1), (2, 3), (50, 50)])
-def test_scores_equal_those_of_one_pair_at_a_time(scored, processor, video_block, text_block):
+@pytest.mark.parametrize(("video_block", "pairs_per_forward"), [(1, 1), (2, 18), (50, 9999)])
+def test_scores_equal_those_of_one_pair_at_a_time(scored, processor, video_block, pairs_per_forward):
     model, texts, videos = scored
-    recipe = recipe_with(video_block=video_block, text_block=text_block)
+    recipe = recipe_with(video_block=video_block, pairs_per_forward=pairs_per_forward)
     with torch.no_grad():
         found = score_all_pairs(model, processor, texts, videos, OPTIONS, recipe, Accelerator())
         scores = compute_match_odds(found.clip_logits, "lse").sigmoid()
@@ -347,7 +347,7 @@ def test_each_video_is_encoded_once_and_texts_are_padded_to_their_block(scored, 
         model, "forward", lambda **inputs: lengths.append(inputs["input_ids"].shape) or forward(**inputs)
     )
     with torch.no_grad():
-        recipe = recipe_with(video_block=2, text_block=3)
+        recipe = recipe_with(video_block=2, pairs_per_forward=18)
         score_all_pairs(model, processor, texts, videos, OPTIONS, recipe, Accelerator())
     assert [shape[0] for shape in frames] == [2, 2, 1]
     longest = [len(processor.tokenizer(text)["input_ids"]) for text in texts]

@@ -90,7 +90,8 @@ def score_all_pairs(
         worker_init_fn=ignore_termination,
         generator=torch.Generator(),
     )
-    blocks, place = build_text_blocks(texts, processor, recipe.eval.text_block, accelerator.device)
+    texts_per_block = max(1, recipe.eval.pairs_per_forward // (recipe.eval.video_block * options["num_clips"]))
+    blocks, place = build_text_blocks(texts, processor, texts_per_block, accelerator.device)
     # as many rows in every process, so that they can be gathered; rows without a video stay NaN
     rows = -(-len(videos) // accelerator.num_processes)
     table = torch.full((rows, len(texts), options["num_clips"], model.config.num_labels), torch.nan)

@@ -174,7 +174,11 @@ class EvalSection(Section):
     score_pooling: Literal["mean", "max", "lse"] | None = option(None, "Pooling over clips; null: the model's.")
     batch_size: int = option(8, "Items of one forward pass in tasks that evaluate item by item.", at_least=1)
     video_block: int = option(1, "Videos scored together when every pair is scored; more pay on a GPU.", at_least=1)
-    text_block: int = option(64, "Texts scored together against a block of videos.", at_least=1)
+    pairs_per_forward: int = option(
+        16,
+        "Pairs of a text and a clip in one forward pass; a CPU is as fast with few, a GPU likes a thousand.",
+        at_least=1,
+    )
 
     def problems(self):
         tuning = [name for name, purpose in self.splits.items() if purpose == "tuning"]

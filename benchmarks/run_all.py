@@ -1,0 +1,92 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Every benchmark in one run, printed and written as a report.
+
+Run:     python -m benchmarks.run_all --output benchmarks/reports/all_<hardware>_<yyyymm>.md      (half an hour on two cores)
+GPU:     python -m benchmarks.run_all --device cuda --dtype bfloat16 --compile --full --output ...
+Try out: python -m benchmarks.run_all --toy                                  (a minute; the figures say nothing)
+"""
+
+import argparse
+import datetime
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks import loading, scoring, training_step
+from benchmarks.measure import DTYPES, Benchmark, describe_machine, format_section
+
+
+MAX_LENGTHS = (20, 100)  # of texts, in the official recipes for short captions and for paragraphs
+TOY_VIDEOS = "--num-generated 1 --generated-frames 40 --num-clips 2 --image-sizes 64"
+TOY_MODEL = (
+    "--image-size 64 --num-layers 2 --hidden-size 64 --backbone-depths 1 1 1 1 --backbone-width 8 --vocab-size 99"
+)
+TOY_TEXTS = "--num-texts 8 --num-clips 1 2"
+
+
+def plan_runs(options: argparse.Namespace) -> list[tuple[Benchmark, list[str]]]:
+    """The benchmarks and their command lines."""
+    shared = ["--repetitions", str(options.repetitions), "--threads", str(options.threads)]
+    shared += ["--no-memory"] if options.no_memory else []
+    model = [*shared, "--device", options.device, "--dtype", options.dtype]
+    model += ["--compile"] if options.compile else []
+    videos, texts, full = [], [], []
+    if options.toy:
+        videos, texts = TOY_VIDEOS.split(), TOY_TEXTS.split()
+        model += TOY_MODEL.split()
+    elif options.full:
+        full, texts = ["--full"], ["--image-size", "448"]
+
+    runs = [(loading.BENCHMARK, [*shared, *videos])]
+    if options.videos is not None:
+        runs.append((loading.BENCHMARK, [*shared, *videos, "--videos", str(options.videos)]))
+    for length in MAX_LENGTHS:
+        runs.append((training_step.BENCHMARK, [*full, *model, "--max-length", str(length)]))
+    runs.append((training_step.BENCHMARK, [*full, *model, "--unused-parameters", "0"]))
+    return [*runs, (scoring.BENCHMARK, [*model, *texts])]
+
+
+def main(arguments: Sequence[str] | None = None) -> str:
+    """Run everything; returns the report."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    options = build_parser().parse_args(arguments)
+    command = shlex.join(["python", "-m", "benchmarks.run_all", *arguments])
+    torch.set_num_threads(options.threads)
+    parts = [f"# {command}\n\n{datetime.date.today():%Y-%m-%d}. Median (lowest to highest); both sides in turns.\n"]
+    parts.append("\n".join(f"- {line}" for line in describe_machine(options.device)) + "\n")
+    print(*parts, sep="\n", flush=True)
+    for benchmark, line in plan_runs(options):
+        section = benchmark.run(line)
+        section.notes.append(f"`{shlex.join(['python', '-m', benchmark.module, *line])}`")
+        parts.append(format_section(section))
+        print(parts[-1], flush=True)
+    report = "\n".join(parts)
+    if options.output is not None:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(report, encoding="utf-8")
+    return report
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--output", type=Path, help="Markdown file to write")
+    parser.add_argument("--videos", type=Path, help="folder of videos, besides the generated ones")
+    parser.add_argument("--device", default="cpu", help="of training and scoring: cpu, cuda, ...")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="autocast to it, on both sides")
+    parser.add_argument("--compile", action="store_true", help="torch.compile our side")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
+    parser.add_argument("--repetitions", type=int, default=5, help="timed pairs")
+    parser.add_argument("--no-memory", action="store_true", help="leave out peak memory")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--full", action="store_true", help="published sizes: 448 px, 16 videos x 8 clips a step")
+    size.add_argument("--toy", action="store_true", help="tiny sizes, to see that everything runs")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
