@@ -26,12 +26,15 @@ Letters: V videos, C clips per video, T frames per clip, N texts, L text tokens,
 per clip, D hidden size, K labels.
 """
 
+import dataclasses
+import functools
 import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForPreTraining, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
@@ -479,6 +482,28 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
     _can_compile_fullgraph = True
 
+    def chunk_clips(self, clips_per_chunk: int | None) -> None:
+        """
+        Process the clips of a video a few at a time, so that memory no longer grows with their number.
+
+        Scores, loss and gradients stay those of all clips at once: pooling sees the scores of every clip. In training
+        a chunk keeps only its scores and is computed a second time in the backward pass, which costs about a third
+        more time. (Dropout is drawn chunk by chunk, so its masks are others.)
+
+        Args:
+            clips_per_chunk (`int`, *optional*): Clips of each video at a time; `None` switches chunks off.
+
+        Raises:
+            ValueError: If the number is below 1.
+        """
+        if clips_per_chunk is not None and clips_per_chunk < 1:
+            raise ValueError(
+                f"clips_per_chunk must be at least 1, or None for all clips at once; got {clips_per_chunk}."
+            )
+        for module in self.modules():
+            if isinstance(module, ClipBERTModel):
+                module.clips_per_chunk = clips_per_chunk
+
     @torch.no_grad()
     def _init_weights(self, module):
         # Asked only about modules with parameters of their own, hence by the type of the layer. The backbone has its
@@ -618,6 +643,7 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.encoder = ClipBERTEncoder(config)
         self.pooler = ClipBERTPooler(config) if add_pooling_layer else None
+        self.clips_per_chunk: int | None = None  # set by `chunk_clips`
         self.post_init()
 
     def get_input_embeddings(self):
@@ -659,6 +685,8 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
 
     def _encode_clips(self, clips):
         # clips: (K, T, 3, H, W) -> (K, P, D)
+        if self.clips_per_chunk is not None and len(clips) > self.clips_per_chunk and not torch.is_grad_enabled():
+            return torch.cat([self._encode_clips(chunk) for chunk in clips.split(self.clips_per_chunk)])
         frames = clips.flatten(0, 1).to(self.grid_encoder.conv.weight.dtype)  # (K*T, 3, H, W)
         grid = self.grid_encoder(frames).unflatten(0, (-1, clips.shape[1]))  # (K, T, D, h, w)
         return self.visual_embeddings(self.frame_fusion(grid))
@@ -709,6 +737,60 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             output_attentions = self.config.output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
+        options = {
+            "attention_mask": attention_mask,
+            "video_indices": video_indices,
+            "output_attentions": output_attentions,
+            "output_hidden_states": output_hidden_states,
+            "pooled_only": pooled_only,
+        }
+        if self.clips_per_chunk is None:
+            return self._read_clips(input_ids, pixel_values, visual_embeds, clip_mask, **options)
+        return self._read_in_chunks(input_ids, pixel_values, visual_embeds, clip_mask, **options)
+
+    def _read_in_chunks(self, input_ids, pixel_values, visual_embeds, clip_mask, **options):
+        """`_read_clips`, a few clips at a time; in training each chunk is computed again when its gradient is due."""
+        if self.training and not self.config.freeze_backbone_norm:
+            raise ValueError(
+                "The batch norms of the CNN are trained, and their statistics are those of all clips: set "
+                "config.freeze_backbone_norm to train in chunks, or call `chunk_clips(None)`."
+            )
+        clips = _to_six_dimensions(pixel_values) if visual_embeds is None else visual_embeds  # (V, C, ...)
+        if clip_mask is not None:
+            clip_mask = _check_clip_mask(clip_mask, *clips.shape[:2])
+            clips = clips.where(clip_mask.view(*clip_mask.shape, *[1] * (clips.ndim - 2)), 0.0)
+        parts = []
+        for first in range(0, clips.shape[1], self.clips_per_chunk):
+            chunk = slice(first, first + self.clips_per_chunk)
+            mask = None if clip_mask is None else clip_mask[:, chunk]
+            if mask is not None:  # blank clips stand in for a video that has none here; pooling leaves them out
+                mask = mask | ~mask.any(dim=1, keepdim=True)
+            visual = (clips[:, chunk], None) if visual_embeds is None else (None, clips[:, chunk])
+            read = functools.partial(self._read_clips, input_ids, *visual, mask, **options)
+            parts.append(checkpoint(read, use_reentrant=False) if torch.is_grad_enabled() else read())
+
+        def join(name):  # along the clips
+            tensors = [getattr(part, name) for part in parts]
+            if isinstance(tensors[0], tuple):
+                return tuple(torch.cat(layers, dim=1) for layers in zip(*tensors, strict=True))
+            return None if tensors[0] is None else torch.cat(tensors, dim=1)
+
+        return ClipBERTModelOutput(
+            **{field.name: join(field.name) for field in dataclasses.fields(ClipBERTModelOutput)}
+        )
+
+    def _read_clips(
+        self,
+        input_ids,
+        pixel_values,
+        visual_embeds,
+        clip_mask,
+        attention_mask,
+        video_indices,
+        output_attentions,
+        output_hidden_states,
+        pooled_only,
+    ):
         # 1. every frame of every clip through the CNN, once
         if visual_embeds is None:
             visual_embeds = self.encode_videos(pixel_values, clip_mask)  # (V, C, P, D)

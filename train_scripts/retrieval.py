@@ -1,10 +1,8 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Text-to-video retrieval: rank videos for each caption.
 
-Run:     accelerate launch train_scripts/retrieval.py --recipe
-train_scripts/recipes/clipbert/retrieval_video_folder.yaml Smoke:   accelerate launch --cpu train_scripts/retrieval.py
---recipe train_scripts/recipes/quickstart/retrieval.yaml
-         (minutes on a CPU)
+Run:     accelerate launch train_scripts/retrieval.py --recipe train_scripts/recipes/clipbert/retrieval_msrvtt.yaml
+Smoke:   accelerate launch --cpu train_scripts/retrieval.py --recipe train_scripts/recipes/quickstart/retrieval.yaml
 
 The model reads a text and a video together and says whether they match. The paper trains it on one matching and one
 other caption per video (`model.objective: pair`, `data.negatives: random`). Further options of a recipe: more
@@ -66,7 +64,8 @@ class RetrievalTask(Task):
         objective, losses = self.recipe.model.objective, {}
         # where undecodable videos were left out, a micro-batch may hold matches alone: nothing to tell apart
         has_choice = bool((batch["labels"] == 0).any())
-        outputs = model(**inputs, labels=batch["labels"] if has_choice and objective != "contrastive" else None)
+        labels = batch["labels"] if has_choice and objective != "contrastive" else None
+        outputs = model(**inputs, labels=labels, pooled_only=True)
         logits = outputs.logits.float()
         odds = logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]
         if objective != "contrastive":

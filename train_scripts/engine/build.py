@@ -107,6 +107,7 @@ def build_model(settings: ModelSection, head: str, processor: VideoTextProcessor
         )
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable()
+    model.chunk_clips(settings.clips_per_chunk)
     return model
 
 

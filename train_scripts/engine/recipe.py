@@ -56,6 +56,9 @@ class ModelSection(Section):
         None, "Hub name, folder, vocab.txt, or `from_data`: the words of the training texts. Default: the start's own."
     )
     gradient_checkpointing: bool = option(False, "Recompute activations in the backward pass to save memory.")
+    clips_per_chunk: int | None = option(
+        None, "Clips of a video processed at a time, with the gradients of all at once; null: all.", at_least=1
+    )
 
     def problems(self):
         starts = {
@@ -175,8 +178,8 @@ class EvalSection(Section):
     batch_size: int = option(8, "Items of one forward pass in tasks that evaluate item by item.", at_least=1)
     video_block: int = option(1, "Videos scored together when every pair is scored; more pay on a GPU.", at_least=1)
     pairs_per_forward: int = option(
-        16,
-        "Pairs of a text and a clip in one forward pass; a CPU is as fast with few, a GPU likes a thousand.",
+        64,
+        "Pairs of a text and a clip in one forward pass; a GPU likes a thousand.",
         at_least=1,
     )
 
