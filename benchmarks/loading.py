@@ -48,6 +48,7 @@ def write_video(path: Path, num_frames: int, fps: int, size: tuple[int, int], se
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.thread_count = 1  # else each picture is cut into slices, as no video on the web is
         for index in range(num_frames):
             picture = scene[:height, index : index + width] + rng.integers(0, 24, (height, width, 1))  # sensor noise
             top, left = index % (height - 40), (3 * index) % (width - 40)
@@ -152,6 +153,8 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
         notes = [
             f"Checked before timing: both sides deliver the same pixels (to {TOLERANCE:g} of 255) for each video."
         ]
+        if options.videos is not None:
+            notes.append(f"Videos: {', '.join(video.name for video in videos)}.")
         if left_out:
             notes.append(f"Left out, because the baseline fails or takes other frames: {'; '.join(left_out)}.")
         return Section(

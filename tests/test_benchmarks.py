@@ -204,7 +204,7 @@ def test_table_shows_rates_ratio_memory_and_share():
         peak_bytes={"baseline": 2 * 10**9, "ours": 10**9},
         flops={"ours": 5 * 10**9},
     )
-    assert row.ratios() == [2.0, 4.0, 3.0]
+    assert row.ratios() == [2.0, 4.0, 3.0] and row.fastest_ratio() == 2.0
     table = measure.format_section(Section("Title", [row], ["a note"], matmul_flops=1e10))
     cells = [cell.strip() for cell in table.splitlines()[4].strip("|").split("|")]
     assert cells == [
@@ -213,6 +213,7 @@ def test_table_shows_rates_ratio_memory_and_share():
         "3.33 (2.50–5.00)",
         "10.00 (10.00–10.00)",
         "3.00 (2.00–4.00)",
+        "2.00",
         "≥ 2",
         "2.00",
         "1.00",
