@@ -7,8 +7,31 @@ import re
 
 # Name -> "module:class". A loader is imported when it is asked for.
 BENCHMARKS = {
+    "activitynet_captions": "activitynet_captions:ActivityNetCaptions",
+    "ava": "ava:AVA",
+    "charades_sta": "charades_sta:CharadesSTA",
+    "clipbert_jsonl": "clipbert_jsonl:ClipBERTJsonl",
+    "coco_captions": "coco_captions:COCOCaptions",
+    "didemo": "didemo:DiDeMo",
+    "hmdb51": "hmdb51:HMDB51",
+    "howto100m": "howto100m:HowTo100M",
+    "kinetics400": "kinetics400:Kinetics400",
+    "lsmdc": "lsmdc:LSMDC",
+    "msrvtt": "msrvtt:MSRVTT",
+    "msrvtt_qa": "msrvtt_qa:MSRVTTQA",
+    "msvd": "msvd:MSVD",
+    "msvd_qa": "msvd_qa:MSVDQA",
+    "qvhighlights": "qvhighlights:QVHighlights",
+    "ssv2": "ssv2:SomethingSomethingV2",
     "synthetic": "synthetic:Synthetic",
+    "synthetic_images": "synthetic_images:SyntheticImages",
+    "tgif_qa": "tgif_qa:TGIFQA",
+    "ucf101": "ucf101:UCF101",
+    "vatex": "vatex:VATEX",
     "video_folder": "video_folder:VideoFolder",
+    "visual_genome": "visual_genome:VisualGenome",
+    "vqa2": "vqa2:VQA2",
+    "webvid": "webvid:WebVid",
 }
 
 
@@ -35,6 +58,8 @@ def load_benchmark(
     cache_dir=None,
     on_missing: str = "error",
     on_broken: str = "unchecked",
+    skip_list=None,
+    streaming: bool = False,
     **fields,
 ):
     """Load a benchmark as a table of texts and paths of videos; no video is decoded.
@@ -44,18 +69,24 @@ def load_benchmark(
         config (`str`, *optional*): Task or split protocol; may be left out where only one fits.
         split (`str`, *optional*): "train", "validation" or "test", also as a slice such as "train[:10%]". Without it
             all splits come as a `DatasetDict`.
-        data_dir (`str` or `Path`): Folder with the annotation files (and the videos, unless `video_dir` is given).
+        data_dir (`str` or `Path`, *optional*): Folder with the annotation files (and the videos, unless `video_dir` is
+            given); no network is used. Without it the annotations are fetched into the cache, where they are public.
         cache_dir (`str`, *optional*): Where the Arrow tables go; default: the cache of `datasets`.
         on_missing (`str`, defaults to `"error"`): What to do when videos are missing: `"error"`, or `"skip"` to drop
             their rows and log how many.
         on_broken (`str`, defaults to `"unchecked"`): `"error"` or `"skip"` open every video first and treat those that
             cannot be read in the same way; results are remembered until a file changes.
+        skip_list (`str`, `Path` or iterable of `str`, *optional*): Ids of videos to leave out, or a file with one a
+            line, as `python -m datasets_scripts check` writes it.
+        streaming (`bool`, defaults to `False`): Give an `IterableDataset` that reads the annotations as it goes and
+            writes no table. Each row's video is looked for when the row is reached; slices need a table.
         fields: Further fields of the loader's config, such as `video_dir`.
 
     Returns:
-        `Dataset` or `DatasetDict`: Columns by task. Retrieval: `video_id`, `video`, `caption`, `caption_id`; question
-        answering: `video_id`, `video`, `question`, `answer`, `options`, `answer_index`, `answer_type`, `question_id`;
-        moments: `video_id`, `video`, `caption`, `start_s`, `end_s`, `duration_s`, `moment_id`.
+        `Dataset` or `DatasetDict` (`IterableDataset` or `IterableDatasetDict` when streaming): Columns by task.
+        Retrieval: `video_id`, `video`, `caption`, `caption_id`; question answering: `video_id`, `video`, `question`,
+        `answer`, `options`, `answer_index`, `answer_type`, `question_id`; moments: `video_id`, `video`, `caption`,
+        `start_s`, `end_s`, `duration_s`, `moment_id`. The others are in `datasets_scripts/README.md`.
 
     Raises:
         ValueError: If a name, config, split or field is unknown (the known ones are listed), or a record is malformed
@@ -69,16 +100,45 @@ def load_benchmark(
         >>> rows[0]["caption"]
         'a blue circle moves left on a white background'
     """
-    from .base import unknown_name
-    from .checks import keep_usable_videos
+    from .base import describe_choices, unknown_name
+    from .checks import keep_usable_rows, keep_usable_videos, read_skip_list
 
-    builder = find_loader(name)(cache_dir=cache_dir, config_name=config, data_dir=data_dir, **fields)
-    prepare(builder)
-    if split is not None and (asked := re.match(r"\w*", split).group()) not in builder.info.splits:
-        raise ValueError(unknown_name(f"split of {name}/{builder.config.name}", asked, builder.info.splits))
-    dataset = builder.as_dataset(split=split)
+    skipped = read_skip_list(skip_list)
+    builder = build_loader(name, config, data_dir, cache_dir, **fields)
     where = f"{name}/{builder.config.name}"
-    return keep_usable_videos(dataset, on_missing=on_missing, on_broken=on_broken, where=where, cache_dir=cache_dir)
+    if split is not None and (asked := re.match(r"\w*", split).group()) not in builder.annotations:
+        message = unknown_name(f"split of {where}", asked, builder.annotations)
+        if choices := builder.known_splits().get(asked):
+            message = (
+                f"No file of the split {asked!r} in {builder.config.data_dir}: expected {describe_choices(choices)}."
+            )
+        raise ValueError(message)
+    if streaming:
+        dataset = builder.as_streaming_dataset(split=split)
+        return keep_usable_rows(dataset, on_missing=on_missing, on_broken=on_broken, skipped=skipped, where=where)
+    prepare(builder)
+    dataset = builder.as_dataset(split=split)
+    return keep_usable_videos(
+        dataset, on_missing=on_missing, on_broken=on_broken, skipped=skipped, where=where, cache_dir=cache_dir
+    )
+
+
+def build_loader(name: str, config: str | None = None, data_dir=None, cache_dir=None, **fields):
+    """The builder of a benchmark for a folder; without one, for the folder in the cache that it is fetched into."""
+    from .sources import SOURCES
+
+    loader = find_loader(name)
+    if data_dir is not None or name not in SOURCES:
+        return loader(cache_dir=cache_dir, config_name=config, data_dir=data_dir, **fields)
+    from .fetching import by_hand, fetch_benchmark
+
+    loader.complete_config(config, ".", dict(fields))  # a wrong name is told before anything is fetched
+    data_dir = fetch_benchmark(name, cache_dir=cache_dir)
+    try:
+        return loader(cache_dir=cache_dir, config_name=config, data_dir=data_dir, **fields)
+    except FileNotFoundError as error:
+        told = by_hand(SOURCES[name], data_dir, kinds=("annotations",))
+        raise FileNotFoundError(f"{error}\n{told}".rstrip()) from None
 
 
 def prepare(builder) -> None:
@@ -86,12 +146,13 @@ def prepare(builder) -> None:
     from datasets.exceptions import DatasetGenerationError
 
     from .base import AnnotationError
+    from .media import AmbiguousMediaError
 
     try:
         builder.download_and_prepare()
     except DatasetGenerationError as error:
         cause = error.__cause__
-        while cause is not None and not isinstance(cause, AnnotationError):
+        while cause is not None and not isinstance(cause, AnnotationError | AmbiguousMediaError):
             cause = cause.__cause__
         if cause is None:
             raise

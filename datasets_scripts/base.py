@@ -1,52 +1,28 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """The builder that every benchmark shares: annotation files in, rows with the same columns per task out.
 
-A loader subclasses `VideoTextBuilder` and answers four questions: which files hold a split (`annotation_files`),
-what is in them (`load_records`), where a record's video lies (`video_path`) and which rows it makes (`text`).
-It inherits checked rows, errors with file and line, and an Arrow cache that notices changed annotations.
+A loader subclasses `VideoTextBuilder` and answers four questions: which files hold a split (`split_files` or
+`annotation_files`), what is in them (`load_records`), where a record's video lies (`video_path`) and which rows it
+makes (`text`). It inherits checked rows, errors with file and line, and an Arrow cache that notices changed files.
 """
 
 import copy
-import csv
 import hashlib
 import inspect
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import datasets
-from datasets import Features, List, Value
+from datasets import ClassLabel
 
-
-class AnnotationError(ValueError):
-    """A record that cannot be used: the message names the file, the line and what was expected."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """One record of an annotation file, with where it stands."""
-
-    values: dict
-    file: Path
-    line: int
-
-    def error(self, message: str) -> AnnotationError:
-        return AnnotationError(f"{self.file}, line {self.line}: {message}")
-
-    def require(self, name: str, kind: type | tuple[type, ...] = str):
-        """The value of a column that has to be there, not empty and of the right type."""
-        value = self.values.get(name)
-        if name not in self.values:
-            present = ", ".join(map(repr, self.values)) or "no column"
-            raise self.error(f"expected a column {name!r}, got {present}")
-        empty = value == [] or (isinstance(value, str) and not value.strip())
-        if empty or not isinstance(value, kind) or isinstance(value, bool):
-            kinds = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
-            raise self.error(f"expected {name!r} to be a non-empty {kinds}, got {value!r}")
-        return value
+from .media import AmbiguousMediaError, MediaIndex
+from .records import AnnotationError, Record, read_csv, read_jsonl
+from .tasks import TASKS
 
 
 @dataclass
@@ -55,91 +31,29 @@ class BenchmarkConfig(datasets.BuilderConfig):
 
     Args:
         task (`str`): A key of `TASKS`; decides the columns.
-        video_dir (`str`, *optional*): Folder of the videos, where they do not lie with the annotations.
+        video_dir (`str`, *optional*): Folder of the videos (or images), where they do not lie with the annotations.
+        validation_fraction (`float`, defaults to 0): Share of the training videos that becomes the split "validation",
+            where the benchmark has none. The videos are chosen by a hash of their ids: always the same ones.
         digest (`str`): Set by the builder, so that other annotations never meet an old cache.
     """
 
     task: str = "retrieval"
     video_dir: str | None = None
+    validation_fraction: float = 0.0
     digest: str = field(default="", repr=False)
 
 
-def check_caption(row: dict) -> None:
-    expect_text(row, "caption")
-
-
-def check_question(row: dict) -> None:
-    expect_text(row, "question")
-    expect_text(row, "answer")
-    options, index = row["options"], row["answer_index"]
-    if not options and index is None:
-        return
-    if len(options) < 2 or not all(isinstance(option, str) and option.strip() for option in options):
-        raise ValueError(f"expected 'options' to be at least two texts, got {options!r}")
-    if index is None or not 0 <= index < len(options) or options[index] != row["answer"]:
-        raise ValueError(f"expected 'answer' to be exactly one of the options {options!r}, got {row['answer']!r}")
-
-
-def check_moment(row: dict) -> None:
-    expect_text(row, "caption")
-    start_s, end_s, duration_s = row["start_s"], row["end_s"], row["duration_s"]
-    if not all(math.isfinite(seconds) for seconds in (start_s, end_s, duration_s or 0.0)) or not 0 <= start_s < end_s:
-        raise ValueError(f"expected 0 <= start_s < end_s in seconds, got {start_s} and {end_s}")
-    if duration_s is not None and end_s > duration_s + 0.5:  # annotators round, players overrun
-        raise ValueError(f"expected end_s within the video of {duration_s} s, got {end_s}")
-
-
-def expect_text(row: dict, name: str) -> None:
-    if not isinstance(row.get(name), str) or not row[name].strip():
-        raise ValueError(f"expected {name!r} to be a non-empty text, got {row.get(name)!r}")
-
-
 @dataclass(frozen=True)
-class Task:
-    """Columns of a task, the one that identifies a row, and the check every row passes."""
+class VideoFacts:
+    """What annotations tell about a video beside its texts; `python -m datasets_scripts check` compares with it.
 
-    features: Features
-    id_column: str
-    check: Callable[[dict], None]
+    Args:
+        duration_s (`float`, *optional*): Length in seconds.
+        recording (`str`, *optional*): What it was cut from; videos of one recording in two splits are a leak.
+    """
 
-
-TEXT = Value("string")
-TASKS = {
-    "retrieval": Task(
-        Features({"video_id": TEXT, "video": TEXT, "caption": TEXT, "caption_id": TEXT}), "caption_id", check_caption
-    ),
-    "qa": Task(
-        Features(
-            {
-                "video_id": TEXT,
-                "video": TEXT,
-                "question": TEXT,
-                "answer": TEXT,
-                "options": List(TEXT),  # empty for open-ended questions
-                "answer_index": Value("int32"),  # of the answer among the options; null without options
-                "answer_type": TEXT,
-                "question_id": TEXT,
-            }
-        ),
-        "question_id",
-        check_question,
-    ),
-    "moments": Task(
-        Features(
-            {
-                "video_id": TEXT,
-                "video": TEXT,
-                "caption": TEXT,
-                "start_s": Value("float64"),
-                "end_s": Value("float64"),
-                "duration_s": Value("float64"),  # null where the annotation does not tell
-                "moment_id": TEXT,
-            }
-        ),
-        "moment_id",
-        check_moment,
-    ),
-}
+    duration_s: float | None = None
+    recording: str | None = None
 
 
 class VideoTextBuilder(datasets.GeneratorBasedBuilder):
@@ -148,10 +62,17 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
     VERSION = datasets.Version("1.0.0")
     BUILDER_CONFIG_CLASS = BenchmarkConfig
     LAYOUT = ""  # what `data_dir` has to hold; shown when it does not
+    MEDIA_SUFFIXES: frozenset[str] | None = None  # of files that `find_media` looks up; None: paths are known exactly
+    IS_HUGE = False  # gigabytes, millions of rows: files are told apart by size and time, ids are not held to compare
+
+    # ------------------------------------------------------------------------------------------------ a loader's part
 
     @classmethod
-    def annotation_files(cls, config: BenchmarkConfig) -> dict[str, list[Path]]:
-        """The files of each split that is there: `{"train": [path, ...], ...}`."""
+    def split_files(cls, config: BenchmarkConfig) -> dict[str, list[tuple[str, ...]]]:
+        """For each split the file names that can hold it, best first; the names of one tuple belong together.
+
+        `{"train": [("train.json",), ("annotations.zip",)], "test": [("test.json", "test_ids.txt")]}`
+        """
         raise NotImplementedError
 
     def load_records(self, split: str, files: list[Path]) -> Iterator[Record]:
@@ -159,7 +80,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         raise NotImplementedError
 
     def video_path(self, record: Record) -> str | Path:
-        """Where the video of a record should lie; whether it does is checked later.
+        """Where the video (or image) of a record should lie; whether it does is checked later.
 
         While rows are made, `datasets` replaces `Path` and `os.path` in a loader's module by slow ones that know URLs:
         joining texts keeps a hundred thousand records a matter of seconds.
@@ -170,17 +91,72 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         """The rows of a record, one per caption or question: the task's columns but `video` and, if absent, the id."""
         raise NotImplementedError
 
+    def class_names(self) -> list[str]:
+        """Names of the classes in the order of their numbers, for the task "classification"."""
+        raise NotImplementedError
+
+    def video_facts(self) -> dict[str, VideoFacts]:
+        """What the annotations tell about each `video_id`; empty where they tell nothing."""
+        return {}
+
     @classmethod
     def default_config(cls, data_dir: Path) -> str | None:
         """The config meant when none is named; `None` where the user has to choose."""
         return cls.BUILDER_CONFIGS[0].name if len(cls.BUILDER_CONFIGS) == 1 else None
 
+    @classmethod
+    def annotation_files(cls, config: BenchmarkConfig) -> dict[str, list[Path] | tuple[Path, ...]]:
+        """The files of each split that is there, by default those of `split_files`.
+
+        `datasets` shares out a list among processes and workers; a tuple stays together.
+        """
+        root, alternatives = Path(config.data_dir), cls.split_files(config)
+        found = {}
+        for split, choices in alternatives.items():
+            whole = (names for names in choices if all((root / name).is_file() for name in names))
+            if names := next(whole, None):
+                found[split] = tuple(root / name for name in names)
+        if not found:
+            wanted = "".join(f"\n  {split}: {describe_choices(choices)}" for split, choices in alternatives.items())
+            raise FileNotFoundError(
+                f"No annotation file of {cls.__name__}/{config.name} in {root}. Expected for each split:{wanted}\n"
+                f"{cls.LAYOUT}"
+            )
+        return found
+
+    def find_media(self, name: str, default_suffix: str) -> str:
+        """Path of a file below `video_dir` (or `data_dir`), by its name without suffix; see `MediaIndex.locate`."""
+        return self.media.locate(name, default_suffix)
+
+    # ------------------------------------------------------------------------------------------------ what it inherits
+
     def __init__(self, cache_dir=None, config_name=None, data_dir=None, **config_fields):
         config = self.complete_config(config_name, data_dir, config_fields)
-        self.split_files = self.annotation_files(config)
-        files = sorted({path for paths in self.split_files.values() for path in paths})
+        self.annotations = self.annotation_files(config)
+        if config.validation_fraction:
+            self.hold_out_validation(config)
+        files = sorted({path for paths in self.annotations.values() for path in paths})
+        self.media_root = config.video_dir or config.data_dir
         config_fields["digest"] = self.content_digest(config, files)
+        if self.MEDIA_SUFFIXES is not None:
+            listing = f"{config_fields['digest']} {self.media.digest()}"
+            config_fields["digest"] = hashlib.sha256(listing.encode()).hexdigest()[:32]
         super().__init__(cache_dir=cache_dir, config_name=config.name, data_dir=config.data_dir, **config_fields)
+
+    def known_splits(self) -> dict[str, list[tuple[str, ...]]]:
+        """The splits of the config with their files, there or not; empty for loaders that look for files themselves."""
+        own = type(self).split_files.__func__ is not VideoTextBuilder.split_files.__func__
+        return self.split_files(self.config) if own else {}
+
+    def split_of(self, video_id: str, split: str) -> str:
+        """The split that a video goes to when a part of the training videos is held out."""
+        if split not in ("train", "validation"):
+            return split
+        return "validation" if hash_fraction(video_id) < self.config.validation_fraction else "train"
+
+    @cached_property
+    def media(self) -> MediaIndex:
+        return MediaIndex(self.media_root, self.MEDIA_SUFFIXES)
 
     @classmethod
     def complete_config(cls, config_name: str | None, data_dir, config_fields: dict) -> BenchmarkConfig:
@@ -193,7 +169,8 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         configs = {config.name: config for config in cls.BUILDER_CONFIGS}
         config_name = config_name or cls.default_config(data_dir)
         if config_name not in configs:
-            listed = "".join(f"\n  {name}: {config.description}" for name, config in configs.items())
+            near = [name for name in configs if config_name and name.startswith(config_name)] or list(configs)
+            listed = "".join(f"\n  {name}: {configs[name].description}" for name in near)
             asked = f"got config {config_name!r}" if config_name else "no config was named"
             raise ValueError(f"{cls.__name__} has several configs and {asked}; choose one of{listed}")
         config = copy.deepcopy(configs[config_name])
@@ -205,8 +182,24 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
                 raise ValueError(unknown_name(f"field of {cls.__name__}", name, known))
             if name == "video_dir" and value is not None:
                 config_fields[name] = value = str(Path(value).expanduser().resolve())
+                if not Path(value).is_dir():
+                    raise FileNotFoundError(f"{cls.__name__}: video_dir {value} is not a folder.")
             setattr(config, name, value)
         return config
+
+    def hold_out_validation(self, config: BenchmarkConfig) -> None:
+        fraction = config.validation_fraction
+        if not 0 < fraction < 1:
+            raise ValueError(f"Expected `validation_fraction` between 0 and 1, got {fraction!r}")
+        if "validation" in self.annotations or "train" not in self.annotations:
+            present = ", ".join(self.annotations)
+            raise ValueError(
+                f"{type(self).__name__}/{config.name} has the splits {present}; `validation_fraction` is for those with "
+                "a split 'train' and none 'validation'."
+            )
+        train = self.annotations["train"]
+        others = {split: files for split, files in self.annotations.items() if split != "train"}
+        self.annotations = {"train": train, "validation": train, **others}
 
     @classmethod
     def content_digest(cls, config: BenchmarkConfig, files: list[Path]) -> str:
@@ -214,45 +207,83 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         digest = hashlib.sha256()
         for path in files:
             digest.update(f"{path}\0".encode())
+            if cls.IS_HUGE:
+                state = path.stat()
+                digest.update(f"{state.st_size} {state.st_mtime_ns}\0".encode())
+                continue
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-        for each in cls.__mro__:
-            if each.__module__.split(".")[0] == __name__.split(".")[0]:
-                digest.update(Path(inspect.getfile(each)).read_bytes())
+        package = __name__.split(".")[0]
+        sources = {inspect.getfile(each) for each in cls.__mro__ if each.__module__.split(".")[0] == package}
+        sources |= {inspect.getfile(Record), inspect.getfile(MediaIndex)}
+        for source in sorted(sources):
+            digest.update(Path(source).read_bytes())
         return digest.hexdigest()[:32]
 
     def _info(self) -> datasets.DatasetInfo:
-        return datasets.DatasetInfo(description=inspect.getdoc(type(self)), features=TASKS[self.config.task].features)
+        features = TASKS[self.config.task].features.copy()
+        if self.config.task == "classification":
+            features["label"] = ClassLabel(names=self.class_names())
+        return datasets.DatasetInfo(description=inspect.getdoc(type(self)), features=features)
 
     def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
         return [
             datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "files": files, "several": len(files) > 1})
-            for split, files in self.split_files.items()
+            for split, files in self.annotations.items()
         ]
 
     def _generate_examples(self, split: str, files: list[Path], several: bool) -> Iterator[tuple[str, dict]]:
-        task = TASKS[self.config.task]
+        task, fraction = TASKS[self.config.task], self.config.validation_fraction
         first_seen = {}
-        for record in self.load_records(split, files):
-            video = self.video_path(record)
-            for number, row in enumerate(self.text(record)):
-                row = {"video": str(video), **row}
-                if row.get(task.id_column) is None:
-                    # from file and line, not counted: each process may see only some of the files
-                    parts = (split, record.file.stem if several else "", str(record.line), str(number or ""))
-                    row[task.id_column] = "-".join(part for part in parts if part)
-                try:
+        # records come from "train" where the validation split is held out of it
+        source = "train" if fraction and split == "validation" else split
+        for record in self.load_records(source, files):
+            try:
+                media = self.video_path(record)
+                media = media if isinstance(media, bytes) else str(media)
+                for number, row in enumerate(self.text(record)):
+                    row = {task.media: media, **row}
+                    if fraction and split != self.split_of(row[f"{task.media}_id"], split):
+                        continue
+                    if row.get(task.id_column) is None:
+                        # from file and place, not counted: each process may see only some of the files
+                        place = str(record.line) if record.line is not None else record.entry
+                        parts = (source, record.file.stem if several else "", place, str(number or ""))
+                        row[task.id_column] = "-".join(part for part in parts if part)
                     task.check(row)
-                except ValueError as error:
-                    raise record.error(str(error)) from None
-                key = row[task.id_column]
-                if key in first_seen:
-                    first = f"{first_seen[key].file.name}, line {first_seen[key].line}"
-                    raise record.error(f"expected every {task.id_column!r} once, got {key!r} as in {first}")
-                first_seen[key] = record
-                yield key, row
-        if not first_seen:
+                    key = row[task.id_column]
+                    if self.IS_HUGE:
+                        yield key, row
+                        continue
+                    if key in first_seen:
+                        first = f"{first_seen[key].file.name}, {first_seen[key].place}"
+                        raise ValueError(f"expected every {task.id_column!r} once, got {key!r} as in {first}")
+                    first_seen[key] = record
+                    yield key, row
+            except (AnnotationError, AmbiguousMediaError):
+                raise
+            except ValueError as error:
+                raise record.error(str(error)) from None
+        if not first_seen and not self.IS_HUGE:
             raise AnnotationError(f"{', '.join(map(str, files))} holds no record of the split {split!r}")
+
+
+def describe_choices(choices: list[tuple[str, ...]]) -> str:
+    """`train.json, or annotations.zip`; `a.csv or a.txt with b.json or b.zip` where all combinations are there."""
+    described = []
+    for length, alike in groupby(choices, key=len):
+        alike = list(alike)
+        parts = [list(dict.fromkeys(names)) for names in zip(*alike, strict=True)]
+        if length > 1 and math.prod(map(len, parts)) == len(alike):
+            described.append(" with ".join(" or ".join(names) for names in parts))
+        else:
+            described += [" with ".join(names) for names in alike]
+    return ", or ".join(described)
+
+
+def hash_fraction(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
@@ -263,38 +294,14 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     return f"Unknown {what} {name!r}{hint} Known: {', '.join(known) or 'none'}"
 
 
-def read_jsonl(path: Path) -> Iterator[Record]:
-    """One JSON object a line; empty lines are passed over."""
-    with path.open("rb") as lines:  # bytes: `open(..., encoding=)` breaks when `datasets` streams
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line.decode("utf-8-sig"))
-            except ValueError as error:  # bad JSON or bad UTF-8
-                shown = line[:80].decode("utf-8", "replace").strip()
-                raise AnnotationError(
-                    f"{path}, line {number}: expected one JSON object a line, got {shown!r} ({error})"
-                ) from None
-            record = Record(values, path, number)
-            if not isinstance(values, dict):
-                raise record.error(
-                    f"expected a JSON object such as {{...}}, got {type(values).__name__}: {values!r:.80}"
-                )
-            yield record
-
-
-def read_csv(path: Path, delimiter: str = ",") -> Iterator[Record]:
-    """A table with a header line; every value is text. `line` is the last line of a record that spans several."""
-    with path.open("r", encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
-        try:
-            for values in reader:
-                record = Record(values, path, reader.line_num)
-                if None in values or None in values.values():
-                    raise record.error(f"expected the {len(reader.fieldnames)} columns of the header, got {values}")
-                yield record
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise AnnotationError(
-                f"{path}, line {reader.line_num + 1}: expected a line of CSV in UTF-8 ({error})"
-            ) from None
+__all__ = [
+    "TASKS",
+    "AnnotationError",
+    "BenchmarkConfig",
+    "Record",
+    "VideoFacts",
+    "VideoTextBuilder",
+    "read_csv",
+    "read_jsonl",
+    "unknown_name",
+]

@@ -4,15 +4,15 @@
 import json
 import logging
 import os
-import tempfile
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import av
-import datasets
-from datasets import Dataset, DatasetDict
-from tqdm import tqdm
+from datasets import Dataset, DatasetDict, IterableDatasetDict
+
+from .probing import probe_files
 
 
 logger = logging.getLogger(__name__)
@@ -54,15 +54,21 @@ class VideoReport:
         return self.summary()
 
 
-def check_videos(dataset, cache_file=None, progress: bool = True) -> VideoReport:
-    """Open every video of a dataset, reading its header and not its pictures.
+def check_videos(
+    dataset, cache_file=None, progress: bool = True, level: str = "header", num_workers: int = 0
+) -> VideoReport:
+    """Open every video (or image) of a dataset.
 
     A file that was fine, or broken, is not opened again until its size or time of change differs.
 
     Args:
-        dataset (`Dataset`, `DatasetDict` or iterable of paths): What to check; a `Dataset` has a column `video`.
+        dataset (`Dataset`, `DatasetDict` or iterable of paths): What to check; a `Dataset` has a column `video` or
+            `image`, paths are those of videos.
         cache_file (`str` or `Path`, *optional*): Where results are kept; default: a file in the cache of `datasets`.
         progress (`bool`, defaults to `True`): Show a progress bar.
+        level (`str`, defaults to `"header"`): `"header"` reads headers and first pictures, `"frames"` also a middle
+            picture and the last one, `"full"` every picture.
+        num_workers (`int`, defaults to 0): Processes that open files; 0: this one.
 
     Returns:
         `VideoReport`: Missing and broken files.
@@ -72,40 +78,34 @@ def check_videos(dataset, cache_file=None, progress: bool = True) -> VideoReport
         1 videos: 1 missing, 0 broken
           missing: my_videos/holiday.mp4
     """
-    from processing.decoding import VideoDecodeError, read_video_metadata  # torch and transformers only when needed
-
     paths = video_paths(dataset)
     report = VideoReport(total=len(paths), missing=find_missing(paths))
     missing = set(report.missing)
-    cache_file = Path(cache_file or Path(datasets.config.HF_DATASETS_CACHE) / "video_checks.json")
-    known = load_results(cache_file)
-    fresh = {}
-    try:
-        for path in tqdm(paths, desc="checking videos", unit="video", disable=not progress):
-            if path in missing:
-                continue
-            state = os.stat(path)
-            file, key = os.path.abspath(path), [state.st_size, state.st_mtime_ns]
-            if known.get(file, [None])[0] != key:
-                try:
-                    read_video_metadata(path)
-                    reason = ""
-                except (VideoDecodeError, OSError) as error:
-                    reason = str(error)
-                known[file] = fresh[file] = [key, reason]
-            if known[file][1]:
-                report.broken[path] = known[file][1]
-    finally:
-        if fresh:  # an interrupted check goes on where it stopped
-            save_results(cache_file, fresh)
+    probes = probe_files(
+        [path for path in paths if path not in missing],
+        level=level,
+        media=media_column(dataset) if isinstance(dataset, Dataset | DatasetDict) else "video",
+        num_workers=num_workers,
+        memory_file=cache_file,
+        progress=progress,
+    )
+    report.broken = {path: probe.reason for path, probe in probes.items() if probe.reason}
     return report
 
 
+def media_column(dataset) -> str:
+    """`"video"`, or `"image"` for benchmarks of images."""
+    part = next(iter(dataset.values())) if isinstance(dataset, DatasetDict) else dataset
+    return "video" if "video" in part.column_names else "image"
+
+
 def video_paths(dataset) -> list[str]:
-    """The different videos of a dataset, in order of appearance."""
+    """The different videos (or images) of a dataset, in order of appearance."""
     if isinstance(dataset, DatasetDict):
-        return list(dict.fromkeys(path for part in dataset.values() for path in part.unique("video")))
-    return dataset.unique("video") if isinstance(dataset, Dataset) else list(dict.fromkeys(map(str, dataset)))
+        return list(dict.fromkeys(path for part in dataset.values() for path in video_paths(part)))
+    if isinstance(dataset, Dataset):
+        return dataset.unique(media_column(dataset))
+    return list(dict.fromkeys(map(str, dataset)))
 
 
 def find_missing(paths: Iterable[str]) -> list[str]:
@@ -124,38 +124,110 @@ def find_missing(paths: Iterable[str]) -> list[str]:
     return missing
 
 
-def load_results(cache_file: Path) -> dict:
-    """Remembered results, as long as the same FFmpeg would give them."""
-    try:
-        stored = json.loads(cache_file.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return stored["results"] if stored.get("av") == av.__version__ else {}
+def read_skip_list(skip_list) -> frozenset[str]:
+    """Ids of videos to leave out: given as such, or one a line of a file, with comments as `write_skip_list` has them."""
+    if skip_list is None:
+        return frozenset()
+    if isinstance(skip_list, str | os.PathLike):
+        path = Path(skip_list)
+        if not path.is_file():
+            raise FileNotFoundError(f"skip_list {path} is not a file; expected one video id a line.")
+        skip_list = map(id_of_line, path.read_text(encoding="utf-8").splitlines())
+    return frozenset(name for name in skip_list if name)
 
 
-def save_results(cache_file: Path, fresh: dict) -> None:
-    """Add results to the file in one step, so that a reader never sees half of it."""
-    cache_file.parent.mkdir(parents=True, exist_ok=True)
-    stored = {"av": av.__version__, "results": {**load_results(cache_file), **fresh}}
-    handle, temporary = tempfile.mkstemp(dir=cache_file.parent, prefix=f"{cache_file.name}.")
-    with os.fdopen(handle, "w") as file:
-        json.dump(stored, file)
-    os.replace(temporary, cache_file)
+def id_of_line(line: str) -> str:
+    """The id before ` #`. Ids may begin with `#`, as some file names do; `# ` at the beginning is a comment."""
+    if line.startswith('"'):
+        with suppress(ValueError):
+            return json.JSONDecoder().raw_decode(line)[0]
+    return re.sub(r"(\s#|^#(\s|$)).*", "", line).strip()
 
 
-def keep_usable_videos(dataset, on_missing: str, on_broken: str, where: str, cache_dir=None):
-    """Raise for unusable videos or drop their rows, with the counts logged; `where` names the dataset in messages."""
+def write_skip_list(path, reasons: dict[str, str], heading: str = "") -> None:
+    """One id a line with the reason as a comment; `load_benchmark` and recipes take the file as `skip_list`."""
+    lines = [f"# {line}" for line in heading.splitlines()]
+    for video_id, reason in reasons.items():
+        plain = id_of_line(video_id) == video_id and video_id.isprintable()
+        lines.append(f"{video_id if plain else json.dumps(video_id)}  # {' '.join(reason.split())}")
+    Path(path).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many rows of a split a metric stands on; `str()` is `950 of 1,000 rows (95.0 %)`."""
+
+    rows: int
+    total: int
+
+    @property
+    def is_complete(self) -> bool:
+        return self.rows == self.total
+
+    @property
+    def share(self) -> float:
+        return self.rows / max(self.total, 1)
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} of {self.total:,} rows ({100 * self.share:.1f} %)"
+
+
+def compute_coverage(dataset: Dataset) -> Coverage:
+    """
+    What is left of the split that a dataset of `load_benchmark` comes from, after skipped and missing videos and
+    whatever `select` and `filter` took away.
+    """
+    split = str(dataset.split or "").partition("[")[0]
+    whole = (dataset.info.splits or {}).get(split)
+    return Coverage(rows=len(dataset), total=whole.num_examples if whole else len(dataset))
+
+
+def check_choices(on_missing: str, on_broken: str) -> None:
     for option, value, allowed in (
         ("on_missing", on_missing, ("error", "skip")),
         ("on_broken", on_broken, ("unchecked", "error", "skip")),
     ):
         if value not in allowed:
             raise ValueError(f"Expected `{option}` to be one of {', '.join(allowed)}, got {value!r}")
+
+
+def keep_usable_rows(dataset, on_missing: str, on_broken: str, skipped: frozenset[str], where: str):
+    """The same for a stream: each row is looked at when it is reached."""
+    check_choices(on_missing, on_broken)
+    if on_broken != "unchecked":
+        raise ValueError(f"`on_broken={on_broken!r}` opens every video first; a stream can only be 'unchecked'.")
+
+    def is_usable(video_id: str, media) -> bool:
+        if video_id in skipped:
+            return False
+        if isinstance(media, bytes) or os.path.isfile(media):
+            return True
+        if on_missing == "error":
+            raise UnusableVideosError(f'{where}: {media} is missing. Bring it back, or use `on_missing="skip"`.')
+        return False
+
+    if isinstance(dataset, IterableDatasetDict):
+        parts = {
+            split: keep_usable_rows(part, on_missing, on_broken, skipped, where) for split, part in dataset.items()
+        }
+        return IterableDatasetDict(parts)
+    column = media_column(dataset)
+    return dataset.filter(is_usable, input_columns=[f"{column}_id", column])
+
+
+def keep_usable_videos(dataset, on_missing: str, on_broken: str, skipped: frozenset[str], where: str, cache_dir=None):
+    """Raise for unusable videos or drop their rows, with the counts logged; `where` names the dataset in messages."""
+    check_choices(on_missing, on_broken)
+    if skipped:
+        dataset = drop_skipped(dataset, skipped, where)
+    part = next(iter(dataset.values())) if isinstance(dataset, DatasetDict) else dataset
+    if part.features[media_column(part)].dtype != "string":  # the files themselves: none can be missing
+        return dataset
     paths = video_paths(dataset)
     if on_broken == "unchecked":
         report = VideoReport(total=len(paths), missing=find_missing(paths))
     else:
-        report = check_videos(paths, cache_file=Path(cache_dir) / "video_checks.json" if cache_dir else None)
+        report = check_videos(dataset, cache_file=Path(cache_dir) / "file_facts.jsonl" if cache_dir else None)
     if (report.missing and on_missing == "error") or (report.broken and on_broken == "error"):
         raise UnusableVideosError(
             f"{where} has unusable videos. {report}\nBring them back, or drop their rows with "
@@ -165,12 +237,28 @@ def keep_usable_videos(dataset, on_missing: str, on_broken: str, where: str, cac
     return drop_videos(dataset, report, where) if report.unusable else dataset
 
 
+def drop_skipped(dataset, skipped: frozenset[str], where: str):
+    """The dataset without the videos of a skip list."""
+    if isinstance(dataset, DatasetDict):
+        return DatasetDict({split: drop_skipped(part, skipped, f"{where} {split}") for split, part in dataset.items()})
+    ids = dataset.with_format("arrow")[:][f"{media_column(dataset)}_id"].to_pylist()
+    kept = [index for index, video_id in enumerate(ids) if video_id not in skipped]
+    if not kept:
+        raise UnusableVideosError(f"{where}: the skip list names all of its {len(set(ids))} videos.")
+    if len(kept) < len(ids):
+        videos = len(skipped.intersection(ids))
+        logger.warning(
+            f"{where}: the skip list leaves out {videos} videos and {len(ids) - len(kept)} of {len(ids)} rows"
+        )
+    return dataset.select(kept) if len(kept) < len(ids) else dataset
+
+
 def drop_videos(dataset, report: VideoReport, where: str):
     """The dataset without the rows of unusable videos; a split that would be empty is an error."""
     if isinstance(dataset, DatasetDict):
         return DatasetDict({split: drop_videos(part, report, f"{where} {split}") for split, part in dataset.items()})
     unusable = report.unusable
-    videos = dataset.with_format("arrow")[:]["video"].to_pylist()
+    videos = dataset.with_format("arrow")[:][media_column(dataset)].to_pylist()
     kept = [index for index, path in enumerate(videos) if path not in unusable]
     if not kept:
         raise UnusableVideosError(f"{where}: none of its videos can be used. {report}", report)

@@ -1,0 +1,83 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Files of videos and images, found by the name that an annotation gives, whatever container they came in."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from os import fspath
+from os.path import splitext
+
+
+VIDEO_SUFFIXES = frozenset(
+    (".3g2", ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov")
+    + (".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv")
+)
+IMAGE_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
+
+
+class AmbiguousMediaError(ValueError):
+    """A name fits several files."""
+
+
+class MediaIndex:
+    """The media files below a folder, read once.
+
+    Args:
+        root (`str` or `Path`): The folder; sub-folders count, hidden ones do not, links to folders are followed.
+        suffixes (`set[str]`): Suffixes with the dot, in lower case.
+    """
+
+    def __init__(self, root, suffixes: frozenset[str] = VIDEO_SUFFIXES):
+        self.root, self.suffixes = fspath(root), suffixes
+
+    @cached_property
+    def files(self) -> dict[str, list[str]]:
+        """Paths relative to the folder, by file name without suffix."""
+        found: dict[str, list[str]] = {}
+        for path in self.walk(self.root, seen=set()):
+            stem, _ = splitext(path.rpartition("/")[2])
+            found.setdefault(stem, []).append(path)
+        return found
+
+    def walk(self, folder: str, seen: set) -> Iterator[str]:
+        state = os.stat(folder)
+        if (state.st_dev, state.st_ino) in seen:  # a link that leads back
+            return
+        seen.add((state.st_dev, state.st_ino))
+        with os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+        for entry in listed:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from self.walk(entry.path, seen)
+            elif splitext(entry.name)[1].lower() in self.suffixes:
+                yield entry.path[len(self.root) :].lstrip("/\\").replace(os.sep, "/")
+
+    def digest(self) -> str:
+        """Hash of all names: changes when a file comes, goes or is renamed."""
+        listing = "\n".join(sorted(path for paths in self.files.values() for path in paths))
+        return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
+
+    def locate(self, name: str, default_suffix: str) -> str:
+        """The path of a file, or where it is expected if it is not there.
+
+        Args:
+            name (`str`): Name without suffix, with its folder where names repeat: `"video7500"`,
+                `"Punch/v_Punch_g01_c01"`. Dots belong to the name.
+            default_suffix (`str`): Suffix of the expected path, with the dot.
+
+        Raises:
+            AmbiguousMediaError: If several files fit; the message names them.
+        """
+        folder, _, stem = name.rpartition("/")
+        fitting = self.files.get(stem, [])
+        if folder and len(fitting) > 1:
+            fitting = [path for path in fitting if f"/{splitext(path)[0]}".endswith(f"/{name}")] or fitting
+        if len(fitting) > 1:
+            shown = ", ".join(fitting[:4])
+            raise AmbiguousMediaError(
+                f"{name!r} fits {len(fitting)} files in {self.root}: {shown}. Keep one, or name its folder in `video_dir`"
+            )
+        return f"{self.root}/{fitting[0] if fitting else name + default_suffix}"

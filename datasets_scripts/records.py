@@ -1,0 +1,203 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Annotation files as records that know where they stand, so that every complaint names file and line."""
+
+import csv
+import gzip
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+
+class AnnotationError(ValueError):
+    """A record that cannot be used: the message names the file, the line and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of an annotation file, with where it stands.
+
+    Args:
+        values (`dict`): The columns.
+        file (`Path`): The annotation file.
+        line (`int`, *optional*): Line in the file, from 1; `None` within a JSON document.
+        entry (`str`, *optional*): Place within a JSON document, such as `sentences[12]` or `v_QOlSCBRmfWY`.
+    """
+
+    values: dict
+    file: Path
+    line: int | None = None
+    entry: str = ""
+
+    @property
+    def place(self) -> str:
+        """`line 12`, or `sentences[12]` within a JSON document."""
+        return self.entry if self.line is None else f"line {self.line}"
+
+    def error(self, message: str) -> AnnotationError:
+        return AnnotationError(f"{self.file}, {self.place}: {message}")
+
+    def require(self, name: str, kind: type | tuple[type, ...] = str):
+        """The value of a column that has to be there, not empty and of the right type."""
+        value = self.values.get(name)
+        if name not in self.values:
+            present = ", ".join(map(repr, self.values)) or "no column"
+            raise self.error(f"expected a column {name!r}, got {present}")
+        empty = value == [] or (isinstance(value, str) and not value.strip())
+        if empty or not isinstance(value, kind) or isinstance(value, bool):
+            kinds = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+            raise self.error(f"expected {name!r} to be a non-empty {kinds}, got {value!r}")
+        return value
+
+    def number(self, name: str, kind: type = float):
+        """A column as `int` or `float`, written as a number or as text."""
+        value = self.require(name, (str, int, float))
+        try:
+            return kind(value)
+        except ValueError:
+            raise self.error(f"expected {name!r} to be {kind.__name__}, got {value!r}") from None
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Lines: JSON lines, tables, lists of names
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def open_annotation(path: Path, member: str | None = None) -> io.BufferedIOBase:
+    """The bytes of a file, of a `.gz`, or of the one file of that name (or the only one) in a `.zip`."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")
+    if path.suffix != ".zip":
+        return path.open("rb")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
+            fitting = [name for name in names if member is None or PurePosixPath(name).name == member]
+            if len(fitting) != 1:
+                raise AnnotationError(f"{path}: expected one file {member or ''} in it, got {', '.join(names)}")
+            return io.BytesIO(archive.read(fitting[0]))
+    except zipfile.BadZipFile as error:
+        raise AnnotationError(f"{path}: expected a whole zip archive ({error}); fetch it again") from None
+
+
+def read_lines(path: Path, member: str | None = None) -> Iterator[Record]:
+    """Lines that are not empty, without line ends, as `{"line": text}`; UTF-8 with or without a byte order mark."""
+    with open_annotation(path, member) as lines:  # bytes: `open(..., encoding=)` breaks when `datasets` streams
+        for number, line in enumerate(lines, start=1):
+            try:
+                text = line.decode("utf-8-sig").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise AnnotationError(f"{path}, line {number}: expected UTF-8, got {line[:40]!r} ({error})") from None
+            if text.strip():
+                yield Record({"line": text}, path, number)
+
+
+def read_jsonl(path: Path) -> Iterator[Record]:
+    """One JSON object a line; empty lines are passed over."""
+    with open_annotation(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                values = json.loads(line.decode("utf-8-sig"), object_pairs_hook=unique_keys)
+            except ValueError as error:  # bad JSON or bad UTF-8
+                shown = line[:80].decode("utf-8", "replace").strip()
+                raise AnnotationError(
+                    f"{path}, line {number}: expected one JSON object a line, got {shown!r} ({error})"
+                ) from None
+            record = Record(values, path, number)
+            if not isinstance(values, dict):
+                raise record.error(
+                    f"expected a JSON object such as {{...}}, got {type(values).__name__}: {values!r:.80}"
+                )
+            yield record
+
+
+def read_csv(
+    path: Path, delimiter: str = ",", columns: list[str] | None = None, quoting: int = csv.QUOTE_MINIMAL
+) -> Iterator[Record]:
+    """A table; every value is text. `line` is the last line of a record that spans several.
+
+    Args:
+        path (`Path`): The file, in UTF-8.
+        delimiter (`str`, defaults to `","`): What separates columns.
+        columns (`list[str]`, *optional*): Names of the columns; `None`: the first line has them.
+        quoting (`int`, defaults to `csv.QUOTE_MINIMAL`): `csv.QUOTE_NONE` where quotes are letters like any other.
+
+    Raises:
+        AnnotationError: If a line has more or fewer columns, or is no CSV.
+    """
+    with io.TextIOWrapper(open_annotation(path), encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines, fieldnames=columns, delimiter=delimiter, strict=True, quoting=quoting)
+        try:
+            for values in reader:
+                record = Record(values, path, reader.line_num)
+                if None in values or None in values.values():
+                    raise record.error(
+                        f"expected the {len(reader.fieldnames)} columns {reader.fieldnames}, got {values}"
+                    )
+                yield record
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise AnnotationError(
+                f"{path}, line {reader.line_num + 1}: expected a line of CSV in UTF-8 ({error})"
+            ) from None
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# JSON documents
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def read_json(path: Path, member: str | None = None):
+    """A whole JSON document, from a `.zip` too. A key that stands twice in one object is an error, not the last one."""
+    with open_annotation(path, member) as file:
+        data = file.read()
+    try:
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique_keys)
+    except ValueError as error:
+        raise AnnotationError(f"{path}: expected a JSON document in UTF-8 ({error})") from None
+
+
+def read_json_list(path: Path, key: str | None = None, member: str | None = None) -> Iterator[Record]:
+    """The objects of a JSON list, or of the list that stands under `key` of a JSON object."""
+    yield from iterate_entries(read_json(path, member), path, key)
+
+
+def iterate_entries(document, path: Path, key: str | None = None) -> Iterator[Record]:
+    """The same for a document that `read_json` gave."""
+    if key is not None and not (isinstance(document, dict) and key in document):
+        found = (
+            f"an object with {', '.join(document)}" if isinstance(document, dict) else f"a {type(document).__name__}"
+        )
+        raise AnnotationError(f"{path}: expected a JSON object with {key!r}, got {found}")
+    listed = document if key is None else document[key]
+    if not isinstance(listed, list):
+        raise AnnotationError(f"{path}: expected a JSON list{key and f' {key!r}' or ''}, got {type(listed).__name__}")
+    for index, values in enumerate(listed):
+        record = Record(values, path, entry=f"{key or ''}[{index}]")
+        if not isinstance(values, dict):
+            raise record.error(f"expected a JSON object such as {{...}}, got {values!r:.80}")
+        yield record
+
+
+def read_json_dict(path: Path, member: str | None = None) -> Iterator[tuple[str, Record]]:
+    """Key and object of each entry of a JSON object of objects."""
+    document = read_json(path, member)
+    if not isinstance(document, dict):
+        raise AnnotationError(f"{path}: expected a JSON object, got {type(document).__name__}")
+    for name, values in document.items():
+        record = Record(values, path, entry=name)
+        if not isinstance(values, dict):
+            raise record.error(f"expected a JSON object such as {{...}}, got {values!r:.80}")
+        yield name, record
+
+
+def unique_keys(pairs: list[tuple[str, object]]) -> dict:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        seen = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return values
