@@ -1,0 +1,63 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""`python -m datasets_scripts list|fetch|check|prepare|unpack|publish`: everything around the loaders.
+
+A sub-command is a module with `add_arguments(parser)` and `run(options) -> int`; it is imported when it is chosen, so
+that help is quick and one command never needs the extras of another.
+"""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+
+# name -> module, what it does
+COMMANDS = {
+    "list": ("listing", "show every benchmark: its configs, its task and how to get it"),
+    "fetch": ("fetching", "download what is public, and say what has to be placed by hand"),
+    "check": ("checking", "report missing, unreadable and leaking videos, and write a skip list"),
+    "prepare": ("preparing", "re-encode a collection of videos for sparse sampling"),
+    "unpack": ("lmdb_store", "write the videos of an LMDB folder as files"),
+    "publish": ("publishing", "write Parquet with a dataset card, and push it to the Hub when asked"),
+}
+
+
+def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands; only `chosen` gets its own arguments."""
+    parser = argparse.ArgumentParser(prog="python -m datasets_scripts", description="Benchmarks of video and text.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, (module, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name == chosen:
+            chosen_module = importlib.import_module(f".{module}", __package__)
+            chosen_module.add_arguments(command)
+            command.set_defaults(run=chosen_module.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; what a user can mend is told in a line, without a traceback."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger(__package__).setLevel(logging.INFO)
+    try:
+        options = build_parser(chosen=next(iter(arguments), None)).parse_args(arguments)
+        status = options.run(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # `list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError, ImportError) as error:
+        logging.getLogger(__name__).debug("%s failed", " ".join(arguments), exc_info=True)
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
