@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from benchmarks import baseline_loading, loading, measure, run_all, scoring, training_step
+from benchmarks import annotations, baseline_loading, loading, measure, run_all, scoring, training_step
 from benchmarks.baseline_model import BaselineClipBERT, copy_weights, score_texts
 from benchmarks.baseline_optim import BaselineAdamW, clip_gradients
 from benchmarks.measure import Row, Section
@@ -278,3 +278,21 @@ def test_full_size_is_the_published_one():
     for benchmark, arguments in runs[1:]:
         options = benchmark.build_parser().parse_args(arguments)
         assert (options.image_size, options.device, options.compile) == (448, "cuda", True)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Annotations
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_annotations_are_loaded_by_every_route(tmp_path):
+    (tmp_path / "videos").mkdir()
+    for number in range(90):
+        (tmp_path / "videos" / f"video{number}.mp4").touch()
+    annotations.write_annotations(tmp_path, num_videos=100)
+    rows = {}
+    for route in annotations.ROUTES:
+        result = annotations.measure_route(route, tmp_path, tmp_path / "videos", tmp_path / "cache")
+        assert result["seconds"] > 0 and result["megabytes"] >= 0
+        rows[route] = result["rows"]
+    assert rows == {route: 1 if route == "stream, first row" else 1800 for route in annotations.ROUTES}
