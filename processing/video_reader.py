@@ -152,7 +152,7 @@ class VideoReader:
         """The first picture that comes out, whatever follows it."""
         pictures = PictureBuffer(self.name, np.zeros(1, dtype=np.int64))
         with self._naming():
-            for frame in self._all_frames():
+            for frame in self.all_frames():
                 pictures.add(0, frame)
                 return pictures
         raise VideoDecodeError(self.name, self.damage or "no packet of its video stream gives a picture.", 0)
@@ -209,7 +209,7 @@ class VideoReader:
         options = {} if keep else {"skip_loop_filter": "all"}
         kept, counted = [], []
         with self._naming():
-            for frame in self._all_frames(**options):
+            for frame in self.all_frames(**options):
                 counted.append(frame.pts)
                 if keep:
                     kept.append(frame)
@@ -222,7 +222,7 @@ class VideoReader:
         self._check_held(wanted)
         pictures, numbers = PictureBuffer(self.name, wanted), set(wanted.tolist())
         with self._naming():
-            for number, frame in enumerate(self._all_frames() if self._kept is None else self._kept):
+            for number, frame in enumerate(self.all_frames() if self._kept is None else self._kept):
                 if number in numbers:
                     pictures.add(number, frame)
                 if number == wanted[-1]:
@@ -231,7 +231,8 @@ class VideoReader:
             self.name, "it came out once, when frames were counted, but not again.", int(wanted[-1])
         )
 
-    def _all_frames(self, **codec_options: str) -> Iterator["av.VideoFrame"]:
+    def all_frames(self, **codec_options: str) -> Iterator["av.VideoFrame"]:
+        """Every picture from the start on, as it is stored; it ends early where the file is damaged, see `damage`."""
         self._open(**codec_options)
         # Without a broken last packet; damage further in front is for the decoder to judge.
         packets = islice(read_packets(self.container, self.stream), len(self.index.pts) - self.index.ends_broken)
