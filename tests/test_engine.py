@@ -1,34 +1,34 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""The loop with a ten-line model: accumulation, resume, several processes, evaluation, errors.
-
-`python tests/test_engine.py --recipe FILE` runs the stub task itself, so that tests can launch and kill it.
-"""
+"""The loop with a ten-line model: accumulation, resume, several processes, evaluation, errors."""
 
 import json
 import os
 import random
 import resource
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import ModelOutput
+from stub_task import (
+    NoDropout,
+    StubModel,
+    StubTask,
+    assert_same_run,
+    launch,
+    run,
+    steps_of,
+    wait_for_step,
+    weights_of,
+)
 
-from processing.decoding import VideoDecodeError
 from train_scripts.engine.checkpoint import CheckpointError, list_checkpoints
-from train_scripts.engine.data import BatchPlan, PlannedBatches, UndecodableVideosError
-from train_scripts.engine.loop import NonFiniteLossError, seed_everything
+from train_scripts.engine.data import UndecodableVideosError
+from train_scripts.engine.finite import NonFiniteLossError
+from train_scripts.engine.launch import seed_everything
+from train_scripts.engine.order import BatchPlan, PlannedBatches
 from train_scripts.engine.recipe import Recipe
-from train_scripts.engine.task import Parts, Task, main
-
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -40,143 +40,6 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-class StubConfig(PreTrainedConfig):
-    model_type = "stub"
-    width: int = 6
-
-
-class StubModel(PreTrainedModel):
-    config: StubConfig
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.grid_encoder = nn.Linear(3, config.width)
-        self.head = nn.Linear(config.width, 1)
-        self.post_init()
-
-    def forward(self, x, y):
-        prediction = self.head(nn.functional.dropout(self.grid_encoder(x).tanh(), 0.3, self.training))[:, 0]
-        return ModelOutput(loss=(prediction - y).square().mean(), logits=prediction)
-
-
-class StubSet:
-    """Points whose noise depends on (epoch, index); the items named in `broken` cannot be decoded."""
-
-    def __init__(self, num_items, broken=(), pause_s=0.0):
-        self.ids = [f"item{index}" for index in range(num_items)]
-        self.broken, self.pause_s = set(broken), pause_s
-
-    def __len__(self):
-        return len(self.ids)
-
-    def __getitem__(self, key):
-        epoch, index = key
-        if index in self.broken:
-            raise VideoDecodeError(f"item{index}.mp4", "it is broken")
-        time.sleep(self.pause_s)
-        noise = torch.Generator().manual_seed(1000 * epoch + index)
-        x = torch.tensor([index % 5, index % 3, 1.0]) + 0.1 * torch.randn(3, generator=noise)
-        return {"x": x, "y": x.sum() / 4}
-
-
-class StubExamples(StubSet):
-    def __getitem__(self, index):
-        return {**super().__getitem__((0, index)), "id": self.ids[index]}
-
-    @staticmethod
-    def collate(items):
-        return {**collate(items), "id": [item["id"] for item in items]}
-
-
-def collate(items):
-    return {name: torch.stack([item[name] for item in items]) for name in ("x", "y")}
-
-
-class StubTask(Task):
-    def build(self, recipe):
-        options = recipe.data.options
-        train_set = StubSet(options.get("num_items", 11), options.get("broken", ()), options.get("pause_s", 0.0))
-        model = StubModel.from_pretrained(recipe.model.from_pretrained) if recipe.model.from_pretrained else None
-        eval_sets = {name: StubExamples(7) for name in ("validation", "test")}
-        return Parts(model or StubModel(StubConfig()), None, train_set, collate, eval_sets)
-
-    def training_step(self, model, batch):
-        loss = model(**batch).loss
-        return {"loss": loss}, {"mean_x": batch["x"].mean()}
-
-    def eval_step(self, model, batch):
-        return {"error": (model(batch["x"], batch["y"]).logits - batch["y"]).abs(), "id": batch["id"]}
-
-    def metrics(self, rows):
-        assert len(rows["error"]) == len(rows["id"]) == len(set(rows["id"]))
-        return {"error": float(rows["error"].mean()), "num_examples": len(rows["id"])}
-
-
-class NoDropout(StubTask):
-    """Dropout masks differ between one batch of 8 and eight of 1."""
-
-    def training_step(self, model, batch):
-        return super().training_step(model.eval(), batch)
-
-
-def settings_of(output_dir, *more):
-    values = [
-        "model.config={}",
-        "model.tokenizer=none",
-        "data.dataset=stub",
-        "data.num_workers=0",
-        "run.total_steps=12",
-        "run.global_batch_size=4",
-        "run.micro_batch_size=2",
-        "optim.lr=0.05",
-        f"run.output_dir={output_dir}",
-        *more,
-    ]
-    return [part for value in values for part in ("--set", value)]
-
-
-def run(output_dir, *more, task=None):
-    return main(task or StubTask(), settings_of(output_dir, *more))
-
-
-def steps_of(output_dir):
-    """What the log says of each step, without the times."""
-    rows = [json.loads(line) for line in (Path(output_dir) / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("wait_s", "step_s")} for row in rows if "loss" in row]
-
-
-def weights_of(output_dir):
-    return StubModel.from_pretrained(Path(output_dir) / "checkpoints" / "last").state_dict()
-
-
-def assert_same_run(first, second, rtol=0.0, atol=0.0):
-    first_rows, second_rows = steps_of(first), steps_of(second)
-    assert [row["step"] for row in first_rows] == [row["step"] for row in second_rows]
-    for a, b in zip(first_rows, second_rows, strict=True):
-        assert a == (b if rtol == 0 else pytest.approx(b, rel=rtol, abs=atol))
-    a, b = weights_of(first), weights_of(second)
-    for name in a:
-        torch.testing.assert_close(a[name], b[name], rtol=rtol, atol=atol)
-
-
-def launch(output_dir, *more, launcher=(sys.executable,), **environment):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        "OMP_NUM_THREADS": "1",
-        **environment,
-    }
-    command = [*launcher, str(Path(__file__)), *settings_of(output_dir, *more)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def wait_for_step(output_dir, step, process):
-    log = Path(output_dir) / "log.jsonl"
-    while not (log.is_file() and log.read_text().count('"loss"') >= step):
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.005)
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # Order and randomness
 # ----------------------------------------------------------------------------------------------------------------------
@@ -184,7 +47,7 @@ def wait_for_step(output_dir, step, process):
 
 def test_every_epoch_shows_every_item_once_in_another_order():
     plan = BatchPlan(num_items=10, global_batch_size=4, micro_batch_size=2, num_processes=1, seed=0)
-    keys = [key for batch in PlannedBatches(plan, 0, 5, 0) for key in batch]
+    keys = [item.key for batch in PlannedBatches(plan, 0, 5, 0) for item in batch]
     assert [epoch for epoch, _ in keys] == [0] * 10 + [1] * 10
     first, second = ([index for epoch, index in keys if epoch == wanted] for wanted in (0, 1))
     assert sorted(first) == sorted(second) == list(range(10))
@@ -418,6 +281,7 @@ def kill_and_resume(tmp_path, rng):
     """Kill the process after a random step and a random part of the next one; resume until it is finished."""
     more = ["run.total_steps=30", "run.save_every=4", "data.options.pause_s=0.002", "run.eval_every=7"]
     more += ["eval.splits={validation: tuning}", "eval.metric=error", "eval.metric_goal=min", "data.num_workers=1"]
+    more += ["optim.ema_decay=0.8", "optim.schedule=plateau", "optim.plateau_patience=1", "data.group_by_length=true"]
     run(tmp_path / "whole", *more)
     process = launch(tmp_path / "killed", *more)
     wait_for_step(tmp_path / "killed", rng.randrange(1, 27), process)
@@ -560,7 +424,7 @@ class NotFinite(StubTask):
 
 def test_a_loss_that_is_not_finite_stops_and_names_step_and_items(tmp_path):
     plan = BatchPlan(num_items=11, global_batch_size=4, micro_batch_size=2, num_processes=1, seed=42)
-    items = [f"item{index}" for _, index in plan.keys(step=2, micro_batch=1)]
+    items = [f"item{item.key.index}" for item in plan.items(step=2, micro_batch=1)]
     with pytest.raises(NonFiniteLossError) as error:
         run(tmp_path, "run.save_every=1", task=NotFinite())
     assert f"Step 3: loss nan, gradient norm nan, items {items}" in str(error.value)
@@ -578,8 +442,7 @@ def test_broken_videos_are_skipped_counted_and_limited(tmp_path, caplog):
     skip = ["data.on_decode_error=skip", "data.options.broken=[5]", "run.total_steps=9"]
     run(tmp_path / "skipped", *skip, "data.max_decode_error_rate=0.2")
     counts = [record.message for record in caplog.records if "items were skipped" in record.message]
-    # two whole epochs, and the third with what was begun of the fourth
-    assert [count.split(" items")[0] for count in counts] == ["1 of 11", "1 of 11", "2 of 14"]
+    assert [count.split(" items")[0] for count in counts] == ["1 of 11"] * 4  # three whole epochs, and one begun
     assert "because their videos cannot be decoded (item5: Cannot decode item5.mp4: it is broken)" in counts[0]
     with pytest.raises(UndecodableVideosError, match=r"1 of 11 .* more than data.max_decode_error_rate=0.05"):
         run(tmp_path / "too_many", *skip, "data.max_decode_error_rate=0.05")
@@ -604,11 +467,11 @@ def test_skipped_items_are_remembered_when_the_run_resumes(tmp_path, caplog):
         "data.options.broken=[0, 1, 2, 3, 4, 5, 6, 7]",
         "data.max_decode_error_rate=1",
     ]
+    plan = BatchPlan(num_items=11, global_batch_size=4, micro_batch_size=2, num_processes=1, seed=42)
+    (twelfth,) = plan.items(step=2, micro_batch=1)[1:]
+    expected = ["8 of 11", "1 of 11"] if twelfth.key.index < 8 else ["8 of 11"]
     run(tmp_path, *more, "run.total_steps=3", task=StoppedAt(2))
     assert "items were skipped" not in caplog.text  # the first epoch was not over
     run(tmp_path, *more, "run.total_steps=3")
-    assert any(record.message.startswith("9 of 12 items were skipped") for record in caplog.records)
-
-
-if __name__ == "__main__":
-    main(StubTask())
+    counts = [record.message.split(" items")[0] for record in caplog.records if "were skipped" in record.message]
+    assert counts == expected

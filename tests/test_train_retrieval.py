@@ -518,7 +518,7 @@ def test_a_broken_video_in_the_evaluation(shapes, tmp_path):
     assert (metrics["num_videos"], metrics["num_skipped_videos"], metrics["num_examples"]) == (4, 1, 8)
     assert rescore([str(tmp_path / "skipped/predictions/test")]) == metrics
     listed = run(data, tmp_path / "listed", "run.total_steps=0", "data.skip_list=[test_00001]")
-    assert listed["results"]["test"]["metrics"] == {**metrics, "num_skipped_videos": 0}
+    assert listed["results"]["test"]["metrics"] == {**metrics, "num_skipped_videos": 0, "coverage": 0.8}
 
 
 def test_a_broken_video_in_training(shapes, tmp_path):

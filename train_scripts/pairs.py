@@ -1,12 +1,15 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Texts paired with videos, matching and not: the training items of retrieval, and a contrastive loss over them."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file
 
 from processing.processing_clipbert import VideoTextProcessor
 from processing.sampling import build_rng
@@ -16,10 +19,21 @@ from train_scripts.engine.recipe import DataSection, option
 @dataclass(kw_only=True)
 class PairSection(DataSection):
     captions_per_video: int = option(1, "Captions of an item. A video is decoded once for all of them.", at_least=1)
-    negatives: Literal["random", "in_batch"] = option(
-        "random", "`random`: captions of other videos; `in_batch`: every text with every video of a micro-batch."
+    negatives: Literal["random", "in_batch", "hard"] = option(
+        "random",
+        "`random`: captions of other videos; `hard`: those that a model took for matches, see `hard_negatives`; "
+        "`in_batch`: every text with every video of a micro-batch.",
     )
-    num_negatives: int = option(1, "Random captions of other videos for each caption.", at_least=1)
+    num_negatives: int = option(1, "Captions of other videos for each caption.", at_least=1)
+    hard_negatives: str | None = option(
+        None, "Folder of predictions on the training split (an evaluation with `eval.splits: {train: monitor}`)."
+    )
+    hard_pool: int = option(30, "`hard` draws among this many wrong captions with the highest scores.", at_least=1)
+
+    def problems(self):
+        yield from super().problems()
+        if (self.negatives == "hard") != (self.hard_negatives is not None):
+            yield f"hard_negatives: needed with `negatives: hard`, and only then; got {self.hard_negatives!r}"
 
 
 class PairItem(NamedTuple):
@@ -47,7 +61,8 @@ class CaptionedVideos:
         seed (`int`): Seed of all choices.
 
     Raises:
-        ValueError: If random negatives are asked for and a video has no caption that is not its own.
+        ValueError: If negatives are asked for and a video has no caption that is not its own, or no scores.
+        FileNotFoundError: If `settings.hard_negatives` holds no predictions.
     """
 
     def __init__(
@@ -73,8 +88,12 @@ class CaptionedVideos:
             for start in range(0, len(members), settings.captions_per_video)
         ]
         self.ids = [video_id for video_id, _ in self.groups]
+        self.lengths = [max(len(self.captions[row].split()) for row in rows) for _, rows in self.groups]
         numbers = {text: number for number, text in enumerate(sorted(set(map(normalise, self.captions))))}
         self.text_numbers = np.array([numbers[normalise(caption)] for caption in self.captions])
+        self.hard_rows: dict[str, np.ndarray] = {}
+        if settings.negatives == "hard":
+            self.hard_rows = self.load_hard_rows(Path(settings.hard_negatives), settings.hard_pool)
         if settings.negatives == "random":
             for video_id, members in self.members.items():
                 if len(self.own_texts[video_id]) == len(numbers):
@@ -94,25 +113,58 @@ class CaptionedVideos:
         if missing:  # the last group of a video is filled up, so that every item has the same number of texts
             rows = [*rows, *rng.choice(self.members[video_id], missing)]
         negatives = []
-        if self.settings.negatives == "random":
+        if self.settings.negatives != "in_batch":
             negatives = self.draw_negatives(rng, video_id, len(rows) * self.settings.num_negatives)
         video = self.processor(videos=[self.videos[video_id]], seeds=[(self.seed, epoch, index)], **self.video_options)
         captions = [self.captions[row] for row in rows]
         return PairItem(dict(video), video_id, captions, negatives, self.own_texts[video_id])
 
     def draw_negatives(self, rng: np.random.Generator, video_id: str, number: int) -> list[str]:
-        """Captions of other videos, each caption of the split being as likely as any other."""
-        own = np.unique(self.text_numbers[self.members[video_id]])
-        allowed = np.flatnonzero(~np.isin(self.text_numbers, own))
+        """Captions of other videos, each one of the split (or of the video's hard ones) being as likely as any other."""
+        if self.hard_rows:
+            allowed = self.hard_rows[video_id]
+        else:
+            own = np.unique(self.text_numbers[self.members[video_id]])
+            allowed = np.flatnonzero(~np.isin(self.text_numbers, own))
         chosen = rng.choice(allowed, number, replace=len(allowed) < number)
         return [self.captions[row] for row in chosen]
+
+    def load_hard_rows(self, folder: Path, pool: int) -> dict[str, np.ndarray]:
+        """For each video the rows of the wrong captions to which written predictions gave the highest log-odds."""
+        if not (folder / "records.json").is_file():
+            raise FileNotFoundError(
+                f"data.hard_negatives: {folder} holds no predictions (records.json, tensors.safetensors). Evaluate a model "
+                "on the training split first: run.total_steps=0 and eval.splits={train: monitor}."
+            )
+        records = json.loads((folder / "records.json").read_text(encoding="utf-8"))
+        log_odds = load_file(folder / "tensors.safetensors")["log_odds"]  # (texts, videos)
+        columns = {video_id: column for column, video_id in enumerate(records["video_ids"])}
+        if missing := [video_id for video_id in self.members if video_id not in columns]:
+            raise ValueError(
+                f"data.hard_negatives: {folder} has no scores of {len(missing)} of the {len(self.members)} training videos, "
+                f"such as {missing[0]!r}. Evaluate on the whole training split."
+            )
+        rows_of = {}  # one row of the split for each text
+        for row, caption in enumerate(self.captions):
+            rows_of.setdefault(normalise(caption), row)
+        rows = np.array([rows_of.get(normalise(caption), -1) for caption in records["captions"]])
+        hard = {}
+        for video_id, members in self.members.items():
+            wrong = (rows >= 0) & ~np.isin(self.text_numbers[rows], self.text_numbers[members])
+            odds = np.where(wrong, np.nan_to_num(log_odds[:, columns[video_id]], nan=-np.inf), -np.inf)
+            best = rows[np.argsort(-odds, kind="stable")[: int(wrong.sum())]]
+            unique = best[np.sort(np.unique(best, return_index=True)[1])][:pool]  # repeated captions count once
+            if not len(unique):
+                raise ValueError(f"data.hard_negatives: {folder} has no wrong caption for the video {video_id!r}.")
+            hard[video_id] = unique
+        return hard
 
 
 class PairCollator:
     """
     Items to a batch of pairs, each video decoded and each text tokenised once.
 
-    With random negatives the rows are, video by video, its captions and its negatives. In-batch rows are all pairs of
+    With random or hard negatives the rows are, video by video, its captions and its negatives. In-batch rows are all pairs of
     a video and a caption of the batch, but for captions that belong to the video without being the item's own: whether
     they are right or wrong is not for the batch to say.
 
@@ -121,7 +173,7 @@ class PairCollator:
         row holds.
     """
 
-    def __init__(self, processor: VideoTextProcessor, negatives: Literal["random", "in_batch"]):
+    def __init__(self, processor: VideoTextProcessor, negatives: Literal["random", "in_batch", "hard"]):
         self.processor, self.negatives = processor, negatives
 
     def __call__(self, items: Sequence[PairItem]) -> dict[str, torch.Tensor]:
@@ -134,7 +186,7 @@ class PairCollator:
                     rows.append((video, number, 1))
                 elif self.negatives == "in_batch" and normalise(text) not in item.own_texts:
                     rows.append((video, number, 0))
-        if self.negatives == "random":
+        if self.negatives != "in_batch":
             matches = [match for item in items for match in [1] * len(item.captions) + [0] * len(item.negatives)]
             rows = [(video, number, match) for (video, number, _), match in zip(rows, matches, strict=True)]
         video_indices, text_indices, labels = torch.tensor(rows).unbind(1)

@@ -1,8 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Publish a checkpoint: weights, processor, the code of both, and a model card, in a folder or on the Hub.
 
-Run:     python train_scripts/publish.py --checkpoint outputs/quickstart/checkpoints/best --output_dir
-outputs/published
+Run:     python train_scripts/publish.py --checkpoint outputs/quickstart/checkpoints/best --output_dir published
          python train_scripts/publish.py --checkpoint ... --output_dir ... --push_to_hub user/name --license apache-2.0
 
 Whoever loads it needs no installation of this package, only `trust_remote_code=True`. What the card is to say is read
@@ -11,76 +10,12 @@ from a YAML file with the keys of `ModelCardInfo` (`--card`); scores of a traini
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
-from transformers import AutoConfig, AutoProcessor, PreTrainedModel, ProcessorMixin
 
 import modeling_clipbert  # noqa: F401  registers the classes that the checkpoint names
 import processing  # noqa: F401  likewise
-from train_scripts.engine.model_card import ModelCardInfo
-from train_scripts.engine.publishing import push_folder, registered_models, save_for_hub
-
-
-def load_checkpoint(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """The model, as the class that its config names, and the processor of a checkpoint folder."""
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder} is no checkpoint: it has no config.json. Pass the folder that holds one.")
-    if not (folder / "processor_config.json").is_file():
-        raise FileNotFoundError(f"{folder} has no processor_config.json: save the processor beside the model.")
-    config = AutoConfig.from_pretrained(folder)
-    classes = {cls.__name__: cls for group in registered_models(type(config)).values() for cls in group}
-    name = (config.architectures or [None])[0]
-    if name not in classes:
-        raise ValueError(f"{folder}/config.json names the architecture {name!r}; known are {', '.join(classes)}.")
-    return classes[name].from_pretrained(folder), AutoProcessor.from_pretrained(folder)
-
-
-def read_card(card: Path | None, checkpoint: Path, results: Path | None, **given: Any) -> ModelCardInfo:
-    """
-    Put together what the card says: the YAML file, stronger values from the command line, recipe and scores of the
-    run.
-
-    Args:
-        card (`Path`, *optional*): YAML with keys of [`ModelCardInfo`].
-        checkpoint (`Path`): Its `recipe.yaml` is taken, unless the card has a recipe.
-        results (`Path`, *optional*): `results.json` of a training run, whose scores are added to those of the card.
-        given: Values of the command line; `None` where there are none.
-
-    Raises:
-        ValueError: If the card has unknown keys, or scores belong to another step than the checkpoint.
-    """
-    values = yaml.safe_load(card.read_text(encoding="utf-8")) if card else {}
-    if not isinstance(values, dict):
-        raise ValueError(f"{card}: expected keys of ModelCardInfo with values, got {type(values).__name__}.")
-    values |= {name: value for name, value in given.items() if value}
-    recipe = checkpoint / "recipe.yaml"
-    if recipe.is_file():
-        values.setdefault("recipe", recipe.read_text(encoding="utf-8"))
-    if results is not None:
-        values["scores"] = [*values.get("scores", []), *read_scores(results, checkpoint)]
-    return ModelCardInfo.from_dict(values)
-
-
-def read_scores(results: Path, checkpoint: Path) -> list[dict[str, Any]]:
-    """The scores of a run's final splits, which must have been measured with this checkpoint."""
-    recipe = yaml.safe_load((checkpoint / "recipe.yaml").read_text(encoding="utf-8"))
-    step = json.loads((checkpoint / "trainer" / "state.json").read_text(encoding="utf-8"))["step"]
-    rows = [
-        row for row in json.loads(results.read_text(encoding="utf-8"))["splits"].values() if row["purpose"] == "final"
-    ]
-    if not rows:
-        raise ValueError(f"{results} has no scores of a final split. Name one in `eval.splits` of the recipe.")
-    for row in rows:
-        if row["step"] != step:
-            raise ValueError(
-                f"{results}: the scores of {row['split']!r} were measured at step {row['step']}, but {checkpoint} is of "
-                f"step {step}. Publish the checkpoint that was measured."
-            )
-    return [{"dataset": recipe["data"]["dataset"], "split": row["split"], "metrics": row["metrics"]} for row in rows]
+from train_scripts.engine.publishing import load_checkpoint, push_folder, read_card, save_for_hub
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

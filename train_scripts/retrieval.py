@@ -6,7 +6,7 @@ Smoke:   accelerate launch --cpu train_scripts/retrieval.py --recipe train_scrip
 
 The model reads a text and a video together and says whether they match. The paper trains it on one matching and one
 other caption per video (`model.objective: pair`, `data.negatives: random`). Further options of a recipe: more
-negatives, all pairs of a micro-batch (`data.negatives: in_batch`), and soft-max losses over each video's texts and
+negatives, those that a model took for matches (`data.negatives: hard`), all pairs of a micro-batch (`data.negatives: in_batch`), and soft-max losses over each video's texts and
 each text's videos (`model.objective: contrastive`, or `both`), which leave the plateau of a model from random weights
 much sooner.
 """
@@ -90,7 +90,8 @@ class RetrievalTask(Task):
             "gold": [columns[video_id] for video_id in examples["video_id"]],
         }
         metrics, odds = measure(found.clip_logits, records)
-        return Evaluation(metrics, {"log_odds": odds.numpy(), "clip_logits": found.clip_logits.numpy()}, records)
+        tensors = {"log_odds": odds, "clip_logits": found.clip_logits, "frame_seconds": found.frame_seconds}
+        return Evaluation(metrics, {name: tensor.numpy() for name, tensor in tensors.items()}, records)
 
 
 def measure(clip_logits: torch.Tensor, records: Mapping[str, Any]) -> tuple[dict[str, float], torch.Tensor]:

@@ -31,10 +31,13 @@ class PairScores:
         clip_logits (`torch.FloatTensor` of shape `(texts, videos, clips, labels)`): What the model says of each clip;
             NaN for clips that do not exist and for videos that could not be decoded.
         skipped (`dict[int, str]`): The videos that could not be decoded, with the reason.
+        frame_seconds (`torch.DoubleTensor` of shape `(videos, clips, frames)`): When each frame is shown, from the
+            start of the video; NaN where unknown.
     """
 
     clip_logits: torch.Tensor
     skipped: dict[int, str]
+    frame_seconds: torch.Tensor
 
 
 class TextBlock(NamedTuple):
@@ -43,21 +46,40 @@ class TextBlock(NamedTuple):
 
 
 class VideoInputs(Dataset):
-    """Videos as model inputs; in place of one that cannot be decoded the reason, if `skip`."""
+    """
+    Videos as model inputs with `frame_seconds`; in place of one that cannot be decoded the reason, if `skip`.
 
-    def __init__(self, videos: Sequence[str], processor: VideoTextProcessor, options: Mapping[str, Any], skip: bool):
-        self.videos, self.processor, self.options, self.skip = videos, processor, options, skip
+    Args:
+        videos (`Mapping[int, str]`): Paths by number.
+        processor (`VideoTextProcessor`): Decodes them.
+        options (`Mapping[str, Any]`): How clips are chosen, as the processor takes it.
+        recipe (`Recipe`): What happens to undecodable videos, and the seed of random clips: those of a video depend on
+            the seed and its number.
+    """
+
+    def __init__(
+        self, videos: Mapping[int, str], processor: VideoTextProcessor, options: Mapping[str, Any], recipe: Recipe
+    ):
+        self.numbers, self.videos, self.processor, self.options = list(videos), videos, processor, options
+        self.seed = recipe.run.seed if options.get("sampling") == "random" else None
+        self.skip = recipe.data.on_decode_error == "skip"
 
     def __len__(self) -> int:
         return len(self.videos)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor] | str:
         try:
-            return dict(self.processor(videos=[self.videos[index]], **self.options))
+            inputs = self.prepare(self.numbers[index])
+            return {name: value for name, value in inputs.items() if name not in ("frame_indices", "video_metadata")}
         except VideoDecodeError as error:
             if not self.skip:
                 raise UndecodableVideosError(f"{error} Repair it, or set data.on_decode_error=skip.") from error
             return str(error)
+
+    def prepare(self, number: int) -> Mapping[str, Any]:
+        """What the processor makes of a video."""
+        seeds = None if self.seed is None else [(self.seed, number)]
+        return self.processor(videos=[self.videos[number]], seeds=seeds, return_metadata=True, **self.options)
 
 
 def score_all_pairs(
@@ -83,7 +105,7 @@ def score_all_pairs(
     """
     own = range(accelerator.process_index, len(videos), accelerator.num_processes)
     loader = DataLoader(
-        VideoInputs([videos[index] for index in own], processor, options, recipe.data.on_decode_error == "skip"),
+        VideoInputs({number: videos[number] for number in own}, processor, options, recipe),
         batch_size=recipe.eval.video_block,
         num_workers=recipe.data.num_workers,
         collate_fn=list,
@@ -95,6 +117,8 @@ def score_all_pairs(
     # as many rows in every process, so that they can be gathered; rows without a video stay NaN
     rows = -(-len(videos) // accelerator.num_processes)
     table = torch.full((rows, len(texts), options["num_clips"], model.config.num_labels), torch.nan)
+    num_frames = options.get("num_frames", processor.video_processor.num_frames)
+    seconds = torch.full((rows, options["num_clips"], num_frames), torch.nan, dtype=torch.float64)
     skipped, done = [], 0
     quiet = None if accelerator.is_main_process else True
     with tqdm(total=len(own) * len(texts), desc="scoring", unit="pair", disable=quiet) as bar:
@@ -103,17 +127,23 @@ def score_all_pairs(
             usable = [item for item in items if isinstance(item, dict)]
             skipped += [(own[done + number], item) for number, item in enumerate(items) if isinstance(item, str)]
             if usable:
+                seconds[numbers] = torch.cat([item.pop("frame_seconds") for item in usable])
                 inputs = {
                     name: torch.cat([item[name] for item in usable]).to(accelerator.device) for name in usable[0]
                 }
                 table[numbers] = score_blocks(model, inputs, blocks)[:, place]
             done += len(items)
             bar.update(len(items) * len(texts))
+    table, seconds = (gather_dealt(part, len(videos), accelerator) for part in (table, seconds))
+    return PairScores(table.transpose(0, 1).contiguous(), dict(gather_object(skipped)), seconds)
+
+
+def gather_dealt(own: torch.Tensor, number: int, accelerator: Accelerator) -> torch.Tensor:
+    """The rows of all processes, in the order in which they were dealt to them in turn; only the first `number`."""
     if accelerator.num_processes > 1:
-        table = accelerator.gather(table.to(accelerator.device)).cpu()
-        # process after process -> the videos in turn, as they were dealt
-        table = table.unflatten(0, (accelerator.num_processes, rows)).transpose(0, 1).flatten(0, 1)
-    return PairScores(table[: len(videos)].transpose(0, 1).contiguous(), dict(gather_object(skipped)))
+        own = accelerator.gather(own.to(accelerator.device)).cpu()
+        own = own.unflatten(0, (accelerator.num_processes, -1)).transpose(0, 1).flatten(0, 1)
+    return own[:number]
 
 
 def score_blocks(

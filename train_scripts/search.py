@@ -1,7 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Rank a folder of videos for a sentence, with any checkpoint of a retrieval model.
 
-Run:     python train_scripts/search.py --checkpoint outputs/quickstart/best --videos my_videos "a dog runs"
+Run:     python train_scripts/search.py --checkpoint outputs/quickstart/checkpoints/best --videos my_videos "a dog"
 Several sentences are answered one after the other; without any, they are asked for. Each video is encoded once.
 """
 

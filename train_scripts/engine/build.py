@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 import modeling_clipbert
 from datasets_scripts import load_benchmark
+from datasets_scripts.checks import compute_coverage
 from processing.processing_clipbert import VideoTextProcessor, load_tokenizer
 from processing.video_processing_clipbert import ClipBERTVideoProcessor
 from train_scripts.engine.recipe import DataSection, ModelSection, Recipe
@@ -21,16 +22,20 @@ FAMILIES = {"clipbert": (modeling_clipbert, "ClipBERT")}  # package and first pa
 
 
 def load_rows(settings: DataSection, split: str) -> datasets.Dataset:
-    """The rows of a split, without the videos of `data.skip_list`."""
+    """The rows of a split, without the videos or images of `data.skip_list`."""
     with PartialState().local_main_process_first():  # one process writes the tables, the others find them
         rows = load_benchmark(
-            settings.dataset, config=settings.config, split=split, data_dir=settings.data_dir, **settings.options
+            settings.dataset,
+            config=settings.config,
+            split=split,
+            data_dir=settings.data_dir,
+            skip_list=settings.skip_list,
+            **settings.options,
         )
-    skipped = set(settings.skip_list)
-    kept = [index for index, video_id in enumerate(rows["video_id"]) if video_id not in skipped]
-    if len(kept) < len(rows):
-        logger.info(f"{split}: {len(rows) - len(kept)} of {len(rows)} rows left out because of data.skip_list.")
-    return rows.select(kept)
+    coverage = compute_coverage(rows)
+    if not coverage.is_complete:
+        logger.info(f"{split}: {coverage} of {settings.dataset} are used.")
+    return rows
 
 
 def video_options(recipe: Recipe, is_training: bool) -> dict[str, Any]:
@@ -93,11 +98,22 @@ def build_model(settings: ModelSection, head: str, processor: VideoTextProcessor
         model = model_class.from_vision_text_pretrained(settings.vision, settings.text, **overrides)
     else:
         model, info = model_class.from_pretrained(
-            settings.from_pretrained, dtype=torch.float32, output_loading_info=True, **overrides
+            settings.from_pretrained,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # only of the head, which another task has left behind
+            **overrides,
         )
-        if info["missing_keys"] or info["unexpected_keys"]:
+        mismatched = [key for key, *_ in info["mismatched_keys"]]
+        if wrong := [key for key in mismatched if key.startswith(f"{model.base_model_prefix}.")]:
+            raise ValueError(
+                f"{settings.from_pretrained} has other sizes than the model of model.overrides: {wrong}. Only the head of a "
+                "task can be replaced."
+            )
+        new = sorted({*info["missing_keys"], *mismatched})
+        if new or info["unexpected_keys"]:
             logger.warning(
-                f"{settings.from_pretrained}: new weights, to be trained: {sorted(info['missing_keys'])}; not used: "
+                f"{settings.from_pretrained}: new weights, to be trained: {new}; not used: "
                 f"{sorted(info['unexpected_keys'])}."
             )
     if len(processor.tokenizer) > model.config.vocab_size:

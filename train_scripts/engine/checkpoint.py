@@ -3,7 +3,8 @@
 
 OUTPUT_DIR/checkpoints/step_000500/    model and processor as `save_pretrained` writes them
                                        recipe.yaml, the resolved recipe
-                                       trainer/: optimizer.pt, state.json, manifest.json (sizes and digests)
+                                       trainer/: optimizer.pt, state.json, manifest.json (sizes and digests);
+                                       own_weights.pt, if the published weights are averages of them
 OUTPUT_DIR/checkpoints/last, best      links to two of them
 """
 
@@ -12,17 +13,20 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
 
 from train_scripts.engine.recipe import Recipe
+from train_scripts.engine.sharding import load_optimizer
 
 
 logger = logging.getLogger(__name__)
@@ -40,7 +44,11 @@ CHANGEABLE = (
     "run.resume",
     "run.log_every",
     "run.log_with",
+    "run.patience",
+    "run.estimate_memory",
 )
+# With the schedule `plateau` the evaluations decide the learning rate.
+FIXED_BY_PLATEAU = ("eval", "run.eval_every")
 MANIFEST = Path("trainer", "manifest.json")
 
 
@@ -93,7 +101,9 @@ class RunCheckpoints:
             verify_checkpoint(folder)
         if folder is not None:
             saved = type(self.recipe).load(folder / "recipe.yaml")
-            if different := self.recipe.differences(saved, ignore=CHANGEABLE):
+            is_plateau = self.recipe.optim.schedule == "plateau"
+            ignore = [key for key in CHANGEABLE if not (is_plateau and key in FIXED_BY_PLATEAU)]
+            if different := self.recipe.differences(saved, ignore=ignore):
                 raise CheckpointError(
                     f"{folder} was trained by another recipe ({'; '.join(different)}; here != there). Choose another "
                     "run.output_dir, or start from its weights with model.from_pretrained."
@@ -105,20 +115,28 @@ class RunCheckpoints:
         step: int,
         model: PreTrainedModel,
         processor: ProcessorMixin | None,
-        optimizer: torch.optim.Optimizer,
+        tensors: dict[str, Any],
         state: dict[str, Any],
     ) -> None:
-        """Write the checkpoint of a step, and delete those beyond `run.save_total_limit`."""
+        """
+        Write the checkpoint of a step, and delete those beyond `run.save_total_limit`.
+
+        Args:
+            step (`int`): The step.
+            model (`PreTrainedModel`): What `from_pretrained` is to read.
+            processor (`ProcessorMixin`, *optional*): Goes with it.
+            tensors (`dict[str, Any]`): What the trainer needs to go on; each entry becomes a file of that name.
+            state (`dict[str, Any]`): The same, as JSON.
+        """
         if self.accelerator.is_main_process:
-            scaler = self.accelerator.scaler
 
             def write(folder: Path) -> None:
                 model.save_pretrained(folder)
                 if processor is not None:
                     processor.save_pretrained(folder)
                 self.recipe.save(folder / "recipe.yaml")
-                tensors = {"optimizer": optimizer.state_dict(), "scaler": scaler and scaler.state_dict()}
-                torch.save(tensors, folder / "trainer" / "optimizer.pt")
+                for name, values in tensors.items():
+                    torch.save(values, folder / "trainer" / f"{name}.pt")
                 (folder / "trainer" / "state.json").write_text(json.dumps(state, indent=1))
 
             write_checkpoint(self.folder(step), write)
@@ -156,16 +174,26 @@ def load_weights(model: nn.Module, folder: Path) -> None:
             f"{folder} does not fit the model: missing {sorted(info['missing_keys'])}, of another shape "
             f"{sorted(info['mismatched_keys'])}."
         )
+    if loaded.config.id2label != model.config.id2label:
+        raise CheckpointError(
+            f"{folder} has classes of other names, or in another order, than the data give now. Bring back the data that it "
+            "was trained on, or choose another run.output_dir."
+        )
     model.load_state_dict(loaded.state_dict())
 
 
 def load_trainer_state(folder: Path, optimizer: torch.optim.Optimizer, scaler: Any) -> dict[str, Any]:
     """Restore optimizer and gradient scaler; returns the rest of the trainer's state."""
-    tensors = torch.load(folder / "trainer" / "optimizer.pt", map_location="cpu", weights_only=True)
-    optimizer.load_state_dict(tensors["optimizer"])
+    tensors = load_tensors(folder, "optimizer")
+    load_optimizer(optimizer, tensors["optimizer"])
     if scaler is not None and tensors["scaler"] is not None:
         scaler.load_state_dict(tensors["scaler"])
     return json.loads((folder / "trainer" / "state.json").read_text())
+
+
+def load_tensors(folder: Path, name: str) -> dict[str, Any]:
+    """One of the files of tensors that `RunCheckpoints.save` wrote."""
+    return torch.load(folder / "trainer" / f"{name}.pt", map_location="cpu", weights_only=True)
 
 
 def write_checkpoint(folder: Path, write: Callable[[Path], None]) -> None:
@@ -216,14 +244,26 @@ def verify_checkpoint(folder: Path) -> None:
 
 
 def find_last_checkpoint(root: Path) -> Path | None:
-    """The newest whole checkpoint below `root`; broken ones are named in a warning and passed over."""
+    """
+    The newest whole checkpoint below `root`; broken ones are named in a warning and passed over.
+
+    Raises:
+        CheckpointError: If there are checkpoints and none of them is whole: beginning again would overwrite the run.
+    """
+    problems = []
     for folder in reversed(list_checkpoints(root)):
         try:
             verify_checkpoint(folder)
         except CheckpointError as error:
             logger.warning(f"{error} Looking for an earlier one.")
+            problems.append(str(error))
         else:
             return folder
+    if problems:
+        raise CheckpointError(
+            f"No checkpoint below {root} is whole. {' '.join(problems)} To begin again, choose another run.output_dir or "
+            "move these folders away."
+        )
     return None
 
 
@@ -241,6 +281,19 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around the writing of anything but a checkpoint: say what could not be written, and that the run can go on."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:  # a full disk, mostly
+        raise OSError(
+            getattr(error, "errno", None),
+            f"Could not write {path}: {getattr(error, 'strerror', None) or error}. The checkpoints are untouched; run the "
+            "same command again when the cause is removed",
+        ) from error
 
 
 def _files(folder: Path) -> list[Path]:
@@ -263,9 +316,11 @@ __all__ = [
     "RunCheckpoints",
     "find_last_checkpoint",
     "list_checkpoints",
+    "load_tensors",
     "load_trainer_state",
     "load_weights",
     "verify_checkpoint",
     "write_atomically",
     "write_checkpoint",
+    "writing",
 ]

@@ -1,22 +1,18 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Order of the training items, and what happens to videos that cannot be decoded.
+"""The loader of training items, and what happens to videos that cannot be decoded."""
 
-Nothing here has a state: which items a step sees, and every random choice about an item, follow from (seed, epoch,
-item). So a run resumes at any step, and neither the number of workers nor of processes changes what is learned.
-"""
-
-import functools
 import logging
+import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from processing.decoding import VideoDecodeError
+from train_scripts.engine.order import ItemKey, PlannedBatches, PlannedItem
 from train_scripts.engine.recipe import DataSection
 
 
@@ -24,7 +20,13 @@ logger = logging.getLogger(__name__)
 
 
 class TrainSet(Protocol):
-    """What a task trains on: item `index` as epoch `epoch` sees it, decoded; `ids` names the items in messages."""
+    """
+    What a task trains on: item `index` as epoch `epoch` sees it, decoded; `ids` names the items in messages.
+
+    Every random choice about an item follows from (seed, epoch, index). A set may also have `lengths`, one number for
+    each item, by which `data.group_by_length` puts items together (say, the words of their texts), and a `name`, which
+    tells it from others in a `MixedTrainSet`.
+    """
 
     ids: Sequence[str]
 
@@ -38,7 +40,7 @@ class UndecodableVideosError(ValueError):
 
 
 class Skipped(NamedTuple):
-    """An item that could not be decoded."""
+    """An item that could not be decoded, in an epoch of the run."""
 
     epoch: int
     id: str
@@ -54,78 +56,6 @@ class MicroBatch(NamedTuple):
     skipped: list[Skipped]
 
 
-@dataclass(frozen=True)
-class BatchPlan:
-    """
-    Which items belong to which optimizer step, process and micro-batch.
-
-    The epochs' permutations follow each other as one endless line, and step `t` takes the next `global_batch_size`
-    items of it, in micro-batches that are dealt to the processes in turn: step, process and micro-batch decide what is
-    in a micro-batch, and the micro-batches of a step are the same ones whatever the number of processes.
-
-    Args:
-        num_items (`int`): Items of an epoch.
-        global_batch_size (`int`): Items of a step.
-        micro_batch_size (`int`): Items of a forward pass.
-        num_processes (`int`): Processes that share a step.
-        seed (`int`): Seed of the permutations.
-    """
-
-    num_items: int
-    global_batch_size: int
-    micro_batch_size: int
-    num_processes: int
-    seed: int
-
-    def __post_init__(self):
-        if self.num_items < 1:
-            raise ValueError("The training split has no items.")
-        if self.global_batch_size % (self.micro_batch_size * self.num_processes):
-            raise ValueError(
-                f"run.global_batch_size={self.global_batch_size} cannot be divided into micro-batches of "
-                f"run.micro_batch_size={self.micro_batch_size} on {self.num_processes} processes. Make it a multiple "
-                f"of {self.micro_batch_size * self.num_processes}, or change run.micro_batch_size."
-            )
-
-    @property
-    def accumulation_steps(self) -> int:
-        return self.global_batch_size // (self.micro_batch_size * self.num_processes)
-
-    def epoch_at(self, step: int) -> int:
-        """Whole epochs that have passed after `step` steps."""
-        return step * self.global_batch_size // self.num_items
-
-    def keys(self, step: int, micro_batch: int) -> list[tuple[int, int]]:
-        """The (epoch, index) keys of micro-batch `micro_batch`, counted over all processes, of step `step`."""
-        first = step * self.global_batch_size + micro_batch * self.micro_batch_size
-        keys = []
-        for position in range(first, first + self.micro_batch_size):
-            epoch, place = divmod(position, self.num_items)
-            keys.append((epoch, int(shuffle_items(self.seed, epoch, self.num_items)[place])))
-        return keys
-
-
-@functools.lru_cache(maxsize=4)
-def shuffle_items(seed: int, epoch: int, num_items: int) -> np.ndarray:
-    """The order of the items in one epoch."""
-    return np.random.default_rng((seed, epoch)).permutation(num_items)
-
-
-class PlannedBatches(Sampler[list[tuple[int, int]]]):
-    """One process's share of the steps from `first_step` to `last_step`, as a batch sampler."""
-
-    def __init__(self, plan: BatchPlan, first_step: int, last_step: int, process: int):
-        self.plan, self.first_step, self.last_step, self.process = plan, first_step, last_step, process
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for step in range(self.first_step, self.last_step):
-            for micro_step in range(self.plan.accumulation_steps):
-                yield self.plan.keys(step, micro_step * self.plan.num_processes + self.process)
-
-    def __len__(self) -> int:
-        return (self.last_step - self.first_step) * self.plan.accumulation_steps
-
-
 class DecodeGuard:
     """
     A training set whose undecodable videos are left out and reported instead of ending the run.
@@ -138,8 +68,9 @@ class DecodeGuard:
     def __init__(self, train_set: TrainSet, collate: Callable[[list], dict[str, torch.Tensor]], skip: bool):
         self.train_set, self.collate_items, self.skip = train_set, collate, skip
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[str, Any]:
-        epoch, index = key
+    def __getitem__(self, item: PlannedItem) -> tuple[str, Any]:
+        epoch, key = item
+        index = key[1]
         try:
             return self.train_set.ids[index], self.train_set[key]
         except VideoDecodeError as error:
@@ -159,7 +90,7 @@ class DecodeGuard:
 
     def _any_item(self) -> tuple[str, Any]:
         for index in range(len(self.train_set)):
-            id, item = self[0, index]
+            id, item = self[PlannedItem(0, ItemKey(0, index))]
             if not isinstance(item, Skipped):
                 return id, item
         raise UndecodableVideosError(
@@ -188,12 +119,27 @@ def build_train_loader(
 
 
 def ignore_termination(worker_id: int = 0) -> None:
-    """For workers: SIGTERM often reaches the whole process group, and the loop needs them until it has saved."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """
+    For workers: SIGTERM often reaches the whole process group, and the loop needs them until it has saved.
+
+    The signal counts only if their parent sends it, as it does when it ends. A worker deaf to that as well would keep
+    a parent that ends by an exception waiting for ever.
+    """
+    if not hasattr(signal, "sigwaitinfo"):  # where senders cannot be told apart, torch's own handler stays
+        return
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # threads begun from here on inherit it
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def check_skipped(skipped: Sequence[Skipped], num_items: int, limit: float) -> None:
-    """Report the items left out since the last report; more than `limit` of an epoch's `num_items` are an error."""
+    """Report the items left out in an epoch or an evaluation; more than `limit` of its `num_items` are an error."""
     if not skipped:
         return
     examples = "; ".join(f"{item.id}: {item.error}" for item in skipped[:3])
@@ -207,10 +153,8 @@ def check_skipped(skipped: Sequence[Skipped], num_items: int, limit: float) -> N
 
 
 __all__ = [
-    "BatchPlan",
     "DecodeGuard",
     "MicroBatch",
-    "PlannedBatches",
     "Skipped",
     "TrainSet",
     "UndecodableVideosError",

@@ -3,18 +3,22 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import broadcast_object_list
 from safetensors.numpy import save_file
 
-from train_scripts.engine.checkpoint import write_atomically
-from train_scripts.engine.recipe import EvalSection, Recipe
+from train_scripts.engine.checkpoint import write_atomically, writing
+from train_scripts.engine.order import BatchPlan
+from train_scripts.engine.pace import Pace, advise, show_duration
+from train_scripts.engine.recipe import Recipe
+from train_scripts.engine.selection import count_reductions, count_since_best, find_best_step, tuning_scores
 
 
 logger = logging.getLogger(__name__)
@@ -30,27 +34,67 @@ class RunLog:
 
     Args:
         path (`Path`): The file.
-        step (`int`): Where the run stands. Evaluations of this very step are made again.
+        step (`int`): Where the run stands. Evaluations of this very step, and final ones, are made again.
         accelerator (`Accelerator`): The main process writes; all of them know the evaluations.
-        recipe (`Recipe`): Given to the trackers.
+        recipe (`Recipe`): What is shown how often, and which metric counts. Given to the trackers.
+        earlier (`Sequence[Mapping]`, *optional*): The tuning evaluations that the checkpoint knows of. They matter
+            where it comes from another folder, with another log.
     """
 
-    def __init__(self, path: Path, step: int, accelerator: Accelerator, recipe: Recipe):
-        self.path, self.accelerator, self.log_every = path, accelerator, recipe.run.log_every
+    def __init__(
+        self,
+        path: Path,
+        step: int,
+        accelerator: Accelerator,
+        recipe: Recipe,
+        earlier: Sequence[Mapping[str, Any]] = (),
+    ):
+        self.path, self.accelerator, self.recipe = path, accelerator, recipe
         kept = []
         if accelerator.is_main_process:
             path.parent.mkdir(parents=True, exist_ok=True)
             kept = [row for row in _read_rows(path) if row["step"] < step + ("split" not in row)]
+            kept = [row for row in kept if row.get("purpose") != "final"]
             write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
         (self.evaluations,) = broadcast_object_list([[row for row in kept if "split" in row]])
+        known = {row["step"] for row in self.evaluations if row["purpose"] == "tuning"}
+        self.earlier = [row for row in earlier if row["step"] < step and row["step"] not in known]
         if recipe.run.log_with:
             accelerator.init_trackers("trackers", config=_flatten(asdict(recipe)))
 
-    def add_step(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
+    def describe(self, name: str, plan: BatchPlan, total_steps: int, optimizer: torch.optim.Optimizer) -> None:
+        """Say what is about to run."""
+        run = self.recipe.run
+        logger.info(
+            f"{name}: {plan.num_items} items, {total_steps} steps of {plan.global_batch_size} = {plan.micro_batch_size} "
+            f"items x {plan.accumulation_steps} micro-steps x {plan.num_processes} processes "
+            f"({total_steps * plan.global_batch_size / plan.num_items:.2f} epochs), on {self.accelerator.device}, mixed "
+            f"precision {run.mixed_precision}, output in {run.output_dir}"
+        )
+        for group in optimizer.param_groups:
+            size = sum(parameter.numel() for parameter in group["params"])
+            logger.info(
+                f"{group['name']}: {size:,} parameters, lr {group['base_lr']}, weight decay {group['weight_decay']}"
+            )
+
+    def add_step(self, step: int, epoch: float, values: Mapping[str, float], seconds_left: float) -> None:
         self._write({"step": step, "epoch": round(epoch, 4), **values})
         self.accelerator.log(dict(values), step=step)
-        if step % self.log_every == 0:
-            logger.info(f"step {step}, epoch {epoch:.2f}: {show_values(values)}")
+        if step % self.recipe.run.log_every == 0:
+            left = f", {show_duration(seconds_left)} left" if seconds_left else ""
+            logger.info(f"step {step}, epoch {epoch:.2f}: {show_values(values)}{left}")
+
+    def add_pace(self, step: int, pace: Pace, steps_left: int, plan: BatchPlan) -> None:
+        """The report of the first minute."""
+        found = pace.summarise(steps_left)
+        self._write({"step": step, "pace": found})
+        device, processes = self.accelerator.device, plan.num_processes
+        logger.info(
+            f"pace: {found['items_per_second']:.4g} items a second; {found['waiting_share']:.0%} of the time waiting for "
+            f"data, {found['computing_share']:.0%} computing; about {show_duration(found['seconds_left'])} to the last "
+            f"step, evaluations not counted. The bottleneck is {found['bottleneck']}: to be faster, "
+            f"{advise(found['bottleneck'], self.recipe, device, plan.accumulation_steps, processes)}."
+        )
 
     def add_evaluation(self, step: int, split: str, purpose: str, metrics: Mapping[str, float]) -> None:
         row = {"step": step, "split": split, "purpose": purpose, "metrics": dict(metrics)}
@@ -59,15 +103,35 @@ class RunLog:
         self.accelerator.log({f"{split}/{name}": value for name, value in metrics.items()}, step=step)
         logger.info(f"step {step}, {split} ({purpose}): {show_values(metrics)}")
 
-    def best_step(self, settings: EvalSection) -> int | None:
-        """The step whose checkpoint is the best one on the tuning split; the earliest of equals."""
-        sign = 1 if settings.metric_goal == "max" else -1
-        scores = [
-            (sign * row["metrics"][settings.metric], -row["step"])
-            for row in self.evaluations
-            if row["purpose"] == "tuning"
-        ]
-        return -max(scores)[1] if scores else None
+    def tuning_rows(self) -> list[dict[str, Any]]:
+        """All evaluations of the tuning split, those from before this folder's log included."""
+        return [*self.earlier, *(row for row in self.evaluations if row["purpose"] == "tuning")]
+
+    def tuning_scores(self) -> dict[int, float]:
+        """The metric that chooses the best checkpoint, by step; larger is better."""
+        return tuning_scores(self.tuning_rows(), self.recipe.eval)
+
+    def num_reductions(self) -> int:
+        """How often the schedule `plateau` has reduced the rate."""
+        optim = self.recipe.optim
+        if optim.schedule != "plateau":
+            return 0
+        return count_reductions(list(self.tuning_scores().values()), optim.plateau_patience)
+
+    def is_out_of_patience(self) -> bool:
+        patience = self.recipe.run.patience
+        return patience is not None and count_since_best(self.tuning_scores()) >= patience
+
+    def explain_stop(self, step: int, total_steps: int) -> None:
+        scores = self.tuning_scores()
+        logger.info(
+            f"Stopped after step {step} of {total_steps}: {self.recipe.eval.metric} has not been better than at step "
+            f"{find_best_step(scores)} in {count_since_best(scores)} evaluations (run.patience)."
+        )
+
+    def best_step(self) -> int | None:
+        """The step whose checkpoint is the best one of this folder; the earliest of equals."""
+        return find_best_step(tuning_scores(self.evaluations, self.recipe.eval))
 
     def results(self) -> dict[str, dict[str, Any]]:
         """The newest evaluation of each split."""
@@ -75,7 +139,7 @@ class RunLog:
 
     def _write(self, row: Mapping[str, Any]) -> None:
         if self.accelerator.is_main_process:
-            with open(self.path, "a", encoding="utf-8") as file:
+            with writing(self.path), open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
 
 
@@ -83,9 +147,10 @@ def write_predictions(
     folder: Path, step: int, metrics: Mapping[str, float], tensors: Mapping, records: Mapping
 ) -> None:
     """Write `tensors.safetensors` and `records.json`, from which the scores can be computed again."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(dict(tensors), folder / "tensors.safetensors")
-    write_atomically(folder / "records.json", json.dumps({"step": step, "metrics": dict(metrics), **records}))
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(dict(tensors), folder / "tensors.safetensors")
+        write_atomically(folder / "records.json", json.dumps({"step": step, "metrics": dict(metrics), **records}))
 
 
 def check_trackers(names: list[str]) -> None:

@@ -103,15 +103,17 @@ def build_optimizer(model: nn.Module, settings: OptimSection, backbone: Iterable
     return DecayAfterAdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
 
 
-def compute_lr(step: int, total_steps: int, base_lr: float, settings: OptimSection) -> float:
+def compute_lr(step: int, total_steps: int, base_lr: float, settings: OptimSection, num_reductions: int = 0) -> float:
     """
-    Learning rate of one update. It depends on the number of the update alone, so nothing ticks and nothing is saved.
+    Learning rate of one update. It depends on the number of the update (and with `plateau` on the evaluations so far)
+    alone, so nothing ticks and nothing is saved.
 
     Args:
         step (`int`): The update, counted from 1.
         total_steps (`int`): Updates of the whole run.
         base_lr (`float`): Peak rate.
-        settings (`OptimSection`): `schedule`, `warmup_ratio` and `milestones`.
+        settings (`OptimSection`): `schedule`, `warmup_ratio`, `milestones` and `plateau_factor`.
+        num_reductions (`int`, *optional*, defaults to 0): How often `plateau` has reduced the rate.
 
     Returns:
         `float`: The rate, above 0 (1e-8 where the schedule gives 0, as in the original).
@@ -121,6 +123,8 @@ def compute_lr(step: int, total_steps: int, base_lr: float, settings: OptimSecti
         factor = step / warmup_steps
     elif settings.schedule == "constant":
         factor = 1.0
+    elif settings.schedule == "plateau":
+        factor = settings.plateau_factor**num_reductions
     elif settings.schedule == "invsqrt":
         factor = math.sqrt(max(warmup_steps, 1) / step)
     elif settings.schedule.startswith("multi_step"):
@@ -133,10 +137,12 @@ def compute_lr(step: int, total_steps: int, base_lr: float, settings: OptimSecti
     return base_lr * factor if base_lr * factor > 0 else min(SMALLEST_LR, base_lr)
 
 
-def set_lr(optimizer: torch.optim.Optimizer, step: int, total_steps: int, settings: OptimSection) -> float:
+def set_lr(
+    optimizer: torch.optim.Optimizer, step: int, total_steps: int, settings: OptimSection, num_reductions: int = 0
+) -> float:
     """Give each parameter group its rate for update `step`; returns the rate of the first group."""
     for group in optimizer.param_groups:
-        group["lr"] = compute_lr(step, total_steps, group["base_lr"], settings)
+        group["lr"] = compute_lr(step, total_steps, group["base_lr"], settings, num_reductions)
     return optimizer.param_groups[0]["lr"]
 
 

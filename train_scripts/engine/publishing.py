@@ -7,8 +7,8 @@ writes a folder that `AutoModel...from_pretrained("OUT", trust_remote_code=True)
 installed:
 
     OUT/config.json, model.safetensors, processor_config.json, tokenizer.json ...    as `save_pretrained` writes them
-        configuration_clipbert.py, modeling_clipbert.py, processing_clipbert.py ...  what they import of each other,
-        flat README.md                                                                    the model card
+        configuration_clipbert.py, modeling_clipbert.py, processing_clipbert.py ...  and what they import, flat
+        README.md                                                                    the model card
 
 The usual way, `register_for_auto_class`, marks a class for the rest of the process: every later `save_pretrained`
 would copy code, and only the head that was saved would be in the table. Here the tables are written into the files
@@ -20,8 +20,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import HfApi
-from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from transformers import AutoConfig, AutoProcessor, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.models.auto import modeling_auto
 
@@ -82,6 +84,106 @@ def push_folder(folder: str | Path, repo_id: str, private: bool = False, message
     api = HfApi()
     repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
     return api.upload_folder(folder_path=folder, repo_id=repo_id, commit_message=message).commit_url
+
+
+def load_checkpoint(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """The model, as the class that its config names, and the processor of a checkpoint folder."""
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder} is no checkpoint: it has no config.json. Pass the folder that holds one.")
+    if not (folder / "processor_config.json").is_file():
+        raise FileNotFoundError(f"{folder} has no processor_config.json: save the processor beside the model.")
+    config = AutoConfig.from_pretrained(folder)
+    classes = {cls.__name__: cls for group in registered_models(type(config)).values() for cls in group}
+    name = (config.architectures or [None])[0]
+    if name not in classes:
+        raise ValueError(f"{folder}/config.json names the architecture {name!r}; known are {', '.join(classes)}.")
+    return classes[name].from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+
+
+def read_card(card: Path | None, checkpoint: Path, results: Path | None, **given: Any) -> ModelCardInfo:
+    """
+    Put together what the card says: the YAML file, stronger values from the command line, recipe and scores of the
+    run.
+
+    Args:
+        card (`Path`, *optional*): YAML with keys of [`ModelCardInfo`].
+        checkpoint (`Path`): Its `recipe.yaml` is taken, unless the card has a recipe.
+        results (`Path`, *optional*): `results.json` of a training run, whose scores are added to those of the card.
+        given: Values of the command line; `None` where there are none.
+
+    Raises:
+        ValueError: If the card has unknown keys, or scores belong to another step than the checkpoint.
+    """
+    values = yaml.safe_load(card.read_text(encoding="utf-8")) if card else {}
+    if not isinstance(values, dict):
+        raise ValueError(f"{card}: expected keys of ModelCardInfo with values, got {type(values).__name__}.")
+    values |= {name: value for name, value in given.items() if value}
+    recipe = checkpoint / "recipe.yaml"
+    if recipe.is_file():
+        values.setdefault("recipe", recipe.read_text(encoding="utf-8"))
+    if results is not None:
+        values["scores"] = [*values.get("scores", []), *read_scores(results, checkpoint)]
+    return ModelCardInfo.from_dict(values)
+
+
+def read_scores(results: Path, checkpoint: Path) -> list[dict[str, Any]]:
+    """The scores of a run's final splits, which must have been measured with this checkpoint."""
+    recipe = yaml.safe_load((checkpoint / "recipe.yaml").read_text(encoding="utf-8"))
+    step = json.loads((checkpoint / "trainer" / "state.json").read_text(encoding="utf-8"))["step"]
+    rows = [
+        row for row in json.loads(results.read_text(encoding="utf-8"))["splits"].values() if row["purpose"] == "final"
+    ]
+    if not rows:
+        raise ValueError(f"{results} has no scores of a final split. Name one in `eval.splits` of the recipe.")
+    for row in rows:
+        if row["step"] != step:
+            raise ValueError(
+                f"{results}: the scores of {row['split']!r} were measured at step {row['step']}, but {checkpoint} is of "
+                f"step {step}. Publish the checkpoint that was measured."
+            )
+    mixed = [part["dataset"] for part in recipe["data"].get("datasets", [])]  # pre-training mixes several
+    dataset = recipe["data"]["dataset"] or " + ".join(dict.fromkeys(mixed))
+    return [{"dataset": dataset, "split": row["split"], "metrics": row["metrics"]} for row in rows]
+
+
+def publish_run(output_dir: str | Path, repo_id: str, private: bool = False) -> str:
+    """
+    Upload what a finished training run has measured: checkpoint, code, and a card with recipe, data and scores.
+
+    Args:
+        output_dir (`str` or `Path`): Folder of the run. The published form is left in `output_dir/published`.
+        repo_id (`str`): `"user/name"`.
+        private (`bool`, *optional*, defaults to `False`): Whether a new repository is private.
+
+    Returns:
+        `str`: Address of the commit.
+    """
+    output_dir = Path(output_dir)
+    results = output_dir / "results.json"
+    rows = json.loads(results.read_text(encoding="utf-8"))["splits"].values() if results.is_file() else []
+    measured = {row["step"] for row in rows if row["purpose"] == "final"}
+    folder = f"step_{measured.pop():08d}" if len(measured) == 1 else "last"
+    checkpoint = output_dir / "checkpoints" / folder
+    info = read_card(None, checkpoint, results if folder != "last" else None)
+    model, processor = load_checkpoint(checkpoint)
+    published = save_for_hub(model, processor, output_dir / "published", info, repo_id=repo_id)
+    return push_folder(published, repo_id, private=private)
+
+
+def check_repository(repo_id: str, private: bool = False) -> None:
+    """
+    Make the repository, before a run spends hours on what nobody may upload.
+
+    Raises:
+        ValueError: If the Hub refuses: no token, no rights, or a name it does not allow.
+    """
+    try:
+        HfApi().create_repo(repo_id, private=private, exist_ok=True)
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError) as error:
+        raise ValueError(
+            f"run.push_to_hub={repo_id!r}: the Hub does not let this user write there ({error}). Log in with "
+            "`hf auth login`, or name a repository of yours as USER/NAME."
+        ) from error
 
 
 def registered_models(config_class: type[PreTrainedConfig]) -> dict[str, tuple[type[PreTrainedModel], ...]]:

@@ -11,6 +11,7 @@ import difflib
 import types
 import typing
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -92,10 +93,13 @@ class DataSection(Section):
     short_video: Literal["repeat", "mask", "error"] = option("repeat", "Rule for videos that are too short.")
     image_size: int = option(448, "Longer side of a frame in pixels; frames are padded to a square.", at_least=33)
     max_text_length: int = option(40, "Longest text in tokens; batches are padded to their own longest.", at_least=3)
+    group_by_length: bool = option(False, "Put items of similar text length into a micro-batch: less padding.")
     num_workers: int = option(2, "Processes that decode, for each training process; 0: none.", at_least=0)
     on_decode_error: Literal["raise", "skip"] = option("raise", "`skip` leaves videos out, counts and reports them.")
     max_decode_error_rate: float = option(0.01, "Share of an epoch that may be skipped.", at_least=0, at_most=1)
-    skip_list: list[str] = option([], "Video ids to leave out.")
+    skip_list: str | list[str] = option(
+        [], "Ids of videos or images to leave out, or a file of them, as `python -m datasets_scripts check` writes it."
+    )
 
     def problems(self):
         if not self.dataset:
@@ -112,17 +116,26 @@ class OptimSection(Section):
     backbone_weight_decay: float | None = option(None, "Weight decay of the CNN; null: `weight_decay`.", at_least=0)
     betas: list[float] = option([0.9, 0.98], "Decay rates of the two moments.")
     eps: float = option(1e-6, "Added to the root of the second moment.", at_least=0)
-    schedule: Literal["linear", "cosine", "invsqrt", "constant", "multi_step", "multi_step_official"] = option(
-        "linear", "Learning rate after the warm-up."
+    schedule: Literal["linear", "cosine", "invsqrt", "constant", "multi_step", "multi_step_official", "plateau"] = (
+        option("linear", "Learning rate after the warm-up.")
     )
     warmup_ratio: float = option(0.1, "Share of the steps over which the rate rises.", at_least=0, at_most=1)
     milestones: list[int] = option([], "Steps after which `multi_step` halves the rate.")
+    plateau_factor: float = option(0.5, "What `plateau` multiplies the rate by.", at_least=0, at_most=1)
+    plateau_patience: int = option(
+        2, "Evaluations on the tuning split without a better metric after which `plateau` reduces.", at_least=1
+    )
     max_grad_norm: float | None = option(5.0, "Clip gradients to this global L2 norm; null: never.")
     accumulation: Literal["mean", "sum"] = option(
         "mean", "`sum` adds the gradients of micro-batches, as the released code does."
     )
+    ema_decay: float | None = option(
+        None, "Evaluate and publish a moving average of the weights with this decay, e.g. 0.999; null: the weights."
+    )
 
     def problems(self):
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            yield f"ema_decay: must be above 0 and below 1 (null: no average), got {self.ema_decay}"
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             yield f"betas: expected two numbers in [0, 1), got {self.betas}"
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
@@ -141,12 +154,22 @@ class RunSection(Section):
     micro_batch_size: int = option(8, "Training items of one forward pass of one process.", at_least=1)
     eval_every: int | None = option(None, "Steps between evaluations; null: only at the end.", at_least=1)
     save_every: int | None = option(None, "Steps between checkpoints; null: only at the end.", at_least=1)
+    patience: int | None = option(
+        None, "Stop after so many evaluations on the tuning split without a better metric; null: never.", at_least=1
+    )
     save_total_limit: int | None = option(2, "Checkpoints kept besides the best one; null: all.", at_least=1)
     resume: str = option("auto", "`auto`: go on from the last whole checkpoint, `never`, or a checkpoint folder.")
     seed: int = option(42, "Seed of weights, order, sampling and dropout.", at_least=0)
     mixed_precision: Literal["no", "fp16", "bf16"] = option("no", "Arithmetic of the forward pass.")
+    estimate_memory: bool = option(
+        True, "Estimate the memory before the first step, and warn if it may not be enough."
+    )
     log_every: int = option(10, "Steps between messages; log.jsonl has every step.", at_least=1)
     log_with: list[str] = option([], "Trackers of accelerate, e.g. [tensorboard].")
+    push_to_hub: str | None = option(
+        None, "USER/NAME: upload the measured checkpoint with code and model card when the run is finished."
+    )
+    hub_private: bool = option(False, "Whether a repository made by `push_to_hub` is private.")
 
     def problems(self):
         if not self.output_dir:
@@ -173,7 +196,14 @@ class EvalSection(Section):
     )
     num_clips: int | None = option(None, "Clips of a video; null: as in training.", at_least=1)
     num_frames: int | None = option(None, "Frames of a clip; null: as in training.", at_least=1)
-    sampling: Literal["uniform", "start", "middle", "end", "whole_video"] = option("uniform", "Where clips are taken.")
+    sampling: Literal["uniform", "random", "start", "middle", "end", "whole_video"] = option(
+        "uniform", "Where clips are taken."
+    )
+    num_draws: int = option(
+        1,
+        "With `sampling: random`: evaluations with other clips; scores are their mean, `NAME_std` their spread.",
+        at_least=1,
+    )
     score_pooling: Literal["mean", "max", "lse"] | None = option(None, "Pooling over clips; null: the model's.")
     batch_size: int = option(8, "Items of one forward pass in tasks that evaluate item by item.", at_least=1)
     video_block: int = option(1, "Videos scored together when every pair is scored; more pay on a GPU.", at_least=1)
@@ -189,6 +219,8 @@ class EvalSection(Section):
             yield f"splits: only one split can have the purpose tuning, got {tuning}"
         if bool(tuning) != bool(self.metric):
             yield "metric: needed with a tuning split, and only then"
+        if self.num_draws > 1 and self.sampling != "random":
+            yield f"num_draws: {self.num_draws} draws of the same clips say nothing; set sampling to random"
         if "test" in tuning and not self.allow_test_selection:
             yield "splits: choosing a checkpoint on test makes its score no test score; set eval.allow_test_selection"
 
@@ -225,7 +257,7 @@ class Recipe:
             _apply_override(values, item)
         recipe = _convert_section(values, cls, str(path or "--set"), ())
         found = [f"{name}.{problem}" for name, part in _sections(recipe) for problem in part.problems()]
-        found += recipe.problems()
+        found += [*_problems_between(recipe), *recipe.problems()]
         if found:
             raise RecipeError(f"{path or '--set'}: " + "; ".join(found) + ".")
         return recipe
@@ -242,8 +274,10 @@ class Recipe:
         parser.add_argument(
             "--set", metavar="SECTION.KEY=VALUE", action="append", default=[], help="replace one value"
         )
+        parser.add_argument("--push_to_hub", metavar="USER/NAME", help="short for --set run.push_to_hub=USER/NAME")
         given = parser.parse_args(arguments)
-        return cls.load(given.recipe, given.set)
+        pushed = [f"run.push_to_hub={given.push_to_hub}"] if given.push_to_hub else []
+        return cls.load(given.recipe, [*given.set, *pushed])
 
     def save(self, path: str | Path) -> None:
         """Write all values, defaults included, as YAML that `load` reads."""
@@ -251,11 +285,12 @@ class Recipe:
 
     def differences(self, other: "Recipe", ignore: Sequence[str] = ()) -> list[str]:
         """`section.key: ours != theirs` for each value that differs; `ignore` lists keys and sections to leave out."""
+        theirs = asdict(other)
         return [
-            f"{name}.{key}: {value!r} != {getattr(getattr(other, name), key)!r}"
-            for name, section in _sections(self)
-            for key, value in asdict(section).items()
-            if name not in ignore and f"{name}.{key}" not in ignore and value != getattr(getattr(other, name), key)
+            f"{name}.{key}: {value!r} != {theirs[name][key]!r}"
+            for name, section in asdict(self).items()
+            for key, value in section.items()
+            if name not in ignore and f"{name}.{key}" not in ignore and value != theirs[name][key]
         ]
 
 
@@ -331,8 +366,11 @@ def _convert(value: Any, hint: Any, source: str, where: tuple[str, ...]) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
             return None
-        (hint,) = [argument for argument in arguments if argument is not type(None)]
-        return _convert(value, hint, source, where)
+        choices = [argument for argument in arguments if argument is not type(None)]
+        for choice in choices[:-1]:
+            with suppress(RecipeError):
+                return _convert(value, choice, source, where)
+        return _convert(value, choices[-1], source, where)
     if origin is list and isinstance(value, list):
         return [_convert(entry, arguments[0], source, (*where, str(i))) for i, entry in enumerate(value)]
     if origin is dict and isinstance(value, dict):
@@ -386,6 +424,15 @@ def _type_name(hint: Any) -> str:
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return " or ".join("null" if part is type(None) else _type_name(part) for part in typing.get_args(hint))
     return str(hint) if typing.get_origin(hint) else hint.__name__
+
+
+def _problems_between(recipe: Recipe) -> Iterator[str]:
+    """What is wrong between sections, whatever the task."""
+    has_tuning = "tuning" in recipe.eval.splits.values()
+    if recipe.run.patience is not None and not (has_tuning and recipe.run.eval_every):
+        yield "run.patience: needs evaluations to wait for; set run.eval_every and a split with the purpose tuning"
+    if recipe.optim.schedule == "plateau" and not (has_tuning and recipe.run.eval_every):
+        yield "optim.schedule: plateau follows the evaluations; set run.eval_every and a split with the purpose tuning"
 
 
 def _sections(recipe: Recipe) -> list[tuple[str, Section]]:

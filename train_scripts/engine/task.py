@@ -1,13 +1,14 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What a training script has to say: a `Task`. Everything else is the loop's."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.data_loader import prepare_data_loader
 from torch import nn
 from torch.utils.data import DataLoader
@@ -18,6 +19,7 @@ from train_scripts.engine.data import TrainSet
 from train_scripts.engine.recipe import Recipe
 
 
+logger = logging.getLogger(__name__)
 Losses = dict[str, torch.Tensor]
 Report = dict[str, torch.Tensor | float]
 
@@ -124,12 +126,21 @@ def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
     Run a script: read the recipe from the command line, train, evaluate.
 
     Returns:
-        `dict`: `step` (the last one), `finished`, and `results`: the newest evaluation of each split.
+        `dict`: `step` (the last one), `finished`, `results`: the newest evaluation of each split, and `published`: the
+        address of the upload, on the main process if `run.push_to_hub` asked for one.
     """
     from train_scripts.engine.loop import Trainer  # here, because the loop needs the classes above
+    from train_scripts.engine.publishing import check_repository, publish_run
 
     recipe = task.recipe_class.from_command_line(arguments, description=type(task).__doc__)
-    return Trainer(task, recipe).run()
+    run = recipe.run
+    if run.push_to_hub and PartialState().is_main_process:
+        check_repository(run.push_to_hub, run.hub_private)
+    result = Trainer(task, recipe).run()
+    if run.push_to_hub and result["finished"] and PartialState().is_main_process:
+        result["published"] = publish_run(run.output_dir, run.push_to_hub, run.hub_private)
+        logger.info(f"Published as {result['published']}.")
+    return result
 
 
 __all__ = ["Evaluation", "Parts", "Task", "main"]
