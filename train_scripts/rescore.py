@@ -12,12 +12,16 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
+from train_scripts.answering import measure_answers
 from train_scripts.retrieval import measure
+
+
+MEASURES = {"retrieval": measure, "question_answering": measure_answers}  # `task` of the records -> metrics, and more
 
 
 def rescore(folder: str | Path, score_pooling: str | None = None) -> dict[str, float]:
     """
-    Compute the metrics of predictions that `retrieval.py` wrote.
+    Compute the metrics of predictions that a training script wrote.
 
     Args:
         folder (`str` or `Path`): Holds `records.json` and `tensors.safetensors`.
@@ -29,7 +33,10 @@ def rescore(folder: str | Path, score_pooling: str | None = None) -> dict[str, f
     records = json.loads((folder / "records.json").read_text(encoding="utf-8"))
     if score_pooling is not None:
         records["score_pooling"] = score_pooling
-    return measure(load_file(folder / "tensors.safetensors")["clip_logits"], records)[0]
+    measure_task = MEASURES[records.get("task", "retrieval")]
+    metrics = measure_task(load_file(folder / "tensors.safetensors")["clip_logits"], records)[0]
+    kept = {name: value for name, value in records["metrics"].items() if name == "coverage"}  # not in the predictions
+    return {**metrics, **kept}
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, float]:

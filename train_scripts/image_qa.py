@@ -1,0 +1,29 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Questions about images, answered out of a vocabulary and scored by how many annotators agree (VQA 2.0).
+
+Run:     accelerate launch train_scripts/image_qa.py --recipe FILE
+Smoke:   accelerate launch --cpu train_scripts/image_qa.py --recipe train_scripts/recipes/quickstart/image_qa.yaml
+         (minutes on a CPU)
+
+An image is a video of one clip of one frame. Each answer of the vocabulary is right or wrong by itself: the labels are
+the soft scores of the annotators, and the binary cross-entropy is summed over the answers and averaged over questions.
+"""
+
+from train_scripts.answering import SoftAnswers
+from train_scripts.engine.task import main
+from train_scripts.video_qa import QuestionRecipe, VideoQATask, choose_vocabulary
+
+
+class ImageQATask(VideoQATask):
+    """Questions about images."""
+
+    recipe_class = QuestionRecipe
+    media = "image"
+
+    def choose_way(self, recipe, rows):
+        train_rows = rows.get(recipe.data.train_split)
+        return SoftAnswers(choose_vocabulary(recipe, train_rows), train_rows)
+
+
+if __name__ == "__main__":
+    main(ImageQATask())

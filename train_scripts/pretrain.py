@@ -1,0 +1,169 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Pre-training on images or videos with captions: masked words (MLM) and whether text and picture match (ITM).
+
+Run:     accelerate launch train_scripts/pretrain.py --recipe train_scripts/recipes/clipbert/pretrain.yaml
+Smoke:   accelerate launch --cpu train_scripts/pretrain.py --recipe train_scripts/recipes/quickstart/pretrain.yaml
+
+`data.datasets` names several sets and how often each is drawn; `data.dataset` a single one. Sets of images and of
+videos can be mixed: an image is one clip of one frame. An evaluation shows every caption, with the same words masked,
+to its own picture and to another one, so that the accuracy of words has the accuracy without looking beside it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from train_scripts.engine.build import build_model, build_processor, load_rows, video_options
+from train_scripts.engine.data import Skipped, check_skipped
+from train_scripts.engine.mixture import MixedTrainSet
+from train_scripts.engine.recipe import DataSection, Recipe, Section, option
+from train_scripts.engine.task import Evaluation, Parts, Task, main
+from train_scripts.judged_pairs import JudgedPairs, judge, measure
+from train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedPairs
+from train_scripts.masking import IGNORED, WordMasker
+
+
+@dataclass(kw_only=True)
+class SourceSection(Section):
+    """One data set of a mixture."""
+
+    dataset: str = option("", "Name of a dataset of `datasets_scripts` (required).")
+    config: str | None = option(None, "Configuration of the dataset.")
+    data_dir: str | None = option(None, "Folder of annotations and pictures; relative to the working folder.")
+    options: dict[str, Any] = option({}, "Further fields of the dataset.")
+    train_split: str = option("train", "Split to train on.")
+    weight: float = option(1.0, "How often the set is drawn, relative to the others and whatever their sizes.")
+
+
+@dataclass(kw_only=True)
+class PretrainDataSection(DataSection):
+    datasets: list[SourceSection] = option(
+        [], "Instead of `dataset`: several sets, each {dataset: NAME, weight: 1.0}."
+    )
+    mix_by: Literal["item", "micro_batch", "step"] = option(
+        "micro_batch", "What is drawn from one set together; the released code draws a set for each step."
+    )
+    captions_per_video: int = option(1, "Captions of an item. A picture is decoded once for all of them.", at_least=1)
+    mlm_probability: float = option(0.15, "Chance of a word to be masked.", at_least=0, at_most=1)
+    mask_special_tokens: bool = option(False, "Also mask [CLS] and [SEP], as the released code does.")
+    mismatch_probability: float = option(
+        0.5, "Chance of a caption to be replaced by that of another picture.", at_least=0, at_most=1
+    )
+
+    def problems(self):
+        if not self.datasets:
+            yield from super().problems()
+            return
+        if self.dataset or self.config or self.data_dir or self.options:
+            yield "datasets: goes without dataset, config, data_dir and options, which each of them has"
+        for number, source in enumerate(self.datasets):
+            if source.weight <= 0:
+                yield f"datasets.{number}.weight: must be above 0, got {source.weight}"
+            yield from (f"datasets.{number}.{problem}" for problem in self.of_source(source).problems())
+
+    def of_source(self, source: SourceSection) -> "PretrainDataSection":
+        """The settings with one set of the mixture as the only one."""
+        own = ("dataset", "config", "data_dir", "options", "train_split")
+        return replace(self, datasets=[], **{name: getattr(source, name) for name in own})
+
+    def without_folders(self) -> "PretrainDataSection":
+        return replace(self, datasets=[replace(source, data_dir=None) for source in self.datasets])
+
+    def sources(self) -> dict[str, tuple["PretrainDataSection", float]]:
+        """Settings and weight of each set, by a name that tells it from the others."""
+        parts = [(self.of_source(source), source.weight) for source in self.datasets] or [(self, 1.0)]
+        found = {}
+        for settings, weight in parts:
+            name = settings.dataset
+            if name in found:
+                name = f"{settings.dataset}_{settings.config or len(found)}"
+            found[name if name not in found else f"{name}_{len(found)}"] = (settings, weight)
+        return found
+
+
+@dataclass(kw_only=True)
+class PretrainRecipe(Recipe):
+    data: PretrainDataSection = field(default_factory=PretrainDataSection)
+
+    def differences(self, other, ignore=()):
+        if "data.data_dir" in ignore:  # so are the folders of a mixture
+            self, other = (replace(recipe, data=recipe.data.without_folders()) for recipe in (self, other))
+        return Recipe.differences(self, other, ignore)
+
+
+class PretrainTask(Task):
+    """Pre-training with masked words and image-text matching."""
+
+    recipe_class = PretrainRecipe
+
+    def build(self, recipe: PretrainRecipe) -> Parts:
+        data, sources, seed = recipe.data, recipe.data.sources(), recipe.run.seed
+        rows = {
+            name: {split: load_rows(settings, split) for split in (settings.train_split, *recipe.eval.splits)}
+            for name, (settings, _) in sources.items()
+        }
+        self.recipe, self.processor = recipe, build_processor(recipe)
+        masker = WordMasker(self.processor.tokenizer, data.mlm_probability, data.mask_special_tokens)
+        collator = MaskedCollator(self.processor)
+
+        def table(name: str, split: str, is_training: bool) -> CaptionTable:
+            return CaptionTable(
+                rows[name][split], self.processor, video_options(recipe, is_training), f"{name}/{split}", seed
+            )
+
+        train_sets = [
+            MaskedPairs(
+                table(name, settings.train_split, True), masker, data.captions_per_video, data.mismatch_probability
+            )
+            for name, (settings, _) in sources.items()
+        ]
+        train_set = train_sets[0]
+        if len(train_sets) > 1:
+            weights = [weight for _, weight in sources.values()]
+            train_set = MixedTrainSet(train_sets, weights, seed, names=list(sources), mix_by=data.mix_by)
+        skip = data.on_decode_error == "skip"
+        eval_sets = {
+            split: {name: JudgedPairs(table(name, split, False), masker, collator, skip) for name in sources}
+            for split in recipe.eval.splits
+        }
+        model = build_model(recipe.model, "PreTraining", self.processor)
+        return Parts(model, self.processor, train_set, collator, eval_sets)
+
+    def training_step(self, model, batch):
+        outputs = model(**batch)
+        losses = {"loss": outputs.loss, "mlm_loss": outputs.mlm_loss, "itm_loss": outputs.itm_loss}
+        labels, belongs = batch["mlm_labels"], batch["itm_labels"] == 1
+        asked = (labels != IGNORED) & belongs[:, None]
+        right = (outputs.prediction_logits.mean(dim=1).argmax(dim=-1) == labels) & asked
+        told_right = (outputs.seq_relationship_logits.argmax(dim=-1) == 1) == belongs
+        mlm_accuracy = right.sum() / asked.sum().clamp(min=1)
+        return losses, {"mlm_accuracy": mlm_accuracy, "itm_accuracy": told_right.float().mean()}
+
+    def evaluate(self, model, examples: Mapping[str, JudgedPairs], accelerator, recipe):
+        rows: dict[str, list] = {}
+        for name, pairs in examples.items():
+            pairs.clip_seed = recipe.run.seed
+            found = super().evaluate(model, pairs, accelerator, recipe)
+            for key, values in {**found.records, **found.tensors, "dataset": [name] * len(pairs)}.items():
+                rows.setdefault(key, []).extend(values)
+        reasons = zip(rows["caption_id"], rows["skipped"], strict=True)
+        skipped = [Skipped(0, id, reason) for id, reason in reasons if reason]
+        check_skipped(skipped, len(rows["skipped"]), recipe.data.max_decode_error_rate)
+        odds = np.stack(rows.pop("match_odds"))
+        metrics = measure(odds, rows)
+        if len(examples) > 1:
+            for name in examples:
+                metrics |= {f"{name}_{key}": value for key, value in measure(odds, rows, name).items()}
+        return Evaluation(metrics, {"match_odds": odds}, rows)
+
+    def eval_step(self, model, batch):
+        return {**judge(model, batch), **{name: batch[name] for name in ("caption_id", "other_id", "skipped")}}
+
+    def metrics(self, rows):
+        return {}  # `evaluate` measures all sets together
+
+
+if __name__ == "__main__":
+    main(PretrainTask())

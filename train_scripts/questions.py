@@ -1,0 +1,215 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Questions about videos or images: settings, training items and batches."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from datasets import Dataset
+
+from datasets_scripts.msrvtt import QUESTION
+from datasets_scripts.tasks import TASKS
+from processing.processing_clipbert import VideoTextProcessor
+from processing.sampling import build_rng
+from train_scripts.engine.recipe import DataSection, option
+from train_scripts.pairs import group_rows, normalise
+
+
+Media = Literal["video", "image"]
+
+
+@dataclass(kw_only=True)
+class QuestionSection(DataSection):
+    train_split: str | None = option("train", "Split to train on; null: none, where run.total_steps is 0.")
+    questions_per_video: int = option(
+        1, "Questions of an item. A video (or image) is decoded once for all of them.", at_least=1
+    )
+    num_answers: int | None = option(
+        None, "Open-ended: how many of the most frequent training answers can be given; null: all of them.", at_least=2
+    )
+    min_answer_count: int = option(
+        1, "Open-ended: how many training questions need an answer that can be given; 9 for VQA 2.0.", at_least=1
+    )
+    answers: str | None = option(
+        None,
+        "Open-ended: file of the answers that can be given, or `train` for those of the training split; null: those of "
+        "model.from_pretrained if it has been trained to answer, else of the training split.",
+    )
+    num_options: int = option(
+        5, "Where the data are captions: options of a question, one of them a caption of its video.", at_least=2
+    )
+
+
+class Question(NamedTuple):
+    """
+    What a model is asked in training.
+
+    Args:
+        text (`str`): The question.
+        options (`tuple[str, ...]`): Answers to choose from; empty for open-ended questions.
+        label (`Any`): What `QuestionCollator.encode_labels` makes a label of.
+    """
+
+    text: str
+    options: tuple[str, ...]
+    label: Any
+
+
+def make_caption_choices(rows: Dataset, num_options: int, seed: int) -> Dataset:
+    """
+    Multiple choice from captions, as the one of MSR-VTT was made: which of these sentences belongs to the video?
+
+    Args:
+        rows (`Dataset`): Rows of a retrieval task.
+        num_options (`int`): One caption of the video among so many; the others are those of other videos, and differ
+            from every caption of this one and from each other.
+        seed (`int`): Decides, with the number of a row, which captions these are and in which order.
+
+    Returns:
+        `Dataset`: Rows of a question answering task, one for each caption.
+
+    Raises:
+        ValueError: If there are too few captions that differ.
+    """
+    video_ids, videos, captions, caption_ids = (
+        list(rows[name]) for name in ("video_id", "video", "caption", "caption_id")
+    )
+    numbers = {text: number for number, text in enumerate(sorted(set(map(normalise, captions))))}
+    texts = np.array([numbers[normalise(caption)] for caption in captions])
+    representatives = np.unique(texts, return_index=True)[1]  # one row for each different caption
+    members, questions = group_rows(video_ids), []
+    for row, video_id in enumerate(video_ids):
+        allowed = representatives[~np.isin(texts[representatives], texts[members[video_id]])]
+        if len(allowed) < num_options - 1:
+            raise ValueError(
+                f"Caption {caption_ids[row]}: expected {num_options - 1} other captions to choose from "
+                f"(data.num_options={num_options}), got {len(allowed)} that are not its video's own."
+            )
+        rng = build_rng(seed, row, "options")
+        options = [row, *rng.choice(allowed, num_options - 1, replace=False)]
+        order = rng.permutation(num_options)
+        questions.append(
+            {
+                "video_id": video_id,
+                "video": videos[row],
+                "question": QUESTION,
+                "answer": captions[row],
+                "options": [captions[options[place]] for place in order],
+                "answer_index": int(np.flatnonzero(order == 0)[0]),
+                "answer_type": "caption",
+                "question_id": caption_ids[row],
+            }
+        )
+    return Dataset.from_list(questions, features=TASKS["qa"].features)
+
+
+class QuestionItem(NamedTuple):
+    """One video, or image, with questions about it."""
+
+    visual: dict[str, torch.Tensor]
+    questions: list[Question]
+
+
+class QuestionedVideos:
+    """
+    Training items: a video, or an image, with `questions_per_video` of its questions.
+
+    Which frames and which questions an item has depends on (seed, epoch, item) alone.
+
+    Args:
+        questions (`Iterable[tuple[str, str, Question]]`): Id and path of the video, and what is asked about it.
+        processor (`VideoTextProcessor`): Decodes.
+        visual_options (`Mapping[str, Any]`): How clips are chosen; empty for images.
+        media (`str`): `"video"` or `"image"`.
+        questions_per_video (`int`): Questions of an item.
+        seed (`int`): Seed of all choices.
+    """
+
+    def __init__(
+        self,
+        questions: Iterable[tuple[str, str, Question]],
+        processor: VideoTextProcessor,
+        visual_options: Mapping[str, Any],
+        media: Media,
+        questions_per_video: int,
+        seed: int,
+    ):
+        visual_ids, paths, self.questions = zip(*questions, strict=True) if questions else ((), (), ())
+        self.processor, self.visual_options, self.media = processor, visual_options, media
+        self.questions_per_video, self.seed = questions_per_video, seed
+        self.paths = dict(zip(visual_ids, paths, strict=True))
+        self.members = group_rows(visual_ids)
+        self.groups = [
+            (visual_id, members[start : start + questions_per_video])
+            for visual_id, members in self.members.items()
+            for start in range(0, len(members), questions_per_video)
+        ]
+        self.ids = [visual_id for visual_id, _ in self.groups]
+        words = [len(question.text.split()) + longest_option(question) for question in self.questions]
+        self.lengths = [max(words[row] for row in rows) for _, rows in self.groups]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, key: tuple[int, int]) -> QuestionItem:
+        epoch, index = key
+        visual_id, rows = self.groups[index]
+        missing = self.questions_per_video - len(rows)
+        if missing:  # the last group of a video is filled up, so that every item has the same number of questions
+            rng = build_rng(self.seed, epoch, index, "questions")
+            rows = [*rows, *rng.choice(self.members[visual_id], missing)]
+        options = {"seeds": [(self.seed, epoch, index)]} if self.media == "video" else {}
+        visual = self.processor(**{f"{self.media}s": [self.paths[visual_id]]}, **options, **self.visual_options)
+        return QuestionItem(dict(visual), [self.questions[row] for row in rows])
+
+
+def longest_option(question: Question) -> int:
+    return max((len(option.split()) for option in question.options), default=0)
+
+
+class QuestionCollator:
+    """
+    Items to a batch of questions, each video decoded once.
+
+    Args:
+        processor (`VideoTextProcessor`): Makes the inputs.
+        encode_labels (`Callable[[list], torch.Tensor]`): The labels of a batch, as the head takes them.
+
+    Returns (when called with a list of `QuestionItem`):
+        `dict`: Inputs of the model with `video_indices` and `labels`. Where questions differ in their number of
+        options, the missing ones are empty and `option_mask` `(questions, options)` says which exist.
+    """
+
+    def __init__(self, processor: VideoTextProcessor, encode_labels: Callable[[list], torch.Tensor]):
+        self.processor, self.encode_labels = processor, encode_labels
+
+    def __call__(self, items: Sequence[QuestionItem]) -> dict[str, torch.Tensor]:
+        questions = [question for item in items for question in item.questions]
+        owners = [owner for owner, item in enumerate(items) for _ in item.questions]
+        texts, counts = [question.text for question in questions], [len(question.options) for question in questions]
+        options = {}
+        if most := max(counts):
+            options["options"] = [
+                [*question.options, *[""] * (most - len(question.options))] for question in questions
+            ]
+        batch = {
+            **{name: torch.cat([item.visual[name] for item in items]) for name in items[0].visual},
+            **self.processor(text=texts, **options),
+            "video_indices": torch.tensor(owners),
+            "labels": self.encode_labels([question.label for question in questions]),
+        }
+        if min(counts) < most:
+            batch["option_mask"] = torch.arange(most) < torch.tensor(counts)[:, None]
+        return batch
+
+
+__all__ = [
+    "Question",
+    "QuestionCollator",
+    "QuestionItem",
+    "QuestionSection",
+    "QuestionedVideos",
+    "make_caption_choices",
+]
