@@ -2,8 +2,11 @@
 """One call for every benchmark: `load_benchmark("synthetic", config="retrieval", split="train", data_dir=...)`."""
 
 import importlib
+import logging
 import re
 
+
+logger = logging.getLogger(__name__)
 
 # Name -> "module:class". A loader is imported when it is asked for.
 BENCHMARKS = {
@@ -56,7 +59,7 @@ def load_benchmark(
     split: str | None = None,
     data_dir=None,
     cache_dir=None,
-    on_missing: str = "error",
+    on_missing: str | None = None,
     on_broken: str = "unchecked",
     skip_list=None,
     streaming: bool = False,
@@ -72,8 +75,9 @@ def load_benchmark(
         data_dir (`str` or `Path`, *optional*): Folder with the annotation files (and the videos, unless `video_dir` is
             given); no network is used. Without it the annotations are fetched into the cache, where they are public.
         cache_dir (`str`, *optional*): Where the Arrow tables go; default: the cache of `datasets`.
-        on_missing (`str`, defaults to `"error"`): What to do when videos are missing: `"error"`, or `"skip"` to drop
-            their rows and log how many.
+        on_missing (`str`, *optional*): What to do when videos are missing: `"error"`, `"skip"` to drop their rows and
+            log how many, or `"keep"` to have the annotations all the same. Default: `"error"`; but where not one video
+            lies in `data_dir` and no `video_dir` is named, `"keep"`, with a warning.
         on_broken (`str`, defaults to `"unchecked"`): `"error"` or `"skip"` open every video first and treat those that
             cannot be read in the same way; results are remembered until a file changes.
         skip_list (`str`, `Path` or iterable of `str`, *optional*): Ids of videos to leave out, or a file with one a
@@ -92,6 +96,7 @@ def load_benchmark(
         ValueError: If a name, config, split or field is unknown (the known ones are listed), or a record is malformed
             (`AnnotationError`, with file and line).
         FileNotFoundError: If the folder, its annotation files or, with `on_missing="error"`, videos are missing.
+        FetchError: If `data_dir` is not given and a file cannot be fetched.
 
     Example:
         >>> from datasets_scripts.synthetic import generate_synthetic
@@ -100,19 +105,22 @@ def load_benchmark(
         >>> rows[0]["caption"]
         'a blue circle moves left on a white background'
     """
-    from .base import describe_choices, unknown_name
     from .checks import keep_usable_rows, keep_usable_videos, read_skip_list
 
     skipped = read_skip_list(skip_list)
     builder = build_loader(name, config, data_dir, cache_dir, **fields)
     where = f"{name}/{builder.config.name}"
-    if split is not None and (asked := re.match(r"\w*", split).group()) not in builder.annotations:
-        message = unknown_name(f"split of {where}", asked, builder.annotations)
-        if choices := builder.known_splits().get(asked):
-            message = (
-                f"No file of the split {asked!r} in {builder.config.data_dir}: expected {describe_choices(choices)}."
+    if split is not None:
+        check_split(builder, split, where)
+    if on_missing is None:
+        on_missing = "error" if builder.expects_media() else "keep"
+        if on_missing == "keep":
+            logger.warning(
+                "%s: no video lies in %s; rows tell where each is expected. `video_dir` names another folder, "
+                '`on_missing="error"` makes this an error.',
+                where,
+                builder.media_root,
             )
-        raise ValueError(message)
     if streaming:
         dataset = builder.as_streaming_dataset(split=split)
         return keep_usable_rows(dataset, on_missing=on_missing, on_broken=on_broken, skipped=skipped, where=where)
@@ -121,6 +129,28 @@ def load_benchmark(
     return keep_usable_videos(
         dataset, on_missing=on_missing, on_broken=on_broken, skipped=skipped, where=where, cache_dir=cache_dir
     )
+
+
+def check_split(builder, split: str, where: str) -> None:
+    """Raise for a split that is not there, with the file that would hold it or what there is in its place."""
+    from .base import describe_choices, unknown_name
+
+    if not isinstance(split, str):
+        raise ValueError(f'Expected `split` as a text such as "train", got {split!r}; without it all splits come')
+    asked = re.match(r"\w*", split).group()
+    if asked in builder.annotations:
+        return
+    if choices := builder.known_splits().get(asked):
+        raise FileNotFoundError(
+            f"No file of the split {asked!r} of {where} in {builder.config.data_dir}: expected "
+            f"{describe_choices(choices)}."
+        )
+    message = unknown_name(f"split of {where}", asked, builder.annotations)
+    if asked.startswith("val") and "validation" in builder.annotations:
+        message = message.replace(". Known", "; did you mean 'validation'? Known")
+    elif asked.startswith("val"):
+        message += ". It has none for validation: `validation_fraction=0.05` holds training videos out as 'validation'"
+    raise ValueError(message)
 
 
 def build_loader(name: str, config: str | None = None, data_dir=None, cache_dir=None, **fields):

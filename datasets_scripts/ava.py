@@ -64,8 +64,9 @@ class AVA(VideoTextBuilder):
     def load_records(self, split: str, files: tuple[Path, ...]) -> Iterator[Record]:
         excluded = set()
         if len(files) > 1:
-            rows = read_csv(files[1], columns=COLUMNS[:2])
-            excluded = {(row.require("video_id"), row.number("timestamp", int)) for row in rows}
+            excluded = {keyframe_of(row) for row in read_csv(files[1], columns=COLUMNS[:2])}
+            if not excluded:
+                raise AnnotationError(f"{files[1]} holds no timestamp")
         else:
             logger.warning("%s: no list of excluded timestamps lies there, all seconds are kept", files[0])
         left_out, self.strays = 0, 0

@@ -20,7 +20,7 @@ from pathlib import Path
 import datasets
 from datasets import ClassLabel
 
-from .media import AmbiguousMediaError, MediaIndex
+from .media import VIDEO_SUFFIXES, AmbiguousMediaError, MediaIndex
 from .records import AnnotationError, Record, read_csv, read_jsonl
 from .tasks import TASKS
 
@@ -63,6 +63,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
     BUILDER_CONFIG_CLASS = BenchmarkConfig
     LAYOUT = ""  # what `data_dir` has to hold; shown when it does not
     MEDIA_SUFFIXES: frozenset[str] | None = None  # of files that `find_media` looks up; None: paths are known exactly
+    MEDIA_WITH_ANNOTATIONS = False  # they come in one folder: annotations alone are of no use
     IS_HUGE = False  # gigabytes, millions of rows: files are told apart by size and time, ids are not held to compare
 
     # ------------------------------------------------------------------------------------------------ a loader's part
@@ -143,6 +144,13 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
             config_fields["digest"] = hashlib.sha256(listing.encode()).hexdigest()[:32]
         super().__init__(cache_dir=cache_dir, config_name=config.name, data_dir=config.data_dir, **config_fields)
 
+    def expects_media(self) -> bool:
+        """Whether videos should be there: a folder for them is named, or one lies with the annotations."""
+        if self.MEDIA_WITH_ANNOTATIONS or self.config.video_dir or TASKS[self.config.task].holds_files:
+            return True
+        index = MediaIndex(self.media_root, self.MEDIA_SUFFIXES or VIDEO_SUFFIXES)
+        return next(index.walk(index.root, set()), None) is not None
+
     def known_splits(self) -> dict[str, list[tuple[str, ...]]]:
         """The splits of the config with their files, there or not; empty for loaders that look for files themselves."""
         own = type(self).split_files.__func__ is not VideoTextBuilder.split_files.__func__
@@ -169,9 +177,13 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         configs = {config.name: config for config in cls.BUILDER_CONFIGS}
         config_name = config_name or cls.default_config(data_dir)
         if config_name not in configs:
-            near = [name for name in configs if config_name and name.startswith(config_name)] or list(configs)
+            asked, near = "no config was named", list(configs)
+            if config_name:
+                asked = f"got config {config_name!r}"
+                alike = get_close_matches(str(config_name), configs, n=len(configs), cutoff=0.8)
+                near = [name for name in configs if name.startswith(config_name)]
+                near = near or [name for name in configs if config_name in name or name in alike] or list(configs)
             listed = "".join(f"\n  {name}: {configs[name].description}" for name in near)
-            asked = f"got config {config_name!r}" if config_name else "no config was named"
             raise ValueError(f"{cls.__name__} has several configs and {asked}; choose one of{listed}")
         config = copy.deepcopy(configs[config_name])
         config.data_dir = str(data_dir)
@@ -223,8 +235,17 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
     def _info(self) -> datasets.DatasetInfo:
         features = TASKS[self.config.task].features.copy()
         if self.config.task == "classification":
-            features["label"] = ClassLabel(names=self.class_names())
+            features["label"] = ClassLabel(names=self.distinct_class_names())
         return datasets.DatasetInfo(description=inspect.getdoc(type(self)), features=features)
+
+    def distinct_class_names(self) -> list[str]:
+        names = self.class_names()
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None or not names:
+            files = ", ".join(sorted({str(path) for paths in self.annotations.values() for path in paths})[:4])
+            got = f"{twice!r} {names.count(twice)} times" if names else "none"
+            raise AnnotationError(f"{files}: expected the names of the classes, each once, got {got}")
+        return names
 
     def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
         return [
@@ -238,6 +259,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         # records come from "train" where the validation split is held out of it
         source = "train" if fraction and split == "validation" else split
         for record in self.load_records(source, files):
+            where = record.file, record.line, record.entry  # not the record, whose columns would stay in memory
             try:
                 media = self.video_path(record)
                 media = media if isinstance(media, bytes) else str(media)
@@ -256,9 +278,11 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
                         yield key, row
                         continue
                     if key in first_seen:
-                        first = f"{first_seen[key].file.name}, {first_seen[key].place}"
-                        raise ValueError(f"expected every {task.id_column!r} once, got {key!r} as in {first}")
-                    first_seen[key] = record
+                        first = Record({}, *first_seen[key])
+                        raise ValueError(
+                            f"expected every {task.id_column!r} once, got {key!r} as in {first.file.name}, {first.place}"
+                        )
+                    first_seen[key] = where
                     yield key, row
             except (AnnotationError, AmbiguousMediaError):
                 raise
@@ -289,7 +313,7 @@ def hash_fraction(text: str) -> float:
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     """`Unknown benchmark 'msrvt'; did you mean 'msrvtt'? Known: ...`"""
     known = sorted(known)
-    near = get_close_matches(str(name), known, n=1)
+    near = get_close_matches(str(name).lower(), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"Unknown {what} {name!r}{hint} Known: {', '.join(known) or 'none'}"
 

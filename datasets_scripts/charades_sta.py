@@ -14,8 +14,8 @@ Videos:    `<id>.mp4`, as in `Charades_v1_480.zip`.
 Odd cases: two versions of the training file go about. They differ in four lines, which end before they begin in that of
            VideoX: `videox` leaves just these out and counts them, `vslnet` has them corrected and refuses them.
            With the csv files, ends beyond the video are cut to its length (1,802 train, 562 test) and counted, a start
-           beyond it or an unknown video is an error; without them durations are null and ends stay as they are.
-           Sentences stay as they are, double blanks included.
+           beyond it or an unknown video is an error; without them durations are null and ends stay as they are, with a warning.
+           A line that stands twice is an error. Sentences stay as they are, double blanks included.
 """
 
 import logging
@@ -77,17 +77,21 @@ class CharadesSTA(VideoTextBuilder):
     def durations(self) -> dict[Path, dict[str, float]]:
         """Length of each video in seconds, by table."""
         tables = {files[1] for files in self.annotations.values() if len(files) > 1}
-        return {
-            table: {row.require("id"): row.number("length") for row in read_csv(table)} for table in sorted(tables)
-        }
+        return {table: read_lengths(table) for table in sorted(tables)}
 
     def load_records(self, split: str, files: tuple[Path, ...]) -> Iterator[Record]:
         durations = self.durations[files[1]] if len(files) > 1 else None
-        left_out, cut = [], 0
+        if durations is None:
+            logger.warning(
+                "%s: no Charades_v1_%s.csv lies there, ends beyond a video stay as they are", files[0], split
+            )
+        left_out, cut, lines = [], 0, {}
         for record in read_lines(files[0]):
             match = re.fullmatch(r"(\S+) ([\d.]+) ([\d.]+)##(.*)", record.values["line"].strip())
             if not match:
                 raise record.error(f"expected '<video> <start> <end>##<sentence>', got {record.values['line']!r}")
+            if (first := lines.setdefault(match[0], record)) is not record:
+                raise record.error(f"expected every line once, got that of {first.place} again")
             video_id, caption = match[1], match[4]
             record = Record({"start_s": match[2], "end_s": match[3]}, record.file, record.line)
             start_s, end_s = record.number("start_s"), record.number("end_s")
@@ -123,6 +127,16 @@ class CharadesSTA(VideoTextBuilder):
             for lengths in self.durations.values()
             for video_id, duration_s in lengths.items()
         }
+
+
+def read_lengths(table: Path) -> dict[str, float]:
+    lengths = {}
+    for row in read_csv(table):
+        video_id, length = row.require("id"), row.number("length")
+        if video_id in lengths or length <= 0:
+            raise row.error(f"expected every 'id' once with a 'length' in seconds, got {video_id!r} and {length}")
+        lengths[video_id] = length
+    return lengths
 
 
 def suffix_of(name: str) -> str:

@@ -184,7 +184,7 @@ def compute_coverage(dataset: Dataset) -> Coverage:
 
 def check_choices(on_missing: str, on_broken: str) -> None:
     for option, value, allowed in (
-        ("on_missing", on_missing, ("error", "skip")),
+        ("on_missing", on_missing, ("error", "skip", "keep")),
         ("on_broken", on_broken, ("unchecked", "error", "skip")),
     ):
         if value not in allowed:
@@ -200,10 +200,12 @@ def keep_usable_rows(dataset, on_missing: str, on_broken: str, skipped: frozense
     def is_usable(video_id: str, media) -> bool:
         if video_id in skipped:
             return False
-        if isinstance(media, bytes) or os.path.isfile(media):
+        if on_missing == "keep" or isinstance(media, bytes) or os.path.isfile(media):
             return True
         if on_missing == "error":
-            raise UnusableVideosError(f'{where}: {media} is missing. Bring it back, or use `on_missing="skip"`.')
+            raise UnusableVideosError(
+                f'{where}: {media} is missing. Bring it back, or use `on_missing="skip"` or "keep".'
+            )
         return False
 
     if isinstance(dataset, IterableDatasetDict):
@@ -223,15 +225,19 @@ def keep_usable_videos(dataset, on_missing: str, on_broken: str, skipped: frozen
     part = next(iter(dataset.values())) if isinstance(dataset, DatasetDict) else dataset
     if part.features[media_column(part)].dtype != "string":  # the files themselves: none can be missing
         return dataset
+    if (on_missing, on_broken) == ("keep", "unchecked"):
+        return dataset
     paths = video_paths(dataset)
     if on_broken == "unchecked":
         report = VideoReport(total=len(paths), missing=find_missing(paths))
     else:
         report = check_videos(dataset, cache_file=Path(cache_dir) / "file_facts.jsonl" if cache_dir else None)
+    if on_missing == "keep":
+        report.missing = []
     if (report.missing and on_missing == "error") or (report.broken and on_broken == "error"):
         raise UnusableVideosError(
             f"{where} has unusable videos. {report}\nBring them back, or drop their rows with "
-            '`on_missing="skip"` (and `on_broken="skip"`).',
+            '`on_missing="skip"` (and `on_broken="skip"`). `on_missing="keep"` gives the annotations without them.',
             report,
         )
     return drop_videos(dataset, report, where) if report.unusable else dataset

@@ -24,9 +24,10 @@ Splits:    train, validation (`val`, `dev`, `vqa_k_test`) and test: those of Cli
 Videos:    a video lies in `<clip_name>.mp4` (`video_id`, `gif_name`), in any container and folder below `video_dir`;
            an image of COCO in `COCO_train2014_000000458752.jpg` or under its number, one of Visual Genome in `4.jpg`.
 Odd cases: captions, questions and answers of video tasks have no id: theirs is the number of the line, from 0, as in
-           ClipBERT's results; it repeats in every split. The rows of `vg_k_trainval.jsonl` have ids that begin with
-           "vg-", as their numbers may be those of VQA. The options of `msrvtt_retrieval_mc` are captions without a
-           question; theirs is the same as in `msrvtt`. A row without labels has no answer.
+           ClipBERT's results; it repeats in every split. A `sen_id` that a video has twice is an error. The rows of
+           `vg_k_trainval.jsonl` have ids that begin with "vg-", as their numbers may be those of VQA. The options of
+           `msrvtt_retrieval_mc` are captions without a question; theirs is the same as in `msrvtt`. A row without
+           labels has no answer.
 """
 
 from collections.abc import Iterator
@@ -104,7 +105,16 @@ class ClipBERTJsonl(COCOImages):
 
     def load_records(self, split: str, files: list[Path]) -> Iterator[Record]:
         for path in files:
-            yield from read_jsonl(path)
+            seen = set()
+            for record in read_jsonl(path):
+                if split == "train" and self.config.task == "image_qa" and "labels" not in record.values:
+                    raise record.error(f"expected a column 'labels', got {', '.join(record.values)}")
+                if self.config.task == "retrieval" and "sen_id" in record.values:
+                    sentence = self.media_name(record), record.require("sen_id", (int, str))
+                    if sentence in seen:
+                        raise record.error(f"expected every 'sen_id' of a video once, got {sentence[1]!r} again")
+                    seen.add(sentence)
+                yield record
 
     def media_name(self, record: Record) -> str:
         """What the record calls its video or image."""
@@ -153,7 +163,8 @@ def choice(record: Record) -> dict:
 
 
 def image_question(record: Record) -> dict:
-    labels = record.values.get("labels") or {}
+    labels = record.values.get("labels")
+    labels = {} if labels is None else labels
     numbers = isinstance(labels, dict) and all(isinstance(score, int | float) for score in labels.values())
     if not numbers:
         raise record.error(f"expected 'labels' to be answers with their scores, got {labels!r:.80}")
@@ -162,7 +173,7 @@ def image_question(record: Record) -> dict:
         "question": record.require("question"),
         "question_id": f"{prefix}{record.require('question_id', (str, int))}",
         "answer": max(labels, key=labels.get) if labels else None,
-        "answer_type": record.values.get("answer_type") or "",
+        "answer_type": "" if record.values.get("answer_type") is None else record.values["answer_type"],
         "soft_answers": list(labels),
         "soft_scores": list(labels.values()),
     }

@@ -90,7 +90,7 @@ class COCOCaptions(COCOImages):
         else:
             member = f"captions_{folder}.json"
             document = read_json(path, member)
-            listed = {record.number("id", int) for record in iterate_entries(document, path, "images")}
+            listed = read_image_ids(document, path)
             captions = check_images(iterate_entries(document, path, "annotations"), listed)
         for record in captions:
             yield Record({**record.values, "folder": folder}, record.file, record.line, record.entry)
@@ -121,6 +121,16 @@ class COCOCaptions(COCOImages):
             "caption": record.require("caption").strip(),
             "caption_id": str(record.number("id", int)),
         }
+
+
+def read_image_ids(document, path: Path) -> set[int]:
+    listed = set()
+    for record in iterate_entries(document, path, "images"):
+        number = record.number("id", int)
+        if number in listed:
+            raise record.error(f"expected every image once, got {number} again")
+        listed.add(number)
+    return listed
 
 
 def check_images(captions: Iterator[Record], listed: set[int]) -> Iterator[Record]:

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 PASSING_STATUS = frozenset((408, 425, 429, 500, 502, 503, 504))  # worth another attempt at the same address
 LONGEST_WAIT_S = 60.0
+CONNECT_ATTEMPTS, CONNECT_TIMEOUT_S = 2, 10.0  # to a host that has not answered yet: being offline is told soon
 
 
 class FetchError(OSError):
@@ -150,7 +151,8 @@ def download_file(
         target (`str` or `Path`): The file; it appears when it is whole and verified.
         sha256 (`str`, *optional*): Its checksum. Without it only the length can be verified.
         size (`int`, *optional*): Its length in bytes.
-        attempts (`int`, defaults to 5): Attempts at one address without a byte of progress before the next is tried.
+        attempts (`int`, defaults to 5): Attempts at one address without a byte of progress before the next is tried;
+            no more than two where not even a connection comes about.
         backoff_s (`float`, defaults to 1.0): Seconds before the second attempt; doubled each time, a minute at most.
         timeout_s (`float`, defaults to 30.0): Seconds without an answer or a byte after which an attempt has failed.
         client (`httpx2.Client`, *optional*): For proxies, certificates or headers of your own.
@@ -224,13 +226,14 @@ def open_client(client: httpx2.Client | None, timeout_s: float = 30.0) -> Iterat
     if client is not None:
         yield client
         return
-    with httpx2.Client(follow_redirects=True, timeout=timeout_s, headers={"User-Agent": "clipbert"}) as client:
+    timeout = httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
+    with httpx2.Client(follow_redirects=True, timeout=timeout, headers={"User-Agent": "clipbert"}) as client:
         yield client
 
 
 def download_from(url, client, partial: Partial, expected: Expected, attempts: int, backoff_s: float, progress: bool):
     """Fill `partial` with the whole, verified file, or raise `AddressError`."""
-    most, failures = partial.size, 0
+    most, failures, answered = partial.size, 0, False
     while True:
         try:
             resumed = receive(url, client, partial, expected, progress)
@@ -244,7 +247,8 @@ def download_from(url, client, partial: Partial, expected: Expected, attempts: i
             if partial.size > most:
                 most, failures = partial.size, 0
             failures += 1
-            if failures >= attempts:
+            answered = answered or not error.unreachable
+            if failures >= (attempts if answered else min(attempts, CONNECT_ATTEMPTS)):
                 times = f"{failures} {'attempts' if failures > 1 else 'attempt'}"
                 raise AddressError(f"{error} ({times})", error.unreachable) from None
             wait_s = min(backoff_s * 2 ** (failures - 1) * random.uniform(0.75, 1.25), LONGEST_WAIT_S)

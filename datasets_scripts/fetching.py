@@ -83,7 +83,7 @@ def fetch_benchmark(
         listed, num_failures = "\n".join(failures), len(failures) - bool(untried) + len(untried)
         raise FetchError(
             f"{num_failures} of {len(wanted)} files of {name} could not be fetched into {folder}:\n{listed}\n"
-            f"What is there can be loaded with data_dir={str(folder)!r}.",
+            "Where you have the files already, name their folder with data_dir: then nothing is fetched.",
             unreachable,
         )
     return folder

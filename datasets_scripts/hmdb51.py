@@ -25,7 +25,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from .base import BenchmarkConfig, Record, VideoFacts, VideoTextBuilder
+from .base import AnnotationError, BenchmarkConfig, Record, VideoFacts, VideoTextBuilder
 from .media import VIDEO_SUFFIXES
 from .records import read_lines
 
@@ -49,7 +49,7 @@ class HMDB51(VideoTextBuilder):
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
 
     @classmethod
-    def annotation_files(cls, config: BenchmarkConfig) -> dict[str, list[Path]]:
+    def annotation_files(cls, config: BenchmarkConfig) -> dict[str, tuple[Path, ...]]:
         root = Path(config.data_dir)
         for folder in FOLDERS:
             files = {class_of(path): path for path in (root / folder).glob(f"*_test_{config.name}.txt")}
@@ -66,14 +66,14 @@ class HMDB51(VideoTextBuilder):
                 f"Expected *_test_{config.name}.txt of {len(expected) or 51} classes in {root / folder}, got those of "
                 f"{len(files)}{named}. {cls.LAYOUT}"
             )
-        return {split: [files[name] for name in sorted(files)] for split in FLAGS}
+        return {split: tuple(files[name] for name in sorted(files)) for split in FLAGS}
 
     def class_names(self) -> list[str]:
         return [class_of(path) for path in self.annotations["test"]]
 
-    def load_records(self, split: str, files: list[Path]) -> Iterator[Record]:
+    def load_records(self, split: str, files: tuple[Path, ...]) -> Iterator[Record]:
         for path in files:
-            label = class_of(path)
+            label, record = class_of(path), None
             for record in read_lines(path):
                 match = re.fullmatch(r"(.+)\.avi ([012])", record.values["line"].strip())
                 if not match:
@@ -83,6 +83,8 @@ class HMDB51(VideoTextBuilder):
                     raise record.error(f"expected the name of a clip of the class {label!r}, got {match[1]!r}")
                 if match[2] == FLAGS[split]:
                     yield Record({"name": match[1], "label": label, "title": title}, path, record.line)
+            if record is None:
+                raise AnnotationError(f"{path} holds no clip")
 
     def video_path(self, record: Record) -> str:
         return self.find_media(f"{record.values['label']}/{record.values['name']}", ".avi")

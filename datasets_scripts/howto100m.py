@@ -128,7 +128,7 @@ class HowTo100M(VideoTextBuilder):
 
     def read_narrations(self, path: Path) -> Iterator[Record]:
         if path.suffix == ".csv":
-            for number, record in enumerate(read_csv(path)):
+            for number, record in enumerate(read_csv(path, required=("start", "end", "text"))):
                 yield Record({**record.values, "video_id": path.stem, "number": number}, path, record.line)
             return
         whole = self.config.name != "per_video"

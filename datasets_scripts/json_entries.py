@@ -1,8 +1,10 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """JSON objects larger than the memory, read entry by entry."""
 
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,7 +51,7 @@ class EntryReader:
         kept = self.text[self.position :]
         try:
             more = self.file.read(max(CHUNK, len(kept)))
-        except (UnicodeDecodeError, EOFError) as error:
+        except (UnicodeDecodeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise self.error(f"expected a whole file in UTF-8 ({error})") from None
         self.text, self.position = kept + more, 0
         return bool(more)

@@ -52,6 +52,7 @@ OFFICIAL = {  # what the official files call the videos of a split
     "retrieval_full": {"train": ("train",), "validation": ("validate",), "test": ("test",)},
     "retrieval_1ka": {"train": ("train", "validate")},
 }
+SPLITS = ("train", "validate", "test")
 QUESTION = "Which caption describes the video?"
 
 
@@ -114,7 +115,13 @@ class MSRVTT(VideoTextBuilder):
                 yield Record({"video_id": record.require("video_id"), "sentences": [pair]}, record.file, record.line)
         elif self.config.name in OFFICIAL:
             names = OFFICIAL[self.config.name][split]
-            yield from (video for video in read_videos(files).values() if video.require("split") in names)
+            for video in read_videos(files).values():
+                if video.require("split") not in SPLITS:
+                    raise video.error(
+                        f"expected 'split' to be one of {', '.join(SPLITS)}, got {video.values['split']!r}"
+                    )
+                if video.values["split"] in names:
+                    yield video
         else:
             videos = read_videos(files[1:])
             first_only = self.config.name == "retrieval_1kb" and split == "test"

@@ -70,6 +70,8 @@ class MSVD(VideoTextBuilder):
             if known is not None and clip not in known:
                 raise record.error(f"expected a sentence about one of the {len(known)} clips, got {clip!r}")
             if clip not in listed:
+                if not is_table:
+                    clip_facts(record, clip)  # tells a line that is none
                 continue
             if is_table and not record.values["sentence"].strip():
                 num_empty += 1
@@ -131,7 +133,7 @@ def read_sentences(path: Path) -> Iterator[Record]:
 def read_table(path: Path) -> Iterator[Record]:
     for record in read_csv(path):
         if record.require("Language") == "English":
-            times = (int(record.number(name)) for name in ("Start", "End"))
+            times = (record.number(name, int) for name in ("Start", "End"))
             clip = "_".join([record.require("VideoID"), *map(str, times)])
             sentence = (
                 record.values["Description"] if "Description" in record.values else record.require("Description")

@@ -5,10 +5,18 @@ import csv
 import gzip
 import io
 import json
+import math
+import re
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+
+WHOLE = re.compile(r"\d+", re.ASCII)
+DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 class AnnotationError(ValueError):
@@ -52,12 +60,18 @@ class Record:
         return value
 
     def number(self, name: str, kind: type = float):
-        """A column as `int` or `float`, written as a number or as text."""
+        """A column as `float` that is finite, or as `int` from 0; written as a number or as text."""
         value = self.require(name, (str, int, float))
-        try:
-            return kind(value)
-        except ValueError:
-            raise self.error(f"expected {name!r} to be {kind.__name__}, got {value!r}") from None
+        form = WHOLE if kind is int else DECIMAL
+        try:  # int() and float() would also take "1_0", "nan" and, for a whole number, 1.5
+            number = kind(value)
+            exact = form.fullmatch(value.strip()) if isinstance(value, str) else number == value
+            if exact and math.isfinite(number) and (number >= 0 or kind is float):
+                return number
+        except (ValueError, OverflowError):
+            pass
+        wanted = "a whole number from 0" if kind is int else "a number"
+        raise self.error(f"expected {name!r} to be {wanted}, got {value!r:.80}")
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -78,25 +92,45 @@ def open_annotation(path: Path, member: str | None = None) -> io.BufferedIOBase:
             if len(fitting) != 1:
                 raise AnnotationError(f"{path}: expected one file {member or ''} in it, got {', '.join(names)}")
             return io.BytesIO(archive.read(fitting[0]))
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: it wants a password
         raise AnnotationError(f"{path}: expected a whole zip archive ({error}); fetch it again") from None
+
+
+@contextmanager
+def reading(path: Path, member: str | None = None) -> Iterator[io.BufferedIOBase]:
+    """`open_annotation` for the time of a `with`, in which a damaged `.gz` becomes an `AnnotationError`."""
+    with open_annotation(path, member) as file:
+        try:
+            yield file
+        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+            raise AnnotationError(f"{path}: expected a whole gzip file ({error}); fetch it again") from None
+
+
+def decode_lines(lines: Iterable[bytes], path: Path) -> Iterator[str]:
+    """Lines with their ends; each is decoded by itself, so that a wrong byte is told with its line."""
+    for number, line in enumerate(lines, start=1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise AnnotationError(f"{path}, line {number}: expected UTF-8, got {line[:40]!r} ({error})") from None
+        if "\0" in text:
+            raise AnnotationError(f"{path}, line {number}: expected text, got a NUL character in {text[:40]!r}")
+        if number == 1 and "\r" in text.rstrip("\r\n"):
+            raise AnnotationError(f"{path}, line 1: expected lines that end in LF or CR LF, got CR alone")
+        yield text
 
 
 def read_lines(path: Path, member: str | None = None) -> Iterator[Record]:
     """Lines that are not empty, without line ends, as `{"line": text}`; UTF-8 with or without a byte order mark."""
-    with open_annotation(path, member) as lines:  # bytes: `open(..., encoding=)` breaks when `datasets` streams
-        for number, line in enumerate(lines, start=1):
-            try:
-                text = line.decode("utf-8-sig").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise AnnotationError(f"{path}, line {number}: expected UTF-8, got {line[:40]!r} ({error})") from None
-            if text.strip():
-                yield Record({"line": text}, path, number)
+    with reading(path, member) as lines:  # bytes: `open(..., encoding=)` breaks when `datasets` streams
+        for number, line in enumerate(decode_lines(lines, path), start=1):
+            if line.strip():
+                yield Record({"line": line.rstrip("\r\n")}, path, number)
 
 
 def read_jsonl(path: Path) -> Iterator[Record]:
     """One JSON object a line; empty lines are passed over."""
-    with open_annotation(path) as lines:
+    with reading(path) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -116,9 +150,13 @@ def read_jsonl(path: Path) -> Iterator[Record]:
 
 
 def read_csv(
-    path: Path, delimiter: str = ",", columns: list[str] | None = None, quoting: int = csv.QUOTE_MINIMAL
+    path: Path,
+    delimiter: str = ",",
+    columns: list[str] | None = None,
+    quoting: int = csv.QUOTE_MINIMAL,
+    required: Iterable[str] = (),
 ) -> Iterator[Record]:
-    """A table; every value is text. `line` is the last line of a record that spans several.
+    """A table; every value is text. `line` is the last line of a record that spans several. Empty lines are passed over.
 
     Args:
         path (`Path`): The file, in UTF-8.
@@ -126,23 +164,33 @@ def read_csv(
         columns (`list[str]`, *optional*): Names of the columns; `None`: the first line has them.
         quoting (`int`, defaults to `csv.QUOTE_MINIMAL`): `csv.QUOTE_NONE` where quotes are letters like any other.
 
+        required (iterable of `str`, *optional*): Names that the first line has to have, even if no other line follows.
+
     Raises:
-        AnnotationError: If a line has more or fewer columns, or is no CSV.
+        AnnotationError: If a line has more or fewer columns, or is no CSV; or if the line of names is not there or has
+            one of them twice.
     """
-    with io.TextIOWrapper(open_annotation(path), encoding="utf-8-sig", newline="") as lines:
+    with reading(path) as file:
+        lines = decode_lines(file, path)
         reader = csv.DictReader(lines, fieldnames=columns, delimiter=delimiter, strict=True, quoting=quoting)
+        last = 0  # line on which the record before ended: an error in the next one is told where that begins
         try:
+            names = reader.fieldnames
+            if not names:
+                raise AnnotationError(f"{path}: expected a line with the names of the columns, the file is empty")
+            if len(set(names)) < len(names):
+                raise AnnotationError(f"{path}, line {reader.line_num}: expected every column once, got {names}")
+            if missing := [name for name in required if name not in names]:
+                raise AnnotationError(f"{path}, line {reader.line_num}: expected columns {missing} too, got {names}")
+            last = reader.line_num
             for values in reader:
                 record = Record(values, path, reader.line_num)
                 if None in values or None in values.values():
-                    raise record.error(
-                        f"expected the {len(reader.fieldnames)} columns {reader.fieldnames}, got {values}"
-                    )
+                    raise record.error(f"expected the {len(names)} columns {names}, got {values}")
+                last = reader.line_num
                 yield record
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise AnnotationError(
-                f"{path}, line {reader.line_num + 1}: expected a line of CSV in UTF-8 ({error})"
-            ) from None
+        except csv.Error as error:
+            raise AnnotationError(f"{path}, line {last + 1}: expected a line of CSV ({error})") from None
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -152,10 +200,13 @@ def read_csv(
 
 def read_json(path: Path, member: str | None = None):
     """A whole JSON document, from a `.zip` too. A key that stands twice in one object is an error, not the last one."""
-    with open_annotation(path, member) as file:
+    with reading(path, member) as file:
         data = file.read()
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique_keys)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise AnnotationError(f"{path}, line {line}: expected a JSON document in UTF-8 ({error})") from None
     except ValueError as error:
         raise AnnotationError(f"{path}: expected a JSON document in UTF-8 ({error})") from None
 

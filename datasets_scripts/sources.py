@@ -93,7 +93,7 @@ LICENCES = {
     "coco_captions": "Captions: CC BY 4.0. Images: Flickr's terms, a licence for each image.",
     "didemo": "Annotations: BSD 2-Clause. Videos: Creative Commons, many NC, ND or SA; see video_licenses.txt.",
     "hmdb51": "CC BY 4.0 (Serre Lab); clips of films and YouTube. Copy of the splits: BSD 2-Clause.",
-    "howto100m": "Annotations: Apache 2.0 (repository). Videos: YouTube's terms, research use after a form.",
+    "howto100m": "Captions: no licence is stated. Videos: YouTube's terms, research use after a form.",
     "kinetics400": "Annotations: CC BY 4.0 (Google). Videos: YouTube's terms.",
     "lsmdc": "An agreement with MPII, for academic use; neither sentences nor videos may be passed on.",
     "msrvtt": "Annotations and videos: (c) Microsoft, research use (repository of the copy: MIT). Videos: YouTube.",
@@ -103,11 +103,11 @@ LICENCES = {
     "qvhighlights": "Annotations: CC BY-NC-SA 4.0. Videos: YouTube's terms.",
     "ssv2": "Qualcomm's terms of the 20BN data sets, for research; an account and a licence are needed.",
     "tgif_qa": "Questions: academic use only. GIFs (TGIF): approved non-commercial research; Tumblr.",
-    "ucf101": "Research use; clips of YouTube. Copy of the splits: BSD 2-Clause.",
+    "ucf101": "No licence is stated; clips of YouTube. Copy of the splits: BSD 2-Clause.",
     "vatex": "Captions: CC BY 4.0. Videos: YouTube's terms.",
     "visual_genome": "Annotations: CC BY 4.0. Images: Flickr's terms and those of COCO.",
     "vqa2": "Questions and answers: CC BY 4.0. Images: see coco_captions.",
-    "webvid": "Withdrawn by its authors at the request of the owner of the videos (Shutterstock).",
+    "webvid": "Non-commercial research; withdrawn by its authors, the videos belong to their makers (Shutterstock).",
 }
 
 SOURCES: dict[str, tuple[Source, ...]] = {
@@ -270,7 +270,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     ),
     "howto100m": (
         by_hand(
-            "*.csv with videos beside it, or *.tar (WebDataset)",
+            "caption.json, raw_caption.json, raw_caption_superclean.json, howto100m_captions/<video id>.csv or *.tar",
             "Captions: https://www.rocq.inria.fr/cluster-willow/amiech/howto100m/howto100m_captions.zip. Videos "
             "(12 TB): after the form on https://www.di.ens.fr/willow/research/howto100m/. Cut them into shards of your own.",
             kind="annotations",
@@ -574,7 +574,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     ),
     "webvid": (
         by_hand(
-            "*.csv with videos beside it, or *.tar (WebDataset)",
+            "results_2M_train.csv, results_2M_val.csv (or 10M) with videos beside them, or *.tar (WebDataset)",
             "No official address is left (https://github.com/m-bain/webvid); place the shards of a copy you hold.",
             kind="annotations",
             status="dead",

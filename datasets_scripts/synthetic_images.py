@@ -54,6 +54,7 @@ class SyntheticImages(VideoTextBuilder):
         BenchmarkConfig(name="image_qa", task="image_qa", description="VQA kind: yes/no, number and other questions"),
         BenchmarkConfig(name="image_text", task="image_text", description="one caption a picture"),
     ]
+    MEDIA_WITH_ANNOTATIONS = True
     LAYOUT = "Generate it first: `python -m datasets_scripts.synthetic_images --output_dir DATA_DIR`."
 
     @classmethod

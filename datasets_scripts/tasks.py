@@ -17,6 +17,11 @@ class Task:
     check: Callable[[dict], None]
     media: str = "video"
 
+    @property
+    def holds_files(self) -> bool:
+        """Whether rows have the bytes of a file, not its path."""
+        return self.features[self.media].dtype != "string"
+
 
 def check_caption(row: dict) -> None:
     expect_text(row, "caption")
@@ -25,6 +30,7 @@ def check_caption(row: dict) -> None:
 def check_question(row: dict) -> None:
     expect_text(row, "question")
     expect_text(row, "answer")
+    expect_type(row)
     options, index = row["options"], row["answer_index"]
     if not options and index is None:
         return
@@ -36,6 +42,7 @@ def check_question(row: dict) -> None:
 
 def check_image_question(row: dict) -> None:
     expect_text(row, "question")
+    expect_type(row)
     answers, scores = row["soft_answers"], row["soft_scores"]
     if len(answers) != len(scores) or not all(0 < score <= 1 for score in scores):
         raise ValueError(f"expected one score in (0, 1] for each of {answers!r}, got {scores!r}")
@@ -68,6 +75,11 @@ def check_boxes(row: dict) -> None:
 def expect_text(row: dict, name: str) -> None:
     if not isinstance(row.get(name), str) or not row[name].strip():
         raise ValueError(f"expected {name!r} to be a non-empty text, got {row.get(name)!r}")
+
+
+def expect_type(row: dict) -> None:
+    if not isinstance(row["answer_type"], str):
+        raise ValueError(f"expected 'answer_type' to be a text, got {row['answer_type']!r}")
 
 
 TEXT = Value("string")
@@ -120,7 +132,7 @@ TASKS = {
                 "video_id": TEXT,
                 "video": TEXT,
                 "timestamp_s": Value("float64"),
-                "boxes": List(List(Value("float32"))),  # (people, 4): x1, y1, x2, y2 in [0, 1]
+                "boxes": List(List(Value("float64"))),  # (people, 4): x1, y1, x2, y2 in [0, 1]
                 "labels": List(List(Value("int32"))),  # (people, actions of that person)
                 "person_ids": List(TEXT),
                 "keyframe_id": TEXT,
@@ -144,7 +156,7 @@ TASKS = {
                 "answer": TEXT,  # the most frequent one; null where answers are not public
                 "answer_type": TEXT,
                 "soft_answers": List(TEXT),  # distinct normalised answers
-                "soft_scores": List(Value("float32")),  # VQA score of each, in (0, 1]
+                "soft_scores": List(Value("float64")),  # VQA score of each, in (0, 1]
                 "question_id": TEXT,
             }
         ),

@@ -87,6 +87,10 @@ class UCF101(VideoTextBuilder):
         if files[0].suffix == ".csv":
             for record in read_csv(files[0]):
                 values = {"name": splitext(record.require("video_name"))[0], "label": record.require("tag")}
+                if not is_of_class(values["name"], values["label"]):
+                    raise record.error(
+                        f"expected v_<tag>_g<group>_c<clip>, got {values['name']!r} of {values['label']!r}"
+                    )
                 yield Record({**values, "folder": split}, record.file, record.line)
             return
         name = f"{split}list0{self.config.name[-1]}.txt"
@@ -99,6 +103,8 @@ class UCF101(VideoTextBuilder):
             number = self.class_numbers.get(label)
             if number is None or (match[3] and int(match[3]) != number):
                 raise record.error(f"expected a class of classInd.txt with its number, got {record.values['line']!r}")
+            if not is_of_class(match[2], label):
+                raise record.error(f"expected the clip to be named after its class, got {record.values['line']!r}")
             yield Record({"name": match[2], "label": label, "folder": label}, record.file, record.line)
 
     def video_path(self, record: Record) -> str:
@@ -117,3 +123,8 @@ class UCF101(VideoTextBuilder):
                 match = re.fullmatch(r"v_(\w+_g\d+)_c\d+", record.values["name"])
                 facts[record.values["name"]] = VideoFacts(recording=match[1] if match else None)
         return facts
+
+
+def is_of_class(name: str, label: str) -> bool:
+    """Whether `v_HandStandPushups_g01_c01` is a clip of `HandstandPushups`."""
+    return name.lower().startswith(f"v_{label.lower()}_")

@@ -10,6 +10,8 @@ Layout:    `captions.jsonl`   {"video": "a.mp4", "caption": "a dog runs"}       
            `moments.jsonl`    {"video": "a.mp4", "caption": "the dog stops", "start_s": 1.5, "end_s": 3}
                               optional "duration_s"
            or the same as `.csv` with a header line ("options" as a JSON list). A video may have any number of lines.
+           `file="train_9k.json"` names a file that is called otherwise. For captions it may be a JSON object as
+           mmaction2 and Mug-STAN have it, {"a.mp4": ["a dog runs", "the dog stops"], ...}.
            Optional everywhere: "video_id" (else the name as written) and "caption_id" / "question_id" / "moment_id".
 Splits:    folders `train/`, `validation/`, `test/` with such files in each; or one file with a column "split"; or one
            file without it, which is "train".
@@ -26,19 +28,35 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .base import BenchmarkConfig, Record, VideoTextBuilder, read_csv, read_jsonl
+from .base import AnnotationError, BenchmarkConfig, Record, VideoTextBuilder, read_csv, read_jsonl
+from .records import read_json
 
 
 FILE_STEMS = {"retrieval": "captions", "qa": "questions", "moments": "moments"}
 SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
-READERS = {".jsonl": read_jsonl, ".csv": read_csv}
+
+
+def read_captions(path: Path) -> Iterator[Record]:
+    """One JSON object: the sentences of each video by its name; a text stands for a list of one."""
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise AnnotationError(f'{path}: expected {{"<video>": ["<sentence>", ...], ...}}, got {document!r:.80}')
+    for video, captions in document.items():
+        yield Record({"video": video, "caption": captions}, path, entry=video)
+
+
+READERS = {".jsonl": read_jsonl, ".csv": read_csv, ".json": read_captions}
 
 
 @dataclass
 class VideoFolderConfig(BenchmarkConfig):
-    """`question_task` keeps only the questions whose column "task" says so (one file may hold several kinds)."""
+    """
+    `question_task` keeps only the questions whose column "task" says so (one file may hold several kinds); `file`
+    names the file to read, where it is not called as the layout has it.
+    """
 
     question_task: str | None = None
+    file: str | None = None
 
 
 class VideoFolder(VideoTextBuilder):
@@ -52,6 +70,7 @@ class VideoFolder(VideoTextBuilder):
         VideoFolderConfig(name="qa", task="qa", description="questions.jsonl: open-ended or multiple-choice answers"),
         VideoFolderConfig(name="moments", task="moments", description="moments.jsonl: when a described event happens"),
     ]
+    MEDIA_WITH_ANNOTATIONS = True
     LAYOUT = (
         "It is a folder with captions.jsonl, questions.jsonl or moments.jsonl (or .csv), or with train/, validation/ "
         "and test/ that hold them."
@@ -65,6 +84,8 @@ class VideoFolder(VideoTextBuilder):
     @classmethod
     def annotation_files(cls, config: VideoFolderConfig) -> dict[str, list[Path]]:
         root, stem = Path(config.data_dir), FILE_STEMS[config.task]
+        if config.file is not None:
+            return cls.named_file(root / config.file, config)
         found = find_files(root, stem)
         if not found:
             raise FileNotFoundError(f"No {stem}.jsonl or {stem}.csv in {root} or in its split folders. {cls.LAYOUT}")
@@ -83,6 +104,15 @@ class VideoFolder(VideoTextBuilder):
         return {split: splits[split] for split in ("train", "validation", "test") if split in splits}
 
     @classmethod
+    def named_file(cls, path: Path, config: VideoFolderConfig) -> dict[str, list[Path]]:
+        if path.suffix not in READERS or (path.suffix == ".json" and config.task != "retrieval"):
+            known = READERS if config.task == "retrieval" else READERS.keys() - {".json"}
+            raise ValueError(f"Expected `file` to end in {', '.join(sorted(known))}, got {config.file!r}")
+        if not path.is_file():
+            raise FileNotFoundError(f"{cls.__name__}: `file` {path} is not there. {cls.LAYOUT}")
+        return {split: [path] for split in splits_inside(path)}
+
+    @classmethod
     def content_digest(cls, config: VideoFolderConfig, files: list[Path]) -> str:
         nested = [(path.parent / "videos").is_dir() for path in files]  # decides `video_path`
         return hashlib.sha256(f"{super().content_digest(config, files)} {nested}".encode()).hexdigest()[:32]
@@ -91,7 +121,7 @@ class VideoFolder(VideoTextBuilder):
         self.video_roots = {}
         for path in files:
             self.video_roots[path] = self.config.video_dir or str(path.parent), (path.parent / "videos").is_dir()
-            in_split_folder = path.parent != Path(self.config.data_dir)
+            in_split_folder = path.parent != Path(self.config.data_dir) and self.config.file is None
             for record in READERS[path.suffix](path):
                 of_split = split_of(record, default=split) == split
                 if in_split_folder and not of_split:
@@ -134,7 +164,7 @@ class VideoFolder(VideoTextBuilder):
 
 def find_files(root: Path, stem: str) -> list[Path]:
     folders = [root, *(root / name for name in SPLIT_NAMES)]
-    candidates = [folder / f"{stem}{suffix}" for folder in folders for suffix in READERS]
+    candidates = [folder / f"{stem}{suffix}" for folder in folders for suffix in (".jsonl", ".csv")]
     return [path for path in candidates if path.is_file()]
 
 

@@ -124,7 +124,9 @@ def test_less_is_kept_for_the_backward_pass():
 
 def test_what_cannot_be_chunked_is_refused():
     model, inputs = build(ClipBERTForVideoTextRetrieval, freeze_backbone_norm=False)
-    with pytest.raises(ValueError, match=r"clips_per_chunk must be at least 1, or None for all clips at once; got 0\."):
+    with pytest.raises(
+        ValueError, match=r"clips_per_chunk must be at least 1, or None for all clips at once; got 0\."
+    ):
         model.chunk_clips(0)
     model.chunk_clips(2)
     model(**inputs)  # in evaluation mode their statistics are fixed

@@ -80,7 +80,7 @@ def test_the_names_of_the_files():
 @pytest.mark.parametrize("config", ["msrvtt_retrieval", "didemo_retrieval", "anet_retrieval"])
 def test_captions_are_numbered_by_line(folder, tables, config):
     for names in FILES[config].values():
-        write_lines(folder / names[0], RETRIEVAL, {**RETRIEVAL, "caption": "a red dog"})
+        write_lines(folder / names[0], RETRIEVAL, {**RETRIEVAL, "caption": "a red dog", "sen_id": 1})
     (folder / config / "video2960.mkv").touch()
     (folder / config / "video2960.jpg").touch()  # a picture of it is not the video
     loaded = tables(config, folder)
@@ -195,7 +195,7 @@ def test_files_that_are_not_there_are_named(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="train: vqa/vqa_k_trainval.jsonl with vqa/vg_k_trainval.jsonl"):
         load_benchmark("clipbert_jsonl", "vqa", **arguments)
     write_lines(folder / "val.jsonl", MSRVTT_QA)
-    with pytest.raises(ValueError, match="No file of the split 'train' in .*: expected msrvtt_qa/train.jsonl"):
+    with pytest.raises(FileNotFoundError, match="No file of the split 'train' of .*: expected msrvtt_qa/train.jsonl"):
         load_benchmark("clipbert_jsonl", "msrvtt_qa", split="train", **arguments)
 
 

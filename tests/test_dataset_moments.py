@@ -135,7 +135,7 @@ def test_each_version_of_charades_sta_prefers_its_own_file(load, tmp_path):
             "expected '<video> <start> <end>##<sentence>', got 'AAAAA 0.0 5.0#person sits.'",
         ),
         ("AAAAA 0.0##person sits.", "expected '<video> <start> <end>##<sentence>'"),
-        ("AAAAA 0.0.1 5.0##person sits.", "expected 'start_s' to be float, got '0.0.1'"),
+        ("AAAAA 0.0.1 5.0##person sits.", "expected 'start_s' to be a number, got '0.0.1'"),
     ],
 )
 def test_malformed_lines_of_charades_sta(line, message, load, tmp_path):
@@ -151,7 +151,7 @@ def test_choices_of_charades_sta(load, tmp_path):
         ValueError, match="no config was named; choose one of\n  vslnet: .*12,408.*\n  videox: .*12,404"
     ):
         load("charades_sta")
-    with pytest.raises(ValueError, match=r"No file of the split 'test' in .*charades_sta_test\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"No file of the split 'test' of .*charades_sta_test\.txt"):
         load("charades_sta", "vslnet", split="test")
 
 
@@ -191,7 +191,9 @@ def test_held_back_windows_give_no_moments(load, tmp_path, caplog):
     assert list(load("qvhighlights", "moments")) == ["validation"]
     assert "highlight_test_release.jsonl has no windows and gives no moments" in caplog.text
     assert list(load("qvhighlights", "queries")) == ["validation", "test"]
-    with pytest.raises(ValueError, match="split 'test' in .*: expected a test file with windows .*config='queries'"):
+    with pytest.raises(
+        FileNotFoundError, match="split 'test' of .*: expected a test file with windows .*config='queries'"
+    ):
         load("qvhighlights", "moments", split="test")
     write_queries(tmp_path, "highlight_test_release.jsonl", QUERIES[1:])  # one's own, with windows
     assert load("qvhighlights", "moments", split="test")["moment_id"][:] == ["7-0"]
@@ -231,5 +233,7 @@ def test_choices_of_qvhighlights(load, tmp_path):
     write_queries(tmp_path, "train.jsonl", QUERIES)
     with pytest.raises(ValueError, match="no config was named; choose one of\n  moments: .*\n  queries: "):
         load("qvhighlights")
-    with pytest.raises(ValueError, match=r"No file of the split 'validation' in .*highlight_val_release\.jsonl"):
+    with pytest.raises(
+        FileNotFoundError, match=r"No file of the split 'validation' of .*highlight_val_release\.jsonl"
+    ):
         load("qvhighlights", "moments", split="validation")

@@ -140,7 +140,9 @@ def test_the_original_layout_of_real_questions(data_dir, real_tables, folder, ta
 
 def test_a_split_that_is_not_there_names_its_file(folder, tmp_path):
     write_json(folder / "test_qa.json", QUESTIONS)
-    with pytest.raises(ValueError, match="No file of the split 'train' in .*: expected train_qa.json, or train.csv"):
+    with pytest.raises(
+        FileNotFoundError, match="No file of the split 'train' of .*: expected train_qa.json, or train.csv"
+    ):
         load_benchmark("msrvtt_qa", split="train", data_dir=folder, cache_dir=str(tmp_path / "cache"))
     with pytest.raises(FileNotFoundError, match="(?s)MSVDQA.*train: train_qa.json with youtube_mapping.txt"):
         load_benchmark("msvd_qa", data_dir=folder, cache_dir=str(tmp_path / "cache"))
@@ -150,7 +152,7 @@ def test_a_split_that_is_not_there_names_its_file(folder, tmp_path):
     ("change", "message"),
     [
         ({"id": 170860}, r"test_qa\.json, \[2\]: expected every 'question_id' once, got '170860' as in .*\[1\]"),
-        ({"video_id": "seven"}, r"test_qa\.json, \[2\]: expected 'video_id' to be int, got 'seven'"),
+        ({"video_id": "seven"}, r"test_qa\.json, \[2\]: expected 'video_id' to be a whole number from 0, got 'seven'"),
         ({"answer": ""}, r"\[2\]: expected 'answer' to be a non-empty str, got ''"),
         ({"question": None}, r"\[2\]: expected 'question' to be a non-empty str, got None"),
     ],
@@ -378,7 +380,12 @@ def test_a_kind_of_question_has_to_be_chosen(folder, tmp_path):
     ("config", "header", "line", "message"),
     [
         ("action", CHOICE_HEADER, choice(answer=5), "line 2: expected 'answer' from 0 to 4, got 5"),
-        ("action", CHOICE_HEADER, choice(answer="lick"), "line 2: expected 'answer' to be int, got 'lick'"),
+        (
+            "action",
+            CHOICE_HEADER,
+            choice(answer="lick"),
+            "line 2: expected 'answer' to be a whole number from 0, got 'lick'",
+        ),
         ("action", CHOICE_HEADER, choice()[:-1], "line 2: expected the 10 columns"),
         ("count", COUNT_HEADER, ["gif", "How many ?", 11, "COUNT1", 1], "expected 'answer' from 0 to 10, got 11"),
         (

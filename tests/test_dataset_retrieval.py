@@ -44,15 +44,6 @@ OFFICIAL = {
         "test": (4885, 17031),
     },
 }
-# of an official clip that is here: the benchmark's config, its split, and how many rows it has there
-CLIPS = [
-    ("msrvtt", "retrieval_full", "test", "msrvtt/video7500.mp4", 20),
-    ("msrvtt", "retrieval_1ka", "test", "msrvtt/video7500.mp4", 1),
-    ("activitynet_captions", "moments", "train", "activitynet/v_ZNVhz7ctTq0.mp4", 2),
-    ("activitynet_captions", "moments", "validation", "activitynet/v_GGSY1Qvo990.mp4", 3),
-    ("activitynet_captions", "moments", "test", "activitynet/v_GGSY1Qvo990.mp4", 3),
-    ("activitynet_captions", "retrieval", "validation", "activitynet/v_GGSY1Qvo990.mp4", 1),
-]
 
 
 def write_benchmark(name, tmp_path):
@@ -103,16 +94,6 @@ def test_official_files_have_the_documented_counts(name, config, data_dir, offic
     prepare(builder)
     assert count(builder.as_dataset()) == OFFICIAL[name, config]
     assert time.process_time() - started < 60  # seconds on one core, also for 180,000 captions
-
-
-@pytest.mark.parametrize("name, config, split, video, num_rows", CLIPS)
-def test_official_clips_meet_their_annotations(name, config, split, video, num_rows, data_dir, official_cache):
-    folder = data_dir / "annotations" / name
-    arguments = {"data_dir": folder, "video_dir": data_dir / "videos", "cache_dir": official_cache}
-    rows = load_benchmark(name, config, split, on_missing="skip", **arguments)
-    found = [row for row in rows if row["video"] == str(data_dir / "videos" / video)]
-    assert len(found) == num_rows
-    assert {row["video_id"] for row in found} == {video.partition("/")[2].removesuffix(".mp4")}
 
 
 def test_official_durations_are_those_of_the_clips(data_dir, tmp_path):
@@ -183,7 +164,7 @@ def test_a_split_without_its_file_is_absent_and_names_the_file(name, config, spl
         (folder / file).unlink()
     arguments = {"config": config, "data_dir": folder, "cache_dir": str(tmp_path / "cache")}
     assert set(load_benchmark(name, **arguments)) == set(SMALL[name, config]) - {split}
-    with pytest.raises(ValueError, match=f"No file of the split '{split}' in ") as caught:
+    with pytest.raises(FileNotFoundError, match=f"No file of the split '{split}' of ") as caught:
         load_benchmark(name, split=split, **arguments)
     assert expected in str(caught.value)
 

@@ -318,5 +318,5 @@ def test_tables_without_header_and_with_quotes_as_letters(tmp_path):
         next(rows)
     record = Record({"n": "3", "x": "three"}, tmp_path / "x.tsv", 7)
     assert record.number("n", int) == 3
-    with pytest.raises(AnnotationError, match=r"x\.tsv, line 7: expected 'x' to be float, got 'three'"):
+    with pytest.raises(AnnotationError, match=r"x\.tsv, line 7: expected 'x' to be a number, got 'three'"):
         record.number("x")

@@ -372,6 +372,8 @@ def test_a_server_out_of_reach(fetch):
     with pytest.raises(FetchError, match=r"ConnectError.*2 attempts") as caught:
         fetch("http://127.0.0.1:1/a", attempts=2)
     assert caught.value.unreachable == {"127.0.0.1:1"}
+    with pytest.raises(FetchError, match=r"ConnectError.*2 attempts"):  # offline: told at once, not after five
+        fetch("http://127.0.0.1:1/a", attempts=5)
 
 
 def test_redirections_are_followed(server, fetch):
@@ -544,7 +546,7 @@ def didemo(server, monkeypatch):
 
 def test_load_benchmark_fetches_what_is_public(didemo, tmp_path):
     with pytest.raises(FileNotFoundError, match="1 videos: 1 missing"):  # the annotation was read
-        load_benchmark("didemo", "retrieval", "validation", cache_dir=str(tmp_path))
+        load_benchmark("didemo", "retrieval", "validation", cache_dir=str(tmp_path), on_missing="error")
     (tmp_path / "clipbert/didemo/1@N_22_33.mov").touch()
     rows = load_benchmark("didemo", "retrieval", "validation", cache_dir=str(tmp_path))
     assert rows["caption"][:] == ["a cat"]

@@ -230,7 +230,7 @@ def test_bytes_that_are_no_text_are_named(folder, load):
     with pytest.raises(AnnotationError, match="line 1: expected one JSON object a line"):
         load()
     (folder / "captions.jsonl").rename(folder / "captions.csv")
-    with pytest.raises(AnnotationError, match="line 1: expected a line of CSV in UTF-8"):
+    with pytest.raises(AnnotationError, match="line 1: expected UTF-8, got b"):
         load()
 
 
@@ -397,7 +397,7 @@ def test_broken_videos_stop_the_loading_or_are_dropped(mixed, load, caplog):
 def test_unknown_ways_to_treat_videos_are_refused(folder, load):
     touch(folder, "a.mp4")
     write_lines(folder / "captions.jsonl", GOOD)
-    with pytest.raises(ValueError, match="`on_missing` to be one of error, skip, got 'ignore'"):
+    with pytest.raises(ValueError, match="`on_missing` to be one of error, skip, keep, got 'ignore'"):
         load(on_missing="ignore")
     with pytest.raises(ValueError, match="`on_broken` to be one of unchecked, error, skip, got 'drop'"):
         load(on_broken="drop")

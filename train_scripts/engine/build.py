@@ -30,7 +30,7 @@ def load_rows(settings: DataSection, split: str) -> datasets.Dataset:
             split=split,
             data_dir=settings.data_dir,
             skip_list=settings.skip_list,
-            **settings.options,
+            **{"on_missing": "error", **settings.options},
         )
     coverage = compute_coverage(rows)
     if not coverage.is_complete:
