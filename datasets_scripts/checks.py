@@ -172,14 +172,17 @@ class Coverage:
         return f"{self.rows:,} of {self.total:,} rows ({100 * self.share:.1f} %)"
 
 
-def compute_coverage(dataset: Dataset) -> Coverage:
+def compute_coverage(*parts: Dataset) -> Coverage:
     """
-    What is left of the split that a dataset of `load_benchmark` comes from, after skipped and missing videos and
+    What is left of the splits that datasets of `load_benchmark` come from, after skipped and missing videos and
     whatever `select` and `filter` took away.
     """
-    split = str(dataset.split or "").partition("[")[0]
-    whole = (dataset.info.splits or {}).get(split)
-    return Coverage(rows=len(dataset), total=whole.num_examples if whole else len(dataset))
+    total = 0
+    for dataset in parts:
+        split = str(dataset.split or "").partition("[")[0]
+        whole = (dataset.info.splits or {}).get(split)
+        total += whole.num_examples if whole else len(dataset)
+    return Coverage(rows=sum(map(len, parts)), total=total)
 
 
 def check_choices(on_missing: str, on_broken: str) -> None:

@@ -15,7 +15,7 @@ def folder_from_environment(variable: str, what: str) -> Path:
         pytest.skip(f"{what} not available: set {variable} to its folder to run this test")
     if not Path(folder).is_dir():
         pytest.fail(f"{variable}={folder} is not a folder")
-    return Path(folder)
+    return Path(folder).resolve()  # as the loaders spell it
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,10 @@ from safetensors.numpy import load_file, save_file
 from test_train_retrieval import NoVideos, one_thread, rows_of, run, settings_of, shapes, steps_of  # noqa: F401
 
 from train_scripts.engine.recipe import RecipeError
+from train_scripts.engine.task import main
 from train_scripts.pairs import CaptionedVideos, PairSection
-from train_scripts.retrieval import RetrievalRecipe
+from train_scripts.rescore import rescore
+from train_scripts.retrieval import RetrievalRecipe, RetrievalTask
 
 
 CAPTIONS = {"a": ["a1", "a2"], "b": ["b1", "shared"], "c": ["c1", "Shared "], "d": ["d1"]}
@@ -105,6 +107,17 @@ def test_predictions_tell_when_each_scored_frame_is_shown(shapes, tmp_path):  # 
     seconds = written["frame_seconds"]
     assert seconds.shape == (5, 3, 2) == (*written["clip_logits"].shape[1:3], 2)
     assert (seconds >= 0).all() and (np.diff(seconds.reshape(5, -1)) >= 0).all() and seconds.max() > 0
+
+
+def test_scripts_rescore_written_predictions(shapes, tmp_path, capsys):  # noqa: F811
+    result = run(shapes, tmp_path, "run.total_steps=1", "data.num_clips=3")["results"]["test"]["metrics"]
+    capsys.readouterr()
+    folder = str(tmp_path / "predictions" / "test")
+    assert main(RetrievalTask(), ["--rescore", folder]) == result == json.loads(capsys.readouterr().out)
+    pooled = main(RetrievalTask(), ["--rescore", folder, "--set", "eval.score_pooling=max"])
+    assert pooled == rescore(folder, "max") and pooled.keys() == result.keys()
+    with pytest.raises(FileNotFoundError, match="holds no predictions"):
+        main(RetrievalTask(), ["--rescore", str(tmp_path)])
 
 
 def test_clips_in_chunks_give_the_losses_of_all_at_once(shapes, tmp_path):  # noqa: F811

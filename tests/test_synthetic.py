@@ -469,3 +469,19 @@ def test_command_line(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([*arguments, "--num_test", "3"])
     assert "num_test is 2 there, 3 asked" in capsys.readouterr().err
+
+
+def test_loading_generates_what_is_not_there(tmp_path):
+    settings = {"preset": "easy", "num_train": 3, "num_validation": 1, "num_test": 2}
+    arguments = {"data_dir": tmp_path / "shapes", "cache_dir": str(tmp_path / "cache")}
+    rows = load_benchmark("synthetic", "retrieval", generate=settings, **arguments)
+    assert {split: len(part) for split, part in rows.items()} == {"train": 3, "validation": 1, "test": 2}
+    written = (tmp_path / "shapes" / "manifest.json").stat().st_mtime_ns
+    again = load_benchmark("synthetic", "retrieval", generate=settings, **arguments)
+    assert again["test"]["caption"][:] == rows["test"]["caption"][:]
+    assert (tmp_path / "shapes" / "manifest.json").stat().st_mtime_ns == written
+    with pytest.raises(FileExistsError, match="shapes"):
+        load_benchmark("synthetic", "retrieval", generate={**settings, "seed": 1}, **arguments)
+    pictures = {"data_dir": tmp_path / "pictures", "cache_dir": str(tmp_path / "cache")}
+    made = {"num_train": 2, "num_validation": 0, "num_test": 1}
+    assert len(load_benchmark("synthetic_images", "image_text", split="train", generate=made, **pictures)) == 2

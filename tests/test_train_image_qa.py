@@ -205,7 +205,7 @@ def test_every_recipe_reads_names_a_known_dataset_and_says_how_to_run_it(path):
 
 def test_quickstart_recipe_trains_a_shrunken_model(pictures, tmp_path):
     values = yaml.safe_load((ROOT / "train_scripts/recipes/quickstart/image_qa.yaml").read_text())
-    values["data"] |= {"data_dir": str(pictures), "num_workers": 0, "image_size": 48}
+    values["data"] |= {"data_dir": str(pictures), "options": {}, "num_workers": 0, "image_size": 48}
     values["model"] |= {"config": MODEL, "tokenizer": str(pictures / "vocab.txt")}
     values["run"] |= {"output_dir": str(tmp_path / "out"), "global_batch_size": 4, "micro_batch_size": 2}
     values["run"] |= {"total_steps": 2, "eval_every": 1}

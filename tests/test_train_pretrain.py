@@ -15,10 +15,10 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
 from transformers import AutoProcessor
 
 import train_scripts.masking
+from datasets_scripts import load_benchmark
 from datasets_scripts.synthetic import generate_synthetic
 from datasets_scripts.synthetic_images import generate_synthetic_images
 from modeling_clipbert import ClipBERTForPreTraining, ClipBERTForVideoTextRetrieval
@@ -31,6 +31,7 @@ from train_scripts.judged_pairs import JudgedPairs, judge, measure
 from train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedItem, MaskedPairs
 from train_scripts.masking import IGNORED, WordMasker
 from train_scripts.pretrain import PretrainRecipe, PretrainTask
+from train_scripts.rescore import rescore
 
 
 ROOT = Path(__file__).parents[1]
@@ -518,16 +519,22 @@ def test_two_steps_save_resume_and_reload(pictures, shapes, tmp_path):
 
     # what was written is enough to measure again, and the folder to go on with another task
     folder = tmp_path / "whole" / "predictions" / "test"
-    records = json.loads((folder / "records.json").read_text())
-    odds = load_file(folder / "tensors.safetensors")["match_odds"]
-    assert odds.shape == (num_rows, 2)
-    again = measure(odds, records)
-    assert again == {name: pytest.approx(metrics[name]) for name in again}
+    assert rescore(folder) == metrics
+    with pytest.raises(ValueError, match="has scores of pairs, not of their clips"):
+        rescore(folder, "max")
     checkpoint = tmp_path / "whole" / "checkpoints" / "last"
     model, info = ClipBERTForVideoTextRetrieval.from_pretrained(checkpoint, output_loading_info=True)
     assert all(name.startswith("classifier") for name in info["missing_keys"])
     assert AutoProcessor.from_pretrained(checkpoint).max_length == 40
     assert model.config.pixel_random_sampling_size == 3
+
+
+def test_scores_on_a_part_of_a_split_say_so(pictures, tmp_path):
+    test = load_benchmark("synthetic_images", "image_text", split="test", data_dir=pictures)
+    more = [f"data.skip_list=[{test[0]['image_id']}]", "eval.splits={test: final}"]
+    metrics = run(pictures, tmp_path, *more)["results"]["test"]["metrics"]
+    assert metrics["coverage"] == pytest.approx((len(test) - 1) / len(test))
+    assert rescore(tmp_path / "predictions" / "test") == metrics
 
 
 def test_evaluation_depends_neither_on_batches_nor_on_how_often(pictures, tmp_path):

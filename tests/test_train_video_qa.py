@@ -791,7 +791,7 @@ def test_every_recipe_reads_names_a_known_dataset_and_says_how_to_run_it(path):
 @pytest.mark.parametrize("path", QUICKSTART, ids=lambda path: path.stem)
 def test_quickstart_recipe_trains_a_shrunken_model(shapes, tmp_path, path):
     values = yaml.safe_load(path.read_text())
-    values["data"] |= {"data_dir": str(shapes), "num_workers": 0, "image_size": 48}
+    values["data"] |= {"data_dir": str(shapes), "options": {}, "num_workers": 0, "image_size": 48}
     values["run"] |= {"output_dir": str(tmp_path / "out")}
     if values["run"]["total_steps"]:
         config = {name: values["model"]["config"].get(name) for name in SHOWN if name in values["model"]["config"]}

@@ -159,4 +159,12 @@ def measure(match_odds: np.ndarray, records: Mapping[str, Any], dataset: str | N
     }
 
 
-__all__ = ["JUDGED", "JudgedPairs", "JudgedRow", "judge", "measure"]
+def measure_all(match_odds: np.ndarray, records: Mapping[str, Any]) -> dict[str, float]:
+    """`measure` of all rows and, where they come from several data sets, of each as `DATASET_metric`."""
+    metrics, names = measure(match_odds, records), list(dict.fromkeys(records["dataset"]))
+    for name in names if len(names) > 1 else []:
+        metrics |= {f"{name}_{key}": value for key, value in measure(match_odds, records, name).items()}
+    return metrics
+
+
+__all__ = ["JUDGED", "JudgedPairs", "JudgedRow", "judge", "measure", "measure_all"]

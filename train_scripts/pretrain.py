@@ -15,12 +15,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datasets_scripts.checks import compute_coverage
 from train_scripts.engine.build import build_model, build_processor, load_rows, video_options
 from train_scripts.engine.data import Skipped, check_skipped
 from train_scripts.engine.mixture import MixedTrainSet
 from train_scripts.engine.recipe import DataSection, Recipe, Section, option
 from train_scripts.engine.task import Evaluation, Parts, Task, main
-from train_scripts.judged_pairs import JudgedPairs, judge, measure
+from train_scripts.judged_pairs import JudgedPairs, judge, measure_all
 from train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedPairs
 from train_scripts.masking import IGNORED, WordMasker
 
@@ -152,11 +153,13 @@ class PretrainTask(Task):
         skipped = [Skipped(0, id, reason) for id, reason in reasons if reason]
         check_skipped(skipped, len(rows["skipped"]), recipe.data.max_decode_error_rate)
         odds = np.stack(rows.pop("match_odds"))
-        metrics = measure(odds, rows)
-        if len(examples) > 1:
-            for name in examples:
-                metrics |= {f"{name}_{key}": value for key, value in measure(odds, rows, name).items()}
-        return Evaluation(metrics, {"match_odds": odds}, rows)
+        metrics, coverage = (
+            measure_all(odds, rows),
+            compute_coverage(*(pairs.table.rows for pairs in examples.values())),
+        )
+        if not coverage.is_complete:
+            metrics["coverage"] = coverage.share
+        return Evaluation(metrics, {"match_odds": odds}, {"task": "pretraining", **rows})
 
     def eval_step(self, model, batch):
         return {**judge(model, batch), **{name: batch[name] for name in ("caption_id", "other_id", "skipped")}}

@@ -3,6 +3,8 @@
 
 Run:     python train_scripts/rescore.py OUTPUT_DIR/predictions/test
          python train_scripts/rescore.py OUTPUT_DIR/predictions/test --score_pooling lse
+
+The training scripts do the same with `--rescore OUTPUT_DIR/predictions/test [--set eval.score_pooling=lse]`.
 """
 
 import argparse
@@ -13,10 +15,8 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from train_scripts.answering import measure_answers
+from train_scripts.judged_pairs import measure_all
 from train_scripts.retrieval import measure
-
-
-MEASURES = {"retrieval": measure, "question_answering": measure_answers}  # `task` of the records -> metrics, and more
 
 
 def rescore(folder: str | Path, score_pooling: str | None = None) -> dict[str, float]:
@@ -26,15 +26,28 @@ def rescore(folder: str | Path, score_pooling: str | None = None) -> dict[str, f
     Args:
         folder (`str` or `Path`): Holds `records.json` and `tensors.safetensors`.
         score_pooling (`str`, *optional*): `"mean"`, `"max"` or `"lse"`; by default the one of the run.
+
+    Raises:
+        FileNotFoundError: If the folder holds no predictions.
+        ValueError: If another pooling is asked for where scores of clips were not written (pre-training).
     """
     folder = Path(folder)
     if not (folder / "records.json").is_file():
         raise FileNotFoundError(f"{folder} holds no predictions: expected records.json and tensors.safetensors.")
     records = json.loads((folder / "records.json").read_text(encoding="utf-8"))
+    tensors, task = load_file(folder / "tensors.safetensors"), records.get("task", "retrieval")
     if score_pooling is not None:
+        if task == "pretraining":
+            raise ValueError(
+                f"{folder} has scores of pairs, not of their clips: they cannot be pooled in another way."
+            )
         records["score_pooling"] = score_pooling
-    measure_task = MEASURES[records.get("task", "retrieval")]
-    metrics = measure_task(load_file(folder / "tensors.safetensors")["clip_logits"], records)[0]
+    if task == "pretraining":
+        metrics = measure_all(tensors["match_odds"].numpy(), records)
+    else:
+        metrics = {"retrieval": measure, "question_answering": measure_answers}[task](tensors["clip_logits"], records)[
+            0
+        ]
     kept = {name: value for name, value in records["metrics"].items() if name == "coverage"}  # not in the predictions
     return {**metrics, **kept}
 

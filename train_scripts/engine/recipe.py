@@ -54,7 +54,7 @@ class ModelSection(Section):
     config: dict[str, Any] | None = option(None, "Start from random weights with these config values.")
     overrides: dict[str, Any] = option({}, "Config values that replace those of the starting point.")
     tokenizer: str | None = option(
-        None, "Hub name, folder, vocab.txt, or `from_data`: the words of the training texts. Default: the start's own."
+        None, "Hub name, folder or vocab.txt. Default: the tokenizer of what the model starts from."
     )
     gradient_checkpointing: bool = option(False, "Recompute activations in the backward pass to save memory.")
     clips_per_chunk: int | None = option(
@@ -73,7 +73,7 @@ class ModelSection(Section):
         if bool(self.vision) != bool(self.text):
             yield f"{'text' if self.vision else 'vision'}: missing; vision and text go together"
         if self.config is not None and self.tokenizer is None:
-            yield "tokenizer: missing; a model from random weights has none of its own (try `from_data`)"
+            yield "tokenizer: missing; a model from random weights has none of its own"
 
 
 @dataclass(kw_only=True)
@@ -265,6 +265,15 @@ class Recipe:
     @classmethod
     def from_command_line(cls, arguments: Sequence[str] | None = None, description: str | None = None) -> Self:
         """Read `--recipe FILE` and `--set section.key=value`; `--help` prints the schema."""
+        given = cls.parse_arguments(arguments, description)
+        pushed = [f"run.push_to_hub={given.push_to_hub}"] if given.push_to_hub else []
+        return cls.load(given.recipe, [*given.set, *pushed])
+
+    @classmethod
+    def parse_arguments(
+        cls, arguments: Sequence[str] | None = None, description: str | None = None
+    ) -> argparse.Namespace:
+        """The command line of every training script."""
         parser = argparse.ArgumentParser(
             description=description,
             epilog="recipe keys:\n" + "\n".join(_schema_lines(cls)),
@@ -275,9 +284,12 @@ class Recipe:
             "--set", metavar="SECTION.KEY=VALUE", action="append", default=[], help="replace one value"
         )
         parser.add_argument("--push_to_hub", metavar="USER/NAME", help="short for --set run.push_to_hub=USER/NAME")
-        given = parser.parse_args(arguments)
-        pushed = [f"run.push_to_hub={given.push_to_hub}"] if given.push_to_hub else []
-        return cls.load(given.recipe, [*given.set, *pushed])
+        parser.add_argument(
+            "--rescore",
+            metavar="PREDICTIONS",
+            help="print the metrics of written predictions again, without a model; --set eval.score_pooling=max pools anew",
+        )
+        return parser.parse_args(arguments)
 
     def save(self, path: str | Path) -> None:
         """Write all values, defaults included, as YAML that `load` reads."""

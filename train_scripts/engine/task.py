@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What a training script has to say: a `Task`. Everything else is the loop's."""
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,7 +124,8 @@ class Task:
 
 def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """
-    Run a script: read the recipe from the command line, train, evaluate.
+    Run a script: read the recipe from the command line, train, evaluate; or, with `--rescore`, print the metrics of
+    written predictions and return them.
 
     Returns:
         `dict`: `step` (the last one), `finished`, `results`: the newest evaluation of each split, and `published`: the
@@ -132,6 +134,14 @@ def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
     from train_scripts.engine.loop import Trainer  # here, because the loop needs the classes above
     from train_scripts.engine.publishing import check_repository, publish_run
 
+    given = task.recipe_class.parse_arguments(arguments, description=type(task).__doc__)
+    if given.rescore:
+        from train_scripts.rescore import rescore  # imports the scripts
+
+        pooling = dict(item.split("=", 1) for item in given.set if "=" in item).get("eval.score_pooling")
+        metrics = rescore(given.rescore, pooling)
+        print(json.dumps(metrics, indent=1))
+        return metrics
     recipe = task.recipe_class.from_command_line(arguments, description=type(task).__doc__)
     run = recipe.run
     if run.push_to_hub and PartialState().is_main_process:
