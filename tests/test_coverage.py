@@ -5,8 +5,8 @@ import json
 import logging
 
 import pytest
-import torch
 import yaml
+from tiny_runs import MODEL, one_thread  # noqa: F401
 
 from datasets_scripts.checks import write_skip_list
 from datasets_scripts.synthetic import generate_synthetic
@@ -17,32 +17,6 @@ from train_scripts.engine.recipe import DataSection, Recipe, RecipeError
 from train_scripts.engine.task import main
 from train_scripts.rescore import main as rescore
 from train_scripts.retrieval import RetrievalTask
-
-
-MODEL = {
-    "backbone_config": {
-        "model_type": "resnet",
-        "layer_type": "basic",
-        "embedding_size": 8,
-        "hidden_sizes": [8, 16],
-        "depths": [1, 1],
-        "out_features": ["stage2"],
-    },
-    "freeze_backbone_stages": 0,
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 32,
-}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from benchmark_files import write_benchmarks
+from tiny_runs import steps_of  # noqa: F401
 from transformers import BertConfig, BertForPreTraining, ResNetBackbone, ResNetConfig
 
 from datasets_scripts.synthetic_texts import vocabulary
@@ -103,12 +104,6 @@ def settings_of(name, workspace):
     if name == "image_qa_vqa2":
         return ["data.min_answer_count=1"]  # nine questions for an answer are more than there are
     return []
-
-
-def steps_of(output_dir):
-    rows = [json.loads(line) for line in (Path(output_dir) / "log.jsonl").read_text().splitlines()]
-    times = ("wait_s", "step_s")
-    return [{key: value for key, value in row.items() if key not in times} for row in rows if "loss" in row]
 
 
 def test_there_is_a_recipe_for_every_row_of_the_paper():

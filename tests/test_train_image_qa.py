@@ -11,6 +11,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_runs import MODEL, one_thread, steps_of, tiny_run  # noqa: F401
 from transformers import AutoModelForVisualQuestionAnswering, AutoProcessor
 
 from datasets_scripts import list_benchmarks, load_benchmark
@@ -26,31 +27,6 @@ from train_scripts.video_qa import QuestionRecipe
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "train_scripts" / "recipes").glob("*/image_qa*.yaml"))
-MODEL = {
-    "backbone_config": {
-        "model_type": "resnet",
-        "layer_type": "basic",
-        "embedding_size": 8,
-        "hidden_sizes": [8, 16],
-        "depths": [1, 1],
-        "out_features": ["stage2"],
-    },
-    "freeze_backbone_stages": 0,
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 64,
-}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Models this small lose more by handing work around than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -60,33 +36,11 @@ def pictures(tmp_path_factory):
 
 
 def settings_of(pictures, output_dir, *more):
-    values = [
-        f"model.config={json.dumps(MODEL)}",
-        f"model.tokenizer={pictures}/vocab.txt",
-        "data.dataset=synthetic_images",
-        "data.config=image_qa",
-        f"data.data_dir={pictures}",
-        "data.image_size=48",
-        "data.num_workers=0",
-        "data.questions_per_video=2",
-        "optim.lr=1e-3",
-        "run.total_steps=2",
-        "run.global_batch_size=4",
-        "run.micro_batch_size=2",
-        f"run.output_dir={output_dir}",
-        "eval.splits={test: final}",
-        *more,
-    ]
-    return [part for value in values for part in ("--set", value)]
+    return tiny_run("synthetic_images", "image_qa", pictures, output_dir, "data.questions_per_video=2", *more)
 
 
 def run(pictures, output_dir, *more):
     return main(ImageQATask(), settings_of(pictures, output_dir, *more))
-
-
-def steps_of(output_dir):
-    rows = [json.loads(line) for line in (Path(output_dir) / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("wait_s", "step_s")} for row in rows if "loss" in row]
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from tiny_runs import MODEL, one_thread, steps_of, tiny_run  # noqa: F401
 from transformers import AutoProcessor
 
 import train_scripts.masking
@@ -35,31 +36,6 @@ from train_scripts.rescore import rescore
 
 
 ROOT = Path(__file__).parents[1]
-MODEL = {
-    "backbone_config": {
-        "model_type": "resnet",
-        "layer_type": "basic",
-        "embedding_size": 8,
-        "hidden_sizes": [8, 16],
-        "depths": [1, 1],
-        "out_features": ["stage2"],
-    },
-    "freeze_backbone_stages": 0,
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 32,
-}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Models this small lose more by handing work around than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -455,23 +431,7 @@ def test_measure_by_hand():
 
 
 def settings_of(pictures, output_dir, *more):
-    values = [
-        f"model.config={json.dumps(MODEL)}",
-        f"model.tokenizer={pictures}/vocab.txt",
-        "data.dataset=synthetic_images",
-        "data.config=image_text",
-        f"data.data_dir={pictures}",
-        "data.image_size=48",
-        "data.num_workers=0",
-        "optim.lr=1e-3",
-        "run.total_steps=2",
-        "run.global_batch_size=4",
-        "run.micro_batch_size=2",
-        f"run.output_dir={output_dir}",
-        "eval.splits={test: final}",
-        *more,
-    ]
-    return [part for value in values for part in ("--set", value)]
+    return tiny_run("synthetic_images", "image_text", pictures, output_dir, *more)
 
 
 def mixture_of(pictures, shapes, weights=(1.0, 3.0)):
@@ -485,12 +445,6 @@ def mixture_of(pictures, shapes, weights=(1.0, 3.0)):
 
 def run(pictures, output_dir, *more):
     return main(PretrainTask(), settings_of(pictures, output_dir, *more))
-
-
-def steps_of(output_dir):
-    rows = [json.loads(line) for line in (Path(output_dir) / "log.jsonl").read_text().splitlines()]
-    times = ("wait_s", "step_s")
-    return [{key: value for key, value in row.items() if key not in times} for row in rows if "loss" in row]
 
 
 def test_two_steps_save_resume_and_reload(pictures, shapes, tmp_path):

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from datasets import Dataset
 from official_records import load_head
 from safetensors.torch import load_file
+from tiny_runs import MODEL, one_thread, steps_of, tiny_run  # noqa: F401
 from transformers import AutoModelForMultipleChoice, AutoModelForVisualQuestionAnswering, AutoProcessor
 
 from datasets_scripts import list_benchmarks, load_benchmark
@@ -43,31 +44,6 @@ RECIPES = sorted(
 )
 QUICKSTART = [path for path in RECIPES if path.parent.name == "quickstart"]
 SHOWN = ("frame_fusion", "use_temporal_position_embeddings")  # of a model's config, kept when it is shrunken
-MODEL = {
-    "backbone_config": {
-        "model_type": "resnet",
-        "layer_type": "basic",
-        "embedding_size": 8,
-        "hidden_sizes": [8, 16],
-        "depths": [1, 1],
-        "out_features": ["stage2"],
-    },
-    "freeze_backbone_stages": 0,
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 64,
-}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Models this small lose more by handing work around than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -82,23 +58,7 @@ def processor(shapes):
 
 
 def settings_of(shapes, output_dir, *more):
-    values = [
-        f"model.config={json.dumps(MODEL)}",
-        f"model.tokenizer={shapes}/vocab.txt",
-        "data.dataset=synthetic",
-        "data.config=open_qa",
-        f"data.data_dir={shapes}",
-        "data.image_size=48",
-        "data.num_workers=0",
-        "optim.lr=1e-3",
-        "run.total_steps=2",
-        "run.global_batch_size=4",
-        "run.micro_batch_size=2",
-        f"run.output_dir={output_dir}",
-        "eval.splits={test: final}",
-        *more,
-    ]
-    return [part for value in values for part in ("--set", value)]
+    return tiny_run("synthetic", "open_qa", shapes, output_dir, *more)
 
 
 def run(shapes, output_dir, *more):
@@ -107,11 +67,6 @@ def run(shapes, output_dir, *more):
 
 def start_from(checkpoint):
     return [f"model.from_pretrained={checkpoint}", "model.config=null", "model.tokenizer=null"]
-
-
-def steps_of(output_dir):
-    rows = [json.loads(line) for line in (Path(output_dir) / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("wait_s", "step_s")} for row in rows if "loss" in row]
 
 
 def predictions_of(output_dir, split="test"):
