@@ -6,7 +6,7 @@ import logging
 
 import pytest
 import yaml
-from tiny_runs import MODEL, one_thread  # noqa: F401
+from tiny_runs import one_thread, tiny_run  # noqa: F401
 
 from datasets_scripts.checks import write_skip_list
 from datasets_scripts.synthetic import generate_synthetic
@@ -34,22 +34,8 @@ def skip_list(tmp_path):
 
 
 def evaluate(shapes, output_dir, *more):
-    values = [
-        f"model.config={json.dumps(MODEL)}",
-        f"model.tokenizer={shapes}/vocab.txt",
-        f"data.data_dir={shapes}",
-        f"run.output_dir={output_dir}",
-        "data.dataset=synthetic",
-        "data.config=retrieval",
-        "data.image_size=48",
-        "data.num_workers=0",
-        "run.total_steps=0",
-        "run.global_batch_size=2",
-        "run.micro_batch_size=2",
-        "eval.splits={validation: monitor, test: final}",
-        *more,
-    ]
-    return main(RetrievalTask(), [part for value in values for part in ("--set", value)])["results"]
+    more = ("run.total_steps=0", "eval.splits={validation: monitor, test: final}", *more)
+    return main(RetrievalTask(), tiny_run("synthetic", "retrieval", shapes, output_dir, *more))["results"]
 
 
 def test_scores_of_a_part_carry_their_coverage(shapes, tmp_path, skip_list, caplog):

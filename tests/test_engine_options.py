@@ -34,6 +34,7 @@ from stub_task import (
     steps_of,
     weights_of,
 )
+from tiny_runs import tiny_run
 from torch import nn
 
 from datasets_scripts.synthetic import generate_synthetic
@@ -706,23 +707,6 @@ def test_launch_recipes_are_read_by_accelerate_and_say_how_to_run_them(path):
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-MODEL = {
-    "backbone_config": {
-        "model_type": "resnet",
-        "layer_type": "basic",
-        "embedding_size": 8,
-        "hidden_sizes": [8, 16],
-        "depths": [1, 1],
-        "out_features": ["stage2"],
-    },
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 32,
-}
-
-
 def generate_shapes(folder, num_train=10):
     return generate_synthetic(folder, progress=False, preset="easy", num_train=num_train, num_validation=4, num_test=4)
 
@@ -733,23 +717,7 @@ def shapes(tmp_path_factory):
 
 
 def retrieval_settings(shapes, output_dir, *more):
-    values = [
-        f"model.config={json.dumps(MODEL)}",
-        f"model.tokenizer={shapes}/vocab.txt",
-        "data.dataset=synthetic",
-        "data.config=retrieval",
-        f"data.data_dir={shapes}",
-        "data.image_size=48",
-        "data.num_workers=0",
-        "optim.lr=1e-3",
-        "run.total_steps=4",
-        "run.global_batch_size=4",
-        "run.micro_batch_size=2",
-        f"run.output_dir={output_dir}",
-        "eval.splits={test: final}",
-        *more,
-    ]
-    return [part for value in values for part in ("--set", value)]
+    return tiny_run("synthetic", "retrieval", shapes, output_dir, "run.total_steps=4", *more)
 
 
 def retrieval(*arguments, wait=True):
