@@ -1,6 +1,8 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""What a recipe can switch on: averaged weights, early stopping, plateau, estimates, grouped and mixed batches, FSDP2."""
+"""What a recipe can switch on: averaged weights, early stopping, plateau, estimates, grouped and mixed batches, FSDP2,
+DeepSpeed."""
 
+import importlib.util
 import io
 import json
 import os
@@ -40,7 +42,7 @@ from torch import nn
 from datasets_scripts.synthetic import generate_synthetic
 from datasets_scripts.synthetic_images import generate_synthetic_images
 from train_scripts.engine import estimate, pace
-from train_scripts.engine.checkpoint import CheckpointError, find_last_checkpoint, list_checkpoints
+from train_scripts.engine.checkpoint import CheckpointError, find_last_checkpoint, list_checkpoints, load_tensors
 from train_scripts.engine.data import UndecodableVideosError
 from train_scripts.engine.ema import AveragedWeights
 from train_scripts.engine.estimate import count_saved_bytes, estimate_memory, measure_activations
@@ -633,40 +635,55 @@ def test_mixtures_that_cannot_be_drawn_are_refused(arguments, message):
 RECIPES = ROOT / "train_scripts" / "recipes" / "accelerate"
 
 
-def run_divided(name, arguments, environment=None):
-    """`accelerate launch` with the FSDP2 recipe, on two CPU processes."""
+NEEDS_DEEPSPEED = pytest.mark.skipif(
+    importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed: pip install deepspeed"
+)
+ZERO = pytest.param("deepspeed_zero2.yaml", marks=NEEDS_DEEPSPEED)
+
+
+def run_divided(name, arguments):
+    """`accelerate launch` with a recipe for FSDP2 or DeepSpeed, on two CPU processes."""
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(RECIPES / name)]
-    launcher += ["--num_processes", "2", "--main_process_port", "0", str(ROOT / "tests" / "fsdp_on_cpu.py")]
+    launcher += ["--num_processes", "2", "--main_process_port", "0", str(ROOT / "tests" / "divided_on_cpu.py")]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment["DS_ACCELERATOR"] = "cpu"
     done = subprocess.run([*launcher, *arguments], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-5000:]
     return done.stderr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fsdp2.yaml", "fsdp2_zero2.yaml"])
+@pytest.mark.parametrize("name", ["fsdp2.yaml", "fsdp2_zero2.yaml", ZERO])
 def test_divided_weights_give_the_losses_of_one_process_and_resume(tmp_path, name):
     settings = ["run.total_steps=6", "run.global_batch_size=8", "run.eval_every=3", "optim.ema_decay=0.9", *TUNING]
     run(tmp_path / "one", *settings)
-    run_divided(name, ["stub", *settings_of(tmp_path / "two", *settings)])
+    log = run_divided(name, ["stub", *settings_of(tmp_path / "two", *settings)])
+    assert f"2 processes ({'DEEPSPEED' if 'deepspeed' in name else 'FSDP'})" in log
     assert_same_run(tmp_path / "one", tmp_path / "two", rtol=1e-4, atol=1e-6)
     one, two = (json.loads((tmp_path / folder / "results.json").read_text())["splits"] for folder in ("one", "two"))
     assert two["test"]["metrics"] == pytest.approx(one["test"]["metrics"], rel=1e-4)
-    # resumed by as many processes: the same run; by one process: the same but for rounding
-    for folder in ("again", "whole"):
-        shutil.copytree(tmp_path / "two", tmp_path / folder, symlinks=True)
+    # resumed by as many processes: the same run; by another number: the same but for rounding
+    for source, folder in (("two", "again"), ("two", "whole"), ("one", "divided")):
+        shutil.copytree(tmp_path / source, tmp_path / folder, symlinks=True)
         back_to(3, tmp_path / folder)
     log = run_divided(name, ["stub", *settings_of(tmp_path / "again", *settings)])
     assert "Resumed from" in log
     assert_same_run(tmp_path / "two", tmp_path / "again")
     run(tmp_path / "whole", *settings)
     assert_same_run(tmp_path / "two", tmp_path / "whole", rtol=1e-4, atol=1e-6)
+    run_divided(name, ["stub", *settings_of(tmp_path / "divided", *settings)])
+    assert_same_run(tmp_path / "one", tmp_path / "divided", rtol=1e-4, atol=1e-6)
+    states = [load_tensors(tmp_path / folder / "checkpoints/last", "optimizer") for folder in ("one", "divided")]
+    one, two = (state["optimizer"] for state in states)
+    assert one["param_groups"] == two["param_groups"]
+    torch.testing.assert_close(one["state"], two["state"], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("launch", ["fsdp2.yaml", ZERO])
 @pytest.mark.parametrize("name", ["retrieval", "pretrain"])
-def test_a_divided_clipbert_gives_the_losses_and_scores_of_a_whole_one(tmp_path, name):
+def test_a_divided_clipbert_gives_the_losses_and_scores_of_a_whole_one(tmp_path, name, launch):
     task, settings = RetrievalTask, ["data.negatives=in_batch"]
     data = tmp_path / "data"
     if name == "pretrain":  # words and their decoder, and its bias, are tied
@@ -676,7 +693,7 @@ def test_a_divided_clipbert_gives_the_losses_and_scores_of_a_whole_one(tmp_path,
         generate_shapes(data)
     settings += ["run.total_steps=3", "run.global_batch_size=8", "model.overrides={freeze_backbone_norm: true}"]
     main(task(), retrieval_settings(data, tmp_path / "one", *settings))
-    run_divided("fsdp2.yaml", [name, *retrieval_settings(data, tmp_path / "two", *settings)])
+    run_divided(launch, [name, *retrieval_settings(data, tmp_path / "two", *settings)])
     for ours, theirs in zip(steps_of(tmp_path / "one"), steps_of(tmp_path / "two"), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3)
     one, two = (json.loads((tmp_path / folder / "results.json").read_text())["splits"] for folder in ("one", "two"))
@@ -687,9 +704,57 @@ def test_a_divided_clipbert_gives_the_losses_and_scores_of_a_whole_one(tmp_path,
         torch.testing.assert_close(tensor, weights[1][key], rtol=1e-3, atol=1e-5)
 
 
-def test_deepspeed_is_refused_with_what_to_use_instead(tmp_path, monkeypatch):
+@pytest.mark.slow
+@NEEDS_DEEPSPEED
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_deepspeed_takes_precision_and_clipping_from_the_recipe(tmp_path, precision):
+    settings = ["run.total_steps=4", "run.global_batch_size=8", "run.save_every=2", f"run.mixed_precision={precision}"]
+    settings.append("optim.max_grad_norm=0.05")
+    alone = launch(tmp_path / "one", *settings)
+    assert alone.wait(timeout=300) == 0, alone.communicate()[0]
+    run_divided("deepspeed_zero2.yaml", ["stub", *settings_of(tmp_path / "two", *settings)])
+    assert_same_run(tmp_path / "one", tmp_path / "two", rtol=1e-4 if precision == "no" else 1e-2, atol=1e-6)
+    assert all(step["grad_norm"] > 0.05 for step in steps_of(tmp_path / "two"))
+    weights = load_file(tmp_path / "two/checkpoints/last/model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+
+
+@pytest.mark.slow
+@NEEDS_DEEPSPEED
+def test_a_loss_that_is_not_finite_stops_deepspeed_too(tmp_path):
+    settings = settings_of(tmp_path, "run.global_batch_size=8", "run.save_every=1", "optim.lr=1.0e+30")
+    with pytest.raises(AssertionError, match="NonFiniteLossError: Step 2: loss (nan|inf)"):
+        run_divided("deepspeed_zero2.yaml", ["stub", *settings])
+
+
+@pytest.mark.parametrize(
+    ("variables", "settings", "message"),
+    [
+        (
+            {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"},
+            [],
+            "ZeRO stage 3; this engine trains with stages 1 and 2.*fsdp2.yaml",
+        ),
+        ({"ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE": "cpu"}, [], "offloads to the CPU.*Remove the offload"),
+        ({"ACCELERATE_DEEPSPEED_CONFIG_FILE": "zero.json"}, [], "has its own optimizer; the recipe's section optim"),
+        ({}, ["run.mixed_precision=fp16"], "fp16 is not supported with DeepSpeed; use bf16 or no"),
+    ],
+)
+def test_what_deepspeed_cannot_do_here_is_refused(tmp_path, monkeypatch, variables, settings, message):
+    monkeypatch.setattr("train_scripts.engine.zero.importlib.util.find_spec", lambda name: True)
+    theirs = {"zero_optimization": {"stage": 2}, "optimizer": {"type": "AdamW", "params": {"lr": 1e-4}}}
+    (tmp_path / "zero.json").write_text(json.dumps(theirs))
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"ACCELERATE_USE_DEEPSPEED": "true", **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, *settings)
+
+
+def test_deepspeed_that_is_not_installed_is_told_with_what_to_use_instead(tmp_path, monkeypatch):
+    monkeypatch.setattr("train_scripts.engine.zero.importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    with pytest.raises(ValueError, match=r"asks for DeepSpeed.*fsdp2_zero2.yaml"):
+    with pytest.raises(ImportError, match=r"pip install deepspeed.*fsdp2_zero2.yaml"):
         run(tmp_path)
 
 

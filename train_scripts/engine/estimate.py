@@ -26,6 +26,7 @@ from train_scripts.engine.data import DecodeGuard
 from train_scripts.engine.order import BatchPlan
 from train_scripts.engine.recipe import Recipe
 from train_scripts.engine.task import Parts, Task
+from train_scripts.engine.zero import is_zero
 
 
 logger = logging.getLogger(__name__)
@@ -92,13 +93,16 @@ def check_memory(
 
     has_average = recipe.optim.ema_decay is not None
     # a divided model fetches its parts in every forward pass, and expects a backward pass to follow
-    found = estimate_memory(whole, has_average, plan.micro_batch_size, None if accelerator.is_fsdp2 else forward)
+    shares = accelerator.num_processes if is_zero(accelerator) else 1
+    found = estimate_memory(
+        whole, has_average, plan.micro_batch_size, None if accelerator.is_fsdp2 else forward, shares
+    )
     report_memory(found, recipe, accelerator.device, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     return found
 
 
 def estimate_memory(
-    model: nn.Module, has_average: bool, micro_batch_size: int, forward: Forward | None
+    model: nn.Module, has_average: bool, micro_batch_size: int, forward: Forward | None, optimizer_shares: int = 1
 ) -> MemoryEstimate:
     """
     Estimate the memory of training.
@@ -109,6 +113,8 @@ def estimate_memory(
         micro_batch_size (`int`): Items of a forward pass.
         forward (`Callable[[Sequence[int]], Any]`, *optional*): Runs the training forward pass on items 0, 1, or both,
             and returns what keeps its graph alive. Without it the activations are left out.
+        optimizer_shares (`int`, *optional*, defaults to 1): Processes that DeepSpeed divides the optimizer's state among; each
+            keeps a copy of its share of the weights.
 
     Raises:
         MemoryError: If a GPU cannot hold even what was measured.
@@ -116,7 +122,8 @@ def estimate_memory(
     trained = sum(count_bytes(p) for p in model.parameters() if p.requires_grad)
     weights = sum(count_bytes(tensor) for tensor in (*model.parameters(), *model.buffers()))
     activations = None if forward is None else measure_activations(model, micro_batch_size, forward)
-    return MemoryEstimate(weights, trained, 2 * trained, trained * has_average, activations)
+    optimizer = 2 * trained if optimizer_shares == 1 else 3 * trained // optimizer_shares
+    return MemoryEstimate(weights, trained, optimizer, trained * has_average, activations)
 
 
 def measure_activations(model: nn.Module, micro_batch_size: int, forward: Forward) -> int:

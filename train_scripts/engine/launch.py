@@ -1,7 +1,6 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What a process sets up before anything is built: accelerate, logging, random generators."""
 
-import importlib.util
 import logging
 import os
 
@@ -17,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from train_scripts.engine.log import check_trackers
 from train_scripts.engine.recipe import Recipe
+from train_scripts.engine.zero import build_plugin
 
 
 def build_accelerator(recipe: Recipe, find_unused_parameters: bool = False) -> Accelerator:
@@ -29,9 +29,9 @@ def build_accelerator(recipe: Recipe, find_unused_parameters: bool = False) -> A
 
     Raises:
         ValueError: If the processes were launched in a way that this engine does not train in.
+        ImportError: If they were launched for DeepSpeed, which is not installed.
     """
     check_trackers(recipe.run.log_with)
-    refuse_deepspeed()
     # with FSDP only one process would read the weights; resuming is simpler, and no slower, where all of them do
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     accelerator = Accelerator(
@@ -40,6 +40,7 @@ def build_accelerator(recipe: Recipe, find_unused_parameters: bool = False) -> A
         project_dir=recipe.run.output_dir,
         # the loader is not accelerate's, so its end says nothing about accumulation; the loop sets the number of steps
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1, sync_with_dataloader=False),
+        deepspeed_plugin=build_plugin(recipe),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=find_unused_parameters)],
     )
     disable_progress_bar()  # of transformers: two bars for every checkpoint
@@ -59,18 +60,6 @@ def build_accelerator(recipe: Recipe, find_unused_parameters: bool = False) -> A
             "`fsdp_version: 2`, as train_scripts/recipes/accelerate/fsdp2.yaml does."
         )
     return accelerator
-
-
-def refuse_deepspeed() -> None:
-    """DeepSpeed owns the optimizer step, so the recipe's optimizer, clipping and exact resume would not be its own."""
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() != "true":
-        return
-    missing = "" if importlib.util.find_spec("deepspeed") else ", which is not installed"
-    raise ValueError(
-        f"The launch configuration asks for DeepSpeed{missing}. It would take over the optimizer step and the checkpoints, and "
-        "neither the published recipe nor exact resuming would survive that. Divide gradients and optimizer state as its "
-        "ZeRO stage 2 does with train_scripts/recipes/accelerate/fsdp2_zero2.yaml, or weights as well with fsdp2.yaml."
-    )
 
 
 def seed_everything(*numbers: int) -> None:

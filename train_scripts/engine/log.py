@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import DistributedType, broadcast_object_list
 from safetensors.numpy import save_file
 
 from train_scripts.engine.checkpoint import write_atomically, writing
@@ -64,17 +64,17 @@ class RunLog:
 
     def describe(self, name: str, plan: BatchPlan, total_steps: int, optimizer: torch.optim.Optimizer) -> None:
         """Say what is about to run."""
-        run = self.recipe.run
+        run, kind = self.recipe.run, self.accelerator.distributed_type
         logger.info(
             f"{name}: {plan.num_items} items, {total_steps} steps of {plan.global_batch_size} = {plan.micro_batch_size} "
-            f"items x {plan.accumulation_steps} micro-steps x {plan.num_processes} processes "
+            f"items x {plan.accumulation_steps} micro-steps x {plan.num_processes} processes"
+            f"{'' if kind == DistributedType.NO else f' ({kind.value})'} "
             f"({total_steps * plan.global_batch_size / plan.num_items:.2f} epochs), on {self.accelerator.device}, mixed "
             f"precision {run.mixed_precision}, output in {run.output_dir}"
         )
         for group in optimizer.param_groups:
-            size = sum(parameter.numel() for parameter in group["params"])
             logger.info(
-                f"{group['name']}: {size:,} parameters, lr {group['base_lr']}, weight decay {group['weight_decay']}"
+                f"{group['name']}: {group['size']:,} parameters, lr {group['base_lr']}, weight decay {group['weight_decay']}"
             )
 
     def add_step(self, step: int, epoch: float, values: Mapping[str, float], seconds_left: float) -> None:

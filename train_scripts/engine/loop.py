@@ -45,8 +45,9 @@ from train_scripts.engine.optim import build_optimizer, set_lr
 from train_scripts.engine.order import PlannedBatches, build_plan
 from train_scripts.engine.pace import Pace
 from train_scripts.engine.recipe import Recipe
-from train_scripts.engine.sharding import Replica, gather, tied_weights_together
+from train_scripts.engine.sharding import Replica, gather, gather_optimizer, tied_weights_together
 from train_scripts.engine.task import Task
+from train_scripts.engine.zero import is_zero, refresh_weights
 
 
 logger = logging.getLogger(__name__)
@@ -138,6 +139,8 @@ class Trainer:
         accelerator, optim = self.accelerator, self.recipe.optim
         sums, weight, losses_of_items = {}, 0.0, []
         self.model.train()
+        # first, because DeepSpeed makes its update with the last gradients
+        lr = set_lr(self.optimizer, self.step + 1, self.total_steps, optim, self.log.num_reductions())
 
         # 1. gradients of every micro-batch
         for micro_step in range(self.plan.accumulation_steps):
@@ -163,7 +166,6 @@ class Trainer:
         grad_norm = accelerator.clip_grad_norm_(self.model.parameters(), optim.max_grad_norm or math.inf)
         values = {**self.average(sums, weight, wait_s), "grad_norm": float(grad_norm)}
         check_finite(values, losses_of_items, self.step, self.recipe.run)
-        lr = set_lr(self.optimizer, self.step + 1, self.total_steps, optim, self.log.num_reductions())
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
@@ -278,7 +280,7 @@ class Trainer:
         if self.step == self.saved_step:
             return
         state = {"step": self.step, "skipped": gather_object(self.skipped), "tuning": self.log.tuning_rows()}
-        optimizer, scaler = gather(self.optimizer.state_dict()), self.accelerator.scaler
+        optimizer, scaler = gather_optimizer(self.optimizer), self.accelerator.scaler
         tensors = {"optimizer": {"optimizer": optimizer, "scaler": scaler and scaler.state_dict()}}
         with self.published_model() as model:
             if self.ema is not None:  # lent to the model; in exchange it holds the model's own weights
@@ -291,6 +293,8 @@ class Trainer:
         state = load_trainer_state(folder, self.optimizer, self.accelerator.scaler)
         if self.ema is not None:
             self.ema.set_own_weights(load_tensors(folder, "own_weights"))
+            if is_zero(self.accelerator):
+                refresh_weights(self.optimizer.optimizer)
         self.step = self.saved_step = state["step"]
         if self.accelerator.is_main_process:
             self.skipped = [Skipped(*item) for item in state["skipped"]]

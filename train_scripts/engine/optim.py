@@ -72,7 +72,8 @@ def build_parameter_groups(model: nn.Module, settings: OptimSection, backbone: I
             occur in parameter names, e.g. `"backbone"`.
 
     Returns:
-        `list[dict]`: Groups with `params`, `name`, `lr`, `base_lr` and `weight_decay`; empty ones are left out.
+        `list[dict]`: Groups with `params`, `name`, `size` (their numbers, all processes together), `lr`, `base_lr` and
+        `weight_decay`; empty ones are left out.
     """
     backbone = set(backbone)
     in_norm = {id(p) for module in model.modules() if isinstance(module, NORMS) for p in module.parameters(False)}
@@ -88,6 +89,7 @@ def build_parameter_groups(model: nn.Module, settings: OptimSection, backbone: I
         {
             "params": parameters,
             "name": f"{'backbone' if is_backbone else 'transformer'}{'' if is_decayed else ', not decayed'}",
+            "size": sum(parameter.numel() for parameter in parameters),
             "lr": rates[is_backbone],
             "base_lr": rates[is_backbone],
             "weight_decay": decays[is_backbone] if is_decayed else 0.0,

@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Weights and optimizer state that FSDP2 has divided among processes, made whole and divided again.
+"""Weights and optimizer state that FSDP2 or DeepSpeed has divided among processes, made whole and divided again.
 
 Checkpoints hold whole tensors under the same names in every case, so a run may go on with another number of processes,
 and divided or not. The functions below do nothing to tensors that are whole already; where tensors are divided, all
@@ -12,8 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from accelerate.utils.deepspeed import DeepSpeedOptimizerWrapper
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
+
+from train_scripts.engine import zero
 
 
 def gather(values: Any) -> Any:
@@ -40,8 +43,18 @@ def distribute_as(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return distribute_tensor(source.to(target.device), target.device_mesh, target.placements)
 
 
+def gather_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """`optimizer.state_dict()` with every divided tensor made whole."""
+    if isinstance(optimizer, DeepSpeedOptimizerWrapper):
+        return zero.gather_optimizer(optimizer.optimizer)
+    return gather(optimizer.state_dict())
+
+
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """`optimizer.load_state_dict` of a whole state, divided like the parameters that it belongs to."""
+    if isinstance(optimizer, DeepSpeedOptimizerWrapper):
+        zero.divide_optimizer(optimizer.optimizer, state)
+        return
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     divided = {
         index: {
@@ -106,4 +119,4 @@ def _copy_with(model: nn.Module, tensors: Mapping[int, torch.Tensor]) -> nn.Modu
     return copy.deepcopy(model, memo)
 
 
-__all__ = ["Replica", "copy_into", "gather", "load_optimizer", "tied_weights_together"]
+__all__ = ["Replica", "copy_into", "gather", "gather_optimizer", "load_optimizer", "tied_weights_together"]
