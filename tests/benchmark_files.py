@@ -13,6 +13,7 @@ from itertools import islice
 
 import numpy as np
 from PIL import Image
+from small_files import write_json
 
 from datasets_scripts.base import hash_fraction
 
@@ -30,11 +31,6 @@ def names_of(pattern, fraction, num_train, num_held_out):
 
 def caption(number):
     return f"a {COLORS[number % 6]} circle moves left on scene {number}"
-
-
-def write_json(path, value):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
 
 
 def write_zip(path, name, value):

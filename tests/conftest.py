@@ -8,6 +8,8 @@ import av
 import numpy as np
 import pytest
 
+from datasets_scripts import find_loader, prepare
+
 
 def folder_from_environment(variable: str, what: str) -> Path:
     folder = os.environ.get(variable)
@@ -34,6 +36,27 @@ def data_dir() -> Path:
 def small_parity_dir() -> Path:
     """The parity sets small enough to live in the repository."""
     return Path(__file__).parent / "fixtures" / "clipbert"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """An empty folder for the files of a dataset."""
+    path = tmp_path / "data"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """All rows of a benchmark, whether its videos or images are there or not."""
+
+    def tables(name, config, data_dir, **fields):
+        cache_dir = str(tmp_path / "cache")
+        builder = find_loader(name)(cache_dir=cache_dir, config_name=config, data_dir=data_dir, **fields)
+        prepare(builder)
+        return builder.as_dataset()
+
+    return tables
 
 
 def frame_brightness(index: int) -> int:

@@ -8,47 +8,17 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from small_files import touch, write_json
 
-from datasets_scripts import find_loader, load_benchmark, prepare, vqa_answers
+from datasets_scripts import load_benchmark, vqa_answers
 from datasets_scripts.base import AnnotationError
 from datasets_scripts.vqa_answers import normalize_answer, score_answers
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    path = tmp_path / "data"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
-def tables(tmp_path):
-    """All rows of a benchmark, whether its images are there or not."""
-
-    def tables(name, config, data_dir, **fields):
-        cache_dir = str(tmp_path / "cache")
-        builder = find_loader(name)(cache_dir=cache_dir, config_name=config, data_dir=data_dir, **fields)
-        prepare(builder)
-        return builder.as_dataset()
-
-    return tables
-
-
-def write_json(path: Path, document) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document))
 
 
 def write_zip(path: Path, members: dict) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, document in members.items():
             archive.writestr(name, json.dumps(document))
-
-
-def touch(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
 
 
 @pytest.mark.parametrize(

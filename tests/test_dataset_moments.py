@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from small_files import touch
 
 from datasets_scripts import find_loader, load_benchmark, prepare
 from datasets_scripts.base import AnnotationError
@@ -43,11 +44,6 @@ def write(folder: Path, **files: str) -> None:
 
 def write_queries(folder: Path, name: str, queries: list[dict]) -> None:
     (folder / name).write_text("".join(json.dumps(query) + "\n" for query in queries))
-
-
-def touch(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).touch()
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -1,36 +1,16 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Questions on videos: MSRVTT-QA, MSVD-QA and TGIF-QA in the layouts of their authors."""
 
-import json
 import logging
 from collections import Counter
 from functools import cache
 from pathlib import Path
 
 import pytest
+from small_files import touch, write_json
 
 from datasets_scripts import find_loader, load_benchmark, prepare
 from datasets_scripts.base import AnnotationError, VideoFacts
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    path = tmp_path / "data"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
-def tables(tmp_path):
-    """All rows of a benchmark, whether its videos are there or not."""
-
-    def tables(name, config, data_dir, **fields):
-        cache_dir = str(tmp_path / "cache")
-        builder = find_loader(name)(cache_dir=cache_dir, config_name=config, data_dir=data_dir, **fields)
-        prepare(builder)
-        return builder.as_dataset()
-
-    return tables
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +54,6 @@ QUESTIONS = [
     {"id": 170860, "video_id": 7010, "category_id": 10, "question": "Who talks?", "answer": "man"},
     {"id": 170861, "video_id": 7011, "category_id": 3, "question": "is it late?", "answer": "yes"},
 ]
-
-
-def write_json(path: Path, document) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document))
-
-
-def touch(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
 
 
 def test_both_layouts_of_msrvtt_qa_differ_in_the_question_mark_alone(folder, tables, tmp_path):

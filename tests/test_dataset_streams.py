@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from datasets.distributed import split_dataset_by_node
+from small_files import touch
 from torch.utils.data import DataLoader
 
 from datasets_scripts import find_loader, load_benchmark, prepare
@@ -67,12 +68,6 @@ def write_shards(folder: Path, num_shards: int = 4, samples_each: int = 3) -> li
             ids.append(f"{shard:05}/{key}")
         write_tar(folder / f"{shard:05}.tar", members)
     return ids
-
-
-def touch(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
 
 
 def gather_ids(stream, column: str = "caption_id", num_workers: int = 0) -> list[str]:

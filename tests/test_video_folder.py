@@ -15,13 +15,6 @@ from datasets_scripts.checks import UnusableVideosError, check_videos
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
-    path = tmp_path / "data"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 def load(folder, tmp_path):
     def load(config=None, **arguments):
         return load_benchmark("video_folder", config, data_dir=folder, cache_dir=str(tmp_path / "cache"), **arguments)
