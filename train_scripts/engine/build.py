@@ -24,7 +24,8 @@ FAMILIES = {"clipbert": (modeling_clipbert, "ClipBERT")}  # package and first pa
 def load_rows(settings: DataSection, split: str) -> datasets.Dataset:
     """The rows of a split, without the videos or images of `data.skip_list`."""
     with PartialState().local_main_process_first():  # one process writes the tables, the others find them
-        rows = _load(settings, split)
+        only = {"only_split": split} if getattr(settings, "streaming", False) else {}
+        rows = _load(settings, split, **only)
     coverage = compute_coverage(rows)
     if not coverage.is_complete:
         logger.info(f"{split}: {coverage} of {settings.dataset} are used.")
@@ -36,15 +37,14 @@ def load_stream(settings: DataSection, split: str) -> datasets.IterableDataset:
     return _load(settings, split, streaming=True)
 
 
-def _load(settings: DataSection, split: str, streaming: bool = False) -> datasets.Dataset | datasets.IterableDataset:
+def _load(settings: DataSection, split: str, **more: Any) -> datasets.Dataset | datasets.IterableDataset:
     return load_benchmark(
         settings.dataset,
         config=settings.config,
         split=split,
         data_dir=settings.data_dir,
         skip_list=settings.skip_list,
-        streaming=streaming,
-        **{"on_missing": "error", **settings.options},
+        **{"on_missing": "error", **settings.options, **more},
     )
 
 

@@ -126,7 +126,7 @@ class StreamedTrainSet:
 
     def peek(self) -> TrainSet:
         """A few items, to measure their size."""
-        return Lane(self, Cursor(lane=0), window=16).train_set
+        return Lane(self, Cursor(lane=0), window=min(16, self.settings.stream_window)).train_set
 
 
 class ShardLine:
