@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import datasets
 import numpy as np
+import pyarrow
 
 from datasets_scripts.checks import compute_coverage
 from train_scripts.engine.build import build_model, build_processor, load_rows, load_stream, video_options
@@ -206,7 +207,9 @@ def build_window(
     build_set: Callable[[datasets.Dataset], MaskedPairs],
 ) -> MaskedPairs:
     """Training items of a few streamed rows, each of which has wrong captions among the others."""
-    pairs = build_set(datasets.Dataset.from_list(rows, features=features))
+    table = pyarrow.Table.from_pylist(rows, schema=features.arrow_schema)
+    # with a name of its own, because `datasets` would hash every video to find one
+    pairs = build_set(datasets.Dataset(table, info=datasets.DatasetInfo(features=features), fingerprint="window"))
     pairs.check_counterparts()
     return pairs
 

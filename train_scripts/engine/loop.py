@@ -285,7 +285,9 @@ class Trainer:
         if self.step == self.saved_step:
             return
         state = {"step": self.step, "skipped": gather_object(self.skipped), "tuning": self.log.tuning_rows()}
-        state["cursors"] = gather_object(list(self.cursors.values()))
+        if isinstance(self.parts.train_set, StreamedTrainSet):
+            cursors = gather_object(list(self.cursors.values()))
+            state["stream"] = {"num_shards": self.parts.train_set.num_shards, "cursors": cursors}
         optimizer, scaler = gather(self.optimizer.state_dict()), self.accelerator.scaler
         tensors = {"optimizer": {"optimizer": optimizer, "scaler": scaler and scaler.state_dict()}}
         with self.published_model() as model:
@@ -302,9 +304,10 @@ class Trainer:
         self.step = self.saved_step = state["step"]
         if self.accelerator.is_main_process:
             self.skipped = [Skipped(*item) for item in state["skipped"]]
-        for cursor in (Cursor(*numbers) for numbers in state.get("cursors", [])):
-            if cursor.lane % self.accelerator.num_processes == self.accelerator.process_index:
-                self.cursors[cursor.lane] = cursor
+        if isinstance(self.parts.train_set, StreamedTrainSet):
+            cursors = self.parts.train_set.restore_cursors(**state["stream"])
+            share, processes = self.accelerator.process_index, self.accelerator.num_processes
+            self.cursors = {cursor.lane: cursor for cursor in cursors if cursor.lane % processes == share}
         logger.info(f"Resumed from {folder}.")
         return state
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from train_scripts.engine.checkpoint import CheckpointError
 from train_scripts.engine.data import DecodeGuard, MicroBatch, NoCounterpartError, TrainSet, ignore_termination
 from train_scripts.engine.mixture import divide
 from train_scripts.engine.order import ItemKey, PlannedBatches, PlannedItem, shuffle_items
@@ -103,8 +104,9 @@ class StreamedTrainSet:
         owners = np.random.default_rng((seed, SEED_OF_LANES)).permutation(np.repeat(np.arange(len(lines)), shares))
         # for each lane what it reads, and which of the lanes there it is
         self.lanes = [(lines[owner], int((owners[:lane] == owner).sum())) for lane, owner in enumerate(owners)]
-        for line, share in zip(lines, shares, strict=True):
-            logger.info(f"{line.stream.name}: {line.num_shards} shards are streamed in {share} lanes.")
+        self.num_shards = {line.stream.name: line.num_shards for line in lines}
+        for line in lines:
+            logger.info(f"{line.stream.name}: {line.num_shards} shards are streamed in {line.num_lanes} lanes.")
 
     def __len__(self) -> int:
         return self.settings.stream_num_items
@@ -123,6 +125,15 @@ class StreamedTrainSet:
                 f"{message} Use {show_divisors(lanes)} processes, or a multiple of {num_processes * workers} lanes."
             )
         raise ValueError(f"{message} Set data.num_workers to {show_divisors(lanes // num_processes)}.")
+
+    def restore_cursors(self, num_shards: dict[str, int], cursors: Iterable[Sequence[int]]) -> list[Cursor]:
+        """The cursors of a checkpoint, which have a meaning as long as there are as many shards."""
+        if num_shards != self.num_shards:
+            raise CheckpointError(
+                f"The checkpoint was trained on {num_shards} shards, and there are {self.num_shards}: its places in their "
+                "order are lost. Bring the shards back, or start from its weights with model.from_pretrained."
+            )
+        return [Cursor(*numbers) for numbers in cursors]
 
     def peek(self) -> TrainSet:
         """A few items, to measure their size."""
