@@ -34,12 +34,14 @@ class BenchmarkConfig(datasets.BuilderConfig):
         video_dir (`str`, *optional*): Folder of the videos (or images), where they do not lie with the annotations.
         validation_fraction (`float`, defaults to 0): Share of the training videos that becomes the split "validation",
             where the benchmark has none. The videos are chosen by a hash of their ids: always the same ones.
+        only_split (`str`, *optional*): Prepare this split alone: no table of a training split that is streamed.
         digest (`str`): Set by the builder, so that other annotations never meet an old cache.
     """
 
     task: str = "retrieval"
     video_dir: str | None = None
     validation_fraction: float = 0.0
+    only_split: str | None = None
     digest: str = field(default="", repr=False)
 
 
@@ -136,6 +138,8 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         self.annotations = self.annotation_files(config)
         if config.validation_fraction:
             self.hold_out_validation(config)
+        if config.only_split in self.annotations:  # else `check_split` tells which ones there are
+            self.annotations = {config.only_split: self.annotations[config.only_split]}
         files = sorted({path for paths in self.annotations.values() for path in paths})
         self.media_root = config.video_dir or config.data_dir
         config_fields["digest"] = self.content_digest(config, files)

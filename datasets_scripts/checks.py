@@ -194,30 +194,38 @@ def check_choices(on_missing: str, on_broken: str) -> None:
             raise ValueError(f"Expected `{option}` to be one of {', '.join(allowed)}, got {value!r}")
 
 
+@dataclass(frozen=True)
+class RowCheck:
+    """Whether a row of a stream can be used; an object, because workers may have to be sent it."""
+
+    on_missing: str
+    skipped: frozenset[str]
+    where: str
+
+    def __call__(self, video_id: str, media) -> bool:
+        if video_id in self.skipped:
+            return False
+        if self.on_missing == "keep" or isinstance(media, bytes) or os.path.isfile(media):
+            return True
+        if self.on_missing == "error":
+            raise UnusableVideosError(
+                f'{self.where}: {media} is missing. Bring it back, or use `on_missing="skip"` or "keep".'
+            )
+        return False
+
+
 def keep_usable_rows(dataset, on_missing: str, on_broken: str, skipped: frozenset[str], where: str):
     """The same for a stream: each row is looked at when it is reached."""
     check_choices(on_missing, on_broken)
     if on_broken != "unchecked":
         raise ValueError(f"`on_broken={on_broken!r}` opens every video first; a stream can only be 'unchecked'.")
-
-    def is_usable(video_id: str, media) -> bool:
-        if video_id in skipped:
-            return False
-        if on_missing == "keep" or isinstance(media, bytes) or os.path.isfile(media):
-            return True
-        if on_missing == "error":
-            raise UnusableVideosError(
-                f'{where}: {media} is missing. Bring it back, or use `on_missing="skip"` or "keep".'
-            )
-        return False
-
     if isinstance(dataset, IterableDatasetDict):
         parts = {
             split: keep_usable_rows(part, on_missing, on_broken, skipped, where) for split, part in dataset.items()
         }
         return IterableDatasetDict(parts)
     column = media_column(dataset)
-    return dataset.filter(is_usable, input_columns=[f"{column}_id", column])
+    return dataset.filter(RowCheck(on_missing, skipped, where), input_columns=[f"{column}_id", column])
 
 
 def keep_usable_videos(dataset, on_missing: str, on_broken: str, skipped: frozenset[str], where: str, cache_dir=None):

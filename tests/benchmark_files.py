@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import shutil
+import tarfile
 import zipfile
 from itertools import islice
 
@@ -269,6 +270,18 @@ def write_vqa2(folder):
             write_image(folder / part / f"COCO_{part}_{image:012d}.jpg", image)
 
 
+def write_webvid(folder, videos):
+    for name, numbers in (("train/00000", range(4)), ("train/00001", range(4, 8)), ("val/00000", range(8, 10))):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(folder / f"{name}.tar", "w") as archive:
+            for number in numbers:
+                text = folder / "caption.txt"
+                text.write_text(caption(number))
+                archive.add(videos.sources[".mp4"], f"{number:05d}.mp4")
+                archive.add(text, f"{number:05d}.txt")
+                text.unlink()
+
+
 def write_video_folder(folder, videos):
     folder.mkdir(parents=True)
     lines = io.StringIO()
@@ -289,4 +302,5 @@ def write_benchmarks(folder, write_video):
     write_coco(data / "coco")
     write_visual_genome(data / "visual_genome")
     write_vqa2(data / "vqa2")
+    write_webvid(data / "webvid", videos)
     write_video_folder(folder / "my_videos", videos)

@@ -16,6 +16,7 @@ import torch
 
 from processing.processing_clipbert import VideoTextProcessor
 from processing.sampling import build_rng
+from train_scripts.engine.data import NoCounterpartError
 from train_scripts.masking import IGNORED, WordMasker
 from train_scripts.pairs import normalise
 
@@ -54,6 +55,7 @@ class CaptionTable:
     ):
         self.kind = "image" if "image_id" in rows.column_names else "video"
         self.rows, self.processor, self.video_options = rows, processor, dict(video_options)
+        self.captions = rows.select_columns("caption")  # a row may hold a whole video
         self.name, self.seed = name, seed
         ids = rows.select_columns(f"{self.kind}_id").with_format("arrow")[:].column(0)
         numbered = pyarrow.chunked_array(ids).combine_chunks().dictionary_encode()
@@ -68,16 +70,16 @@ class CaptionTable:
 
     def captions_of(self, visual: int) -> set[str]:
         """All captions of a picture, in a form that can be compared."""
-        return {normalise(caption) for caption in self.rows[self.members(visual)]["caption"]}
+        return {normalise(caption) for caption in self.captions[self.members(visual)]["caption"]}
 
     def draw_other_row(self, visual: int, rng: np.random.Generator) -> int:
         """A row of another picture, whose caption differs from all captions of this one."""
         own = self.captions_of(visual)
-        return self._draw(rng, visual, lambda row: normalise(self.rows[row]["caption"]) not in own)
+        return self._draw(rng, visual, lambda row: normalise(self.captions[row]["caption"]) not in own)
 
     def draw_other_visual(self, row: int, rng: np.random.Generator) -> int:
         """A picture that does not have the caption of this row."""
-        caption = normalise(self.rows[row]["caption"])
+        caption = normalise(self.captions[row]["caption"])
         other = self._draw(
             rng, int(self.visuals[row]), lambda other: caption not in self.captions_of(int(self.visuals[other]))
         )
@@ -90,7 +92,7 @@ class CaptionTable:
                 return row
         usable = [row for row in np.flatnonzero(self.visuals != visual).tolist() if is_usable(row)]
         if not usable:
-            raise ValueError(
+            raise NoCounterpartError(
                 f"{self.name}: {self.kind} {self.visual_ids[visual]} has no counterpart: matching needs at least two "
                 f"{self.kind}s with different captions, and {len(self.visual_ids)} {self.kind}s with "
                 f"{len(self.rows)} captions offer none."
@@ -105,7 +107,7 @@ class CaptionTable:
         return dict(self.processor(videos=[source], seeds=[(seed, self.name, *key)], **self.video_options))
 
     def tokenize(self, rows: Sequence[int]) -> list[list[int]]:
-        captions = [self.rows[int(row)]["caption"] for row in rows]
+        captions = [self.captions[int(row)]["caption"] for row in rows]
         return self.processor(text=captions, padding=False, return_tensors=None)["input_ids"]
 
 
@@ -134,6 +136,12 @@ class MaskedPairs:
 
     def __len__(self) -> int:
         return len(self.visuals)
+
+    def check_counterparts(self) -> None:
+        """Raise a `NoCounterpartError` if a picture needs wrong captions and has none: quick for a few pictures."""
+        if self.mismatch_probability:
+            for visual in range(len(self.table.visual_ids)):
+                self.table.draw_other_row(visual, build_rng(self.table.seed))
 
     @cached_property
     def lengths(self) -> np.ndarray:

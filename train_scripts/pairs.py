@@ -13,11 +13,13 @@ from safetensors.numpy import load_file
 
 from processing.processing_clipbert import VideoTextProcessor
 from processing.sampling import build_rng
-from train_scripts.engine.recipe import DataSection, option
+from train_scripts.engine.data import NoCounterpartError
+from train_scripts.engine.recipe import option
+from train_scripts.engine.stream import StreamSection
 
 
 @dataclass(kw_only=True)
-class PairSection(DataSection):
+class PairSection(StreamSection):
     captions_per_video: int = option(1, "Captions of an item. A video is decoded once for all of them.", at_least=1)
     negatives: Literal["random", "in_batch", "hard"] = option(
         "random",
@@ -34,6 +36,8 @@ class PairSection(DataSection):
         yield from super().problems()
         if (self.negatives == "hard") != (self.hard_negatives is not None):
             yield f"hard_negatives: needed with `negatives: hard`, and only then; got {self.hard_negatives!r}"
+        if self.streaming and self.negatives == "hard":
+            yield "negatives: hard needs a table of all captions; with `streaming` use random or in_batch"
 
 
 class PairItem(NamedTuple):
@@ -61,7 +65,8 @@ class CaptionedVideos:
         seed (`int`): Seed of all choices.
 
     Raises:
-        ValueError: If negatives are asked for and a video has no caption that is not its own, or no scores.
+        NoCounterpartError: If random negatives are asked for and a video has no caption that is not its own.
+        ValueError: If hard negatives are asked for and a video has no scores.
         FileNotFoundError: If `settings.hard_negatives` holds no predictions.
     """
 
@@ -97,8 +102,9 @@ class CaptionedVideos:
         if settings.negatives == "random":
             for video_id, members in self.members.items():
                 if len(self.own_texts[video_id]) == len(numbers):
-                    raise ValueError(
-                        f"Video {video_id} ({self.videos[video_id]}) has no wrong caption: every caption of the training "
+                    source = self.videos[video_id]
+                    raise NoCounterpartError(
+                        f"Video {video_id} ({'bytes' if isinstance(source, bytes) else source}) has no wrong caption: every caption of the training "
                         f"split is one of its own {len(members)}. Negatives need at least two videos with different captions."
                     )
 

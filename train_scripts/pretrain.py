@@ -9,17 +9,21 @@ videos can be mixed: an image is one clip of one frame. An evaluation shows ever
 to its own picture and to another one, so that the accuracy of words has the accuracy without looking beside it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
+import datasets
 import numpy as np
+import pyarrow
 
 from datasets_scripts.checks import compute_coverage
-from train_scripts.engine.build import build_model, build_processor, load_rows, video_options
+from train_scripts.engine.build import build_model, build_processor, load_rows, load_stream, video_options
 from train_scripts.engine.data import Skipped, check_skipped
 from train_scripts.engine.mixture import MixedTrainSet
 from train_scripts.engine.recipe import DataSection, Recipe, Section, option
+from train_scripts.engine.stream import RowStream, StreamedTrainSet, StreamSection
 from train_scripts.engine.task import Evaluation, Parts, Task, main
 from train_scripts.judged_pairs import JudgedPairs, judge, measure_all
 from train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedPairs
@@ -39,7 +43,7 @@ class SourceSection(Section):
 
 
 @dataclass(kw_only=True)
-class PretrainDataSection(DataSection):
+class PretrainDataSection(StreamSection):
     datasets: list[SourceSection] = option(
         [], "Instead of `dataset`: several sets, each {dataset: NAME, weight: 1.0}."
     )
@@ -62,7 +66,11 @@ class PretrainDataSection(DataSection):
         for number, source in enumerate(self.datasets):
             if source.weight <= 0:
                 yield f"datasets.{number}.weight: must be above 0, got {source.weight}"
-            yield from (f"datasets.{number}.{problem}" for problem in self.of_source(source).problems())
+            of_source = DataSection.problems(self.of_source(source))
+            yield from (f"datasets.{number}.{problem}" for problem in of_source)
+        if self.streaming and self.mix_by != "micro_batch":
+            yield f"mix_by: streamed sets are mixed by micro_batch, because a lane reads one of them; got {self.mix_by}"
+        yield from self.stream_problems()
 
     def of_source(self, source: SourceSection) -> "PretrainDataSection":
         """The settings with one set of the mixture as the only one."""
@@ -101,32 +109,47 @@ class PretrainTask(Task):
 
     def build(self, recipe: PretrainRecipe) -> Parts:
         data, sources, seed = recipe.data, recipe.data.sources(), recipe.run.seed
-        rows = {
-            name: {split: load_rows(settings, split) for split in (settings.train_split, *recipe.eval.splits)}
-            for name, (settings, _) in sources.items()
+        load = load_stream if data.streaming else load_rows
+        train_rows = {name: load(settings, settings.train_split) for name, (settings, _) in sources.items()}
+        eval_rows = {
+            split: {name: load_rows(settings, split) for name, (settings, _) in sources.items()}
+            for split in recipe.eval.splits
         }
         self.recipe, self.processor = recipe, build_processor(recipe)
         masker = WordMasker(self.processor.tokenizer, data.mlm_probability, data.mask_special_tokens)
         collator = MaskedCollator(self.processor)
 
-        def table(name: str, split: str, is_training: bool) -> CaptionTable:
-            return CaptionTable(
-                rows[name][split], self.processor, video_options(recipe, is_training), f"{name}/{split}", seed
+        def table_builder(name: str, split: str, is_training: bool) -> Callable[[datasets.Dataset], CaptionTable]:
+            options = video_options(recipe, is_training)
+            return partial(
+                CaptionTable, processor=self.processor, video_options=options, name=f"{name}/{split}", seed=seed
             )
 
-        train_sets = [
-            MaskedPairs(
-                table(name, settings.train_split, True), masker, data.captions_per_video, data.mismatch_probability
+        builders = {
+            name: partial(
+                build_pairs, data=data, masker=masker, build_table=table_builder(name, settings.train_split, True)
             )
             for name, (settings, _) in sources.items()
-        ]
-        train_set = train_sets[0]
-        if len(train_sets) > 1:
-            weights = [weight for _, weight in sources.values()]
+        }
+        weights = [weight for _, weight in sources.values()]
+        if data.streaming:
+            streams = [
+                RowStream(name, rows, partial(build_window, features=rows.features, build_set=builders[name]))
+                for name, rows in train_rows.items()
+            ]
+            train_set = StreamedTrainSet(streams, weights, data, seed)
+        elif len(sources) > 1:
+            train_sets = [builders[name](rows) for name, rows in train_rows.items()]
             train_set = MixedTrainSet(train_sets, weights, seed, names=list(sources), mix_by=data.mix_by)
+        else:
+            ((name, rows),) = train_rows.items()
+            train_set = builders[name](rows)
         skip = data.on_decode_error == "skip"
         eval_sets = {
-            split: {name: JudgedPairs(table(name, split, False), masker, collator, skip) for name in sources}
+            split: {
+                name: JudgedPairs(table_builder(name, split, False)(rows), masker, collator, skip)
+                for name, rows in eval_rows[split].items()
+            }
             for split in recipe.eval.splits
         }
         model = build_model(recipe.model, "PreTraining", self.processor)
@@ -166,6 +189,29 @@ class PretrainTask(Task):
 
     def metrics(self, rows):
         return {}  # `evaluate` measures all sets together
+
+
+def build_pairs(
+    rows: datasets.Dataset,
+    data: PretrainDataSection,
+    masker: WordMasker,
+    build_table: Callable[[datasets.Dataset], CaptionTable],
+) -> MaskedPairs:
+    """Training items of a table."""
+    return MaskedPairs(build_table(rows), masker, data.captions_per_video, data.mismatch_probability)
+
+
+def build_window(
+    rows: list[dict[str, Any]],
+    features: datasets.Features,
+    build_set: Callable[[datasets.Dataset], MaskedPairs],
+) -> MaskedPairs:
+    """Training items of a few streamed rows, each of which has wrong captions among the others."""
+    table = pyarrow.Table.from_pylist(rows, schema=features.arrow_schema)
+    # with a name of its own, because `datasets` would hash every video to find one
+    pairs = build_set(datasets.Dataset(table, info=datasets.DatasetInfo(features=features), fingerprint="window"))
+    pairs.check_counterparts()
+    return pairs
 
 
 if __name__ == "__main__":

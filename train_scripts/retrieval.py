@@ -13,14 +13,16 @@ much sooner.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
 
 from metrics.retrieval.retrieval import compute_retrieval_metrics
-from train_scripts.engine.build import build_model, build_processor, load_rows, video_options
+from train_scripts.engine.build import build_model, build_processor, load_rows, load_stream, video_options
 from train_scripts.engine.data import Skipped, check_skipped
 from train_scripts.engine.recipe import ModelSection, Recipe, option
+from train_scripts.engine.stream import RowStream, StreamedTrainSet
 from train_scripts.engine.task import Evaluation, Parts, Task, main
 from train_scripts.pairs import CaptionedVideos, PairCollator, PairSection, contrastive_loss
 from train_scripts.scoring import compute_match_odds, score_all_pairs
@@ -49,14 +51,18 @@ class RetrievalTask(Task):
     recipe_class = RetrievalRecipe
 
     def build(self, recipe: RetrievalRecipe) -> Parts:
-        rows = {split: load_rows(recipe.data, split) for split in (recipe.data.train_split, *recipe.eval.splits)}
+        data, seed = recipe.data, recipe.run.seed
+        load = load_stream if data.streaming else load_rows
+        rows, eval_sets = load(data, data.train_split), {split: load_rows(data, split) for split in recipe.eval.splits}
         self.recipe, self.processor = recipe, build_processor(recipe)
-        train_set = CaptionedVideos(
-            rows[recipe.data.train_split], self.processor, video_options(recipe, True), recipe.data, recipe.run.seed
-        )
+        options = video_options(recipe, is_training=True)
+        build_set = partial(CaptionedVideos, processor=self.processor, video_options=options, settings=data, seed=seed)
+        if data.streaming:
+            train_set = StreamedTrainSet([RowStream(data.dataset, rows, build_set)], [1.0], data, seed)
+        else:
+            train_set = build_set(rows)
         model = build_model(recipe.model, "VideoTextRetrieval", self.processor)
-        collate = PairCollator(self.processor, recipe.data.negatives)
-        return Parts(model, self.processor, train_set, collate, {split: rows[split] for split in recipe.eval.splits})
+        return Parts(model, self.processor, train_set, PairCollator(self.processor, data.negatives), eval_sets)
 
     def training_step(self, model, batch):
         pairs = {name: batch[name] for name in ("labels", "video_indices", "text_indices")}

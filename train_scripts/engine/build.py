@@ -24,18 +24,28 @@ FAMILIES = {"clipbert": (modeling_clipbert, "ClipBERT")}  # package and first pa
 def load_rows(settings: DataSection, split: str) -> datasets.Dataset:
     """The rows of a split, without the videos or images of `data.skip_list`."""
     with PartialState().local_main_process_first():  # one process writes the tables, the others find them
-        rows = load_benchmark(
-            settings.dataset,
-            config=settings.config,
-            split=split,
-            data_dir=settings.data_dir,
-            skip_list=settings.skip_list,
-            **{"on_missing": "error", **settings.options},
-        )
+        only = {"only_split": split} if getattr(settings, "streaming", False) else {}
+        rows = _load(settings, split, **only)
     coverage = compute_coverage(rows)
     if not coverage.is_complete:
         logger.info(f"{split}: {coverage} of {settings.dataset} are used.")
     return rows
+
+
+def load_stream(settings: DataSection, split: str) -> datasets.IterableDataset:
+    """The same rows as a stream, each of which is looked at when it is reached."""
+    return _load(settings, split, streaming=True)
+
+
+def _load(settings: DataSection, split: str, **more: Any) -> datasets.Dataset | datasets.IterableDataset:
+    return load_benchmark(
+        settings.dataset,
+        config=settings.config,
+        split=split,
+        data_dir=settings.data_dir,
+        skip_list=settings.skip_list,
+        **{"on_missing": "error", **settings.options, **more},
+    )
 
 
 def video_options(recipe: Recipe, is_training: bool) -> dict[str, Any]:
@@ -127,4 +137,4 @@ def build_model(settings: ModelSection, head: str, processor: VideoTextProcessor
     return model
 
 
-__all__ = ["build_model", "build_processor", "load_rows", "video_options"]
+__all__ = ["build_model", "build_processor", "load_rows", "load_stream", "video_options"]

@@ -39,6 +39,10 @@ class UndecodableVideosError(ValueError):
     """Training items whose videos cannot be decoded, where the recipe does not allow for them."""
 
 
+class NoCounterpartError(ValueError):
+    """Rows among which a video has no wrong caption: a training set with negatives needs other ones, or more."""
+
+
 class Skipped(NamedTuple):
     """An item that could not be decoded, in an epoch of the run."""
 
@@ -54,6 +58,7 @@ class MicroBatch(NamedTuple):
     ids: list[str]
     weight: float  # share of the items that could be decoded
     skipped: list[Skipped]
+    cursor: tuple[int, ...] | None = None  # of a streamed set: where the lane stands that it came from
 
 
 class DecodeGuard:
@@ -155,6 +160,7 @@ def check_skipped(skipped: Sequence[Skipped], num_items: int, limit: float) -> N
 __all__ = [
     "DecodeGuard",
     "MicroBatch",
+    "NoCounterpartError",
     "Skipped",
     "TrainSet",
     "UndecodableVideosError",

@@ -23,8 +23,9 @@ from accelerate.utils import send_to_device
 from torch import nn
 
 from train_scripts.engine.data import DecodeGuard
-from train_scripts.engine.order import BatchPlan
+from train_scripts.engine.order import BatchPlan, ItemKey, PlannedItem
 from train_scripts.engine.recipe import Recipe
+from train_scripts.engine.stream import StreamedTrainSet
 from train_scripts.engine.task import Parts, Task
 from train_scripts.engine.zero import is_zero
 
@@ -82,8 +83,12 @@ def check_memory(
     Raises:
         MemoryError: If a GPU cannot hold even the one or two items that are measured.
     """
-    guard = DecodeGuard(parts.train_set, parts.collate, recipe.data.on_decode_error == "skip")
-    items = [guard[item] for item in plan.items(0, 0)[:2]]
+    train_set, planned = parts.train_set, plan.items(0, 0)[:2]
+    if isinstance(train_set, StreamedTrainSet):
+        train_set = train_set.peek()
+        planned = [PlannedItem(0, ItemKey(0, number % len(train_set))) for number in range(2)]
+    guard = DecodeGuard(train_set, parts.collate, recipe.data.on_decode_error == "skip")
+    items = [guard[item] for item in planned]
     whole = accelerator.unwrap_model(model).train()
 
     def forward(numbers: Sequence[int]) -> torch.Tensor:

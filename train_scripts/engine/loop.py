@@ -46,6 +46,7 @@ from train_scripts.engine.order import PlannedBatches, build_plan
 from train_scripts.engine.pace import Pace
 from train_scripts.engine.recipe import Recipe
 from train_scripts.engine.sharding import Replica, gather, gather_optimizer, tied_weights_together
+from train_scripts.engine.stream import Cursor, StreamedTrainSet, build_stream_loader
 from train_scripts.engine.task import Task
 from train_scripts.engine.zero import is_zero, refresh_weights
 
@@ -75,6 +76,8 @@ class Trainer:
             raise ValueError(f"eval.splits names {sorted(missing)}; the task offers {sorted(self.parts.eval_sets)}.")
         self.plan = build_plan(self.parts.train_set, run, recipe.data, self.accelerator.num_processes)
         self.accelerator.gradient_accumulation_steps = self.plan.accumulation_steps
+        if isinstance(self.parts.train_set, StreamedTrainSet):
+            self.parts.train_set.check_division(self.accelerator.num_processes, recipe.data.num_workers)
         self.total_steps = run.total_steps
         if self.total_steps is None:  # an epoch is one pass over the task's items
             self.total_steps = math.ceil(run.num_epochs * self.plan.num_items / run.global_batch_size)
@@ -88,6 +91,7 @@ class Trainer:
         self.ema = AveragedWeights(model, recipe.optim.ema_decay) if recipe.optim.ema_decay else None
         self.step = self.saved_step = 0
         self.skipped: list[Skipped] = []  # not yet reported, on this process
+        self.cursors: dict[int, Cursor] = {}  # of a streamed set: where the lanes of this process stand
         self.signalled = self.interrupted = False  # SIGTERM came to this process; all processes know of one
         state = {} if resumed_from is None else self.resume(resumed_from)
         self.log = RunLog(self.output_dir / "log.jsonl", self.step, self.accelerator, recipe, state.get("tuning", []))
@@ -161,6 +165,8 @@ class Trainer:
             weight += batch.weight
             losses_of_items.append((losses["loss"].detach(), batch.ids))
             self.skipped += batch.skipped
+            if batch.cursor is not None:
+                self.cursors[batch.cursor.lane] = batch.cursor
 
         # 2. the update, unless something is not finite
         grad_norm = accelerator.clip_grad_norm_(self.model.parameters(), optim.max_grad_norm or math.inf)
@@ -186,9 +192,10 @@ class Trainer:
         """This process's micro-batches from the present step to the end."""
         batches = PlannedBatches(self.plan, self.step, self.total_steps, self.accelerator.process_index)
         pin_memory = self.accelerator.device.type == "cuda"
-        return iter(
-            build_train_loader(self.parts.train_set, self.parts.collate, batches, self.recipe.data, pin_memory)
-        )
+        train_set, collate = self.parts.train_set, self.parts.collate
+        if isinstance(train_set, StreamedTrainSet):
+            return iter(build_stream_loader(train_set, collate, batches, self.cursors.values(), pin_memory))
+        return iter(build_train_loader(train_set, collate, batches, self.recipe.data, pin_memory))
 
     def average(self, sums: dict[str, torch.Tensor], weight: float, wait_s: float) -> dict[str, float]:
         """Means over all processes; the same message tells whether one of them was asked to stop."""
@@ -280,6 +287,9 @@ class Trainer:
         if self.step == self.saved_step:
             return
         state = {"step": self.step, "skipped": gather_object(self.skipped), "tuning": self.log.tuning_rows()}
+        if isinstance(self.parts.train_set, StreamedTrainSet):
+            cursors = gather_object(list(self.cursors.values()))
+            state["stream"] = {"num_shards": self.parts.train_set.num_shards, "cursors": cursors}
         optimizer, scaler = gather_optimizer(self.optimizer), self.accelerator.scaler
         tensors = {"optimizer": {"optimizer": optimizer, "scaler": scaler and scaler.state_dict()}}
         with self.published_model() as model:
@@ -298,6 +308,10 @@ class Trainer:
         self.step = self.saved_step = state["step"]
         if self.accelerator.is_main_process:
             self.skipped = [Skipped(*item) for item in state["skipped"]]
+        if isinstance(self.parts.train_set, StreamedTrainSet):
+            cursors = self.parts.train_set.restore_cursors(**state["stream"])
+            share, processes = self.accelerator.process_index, self.accelerator.num_processes
+            self.cursors = {cursor.lane: cursor for cursor in cursors if cursor.lane % processes == share}
         logger.info(f"Resumed from {folder}.")
         return state
 

@@ -82,7 +82,7 @@ def advise(bottleneck: str, recipe: Recipe, device: torch.device, accumulation_s
         advice = ["set run.mixed_precision to bf16"] * (run.mixed_precision == "no")
         advice += [f"raise run.micro_batch_size ({run.micro_batch_size}) if memory allows"] * (accumulation_steps > 1)
         advice += ["use more processes"] * (accumulation_steps > 1)
-        advice += ["set data.group_by_length"] * (not data.group_by_length)
+        advice += ["set data.group_by_length"] * (not data.group_by_length and not getattr(data, "streaming", False))
         advice += [f"lower data.image_size ({data.image_size}) or data.num_clips ({data.num_clips})"]
     return "; ".join(advice)
 

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from train_scripts.engine.data import TrainSet
 from train_scripts.engine.recipe import Recipe
+from train_scripts.engine.stream import StreamedTrainSet
 
 
 logger = logging.getLogger(__name__)
@@ -33,14 +34,14 @@ class Parts:
     Args:
         model (`PreTrainedModel`): The model to train, on the CPU.
         processor (`ProcessorMixin`): Saved with every checkpoint.
-        train_set (`TrainSet`): See `train_scripts.engine.data`.
+        train_set (`TrainSet` or `StreamedTrainSet`): See `train_scripts.engine.data` and `train_scripts.engine.stream`.
         collate (`Callable`): A list of decoded training items to the batch that `training_step` gets.
         eval_sets (`Mapping[str, Any]`): For each split of `eval.splits` what `evaluate` needs.
     """
 
     model: PreTrainedModel
     processor: ProcessorMixin | None
-    train_set: TrainSet
+    train_set: TrainSet | StreamedTrainSet
     collate: Callable[[list], dict[str, torch.Tensor]]
     eval_sets: Mapping[str, Any] = field(default_factory=dict)
 
