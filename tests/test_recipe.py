@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from stub_task import StubTask
 
 from train_scripts.engine.recipe import DataSection, Recipe, RecipeError, option
+from train_scripts.image_qa import ImageQATask
+from train_scripts.pretrain import PretrainTask
+from train_scripts.retrieval import RetrievalTask
+from train_scripts.video_qa import VideoQATask
 
 
 MINIMAL = {
@@ -70,11 +75,14 @@ def test_saved_recipe_reads_back_equal(tmp_path):
         ({"run": {"global_batch_size": 8.0}}, r"run.global_batch_size: expected int, got 8.0 \(float\)"),
         ({"run": {"seed": True}}, r"run.seed: expected int, got True \(bool\)"),
         ({"run": {"seed": None}}, r"run.seed: expected int, got None \(null\)"),
-        ({"optim": {"lr": "fast"}}, r"optim.lr: expected float, got 'fast' \(str\)"),
-        ({"optim": {"betas": [0.9, "x"]}}, r"optim.betas.1: expected float, got 'x' \(str\)"),
+        ({"optim": {"lr": "fast"}}, r"optim.lr: expected finite number, got 'fast' \(str\)"),
+        ({"optim": {"betas": [0.9, "x"]}}, r"optim.betas.1: expected finite number, got 'x' \(str\)"),
         ({"optim": {"lr": -1.0}}, r"optim.lr: expected at least 0, got -1.0"),
         ({"optim": {"warmup_ratio": 10}}, r"optim.warmup_ratio: expected at least 0 and at most 1, got 10.0"),
-        ({"optim": {"lr": float("nan")}}, r"optim.lr: expected at least 0, got nan"),
+        ({"optim": {"lr": float("nan")}}, r"optim.lr: expected finite number, got nan \(float\)"),
+        ({"optim": {"lr": float("inf")}}, r"optim.lr: expected finite number, got inf"),
+        ({"optim": {"max_grad_norm": ".nan"}}, r"optim.max_grad_norm: expected finite number, got '.nan' \(str\)"),
+        ({"run": {"num_epochs": float("inf")}}, r"run.num_epochs: expected finite number, got inf"),
         (
             {"optim": {"schedule": "linaer"}},
             r"optim.schedule: expected one of linear, cosine, .*, got 'linaer' \(str\)",
@@ -83,15 +91,36 @@ def test_saved_recipe_reads_back_equal(tmp_path):
             {"eval": {"splits": {"val": "watch"}}},
             r"eval.splits.val: expected one of tuning, monitor, final, got 'watch'",
         ),
-        ({"data": {"options": [1]}}, r"data.options: expected dict\[str, .*Any\], got \[1\] \(list\)"),
+        ({"data": {"options": [1]}}, r"data.options: expected keys with any value, got \[1\] \(list\)"),
+        (
+            {"eval": {"splits": ["test"]}},
+            r"eval.splits: expected keys with one of tuning, monitor, final, got \['test'\]",
+        ),
+        ({"data": {"skip_list": [3]}}, r"data.skip_list: expected str or list of str, got \[3\] \(list\)"),
         ({"data": {"fps": 0}}, r"data.fps: must be above 0"),
-        ({"run": {"num_epochs": 2}}, r"run.give either total_steps or num_epochs; got 10 and 2.0"),
+        ({"run": {"num_epochs": 2}}, r"run.total_steps: give either total_steps or num_epochs; got 10 and 2.0"),
+        ({"run": {"total_steps": 0, "push_to_hub": "u/m"}}, r"run.push_to_hub: without training .*publish.py"),
+        ({"run": {"output_dir": __file__}}, r"run.output_dir: .*test_recipe.py is a file; name a folder"),
         ({"run": {"global_batch_size": 9, "micro_batch_size": 2}}, r"run.global_batch_size: 9 is not a multiple"),
         ({"model": {"vision": "resnet"}}, r"got \['from_pretrained', 'vision \+ text'\].*text: missing"),
-        ({"model": {"from_pretrained": None}}, r"model.give exactly one start .* got none"),
+        ({"model": {"from_pretrained": None}}, r"model.from_pretrained: a model has one start; .* got none"),
         ({"optim": {"schedule": "multi_step"}}, r"optim.milestones: `multi_step` needs increasing steps"),
         ({"optim": {"milestones": [5]}}, r"optim.milestones: .* others none; got \[5\] with linear"),
+        (
+            {"optim": {"schedule": "multi_step", "milestones": [5, 10]}},
+            r"optim.milestones: \[5, 10\] has steps that run.total_steps=10 does not reach",
+        ),
         ({"eval": {"splits": {"val": "tuning"}}}, r"eval.metric: needed with a tuning split"),
+        (
+            {"eval": {"splits": {"test[:50%]": "tuning"}, "metric": "x"}},
+            r"eval.splits: choosing a checkpoint on test\[:50%\] makes .* set eval.allow_test_selection",
+        ),
+        ({"eval": {"splits": {"test+validation": "tuning"}, "metric": "x"}}, r"set eval.allow_test_selection"),
+        ({"eval": {"splits": {"val": "tuning"}, "metric": "num_examples"}}, r"eval.metric: 'num_examples' chooses no"),
+        (
+            {"eval": {"splits": {"val": "tuning"}, "metric": "mean_rank", "metric_goal": "max"}},
+            r"eval.metric_goal: max would choose the worst mean_rank",
+        ),
         ({"eval": {"splits": {"test": "tuning"}, "metric": "x"}}, r"eval.splits: .* set eval.allow_test_selection"),
     ],
 )
@@ -102,7 +131,7 @@ def test_mistakes_are_named(tmp_path, sections, message):
 
 def test_all_contradictions_are_told_at_once(tmp_path):
     path = write(tmp_path, minimal(run={"output_dir": "", "num_epochs": 1}, data={"dataset": ""}))
-    with pytest.raises(RecipeError, match=r"data.dataset.*run.output_dir.*run.give either"):
+    with pytest.raises(RecipeError, match=r"data.dataset.*run.output_dir.*run.total_steps: give either"):
         Recipe.load(path)
 
 
@@ -151,6 +180,52 @@ def test_a_task_extends_the_schema(tmp_path):
     assert AnswerRecipe.load(path).data.num_answers == 3
     with pytest.raises(RecipeError, match="data has no key 'num_answers'"):
         Recipe.load(path)
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "metric", "message"),
+    [
+        (RetrievalTask, [], "text_to_video_r1", r"'text_to_video_r1' chooses no checkpoint.* text_to_video_R@1"),
+        (RetrievalTask, [], "num_texts", r"'num_texts' chooses no checkpoint"),
+        (VideoQATask, [], "acuracy", r"Use accuracy"),
+        (VideoQATask, [], "mean_squared_error", r"'mean_squared_error' chooses no checkpoint"),
+        (VideoQATask, ["model.answer=count"], "accuracy_what", r"Use accuracy"),
+        (ImageQATask, [], "accuracy", r"Use vqa_score"),
+        (PretrainTask, [], "itm_los", r"Use itm_loss"),
+        (PretrainTask, ['data.dataset=""'], "coco_itm_lss", r"Use coco_itm_loss"),
+    ],
+)
+def test_a_metric_that_a_task_does_not_give_is_refused_with_the_nearest(tmp_path, task, settings, metric, message):
+    mixture = "data.datasets=[{dataset: coco}, {dataset: vg}]"
+    settings = [*settings, *([mixture] if settings == ['data.dataset=""'] else [])]
+    tuning = ["eval.splits={validation: tuning}", f"eval.metric={metric}"]
+    with pytest.raises(RecipeError, match=f"eval.metric: .*{message}"):
+        task.recipe_class.load(write(tmp_path, minimal()), [*settings, *tuning])
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "metric", "goal"),
+    [
+        (RetrievalTask, [], "video_to_text_R@10", "max"),
+        (RetrievalTask, [], "text_to_video_median_rank", "min"),
+        (VideoQATask, ["model.answer=count"], "mean_squared_error", "min"),
+        (VideoQATask, ["model.answer=open"], "accuracy_how", "max"),
+        (ImageQATask, [], "vqa_score_yes/no", "max"),
+        (PretrainTask, [], "itm_loss", "min"),
+        (PretrainTask, ['data.dataset=""', "data.datasets=[{dataset: coco}, {dataset: vg}]"], "vg_mlm_loss", "min"),
+        (StubTask, [], "perplexity", "max"),
+    ],
+)
+def test_the_goal_follows_from_the_metric_and_cannot_contradict_it(tmp_path, task, settings, metric, goal):
+    path, tuning = write(tmp_path, minimal()), ["eval.splits={validation: tuning}", f"eval.metric={metric}"]
+    assert task.recipe_class.load(path, [*settings, *tuning]).eval.goal == goal
+    other = "min" if goal == "max" else "max"
+    contradiction = [*settings, *tuning, f"eval.metric_goal={other}"]
+    if task is StubTask:  # a metric that nobody has declared may be the better the smaller
+        assert task.recipe_class.load(path, contradiction).eval.goal == other
+    else:
+        with pytest.raises(RecipeError, match=f"eval.metric_goal: {other} would choose the worst {metric}"):
+            task.recipe_class.load(path, contradiction)
 
 
 def test_differences_name_key_and_values(tmp_path):

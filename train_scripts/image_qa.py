@@ -9,15 +9,23 @@ An image is a video of one clip of one frame. Each answer of the vocabulary is r
 the soft scores of the annotators, and the binary cross-entropy is summed over the answers and averaged over questions.
 """
 
+from dataclasses import dataclass
+
 from train_scripts.answering import SoftAnswers
 from train_scripts.engine.task import main
 from train_scripts.video_qa import QuestionRecipe, VideoQATask, choose_vocabulary
 
 
+@dataclass(kw_only=True)
+class ImageQARecipe(QuestionRecipe):
+    def metrics(self):
+        return ("vqa_score", "vqa_score_*")
+
+
 class ImageQATask(VideoQATask):
     """Questions about images."""
 
-    recipe_class = QuestionRecipe
+    recipe_class = ImageQARecipe
     media = "image"
 
     def choose_way(self, recipe, rows):

@@ -101,6 +101,10 @@ class PretrainRecipe(Recipe):
             self, other = (replace(recipe, data=recipe.data.without_folders()) for recipe in (self, other))
         return Recipe.differences(self, other, ignore)
 
+    def metrics(self):
+        scores, sources = ("mlm_accuracy", "mlm_loss", "itm_accuracy", "itm_loss"), self.data.sources()
+        return [*scores, *(f"{name}_{score}" for name in sources if len(sources) > 1 for score in scores)]
+
 
 class PretrainTask(Task):
     """Pre-training with masked words and image-text matching."""

@@ -44,6 +44,10 @@ class RetrievalRecipe(Recipe):
         if self.data.negatives == "in_batch" and self.run.micro_batch_size < 2:
             yield "data.negatives: in_batch needs other videos; set run.micro_batch_size to 2 or more"
 
+    def metrics(self):
+        scores = ("R@1", "R@5", "R@10", "median_rank", "mean_rank")
+        return [f"{direction}_{score}" for direction in ("text_to_video", "video_to_text") for score in scores]
+
 
 class RetrievalTask(Task):
     """Text-to-video retrieval."""

@@ -72,6 +72,9 @@ class VideoQARecipe(QuestionRecipe):
         if self.model.answer == "count" and self.eval.score_pooling == "lse":
             yield "eval.score_pooling: lse collects evidence for classes, and counts are none; use mean or max"
 
+    def metrics(self):
+        return ("accuracy", "mean_squared_error" if self.model.answer == "count" else "accuracy_*")
+
 
 class VideoQATask(Task):
     """Questions about videos."""

@@ -8,6 +8,9 @@ a section and `Recipe` (see `train_scripts/retrieval.py`); checks between fields
 
 import argparse
 import difflib
+import fnmatch
+import math
+import re
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -29,6 +32,11 @@ def option(default: Any, help: str, at_least: float | None = None, at_most: floa
     if isinstance(default, list | dict):
         return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def goal_of_metric(name: str) -> Literal["max", "min"]:
+    """What is better: `"min"` of losses, errors and ranks, `"max"` of everything else."""
+    return "min" if name.rpartition("_")[2] in ("loss", "error", "rank") else "max"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -58,7 +66,9 @@ class ModelSection(Section):
     )
     gradient_checkpointing: bool = option(False, "Recompute activations in the backward pass to save memory.")
     clips_per_chunk: int | None = option(
-        None, "Clips of a video processed at a time, with the gradients of all at once; null: all.", at_least=1
+        None,
+        "Clips of a video processed at a time, with the gradients of all at once (dropout masks differ); null: all.",
+        at_least=1,
     )
 
     def problems(self):
@@ -69,7 +79,10 @@ class ModelSection(Section):
         }
         given = [name for name, value in starts.items() if value is not None]
         if len(given) != 1:
-            yield f"give exactly one start among from_pretrained, vision + text, and config; got {given or 'none'}"
+            yield (
+                "from_pretrained: a model has one start; give exactly one of from_pretrained, vision + text, and config, "
+                f"got {given or 'none'}"
+            )
         if bool(self.vision) != bool(self.text):
             yield f"{'text' if self.vision else 'vision'}: missing; vision and text go together"
         if self.config is not None and self.tokenizer is None:
@@ -174,8 +187,15 @@ class RunSection(Section):
     def problems(self):
         if not self.output_dir:
             yield "output_dir: missing"
+        elif Path(self.output_dir).exists() and not Path(self.output_dir).is_dir():
+            yield f"output_dir: {self.output_dir} is a file; name a folder"
         if (self.total_steps is None) == (self.num_epochs is None):
-            yield f"give either total_steps or num_epochs; got {self.total_steps} and {self.num_epochs}"
+            yield f"total_steps: give either total_steps or num_epochs; got {self.total_steps} and {self.num_epochs}"
+        if self.push_to_hub and 0 in (self.total_steps, self.num_epochs):
+            yield (
+                "push_to_hub: without training there is no checkpoint of this run; upload the one it evaluates with "
+                "train_scripts/publish.py"
+            )
         if self.global_batch_size % self.micro_batch_size:
             yield (
                 f"global_batch_size: {self.global_batch_size} is not a multiple of micro_batch_size="
@@ -190,7 +210,9 @@ class EvalSection(Section):
         "Purpose of each split. tuning: chooses the best checkpoint; monitor: only watched; final: once, at the end.",
     )
     metric: str | None = option(None, "Metric of the tuning split that chooses the best checkpoint.")
-    metric_goal: Literal["max", "min"] = option("max", "Whether a larger or a smaller metric is better.")
+    metric_goal: Literal["max", "min"] | None = option(
+        None, "Whether a larger or a smaller metric is better; null: as its name says."
+    )
     allow_test_selection: bool = option(
         False, "Let a split called test choose the checkpoint; recorded with the scores."
     )
@@ -221,8 +243,17 @@ class EvalSection(Section):
             yield "metric: needed with a tuning split, and only then"
         if self.num_draws > 1 and self.sampling != "random":
             yield f"num_draws: {self.num_draws} draws of the same clips say nothing; set sampling to random"
-        if "test" in tuning and not self.allow_test_selection:
-            yield "splits: choosing a checkpoint on test makes its score no test score; set eval.allow_test_selection"
+        chosen_on_test = [name for name in tuning if "test" in re.findall("[a-z]+", name.lower())]  # also test[:50%]
+        if chosen_on_test and not self.allow_test_selection:
+            yield (
+                f"splits: choosing a checkpoint on {chosen_on_test[0]} makes its score no test score; set "
+                "eval.allow_test_selection"
+            )
+
+    @property
+    def goal(self) -> Literal["max", "min"]:
+        """Whether a larger or a smaller `metric` is better."""
+        return self.metric_goal or goal_of_metric(self.metric or "")
 
 
 @dataclass(kw_only=True)
@@ -238,6 +269,10 @@ class Recipe:
     def problems(self) -> Iterator[str]:
         """Yield what is wrong between sections, as `section.key: reason`."""
         yield from ()
+
+    def metrics(self) -> Sequence[str]:
+        """The metrics that can choose a checkpoint, as patterns (`accuracy_*`); none: the evaluation will tell."""
+        return ()
 
     @classmethod
     def load(cls, path: str | Path | None = None, overrides: Sequence[str] = ()) -> Self:
@@ -379,10 +414,11 @@ def _convert(value: Any, hint: Any, source: str, where: tuple[str, ...]) -> Any:
         if value is None and type(None) in arguments:
             return None
         choices = [argument for argument in arguments if argument is not type(None)]
-        for choice in choices[:-1]:
+        if len(choices) == 1:
+            return _convert(value, choices[0], source, where)
+        for choice in choices:
             with suppress(RecipeError):
                 return _convert(value, choice, source, where)
-        return _convert(value, choices[-1], source, where)
     if origin is list and isinstance(value, list):
         return [_convert(entry, arguments[0], source, (*where, str(i))) for i, entry in enumerate(value)]
     if origin is dict and isinstance(value, dict):
@@ -391,7 +427,7 @@ def _convert(value: Any, hint: Any, source: str, where: tuple[str, ...]) -> Any:
         return value
     if hint is float:
         number = _as_float(value)
-        if number is not None:
+        if number is not None and math.isfinite(number):
             return number
     elif origin is None and type(value) is hint:  # `type`, because a bool is an instance of int
         return value
@@ -431,11 +467,14 @@ def _describe(value: Any) -> str:
 
 
 def _type_name(hint: Any) -> str:
-    if typing.get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(hint)))
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        return " or ".join("null" if part is type(None) else _type_name(part) for part in typing.get_args(hint))
-    return str(hint) if typing.get_origin(hint) else hint.__name__
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join("null" if part is type(None) else _type_name(part) for part in arguments)
+    if origin in (list, dict):
+        return f"{'list of' if origin is list else 'keys with'} {_type_name(arguments[-1])}"
+    return {Any: "any value", float: "finite number"}.get(hint, hint.__name__)
 
 
 def _problems_between(recipe: Recipe) -> Iterator[str]:
@@ -445,6 +484,22 @@ def _problems_between(recipe: Recipe) -> Iterator[str]:
         yield "run.patience: needs evaluations to wait for; set run.eval_every and a split with the purpose tuning"
     if recipe.optim.schedule == "plateau" and not (has_tuning and recipe.run.eval_every):
         yield "optim.schedule: plateau follows the evaluations; set run.eval_every and a split with the purpose tuning"
+    milestones, total_steps = recipe.optim.milestones, recipe.run.total_steps
+    if milestones and total_steps is not None and milestones[-1] >= total_steps:
+        yield f"optim.milestones: {milestones} has steps that run.total_steps={total_steps} does not reach"
+    yield from _metric_problems(recipe)
+
+
+def _metric_problems(recipe: Recipe) -> Iterator[str]:
+    metric, known = recipe.eval.metric, recipe.metrics()
+    if metric is None:
+        return
+    is_known = any(fnmatch.fnmatchcase(metric, pattern) for pattern in known)
+    if metric.startswith("num_") or (known and not is_known):
+        nearest = difflib.get_close_matches(metric, known, n=3) or known
+        yield f"eval.metric: {metric!r} chooses no checkpoint here. Use {' or '.join(nearest) or 'a score'}"
+    elif recipe.eval.goal != goal_of_metric(metric) and (known or goal_of_metric(metric) == "min"):
+        yield f"eval.metric_goal: {recipe.eval.goal} would choose the worst {metric}; leave it out"
 
 
 def _sections(recipe: Recipe) -> list[tuple[str, Section]]:

@@ -14,7 +14,7 @@ from train_scripts.engine.recipe import EvalSection
 
 def tuning_scores(evaluations: Iterable[Mapping[str, Any]], settings: EvalSection) -> dict[int, float]:
     """The tuning split's metric by step, larger being better; a metric that is not finite is the worst."""
-    sign = 1 if settings.metric_goal == "max" else -1
+    sign = 1 if settings.goal == "max" else -1
     scores = {}
     for row in evaluations:
         if row["purpose"] == "tuning" and settings.metric in row["metrics"]:
