@@ -23,8 +23,9 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 from torch import nn
-from transformers import PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
+from processing.processing_clipbert import load_tokenizer
 from train_scripts.engine.recipe import Recipe
 from train_scripts.engine.sharding import load_optimizer
 
@@ -34,8 +35,13 @@ logger = logging.getLogger(__name__)
 # What may differ between a checkpoint's recipe and the one that resumes it: where, how fast and how often, not what.
 CHANGEABLE = (
     "eval",
+    "model.tokenizer",  # `check_inputs` compares the tokenizers and
+    "data.skip_list",  # the training items themselves
+    "model.gradient_checkpointing",
+    "model.clips_per_chunk",
     "data.data_dir",
     "data.num_workers",
+    "data.on_decode_error",
     "data.max_decode_error_rate",
     "run.output_dir",
     "run.eval_every",
@@ -46,9 +52,13 @@ CHANGEABLE = (
     "run.log_with",
     "run.patience",
     "run.estimate_memory",
+    "run.push_to_hub",
+    "run.hub_private",
 )
 # With the schedule `plateau` the evaluations decide the learning rate.
 FIXED_BY_PLATEAU = ("eval", "run.eval_every")
+# Nobody knows the items of a stream beforehand.
+FIXED_BY_STREAMING = ("data.skip_list",)
 MANIFEST = Path("trainer", "manifest.json")
 
 
@@ -73,7 +83,12 @@ class RunCheckpoints:
         return self.root / f"step_{step:08d}"
 
     def find(self) -> Path | None:
-        """The whole checkpoint that `run.resume` means; it has to come from the same recipe."""
+        """
+        The whole checkpoint that `run.resume` means; it has to come from the same recipe.
+
+        Raises:
+            CheckpointError: If there is none to go on from, or `model.from_pretrained` is a broken one.
+        """
         found, problem = None, None
         if self.accelerator.is_main_process:
             try:
@@ -86,7 +101,15 @@ class RunCheckpoints:
         return found
 
     def _find(self) -> Path | None:
-        resume = self.recipe.run.resume
+        resume, start = self.recipe.run.resume, self.recipe.model.from_pretrained
+        if start is not None and (Path(start) / MANIFEST).is_file():
+            try:
+                verify_checkpoint(Path(start))
+            except CheckpointError as error:
+                raise CheckpointError(
+                    f"model.from_pretrained: {error} Name another checkpoint, or run the command that wrote it again in a "
+                    "new run.output_dir."
+                ) from error
         if resume == "never":
             if there := list_checkpoints(self.root):
                 raise CheckpointError(
@@ -99,10 +122,17 @@ class RunCheckpoints:
         else:
             folder = Path(resume)
             verify_checkpoint(folder)
+            if folder.resolve().parent != self.root.resolve():
+                own = find_last_checkpoint(self.root)  # this run has begun there, and gone further
+                if own is not None and read_state(own)["step"] > read_state(folder)["step"]:
+                    logger.info(f"{own} is later than run.resume={folder}.")
+                    folder = own
         if folder is not None:
             saved = type(self.recipe).load(folder / "recipe.yaml")
-            is_plateau = self.recipe.optim.schedule == "plateau"
-            ignore = [key for key in CHANGEABLE if not (is_plateau and key in FIXED_BY_PLATEAU)]
+            fixed = FIXED_BY_PLATEAU if self.recipe.optim.schedule == "plateau" else ()
+            if getattr(self.recipe.data, "streaming", False):
+                fixed += FIXED_BY_STREAMING
+            ignore = [key for key in CHANGEABLE if key not in fixed]
             if different := self.recipe.differences(saved, ignore=ignore):
                 raise CheckpointError(
                     f"{folder} was trained by another recipe ({'; '.join(different)}; here != there). Choose another "
@@ -165,6 +195,29 @@ class RunCheckpoints:
                 shutil.rmtree(folder)
 
 
+def check_inputs(folder: Path, tokenizer: PreTrainedTokenizerBase | None, items: str | None) -> None:
+    """
+    Raise a `CheckpointError` if a checkpoint was trained on other words or items than the run that goes on from it.
+
+    Args:
+        folder (`Path`): The checkpoint.
+        tokenizer (`PreTrainedTokenizerBase`, *optional*): The run's.
+        items (`str`, *optional*): Digest of the run's training items.
+    """
+    if tokenizer is not None:
+        saved = load_tokenizer(folder)
+        if (saved.get_vocab(), saved.special_tokens_map) != (tokenizer.get_vocab(), tokenizer.special_tokens_map):
+            raise CheckpointError(
+                f"{folder} was trained with another tokenizer: words or special tokens differ from those of "
+                f"{tokenizer.name_or_path}. Name the tokenizer that it was trained with in model.tokenizer."
+            )
+    if read_state(folder).get("items", items) != items:
+        raise CheckpointError(
+            f"{folder} was trained on other items than data.data_dir and data.skip_list give now. Bring them back, choose "
+            "another run.output_dir, or start from its weights with model.from_pretrained."
+        )
+
+
 def load_weights(model: nn.Module, folder: Path) -> None:
     """Copy the weights of a checkpoint into a model of the same class; none may be missing."""
     verify_checkpoint(folder)
@@ -188,6 +241,11 @@ def load_trainer_state(folder: Path, optimizer: torch.optim.Optimizer, scaler: A
     load_optimizer(optimizer, tensors["optimizer"])
     if scaler is not None and tensors["scaler"] is not None:
         scaler.load_state_dict(tensors["scaler"])
+    return read_state(folder)
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What `RunCheckpoints.save` wrote as JSON."""
     return json.loads((folder / "trainer" / "state.json").read_text())
 
 
@@ -289,11 +347,12 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:  # a full disk, mostly
-        raise OSError(
-            getattr(error, "errno", None),
+        message = (
             f"Could not write {path}: {getattr(error, 'strerror', None) or error}. The checkpoints are untouched; run the "
-            "same command again when the cause is removed",
-        ) from error
+            "same command again when the cause is removed"
+        )
+        number = getattr(error, "errno", None)
+        raise (OSError(message) if number is None else OSError(number, message)) from error
 
 
 def _files(folder: Path) -> list[Path]:
@@ -314,6 +373,7 @@ def _digest(path: Path) -> str:
 __all__ = [
     "CheckpointError",
     "RunCheckpoints",
+    "check_inputs",
     "find_last_checkpoint",
     "list_checkpoints",
     "load_tensors",

@@ -81,8 +81,8 @@ class DecodeGuard:
         except VideoDecodeError as error:
             if not self.skip:
                 raise UndecodableVideosError(
-                    f"Training item {self.train_set.ids[index]}: {error} Repair it, list the video in data.skip_list, or "
-                    "set data.on_decode_error=skip."
+                    f"Training item {self.train_set.ids[index]}: {error} Repair it, or set data.on_decode_error=skip. A new "
+                    "run can leave the video out with data.skip_list."
                 ) from error
             return self.train_set.ids[index], Skipped(epoch, self.train_set.ids[index], str(error))
 
@@ -152,8 +152,8 @@ def check_skipped(skipped: Sequence[Skipped], num_items: int, limit: float) -> N
     logger.warning(message)
     if len(skipped) > limit * num_items:
         raise UndecodableVideosError(
-            f"{message}. That is more than data.max_decode_error_rate={limit}. Repair the files, list the videos in "
-            "data.skip_list, or raise the limit."
+            f"{message}. That is more than data.max_decode_error_rate={limit}. Repair the files, or raise the limit. A new "
+            "run can leave the videos out with data.skip_list."
         )
 
 

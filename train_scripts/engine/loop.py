@@ -8,6 +8,7 @@ masks as one.
 """
 
 import functools
+import hashlib
 import json
 import logging
 import math
@@ -28,13 +29,14 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from datasets_scripts.checks import compute_coverage
 from train_scripts.engine.checkpoint import (
     RunCheckpoints,
+    check_inputs,
     load_tensors,
     load_trainer_state,
     load_weights,
     write_atomically,
     writing,
 )
-from train_scripts.engine.data import MicroBatch, Skipped, build_train_loader, check_skipped
+from train_scripts.engine.data import MicroBatch, Skipped, TrainSet, build_train_loader, check_skipped
 from train_scripts.engine.draws import evaluate_draws
 from train_scripts.engine.ema import AveragedWeights
 from train_scripts.engine.estimate import check_memory
@@ -83,7 +85,9 @@ class Trainer:
             self.total_steps = math.ceil(run.num_epochs * self.plan.num_items / run.global_batch_size)
         optimizer = build_optimizer(self.parts.model, recipe.optim, task.backbone_names)
         self.replica = Replica(self.parts.model) if self.accelerator.is_fsdp2 else None
+        self.items = digest_items(self.parts.train_set)
         if resumed_from is not None:
+            check_inputs(resumed_from, getattr(self.parts.processor, "tokenizer", None), self.items)
             load_weights(self.parts.model, resumed_from)
         with nullcontext() if self.replica is None else tied_weights_together(self.parts.model):
             self.model, self.optimizer = self.accelerator.prepare(self.parts.model, optimizer)
@@ -129,7 +133,8 @@ class Trainer:
             self.evaluate_final()
         else:
             self.save()
-            logger.info(f"Stopped by SIGTERM after step {self.step}. The same command goes on from here.")
+            resuming = "" if self.recipe.run.resume == "auto" else " with run.resume=auto"
+            logger.info(f"Stopped by SIGTERM after step {self.step}. The same command{resuming} goes on from here.")
         self.accelerator.end_training()
         return {"step": self.step, "finished": self.is_finished(), "results": self.log.results()}
 
@@ -287,6 +292,7 @@ class Trainer:
         if self.step == self.saved_step:
             return
         state = {"step": self.step, "skipped": gather_object(self.skipped), "tuning": self.log.tuning_rows()}
+        state["items"] = self.items
         if isinstance(self.parts.train_set, StreamedTrainSet):
             cursors = gather_object(list(self.cursors.values()))
             state["stream"] = {"num_shards": self.parts.train_set.num_shards, "cursors": cursors}
@@ -314,6 +320,13 @@ class Trainer:
             self.cursors = {cursor.lane: cursor for cursor in cursors if cursor.lane % processes == share}
         logger.info(f"Resumed from {folder}.")
         return state
+
+
+def digest_items(train_set: TrainSet | StreamedTrainSet) -> str | None:
+    """What tells the items of a training set from others; `None` of a stream, which does not know them."""
+    if isinstance(train_set, StreamedTrainSet):
+        return None
+    return hashlib.sha256("\n".join(train_set.ids).encode()).hexdigest()
 
 
 __all__ = ["Trainer"]

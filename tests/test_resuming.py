@@ -1,0 +1,93 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""What a run that goes on may change and what not, where it goes on from, and what it says of broken checkpoints."""
+
+import shutil
+
+import pytest
+from stub_task import StubTask, run, steps_of
+from tiny_runs import tiny_run
+
+from datasets_scripts.synthetic import generate_synthetic
+from train_scripts.engine.checkpoint import CheckpointError, list_checkpoints
+from train_scripts.engine.data import UndecodableVideosError
+from train_scripts.engine.task import main
+from train_scripts.retrieval import RetrievalTask
+
+
+class Listed(StubTask):
+    """A training set without the items of `data.skip_list`."""
+
+    def build(self, recipe):
+        parts = super().build(recipe)
+        parts.train_set.ids = [id for id in parts.train_set.ids if id not in recipe.data.skip_list]
+        return parts
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def test_the_advice_of_an_error_is_taken_by_the_run_that_gave_it(tmp_path):
+    broken = ["data.options.broken=[5]", "run.save_every=1"]
+    with pytest.raises(UndecodableVideosError, match=r"set data.on_decode_error=skip"):
+        run(tmp_path, *broken)
+    done = len(steps_of(tmp_path))
+    assert 0 < done < 12  # in mid-run
+    with pytest.raises(UndecodableVideosError, match=r"more than data.max_decode_error_rate=0.01.*raise the limit"):
+        run(tmp_path, *broken, "data.on_decode_error=skip")
+    result = run(tmp_path, *broken, "data.on_decode_error=skip", "data.max_decode_error_rate=0.2")
+    assert result["finished"]
+    assert [row["step"] for row in steps_of(tmp_path)] == list(range(1, 13))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["model.gradient_checkpointing=true", "model.clips_per_chunk=1", "run.push_to_hub=null", "run.hub_private=true"],
+)
+def test_how_and_where_to_may_change(tmp_path, setting):
+    run(tmp_path)
+    assert run(tmp_path, setting)["finished"]
+
+
+def test_a_skip_list_may_change_if_the_training_items_do_not(tmp_path):
+    run(tmp_path, "run.save_every=1", task=Listed())
+    assert run(tmp_path, "data.skip_list=[test_00002]", task=Listed())["finished"]
+    with pytest.raises(CheckpointError, match=r"step_00000012 was trained on other items than .*data.skip_list"):
+        run(tmp_path, "data.skip_list=[item5]", task=Listed())
+
+
+def test_a_data_folder_may_move_with_its_tokenizer_but_not_change_its_words(tmp_path):
+    data = generate_synthetic(
+        tmp_path / "data", progress=False, preset="easy", num_train=6, num_validation=2, num_test=2
+    )
+    main(RetrievalTask(), tiny_run("synthetic", "retrieval", data, tmp_path / "run"))
+    moved = shutil.move(data, tmp_path / "moved")
+    settings = tiny_run("synthetic", "retrieval", moved, tmp_path / "run")
+    assert main(RetrievalTask(), settings)["finished"]
+    vocabulary = tmp_path / "moved" / "vocab.txt"
+    words = vocabulary.read_text().splitlines()
+    vocabulary.write_text("\n".join([*words[:-2], words[-1], words[-2]]) + "\n")
+    with pytest.raises(CheckpointError, match=r"step_00000002 was trained with another tokenizer: .*model.tokenizer"):
+        main(RetrievalTask(), settings)
+
+
+def test_a_run_begun_elsewhere_goes_on_from_its_own_later_checkpoints(tmp_path, caplog):
+    run(tmp_path / "whole", "run.save_every=4", "run.save_total_limit=null")
+    elsewhere = f"run.resume={tmp_path}/whole/checkpoints/step_00000004"
+    run(tmp_path / "branch", elsewhere, "run.save_every=4")
+    (newest,) = list_checkpoints(tmp_path / "branch" / "checkpoints")[1:]
+    shutil.rmtree(newest)
+    caplog.set_level("INFO", logger="train_scripts")
+    run(tmp_path / "branch", elsewhere, "run.save_every=4")
+    assert f"Resumed from {tmp_path}/branch/checkpoints/step_00000008" in caplog.text
+    # a folder of its own is what it says: back to that step
+    run(tmp_path / "whole", elsewhere, "run.save_every=4")
+    assert f"Resumed from {tmp_path}/whole/checkpoints/step_00000004" in caplog.text
+
+
+def test_a_broken_start_is_named_with_what_to_do(tmp_path):
+    run(tmp_path / "first")
+    start = tmp_path / "first" / "checkpoints" / "last"
+    cut(start / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"model.from_pretrained: .*last is not a whole .* Name another"):
+        run(tmp_path / "second", "model.config=null", f"model.from_pretrained={start}")
