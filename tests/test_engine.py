@@ -11,6 +11,7 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from stub_task import (
     NoDropout,
     StubModel,
@@ -20,8 +21,8 @@ from stub_task import (
     run,
     steps_of,
     wait_for_step,
-    weights_of,
 )
+from torch import nn
 
 from train_scripts.engine.checkpoint import CheckpointError, list_checkpoints
 from train_scripts.engine.data import UndecodableVideosError
@@ -426,9 +427,46 @@ def test_a_loss_that_is_not_finite_stops_and_names_step_and_items(tmp_path):
     plan = BatchPlan(num_items=11, global_batch_size=4, micro_batch_size=2, num_processes=1, seed=42)
     items = [f"item{item.key.index}" for item in plan.items(step=2, micro_batch=1)]
     with pytest.raises(NonFiniteLossError) as error:
-        run(tmp_path, "run.save_every=1", task=NotFinite())
+        run(tmp_path / "stopped", task=NotFinite())
     assert f"Step 3: loss nan, gradient norm nan, items {items}" in str(error.value)
-    assert all(weight.isfinite().all() for weight in weights_of(tmp_path).values())
+    assert f"The weights before it are in {tmp_path}/stopped/checkpoints/step_00000002" in str(error.value)
+    # nothing of the step is left behind, so the run goes on as if it had never been tried
+    run(tmp_path / "whole")
+    run(tmp_path / "stopped")
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+class Normalised(NotFinite):
+    """Its batch norm takes in what is not a number."""
+
+    def build(self, recipe):
+        parts = super().build(recipe)
+        parts.model.grid_encoder = nn.Sequential(parts.model.grid_encoder, nn.BatchNorm1d(parts.model.config.width))
+        return parts
+
+    def training_step(self, model, batch):
+        poisoned = getattr(self, "seen", 0) == 5
+        return super().training_step(model, {**batch, "x": batch["x"] * (float("nan") if poisoned else 1)})
+
+
+def test_statistics_of_the_step_that_is_not_finite_are_not_saved(tmp_path):
+    with pytest.raises(NonFiniteLossError, match="step_00000002"):
+        run(tmp_path, task=Normalised())
+    saved = load_file(tmp_path / "checkpoints" / "last" / "model.safetensors")
+    assert all(tensor.isfinite().all() for tensor in saved.values())
+    assert saved["grid_encoder.1.num_batches_tracked"] == 4
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    class Broken(StubTask):
+        def build(self, recipe):
+            parts = super().build(recipe)
+            parts.model.head.weight.data.fill_(float("nan"))
+            return parts
+
+    with pytest.raises(NonFiniteLossError, match=r"items \[.*\]. Look at these items"):
+        run(tmp_path, task=Broken())
+    assert list_checkpoints(tmp_path / "checkpoints") == []
 
 
 def test_a_broken_video_stops_by_default(tmp_path):

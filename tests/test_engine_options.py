@@ -720,11 +720,12 @@ def test_deepspeed_takes_precision_and_clipping_from_the_recipe(tmp_path, precis
 
 
 @pytest.mark.slow
-@NEEDS_DEEPSPEED
-def test_a_loss_that_is_not_finite_stops_deepspeed_too(tmp_path):
-    settings = settings_of(tmp_path, "run.global_batch_size=8", "run.save_every=1", "optim.lr=1.0e+30")
+@pytest.mark.parametrize("name", ["fsdp2.yaml", ZERO])
+def test_a_loss_that_is_not_finite_stops_divided_runs_too(tmp_path, name):
+    settings = settings_of(tmp_path, "run.global_batch_size=8", "optim.lr=1.0e+15")
     with pytest.raises(AssertionError, match="NonFiniteLossError: Step 2: loss (nan|inf)"):
-        run_divided("deepspeed_zero2.yaml", ["stub", *settings])
+        run_divided(name, ["stub", *settings])
+    assert all(weight.isfinite().all() for weight in weights_of(tmp_path).values())
 
 
 @pytest.mark.parametrize(

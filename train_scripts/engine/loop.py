@@ -40,7 +40,7 @@ from train_scripts.engine.data import MicroBatch, Skipped, TrainSet, build_train
 from train_scripts.engine.draws import evaluate_draws
 from train_scripts.engine.ema import AveragedWeights
 from train_scripts.engine.estimate import check_memory
-from train_scripts.engine.finite import check_finite
+from train_scripts.engine.finite import explain, has_finite_weights, is_finite
 from train_scripts.engine.launch import build_accelerator, seed_everything
 from train_scripts.engine.log import RunLog, write_predictions
 from train_scripts.engine.optim import build_optimizer, set_lr
@@ -146,8 +146,9 @@ class Trainer:
         """One optimizer step. Returns what is logged: means over the step's items on all processes."""
         started, wait_s = time.perf_counter(), 0.0
         accelerator, optim = self.accelerator, self.recipe.optim
-        sums, weight, losses_of_items = {}, 0.0, []
+        sums, weight, seen, losses_of_items = {}, 0.0, [], []
         self.model.train()
+        statistics = [(buffer, buffer.clone()) for buffer in self.model.buffers()]  # which a forward pass updates
         # first, because DeepSpeed makes its update with the last gradients
         lr = set_lr(self.optimizer, self.step + 1, self.total_steps, optim, self.log.num_reductions())
 
@@ -169,14 +170,15 @@ class Trainer:
                 sums[name] = sums.get(name, 0.0) + value * batch.weight
             weight += batch.weight
             losses_of_items.append((losses["loss"].detach(), batch.ids))
-            self.skipped += batch.skipped
-            if batch.cursor is not None:
-                self.cursors[batch.cursor.lane] = batch.cursor
+            seen.append((batch.skipped, batch.cursor))
 
         # 2. the update, unless something is not finite
         grad_norm = accelerator.clip_grad_norm_(self.model.parameters(), optim.max_grad_norm or math.inf)
         values = {**self.average(sums, weight, wait_s), "grad_norm": float(grad_norm)}
-        check_finite(values, losses_of_items, self.step, self.recipe.run)
+        if not is_finite(values, self.recipe.run):
+            for buffer, value in statistics:
+                buffer.copy_(value)
+            raise explain(values, losses_of_items, self.step, self.save_finite())
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
@@ -184,6 +186,10 @@ class Trainer:
             self.ema.update(self.step)
 
         # 3. the books
+        for skipped, cursor in seen:
+            self.skipped += skipped
+            if cursor is not None:
+                self.cursors[cursor.lane] = cursor
         values |= {"lr": lr, "wait_s": values.pop("wait_s"), "step_s": time.perf_counter() - started}
         self.pace.add_step(values["step_s"], values["wait_s"])
         left_s = (self.total_steps - self.step) * self.pace.seconds_per_step
@@ -303,6 +309,13 @@ class Trainer:
                 tensors["own_weights"] = gather(self.ema.named_tensors())
             self.checkpoints.save(self.step, model, self.parts.processor, tensors, state)
         self.saved_step = self.step
+
+    def save_finite(self) -> Path | None:
+        """Write a checkpoint if the weights are finite; returns the newest one of the run, if there is any."""
+        finite = torch.tensor(float(has_finite_weights(self.model)), device=self.accelerator.device)
+        if self.accelerator.reduce(finite, reduction="sum") == self.accelerator.num_processes:
+            self.save()
+        return self.checkpoints.folder(self.saved_step) if self.saved_step else None
 
     def resume(self, folder: Path) -> dict[str, Any]:
         """Take optimizer, position and, where the published weights are averages, the model's own from a checkpoint."""
