@@ -96,6 +96,8 @@ def test_several_draws_are_averaged(shapes, tmp_path):  # noqa: F811
             assert together[f"{name}_std"] == pytest.approx(statistics.pstdev(values))
     names = ("draws", "draw0", "draw1")
     written = [load_file(tmp_path / name / "predictions/test/tensors.safetensors") for name in names]
+    assert rescore(tmp_path / "draws/predictions/test") == {**alone[0], "draw": 1, "num_draws": 3}
+    assert "draw" not in rescore(tmp_path / "draw0/predictions/test")
     for tensor in ("frame_seconds", "log_odds"):  # the written ones are those of the first draw; the next one differs
         np.testing.assert_array_equal(written[0][tensor], written[1][tensor])
         assert not np.array_equal(written[0][tensor], written[2][tensor])
@@ -120,6 +122,24 @@ def test_scripts_rescore_written_predictions(shapes, tmp_path, capsys):  # noqa:
     assert pooled == rescore(folder, "max") and pooled.keys() == result.keys()
     with pytest.raises(FileNotFoundError, match="holds no predictions"):
         main(RetrievalTask(), ["--rescore", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            ["--set", "eval.score_poling=max"],
+            "only --set eval.score_pooling=mean.max.lse .*got --set eval.score_poling=max",
+        ),
+        (["--set", "eval.score_pooling=maximum"], "got eval.score_pooling=maximum"),
+        (["--set", "eval.score_pooling=max", "--set", "run.seed=1"], "got --set run.seed=1"),
+        (["--recipe", "recipe.yaml"], "got --recipe recipe.yaml"),
+        (["--push_to_hub", "user/name"], "got --push_to_hub user/name"),
+    ],
+)
+def test_rescoring_refuses_what_it_would_ignore(tmp_path, more, message):
+    with pytest.raises(ValueError, match=message):
+        main(RetrievalTask(), ["--rescore", str(tmp_path), *more])
 
 
 def test_clips_in_chunks_give_the_losses_of_all_at_once(shapes, tmp_path):  # noqa: F811

@@ -19,6 +19,9 @@ from train_scripts.judged_pairs import measure_all
 from train_scripts.retrieval import measure
 
 
+POOLINGS = ("mean", "max", "lse")
+
+
 def rescore(folder: str | Path, score_pooling: str | None = None) -> dict[str, float]:
     """
     Compute the metrics of predictions that a training script wrote.
@@ -26,6 +29,10 @@ def rescore(folder: str | Path, score_pooling: str | None = None) -> dict[str, f
     Args:
         folder (`str` or `Path`): Holds `records.json` and `tensors.safetensors`.
         score_pooling (`str`, *optional*): `"mean"`, `"max"` or `"lse"`; by default the one of the run.
+
+    Returns:
+        `dict`: The metrics. Of several draws (`eval.num_draws`) only the first is written; then `draw` says that it is
+        this one, and `num_draws` of how many.
 
     Raises:
         FileNotFoundError: If the folder holds no predictions.
@@ -49,13 +56,34 @@ def rescore(folder: str | Path, score_pooling: str | None = None) -> dict[str, f
             0
         ]
     kept = {name: value for name, value in records["metrics"].items() if name == "coverage"}  # not in the predictions
+    if "num_draws" in records:
+        kept |= {"draw": 1, "num_draws": records["num_draws"]}
     return {**metrics, **kept}
+
+
+def read_pooling(given: argparse.Namespace) -> str | None:
+    """
+    The pooling that the command line of a training script asks for beside `--rescore`.
+
+    Raises:
+        ValueError: If anything else is set: the rest of the recipe is in the predictions already.
+    """
+    values = dict(item.partition("=")[::2] for item in given.set)
+    pooling = values.pop("eval.score_pooling", None)
+    others = [f"--set {name}={value}" for name, value in values.items()]
+    others += [f"--{name} {getattr(given, name)}" for name in ("recipe", "push_to_hub") if getattr(given, name)]
+    if others or pooling not in (None, *POOLINGS):
+        raise ValueError(
+            f"--rescore reads predictions, for which only --set eval.score_pooling={'|'.join(POOLINGS)} can be chosen; got "
+            f"{', '.join(others) or f'eval.score_pooling={pooling}'}."
+        )
+    return pooling
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("predictions", help="folder with records.json and tensors.safetensors")
-    parser.add_argument("--score_pooling", choices=("mean", "max", "lse"), help="pooling over clips")
+    parser.add_argument("--score_pooling", choices=POOLINGS, help="pooling over clips")
     given = parser.parse_args(arguments)
     metrics = rescore(given.predictions, given.score_pooling)
     print(json.dumps(metrics, indent=1))

@@ -137,10 +137,9 @@ def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
     given = task.recipe_class.parse_arguments(arguments, description=type(task).__doc__)
     if given.rescore:
-        from train_scripts.rescore import rescore  # imports the scripts
+        from train_scripts.rescore import read_pooling, rescore  # imports the scripts
 
-        pooling = dict(item.split("=", 1) for item in given.set if "=" in item).get("eval.score_pooling")
-        metrics = rescore(given.rescore, pooling)
+        metrics = rescore(given.rescore, read_pooling(given))
         print(json.dumps(metrics, indent=1))
         return metrics
     recipe = task.recipe_class.from_command_line(arguments, description=type(task).__doc__)
