@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What a run that goes on may change and what not, where it goes on from, and what it says of broken checkpoints."""
 
+import json
 import shutil
 
 import pytest
@@ -91,3 +92,37 @@ def test_a_broken_start_is_named_with_what_to_do(tmp_path):
     cut(start / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"model.from_pretrained: .*last is not a whole .* Name another"):
         run(tmp_path / "second", "model.config=null", f"model.from_pretrained={start}")
+
+
+class Scripted(StubTask):
+    """Reports the given errors, one an evaluation of the tuning split."""
+
+    def __init__(self, *errors):
+        self.errors = list(errors)
+
+    def metrics(self, rows):
+        return {**super().metrics(rows), "error": self.errors.pop(0)}
+
+
+BEST = ["run.eval_every=2", "run.total_steps=6", "eval.metric=error", "run.save_total_limit=null"]
+
+
+def test_a_lost_log_does_not_move_the_best_checkpoint(tmp_path):
+    settings = [*BEST, "eval.splits={validation: tuning}"]
+    run(tmp_path, *settings, task=Scripted(0.1, 0.3, 0.2))
+    (tmp_path / "log.jsonl").unlink()
+    run(tmp_path, *settings, task=Scripted(0.2))
+    assert (tmp_path / "checkpoints" / "best").resolve().name == "step_00000002"
+    run(tmp_path, *settings, task=Scripted(0.2))  # and the log knows of it again
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "split" in row] == [2, 4, 6]
+
+
+def test_a_broken_best_checkpoint_is_named_and_not_evaluated(tmp_path, caplog):
+    settings = [*BEST, "eval.splits={validation: tuning, test: final}"]
+    run(tmp_path, *settings, task=Scripted(0.1, 0.3, 0.2, 0.4))
+    cut(tmp_path / "checkpoints" / "step_00000002" / "model.safetensors")
+    result = run(tmp_path, *settings, task=Scripted(0.2, 0.4))
+    assert result["results"]["test"]["step"] == 6
+    assert "step 2, but " in caplog.text and "model.safetensors has 100 bytes" in caplog.text
+    assert "The final splits see the weights of step 6." in caplog.text

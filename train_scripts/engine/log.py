@@ -38,7 +38,9 @@ class RunLog:
         accelerator (`Accelerator`): The main process writes; all of them know the evaluations.
         recipe (`Recipe`): What is shown how often, and which metric counts. Given to the trackers.
         earlier (`Sequence[Mapping]`, *optional*): The tuning evaluations that the checkpoint knows of. They matter
-            where it comes from another folder, with another log.
+            where it comes from another folder, with another log, and where the log has been lost.
+        is_own (`bool`, *optional*): Whether that checkpoint lies in the folder of this run. Then what the log lacks of
+            these evaluations is written again.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class RunLog:
         accelerator: Accelerator,
         recipe: Recipe,
         earlier: Sequence[Mapping[str, Any]] = (),
+        is_own: bool = False,
     ):
         self.path, self.accelerator, self.recipe = path, accelerator, recipe
         kept = []
@@ -55,6 +58,9 @@ class RunLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             kept = [row for row in _read_rows(path) if row["step"] < step + ("split" not in row)]
             kept = [row for row in kept if row.get("purpose") != "final"]
+            if is_own:
+                known = {row["step"] for row in kept if row.get("purpose") == "tuning"}
+                kept = [row for row in earlier if row["step"] < step and row["step"] not in known] + kept
             write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
         (self.evaluations,) = broadcast_object_list([[row for row in kept if "split" in row]])
         known = {row["step"] for row in self.evaluations if row["purpose"] == "tuning"}

@@ -28,11 +28,13 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from datasets_scripts.checks import compute_coverage
 from train_scripts.engine.checkpoint import (
+    CheckpointError,
     RunCheckpoints,
     check_inputs,
     load_tensors,
     load_trainer_state,
     load_weights,
+    verify_checkpoint,
     write_atomically,
     writing,
 )
@@ -98,7 +100,9 @@ class Trainer:
         self.cursors: dict[int, Cursor] = {}  # of a streamed set: where the lanes of this process stand
         self.signalled = self.interrupted = False  # SIGTERM came to this process; all processes know of one
         state = {} if resumed_from is None else self.resume(resumed_from)
-        self.log = RunLog(self.output_dir / "log.jsonl", self.step, self.accelerator, recipe, state.get("tuning", []))
+        is_own = resumed_from is not None and resumed_from.resolve().parent == self.checkpoints.root.resolve()
+        earlier = state.get("tuning", [])
+        self.log = RunLog(self.output_dir / "log.jsonl", self.step, self.accelerator, recipe, earlier, is_own)
         self.pace = Pace(self.plan.global_batch_size)
         self.log.describe(type(task).__name__, self.plan, self.total_steps, self.optimizer)
 
@@ -279,14 +283,17 @@ class Trainer:
         with self.published_model() as model:
             if "final" in self.recipe.eval.splits.values() and best_step not in (None, step):
                 folder = self.checkpoints.folder(best_step)
-                if folder.is_dir():
+                try:
+                    verify_checkpoint(folder)
+                except CheckpointError as error:
+                    logger.warning(
+                        f"The best checkpoint is that of step {best_step}, but {error} The final splits see the weights of "
+                        f"step {step}."
+                    )
+                else:
                     load_weights(model, folder)
                     logger.info(f"The final splits are evaluated with the best checkpoint, that of step {best_step}.")
                     step = best_step
-                else:
-                    logger.warning(
-                        f"{folder}, the best checkpoint, is gone: the final splits see the weights of step {step}."
-                    )
             self.evaluate(model, step, "final")
         if self.accelerator.is_main_process:
             results = {"allow_test_selection": self.recipe.eval.allow_test_selection, "splits": self.log.results()}
