@@ -2,10 +2,12 @@
 """What a run that goes on may change and what not, where it goes on from, and what it says of broken checkpoints."""
 
 import json
+import os
 import shutil
+import signal
 
 import pytest
-from stub_task import StubTask, run, steps_of
+from stub_task import StubTask, assert_same_run, run, steps_of
 from tiny_runs import tiny_run
 
 from datasets_scripts.synthetic import generate_synthetic
@@ -126,3 +128,52 @@ def test_a_broken_best_checkpoint_is_named_and_not_evaluated(tmp_path, caplog):
     assert result["results"]["test"]["step"] == 6
     assert "step 2, but " in caplog.text and "model.safetensors has 100 bytes" in caplog.text
     assert "The final splits see the weights of step 6." in caplog.text
+
+
+class StoppedInEvaluation(StubTask):
+    """Sends SIGTERM to its own process at one of the examples of an evaluation."""
+
+    def __init__(self, evaluation, answers_after_it=0):
+        self.evaluation, self.answers_after_it = evaluation, answers_after_it
+
+    def evaluate(self, *arguments):
+        self.evaluation -= 1
+        return super().evaluate(*arguments)
+
+    def eval_step(self, model, batch):
+        if self.evaluation == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            self.answers_after_it += 1
+        return super().eval_step(model, batch)
+
+
+@pytest.mark.parametrize(("evaluation", "step"), [(1, 4), (3, 12), (4, 12)], ids=["tuning", "last tuning", "final"])
+def test_sigterm_breaks_an_evaluation_off_and_the_next_run_makes_it_again(tmp_path, evaluation, step):
+    settings = ["run.eval_every=4", "eval.metric=error", "eval.splits={validation: tuning, test: final}"]
+    whole = run(tmp_path / "whole", *settings)["results"]
+    task = StoppedInEvaluation(evaluation)
+    result = run(tmp_path / "parts", *settings, task=task)
+    assert (result["step"], result["finished"]) == (step, False)
+    assert task.answers_after_it == 0 and not (tmp_path / "parts" / "results.json").exists()
+    result = run(tmp_path / "parts", *settings)
+    assert result["finished"] and result["results"] == whole
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+class StoppedBeforeEvaluation(StubTask):
+    """Sends SIGTERM to its own process in the last step before the first evaluation."""
+
+    def training_step(self, model, batch):
+        self.calls = getattr(self, "calls", 0) + 1
+        if self.calls == 8:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().training_step(model, batch)
+
+    def evaluate(self, *arguments):
+        raise AssertionError("an evaluation was begun")
+
+
+def test_no_evaluation_is_begun_after_sigterm(tmp_path):
+    settings = ["run.eval_every=4", "eval.splits={test: monitor}"]
+    assert not run(tmp_path, *settings, task=StoppedBeforeEvaluation())["finished"]
+    assert [folder.name for folder in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000004"]

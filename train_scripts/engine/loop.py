@@ -58,6 +58,10 @@ from train_scripts.engine.zero import is_zero, refresh_weights
 logger = logging.getLogger(__name__)
 
 
+class EvaluationStopped(BaseException):
+    """SIGTERM came in an evaluation. No error, so that no task takes it for one of its own."""
+
+
 class Trainer:
     """
     Trains a task as its recipe says.
@@ -99,6 +103,7 @@ class Trainer:
         self.skipped: list[Skipped] = []  # not yet reported, on this process
         self.cursors: dict[int, Cursor] = {}  # of a streamed set: where the lanes of this process stand
         self.signalled = self.interrupted = False  # SIGTERM came to this process; all processes know of one
+        self.can_break_off = False  # in an evaluation of a single process
         state = {} if resumed_from is None else self.resume(resumed_from)
         is_own = resumed_from is not None and resumed_from.resolve().parent == self.checkpoints.root.resolve()
         earlier = state.get("tuning", [])
@@ -112,35 +117,41 @@ class Trainer:
 
     def run(self) -> dict[str, Any]:
         """Train from where the run stands to its end, then evaluate. Returns `step`, `finished` and `results`."""
-        quiet = None if self.accelerator.is_main_process else True  # None: a bar only where there is a terminal
-        previous = signal.signal(signal.SIGTERM, self.note_signal)
+        finished, previous = False, signal.signal(signal.SIGTERM, self.note_signal)
         try:
-            if self.recipe.run.estimate_memory and not self.is_finished():
-                check_memory(self.task, self.parts, self.model, self.plan, self.recipe, self.accelerator)
-            with (
-                logging_redirect_tqdm(),
-                tqdm(total=self.total_steps, initial=self.step, desc="training", unit="step", disable=quiet) as bar,
-            ):
-                batches = self.micro_batches()
-                self.save_and_evaluate()
-                while not self.is_finished() and not self.interrupted:
-                    values = self.train_step(batches)
-                    bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
-                    bar.update()
-                    self.save_and_evaluate()
+            self.train()
+            if finished := self.is_finished() and not self.interrupted:
+                if self.step < self.total_steps:
+                    self.log.explain_stop(self.step, self.total_steps)
+                self.report_skipped(at_the_end=True)
+                self.evaluate_final()
+        except EvaluationStopped:
+            finished = False
         finally:
             signal.signal(signal.SIGTERM, previous)
-        if self.is_finished():
-            if self.step < self.total_steps:
-                self.log.explain_stop(self.step, self.total_steps)
-            self.report_skipped(at_the_end=True)
-            self.evaluate_final()
-        else:
+        if not finished:
             self.save()
             resuming = "" if self.recipe.run.resume == "auto" else " with run.resume=auto"
             logger.info(f"Stopped by SIGTERM after step {self.step}. The same command{resuming} goes on from here.")
         self.accelerator.end_training()
-        return {"step": self.step, "finished": self.is_finished(), "results": self.log.results()}
+        return {"step": self.step, "finished": finished, "results": self.log.results()}
+
+    def train(self) -> None:
+        """All steps that are left, with their evaluations and checkpoints, unless SIGTERM comes."""
+        quiet = None if self.accelerator.is_main_process else True  # None: a bar only where there is a terminal
+        if self.recipe.run.estimate_memory and not self.is_finished():
+            check_memory(self.task, self.parts, self.model, self.plan, self.recipe, self.accelerator)
+        with (
+            logging_redirect_tqdm(),
+            tqdm(total=self.total_steps, initial=self.step, desc="training", unit="step", disable=quiet) as bar,
+        ):
+            batches = self.micro_batches()
+            self.save_and_evaluate()
+            while not self.is_finished() and not self.interrupted:
+                values = self.train_step(batches)
+                bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
+                bar.update()
+                self.save_and_evaluate()
 
     def is_finished(self) -> bool:
         """Whether all steps are done, or `run.patience` is over."""
@@ -234,6 +245,23 @@ class Trainer:
 
     def note_signal(self, signal_number: int, frame: Any) -> None:
         self.signalled = True
+        if self.can_break_off:
+            raise EvaluationStopped
+
+    @contextmanager
+    def breaking_off(self) -> Iterator[None]:
+        """
+        Around an evaluation: SIGTERM ends it, because the checkpoint is written and it can be made again.
+
+        Several processes that did not all get the signal would wait for each other, so these finish it first.
+        """
+        self.can_break_off = self.accelerator.num_processes == 1
+        try:
+            if self.interrupted or (self.signalled and self.can_break_off):
+                raise EvaluationStopped
+            yield
+        finally:
+            self.can_break_off = False
 
     # -----------------------------------------------------------------------------------------------------------------
     # Evaluation and checkpoints
@@ -264,7 +292,7 @@ class Trainer:
         for split, purpose in self.recipe.eval.splits.items():
             if purpose not in purposes:
                 continue
-            with torch.no_grad(), self.accelerator.autocast():
+            with self.breaking_off(), torch.no_grad(), self.accelerator.autocast():
                 examples = self.parts.eval_sets[split]
                 evaluate = functools.partial(self.task.evaluate, model.eval(), examples, self.accelerator)
                 result = evaluate_draws(evaluate, self.recipe)

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
-from train_scripts.engine.data import TrainSet
+from train_scripts.engine.data import TrainSet, ignore_termination
 from train_scripts.engine.recipe import Recipe
 from train_scripts.engine.stream import StreamedTrainSet
 
@@ -104,7 +104,11 @@ class Task:
             recipe (`Recipe`): The run.
         """
         loader = DataLoader(
-            examples, recipe.eval.batch_size, collate_fn=examples.collate, num_workers=recipe.data.num_workers
+            examples,
+            recipe.eval.batch_size,
+            collate_fn=examples.collate,
+            num_workers=recipe.data.num_workers,
+            worker_init_fn=ignore_termination,
         )
         gathered: dict[str, list] = {}
         loader = prepare_data_loader(
