@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Checkpoint folders: whole or not at all, verified on reading, never lost."""
 
+import errno
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from accelerate import Accelerator
+from safetensors import SafetensorError
 
 from train_scripts.engine.checkpoint import (
     CheckpointError,
@@ -18,6 +20,7 @@ from train_scripts.engine.checkpoint import (
     list_checkpoints,
     verify_checkpoint,
     write_checkpoint,
+    writing,
 )
 from train_scripts.engine.recipe import Recipe, RunSection
 
@@ -144,3 +147,13 @@ def test_steps_are_ordered_as_numbers(tmp_path):
         "step_00001000",
         "step_123456789",
     ]
+
+
+def test_what_could_not_be_written_is_told_with_the_error_of_any_library(tmp_path):
+    refusal = pytest.raises(OSError, match="^Could not write .*log.jsonl: no room.*the same command again")
+    with refusal as raised, writing(tmp_path / "log.jsonl"):
+        raise SafetensorError("no room")
+    assert raised.value.errno is None
+    with pytest.raises(OSError, match="No space left") as raised, writing(tmp_path / "log.jsonl"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert raised.value.errno == errno.ENOSPC

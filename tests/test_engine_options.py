@@ -861,7 +861,8 @@ def test_five_percent_of_broken_videos(shapes, tmp_path, caplog):
             retrieval_settings(tmp_path / "data", tmp_path / "strict", *settings, "data.max_decode_error_rate=0.04"),
         )
     with pytest.raises(
-        UndecodableVideosError, match=rf"Training item {broken.stem}: .*data.skip_list, or set data.on_"
+        UndecodableVideosError,
+        match=rf"Training item {broken.stem}: .*set data.on_decode_error=skip. .*data.skip_list",
     ):
         main(RetrievalTask(), retrieval_settings(tmp_path / "data", tmp_path / "raise", *settings[1:]))
 
@@ -881,6 +882,22 @@ def test_a_recipe_for_a_missing_dataset_says_what_to_place_where(tmp_path):
     with pytest.raises(RecipeError, match=r"data has no key 'datadir'. Did you mean 'data_dir'\?"):
         main(RetrievalTask(), [*arguments, f"data.datadir={tmp_path}"])
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.max_text_length=65", r"data.max_text_length=65: the model has positions for texts of 64 tokens"),
+        (
+            "model.overrides.score_pooling=maximum",
+            r"model.config, model.overrides: .*'score_pooling' expected one of",
+        ),
+    ],
+)
+def test_what_the_model_cannot_do_is_said_before_training_and_with_its_key(shapes, tmp_path, setting, message):
+    with pytest.raises(ValueError, match=re.compile(message, re.DOTALL)):
+        main(RetrievalTask(), retrieval_settings(shapes, tmp_path, setting))
+    assert not (tmp_path / "log.jsonl").exists()
 
 
 def test_tar_archives_are_trained_on_as_a_table(shapes, tmp_path):

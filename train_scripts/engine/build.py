@@ -2,11 +2,14 @@
 """Model, processor and rows of a dataset from what a recipe says; shared by all scripts."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import datasets
 import torch
 from accelerate import PartialState
+from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel
 
 import modeling_clipbert
@@ -88,6 +91,16 @@ def build_processor(recipe: Recipe) -> VideoTextProcessor:
     return VideoTextProcessor(video_processor, tokenizer, max_length=data.max_text_length)
 
 
+@contextmanager
+def naming_settings() -> Iterator[None]:
+    """Around the making of a model: say where a recipe has the values that its config refuses."""
+    try:
+        yield
+    except StrictDataclassError as error:
+        raise ValueError(f"model.config, model.overrides: {error}") from error
+
+
+@naming_settings()
 def build_model(settings: ModelSection, head: str, processor: VideoTextProcessor, **defaults: Any) -> PreTrainedModel:
     """
     The model of a run.
@@ -130,6 +143,11 @@ def build_model(settings: ModelSection, head: str, processor: VideoTextProcessor
         raise ValueError(
             f"The tokenizer has {len(processor.tokenizer)} words and the model {model.config.vocab_size}. Use the "
             "tokenizer that the model was made with (model.tokenizer)."
+        )
+    if processor.max_length is not None and processor.max_length > model.config.max_position_embeddings:
+        raise ValueError(
+            f"data.max_text_length={processor.max_length}: the model has positions for texts of "
+            f"{model.config.max_position_embeddings} tokens (max_position_embeddings)."
         )
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable()
