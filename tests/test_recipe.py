@@ -96,7 +96,7 @@ def test_saved_recipe_reads_back_equal(tmp_path):
             {"eval": {"splits": ["test"]}},
             r"eval.splits: expected keys with one of tuning, monitor, final, got \['test'\]",
         ),
-        ({"data": {"skip_list": [3]}}, r"data.skip_list: expected str or list of str, got \[3\] \(list\)"),
+        ({"data": {"skip_list": [3]}}, r"data.skip_list.0: expected str, got 3 \(int\)"),
         ({"data": {"fps": 0}}, r"data.fps: must be above 0"),
         ({"run": {"num_epochs": 2}}, r"run.total_steps: give either total_steps or num_epochs; got 10 and 2.0"),
         ({"run": {"total_steps": 0, "push_to_hub": "u/m"}}, r"run.push_to_hub: without training .*publish.py"),

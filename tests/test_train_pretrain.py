@@ -644,7 +644,7 @@ def test_mistakes_surface_before_training(pictures, tmp_path, settings, error, m
     [
         ("{dataset: x, weight: 0}", "datasets.0.weight: must be above 0, got 0"),
         ("{weight: 1}", "datasets.0.dataset: missing"),
-        ("{dataset: x, weight: many}", "datasets.0.weight: expected float"),
+        ("{dataset: x, weight: many}", "datasets.0.weight: expected finite number"),
     ],
 )
 def test_mistakes_in_a_mixture_are_named_by_their_place(pictures, shapes, tmp_path, source, message):

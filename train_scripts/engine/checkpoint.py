@@ -8,6 +8,7 @@ OUTPUT_DIR/checkpoints/step_000500/    model and processor as `save_pretrained` 
 OUTPUT_DIR/checkpoints/last, best      links to two of them
 """
 
+import fnmatch
 import hashlib
 import json
 import logging
@@ -104,7 +105,7 @@ class RunCheckpoints:
         resume, start = self.recipe.run.resume, self.recipe.model.from_pretrained
         if start is not None and (Path(start) / MANIFEST).is_file():
             try:
-                verify_checkpoint(Path(start))
+                verify_checkpoint(Path(start), "*.safetensors")  # a config may have been edited since
             except CheckpointError as error:
                 raise CheckpointError(
                     f"model.from_pretrained: {error} Name another checkpoint, or run the command that wrote it again in a "
@@ -280,16 +281,16 @@ def write_checkpoint(folder: Path, write: Callable[[Path], None]) -> None:
         ) from error
 
 
-def verify_checkpoint(folder: Path) -> None:
-    """Raise a `CheckpointError` that names the first file of `folder` that is missing or not what was written."""
+def verify_checkpoint(folder: Path, pattern: str = "*") -> None:
+    """Raise a `CheckpointError` that names the first file like `pattern` that is missing or not what was written."""
     try:
         files = json.loads((folder / MANIFEST).read_text())["files"]
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"{folder} is not a whole checkpoint: {folder / MANIFEST} cannot be read ({error})."
         ) from error
-    for name, expected in files.items():
-        path = folder / name
+    for name in fnmatch.filter(files, pattern):
+        path, expected = folder / name, files[name]
         if not path.is_file():
             raise CheckpointError(f"{folder} is not a whole checkpoint: {name} is missing.")
         if path.stat().st_size != expected["size"]:

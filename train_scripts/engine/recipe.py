@@ -414,8 +414,9 @@ def _convert(value: Any, hint: Any, source: str, where: tuple[str, ...]) -> Any:
         if value is None and type(None) in arguments:
             return None
         choices = [argument for argument in arguments if argument is not type(None)]
-        if len(choices) == 1:
-            return _convert(value, choices[0], source, where)
+        fitting = [choice for choice in choices if (typing.get_origin(choice) or choice) is type(value)]
+        if len(fitting or choices) == 1:  # which knows better what is wrong
+            return _convert(value, (fitting or choices)[0], source, where)
         for choice in choices:
             with suppress(RecipeError):
                 return _convert(value, choice, source, where)
