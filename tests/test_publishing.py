@@ -36,6 +36,7 @@ from train_scripts.engine.publishing import (
     check_repository,
     load_checkpoint,
     publish_run,
+    push_folder,
     read_card,
     save_for_hub,
     trace_origins,
@@ -627,8 +628,10 @@ def test_a_hub_out_of_reach_is_told_from_one_that_refuses(monkeypatch):
         raise httpx2.ConnectError("Connection refused")
 
     monkeypatch.setattr(publishing.HfApi, "create_repo", fail)
-    with pytest.raises(ConnectionError, match="user/jumps.*cannot be reached .Connection refused.*publish.py"):
+    with pytest.raises(ConnectionError, match="cannot be reached: Connection refused .*push_to_hub.*publish.py"):
         check_repository("user/jumps")
+    with pytest.raises(ConnectionError, match="cannot be reached: .*hf upload user/jumps out"):
+        push_folder("out", "user/jumps")
     monkeypatch.undo()
     with pytest.raises(ValueError, match="does not let this user write there"):
         check_repository("user/jumps/of/dogs")

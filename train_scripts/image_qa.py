@@ -8,9 +8,7 @@ Smoke:   accelerate launch --cpu train_scripts/image_qa.py --recipe train_script
 An image is a video of one clip of one frame. Each answer of the vocabulary is right or wrong by itself: the labels are
 the soft scores of the annotators, and the binary cross-entropy is summed over the answers and averaged over questions.
 
-Beside the predictions of every split lies `vqa_results.json`, which the evaluation server of VQA takes. For its test-dev:
-
-    ... --set data.config=test_dev --set "eval.splits={validation: tuning, test: final}"
+Beside the predictions of every split lies `vqa_results.json`, which the evaluation server of VQA takes.
 """
 
 from collections.abc import Mapping

@@ -18,7 +18,8 @@ instead.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +94,14 @@ def push_folder(folder: str | Path, repo_id: str, private: bool = False, message
 
     Returns:
         `str`: Address of the commit.
+
+    Raises:
+        ConnectionError: If the Hub cannot be reached.
     """
     api = HfApi()
-    repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-    return api.upload_folder(folder_path=folder, repo_id=repo_id, commit_message=message).commit_url
+    with _reaching_hub(f"{folder} is complete: `hf upload {repo_id} {folder}` sends it later."):
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        return api.upload_folder(folder_path=folder, repo_id=repo_id, commit_message=message).commit_url
 
 
 def load_checkpoint(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -276,18 +281,25 @@ def check_repository(repo_id: str, private: bool = False) -> None:
         ValueError: If the Hub refuses: no token, no rights, or a name it does not allow.
         ConnectionError: If it cannot be reached.
     """
+    advice = (
+        "Train without run.push_to_hub, and publish the finished run with train_scripts/publish.py from elsewhere."
+    )
     try:
-        HfApi().create_repo(repo_id, private=private, exist_ok=True)
+        with _reaching_hub(advice):
+            HfApi().create_repo(repo_id, private=private, exist_ok=True)
     except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError) as error:
         raise ValueError(
             f"run.push_to_hub={repo_id!r}: the Hub does not let this user write there ({error}). Log in with "
             "`hf auth login`, or name a repository of yours as USER/NAME."
         ) from error
+
+
+@contextmanager
+def _reaching_hub(advice: str) -> Iterator[None]:
+    try:
+        yield
     except (httpx2.TransportError, OfflineModeIsEnabled) as error:
-        raise ConnectionError(
-            f"run.push_to_hub={repo_id!r}: {constants.ENDPOINT} cannot be reached ({error}). Where there is no network, train "
-            "without it, and publish the finished run with train_scripts/publish.py from elsewhere."
-        ) from error
+        raise ConnectionError(f"The Hub ({constants.ENDPOINT}) cannot be reached: {error} {advice}") from error
 
 
 def registered_models(config_class: type[PreTrainedConfig]) -> dict[str, tuple[type[PreTrainedModel], ...]]:
