@@ -380,6 +380,8 @@ def test_predictions_are_scored_again_without_the_model(shapes, tmp_path, capsys
     folder = str(tmp_path / "predictions" / "test")
     assert rescore([folder]) == result
     assert json.loads(capsys.readouterr().out) == result
+    assert list(result)[:4] == ["text_to_video_R@1", "chance_R@1", "chance_R@5", "chance_R@10"]  # beside the score
+    assert (result["chance_R@1"], result["chance_R@5"], result["chance_R@10"]) == (1 / 5, 1, 1)
     written, records = load_file(f"{folder}/tensors.safetensors"), json.loads(Path(folder, "records.json").read_text())
     logits = written["clip_logits"].max(dim=2).values
     expected = compute_retrieval_metrics((logits[..., 1] - logits[..., 0]).numpy(), np.array(records["gold"]))
@@ -471,6 +473,7 @@ def test_a_broken_video_in_the_evaluation(shapes, tmp_path):
         run(data, tmp_path / "too_many", *skip)
     metrics = run(data, tmp_path / "skipped", *skip, "data.max_decode_error_rate=0.2")["results"]["test"]["metrics"]
     assert (metrics["num_videos"], metrics["num_skipped_videos"], metrics["num_examples"]) == (4, 1, 8)
+    assert metrics["chance_R@1"] == 1 / 4  # among the videos that are left
     assert rescore([str(tmp_path / "skipped/predictions/test")]) == metrics
     listed = run(data, tmp_path / "listed", "run.total_steps=0", "data.skip_list=[test_00001]")
     assert listed["results"]["test"]["metrics"] == {**metrics, "num_skipped_videos": 0, "coverage": 0.8}

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import torch
 
-from metrics.retrieval.retrieval import compute_retrieval_metrics
+from metrics.retrieval.retrieval import RECALL_AT, chance_recall, compute_retrieval_metrics
 from train_scripts.engine.build import build_model, build_processor, load_rows, load_stream, video_options
 from train_scripts.engine.data import Skipped, check_skipped
 from train_scripts.engine.recipe import ModelSection, Recipe, option
@@ -106,8 +106,9 @@ def measure(clip_logits: torch.Tensor, records: Mapping[str, Any]) -> tuple[dict
     gold, usable = torch.tensor(records["gold"]), ~odds.isnan().any(dim=0)
     asked, places = usable[gold], usable.cumsum(0) - 1
     metrics = compute_retrieval_metrics(odds[asked][:, usable].numpy(), places[gold[asked]].numpy())
-    metrics |= {"num_examples": int(asked.sum()), "num_skipped_videos": int((~usable).sum())}
-    return metrics, odds
+    chance = {f"chance_R@{k}": chance_recall(metrics["num_videos"], k) for k in RECALL_AT}  # from text to video
+    counts = {"num_examples": int(asked.sum()), "num_skipped_videos": int((~usable).sum())}
+    return {"text_to_video_R@1": metrics.pop("text_to_video_R@1"), **chance, **metrics, **counts}, odds
 
 
 if __name__ == "__main__":
