@@ -15,7 +15,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from tiny_runs import MODEL, one_thread, steps_of, tiny_run  # noqa: F401
+from tiny_runs import MODEL, one_thread, start_from, steps_of, tiny_run  # noqa: F401
 from transformers import AutoProcessor
 
 import train_scripts.masking
@@ -522,8 +522,9 @@ def test_a_blind_model_is_as_good_without_looking(pictures, tmp_path):
         model.clipbert.grid_encoder.conv.weight.zero_()
     model.save_pretrained(tmp_path / "blind")
     processor.save_pretrained(tmp_path / "blind")
-    more = [f"model.from_pretrained={tmp_path / 'blind'}", "model.config=null", "model.tokenizer=null"]
-    metrics = run(pictures, tmp_path / "out", *more, "run.total_steps=0")["results"]["test"]["metrics"]
+    metrics = run(pictures, tmp_path / "out", *start_from(tmp_path / "blind"), "run.total_steps=0")["results"]["test"][
+        "metrics"
+    ]
     assert metrics["mlm_accuracy"] == metrics["mlm_blind_accuracy"]
     assert metrics["mlm_loss"] == pytest.approx(metrics["mlm_blind_loss"])
     assert metrics["itm_accuracy"] == 0.5
@@ -601,15 +602,15 @@ def break_picture(pictures, folder, split, number):
 def test_a_broken_picture_in_the_evaluation(pictures, tmp_path):
     data = break_picture(pictures, tmp_path / "data", "test", 1)
     with pytest.raises(UndecodableVideosError, match="test_00001.png.*data.on_decode_error=skip"):
-        run(data, tmp_path / "raised", "run.total_steps=0")
-    skip = ["run.total_steps=0", "data.on_decode_error=skip"]
+        run(data, tmp_path / "raised")
+    skip = ["data.on_decode_error=skip"]
     with pytest.raises(UndecodableVideosError, match="of 5 items .*max_decode_error_rate=0.01"):
         run(data, tmp_path / "too_many", *skip)
     more = [*skip, "data.max_decode_error_rate=0.9", "eval.batch_size=1"]
     metrics = run(data, tmp_path / "skipped", *more)["results"]["test"]["metrics"]
     assert metrics["num_skipped_rows"] >= 1
     assert metrics["num_examples"] == 2 * (5 - metrics["num_skipped_rows"])
-    listed = run(data, tmp_path / "listed", "run.total_steps=0", "data.skip_list=[test_00001]")
+    listed = run(data, tmp_path / "listed", "data.skip_list=[test_00001]")
     assert listed["results"]["test"]["metrics"]["num_examples"] == 8
 
 

@@ -16,7 +16,7 @@ import torch
 import yaml
 from accelerate import Accelerator
 from safetensors.torch import load_file
-from tiny_runs import MODEL, one_thread, steps_of, tiny_run  # noqa: F401
+from tiny_runs import MODEL, one_thread, start_from, steps_of, tiny_run  # noqa: F401
 from transformers import (
     AutoModelForSequenceClassification,
     AutoProcessor,
@@ -405,6 +405,17 @@ def test_objectives_and_negatives(shapes, tmp_path, objective, negatives, loss_t
     assert row["grad_norm"] > 0
 
 
+def test_a_ranking_model_is_asked_for_by_its_objective(shapes, tmp_path):
+    more = ["data.num_negatives=2", "run.total_steps=1"]
+    run(shapes, tmp_path / "rank", *more, "model.objective=rank", "model.overrides={margin: 0.3}")
+    run(shapes, tmp_path / "long", *more, "model.overrides={loss_type: rank, num_labels: 1, margin: 0.3}")
+    assert steps_of(tmp_path / "rank") == steps_of(tmp_path / "long")
+    start = start_from(tmp_path / "rank/checkpoints/last")
+    assert load_file(tmp_path / "rank/predictions/test/tensors.safetensors")["clip_logits"].shape[-1] == 1
+    evaluated = run(shapes, tmp_path / "evaluated", *start, "run.total_steps=0")["results"]["test"]["metrics"]
+    assert evaluated == json.loads((tmp_path / "rank/results.json").read_text())["splits"]["test"]["metrics"]
+
+
 def test_more_micro_steps_are_the_same_batch(shapes, tmp_path):
     no_dropout = "model.overrides={hidden_dropout_prob: 0.0, attention_probs_dropout_prob: 0.0}"
     for size in (1, 4):
@@ -430,8 +441,7 @@ def test_gradient_checkpointing_changes_no_loss(shapes, tmp_path):
 def test_starts_from_a_trained_folder_and_from_parts(shapes, tmp_path):
     run(shapes, tmp_path / "first", "data.fps=8", "eval.splits={}")
     start = tmp_path / "first" / "checkpoints" / "last"
-    more = [f"model.from_pretrained={start}", "model.config=null", "model.tokenizer=null"]
-    run(shapes, tmp_path / "second", *more, "run.total_steps=0")
+    run(shapes, tmp_path / "second", *start_from(start), "run.total_steps=0")
     processor = AutoProcessor.from_pretrained(start)
     assert (processor.video_processor.fps, processor.max_length) == (8.0, 40)
 
@@ -465,14 +475,14 @@ def break_video(shapes, folder, split, number):
 def test_a_broken_video_in_the_evaluation(shapes, tmp_path):
     data = break_video(shapes, tmp_path / "data", "test", 1)
     with pytest.raises(UndecodableVideosError, match="test_00001.mp4.*data.on_decode_error=skip"):
-        run(data, tmp_path / "raised", "run.total_steps=0")
-    skip = ["run.total_steps=0", "data.on_decode_error=skip"]
+        run(data, tmp_path / "raised")
+    skip = ["data.on_decode_error=skip"]
     with pytest.raises(UndecodableVideosError, match="1 of 5 items .*max_decode_error_rate=0.01"):
         run(data, tmp_path / "too_many", *skip)
     metrics = run(data, tmp_path / "skipped", *skip, "data.max_decode_error_rate=0.2")["results"]["test"]["metrics"]
     assert (metrics["num_videos"], metrics["num_skipped_videos"], metrics["num_examples"]) == (4, 1, 8)
     assert rescore([str(tmp_path / "skipped/predictions/test")]) == metrics
-    listed = run(data, tmp_path / "listed", "run.total_steps=0", "data.skip_list=[test_00001]")
+    listed = run(data, tmp_path / "listed", "data.skip_list=[test_00001]")
     assert listed["results"]["test"]["metrics"] == {**metrics, "num_skipped_videos": 0, "coverage": 0.8}
 
 

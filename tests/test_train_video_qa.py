@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from datasets import Dataset
 from official_records import load_head
 from safetensors.torch import load_file
-from tiny_runs import MODEL, one_thread, steps_of, tiny_run  # noqa: F401
+from tiny_runs import MODEL, one_thread, start_from, steps_of, tiny_run  # noqa: F401
 from transformers import AutoModelForMultipleChoice, AutoModelForVisualQuestionAnswering, AutoProcessor
 
 from datasets_scripts import list_benchmarks, load_benchmark
@@ -63,10 +63,6 @@ def settings_of(shapes, output_dir, *more):
 
 def run(shapes, output_dir, *more):
     return main(VideoQATask(), settings_of(shapes, output_dir, *more))
-
-
-def start_from(checkpoint):
-    return [f"model.from_pretrained={checkpoint}", "model.config=null", "model.tokenizer=null"]
 
 
 def predictions_of(output_dir, split="test"):

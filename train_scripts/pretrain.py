@@ -19,7 +19,16 @@ import numpy as np
 import pyarrow
 
 from datasets_scripts.checks import compute_coverage
-from train_scripts.engine.build import build_model, build_processor, load_rows, load_stream, video_options
+from train_scripts.engine.build import (
+    NoTrainSet,
+    build_model,
+    build_processor,
+    check_head,
+    evaluation_problems,
+    load_rows,
+    load_stream,
+    video_options,
+)
 from train_scripts.engine.data import Skipped, check_skipped
 from train_scripts.engine.mixture import MixedTrainSet
 from train_scripts.engine.recipe import DataSection, Recipe, Section, option
@@ -28,6 +37,9 @@ from train_scripts.engine.task import Evaluation, Parts, Task, main
 from train_scripts.judged_pairs import JudgedPairs, judge, measure_all
 from train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedPairs
 from train_scripts.masking import IGNORED, WordMasker
+
+
+CAPTIONS = ("retrieval", "video_text", "image_text")  # tasks of `datasets_scripts`
 
 
 @dataclass(kw_only=True)
@@ -96,6 +108,9 @@ class PretrainDataSection(StreamSection):
 class PretrainRecipe(Recipe):
     data: PretrainDataSection = field(default_factory=PretrainDataSection)
 
+    def problems(self):
+        yield from evaluation_problems(self)
+
     def differences(self, other, ignore=()):
         if "data.data_dir" in ignore:  # so are the folders of a mixture
             self, other = (replace(recipe, data=recipe.data.without_folders()) for recipe in (self, other))
@@ -109,13 +124,15 @@ class PretrainTask(Task):
 
     def build(self, recipe: PretrainRecipe) -> Parts:
         data, sources, seed = recipe.data, recipe.data.sources(), recipe.run.seed
+        self.recipe, self.processor = recipe, build_processor(recipe)
+        check_head(recipe, "PreTraining")
         load = load_stream if data.streaming else load_rows
-        train_rows = {name: load(settings, settings.train_split) for name, (settings, _) in sources.items()}
+        trained = sources if recipe.run.total_steps != 0 else {}
+        train_rows = {name: load(part, part.train_split, CAPTIONS) for name, (part, _) in trained.items()}
         eval_rows = {
-            split: {name: load_rows(settings, split) for name, (settings, _) in sources.items()}
+            split: {name: load_rows(part, split, CAPTIONS) for name, (part, _) in sources.items()}
             for split in recipe.eval.splits
         }
-        self.recipe, self.processor = recipe, build_processor(recipe)
         masker = WordMasker(self.processor.tokenizer, data.mlm_probability, data.mask_special_tokens)
         collator = MaskedCollator(self.processor)
 
@@ -132,7 +149,9 @@ class PretrainTask(Task):
             for name, (settings, _) in sources.items()
         }
         weights = [weight for _, weight in sources.values()]
-        if data.streaming:
+        if not train_rows:
+            train_set = NoTrainSet()
+        elif data.streaming:
             streams = [
                 RowStream(name, rows, partial(build_window, features=rows.features, build_set=builders[name]))
                 for name, rows in train_rows.items()
@@ -152,7 +171,7 @@ class PretrainTask(Task):
             }
             for split in recipe.eval.splits
         }
-        model = build_model(recipe.model, "PreTraining", self.processor)
+        model = build_model(recipe, "PreTraining", self.processor)
         return Parts(model, self.processor, train_set, collator, eval_sets)
 
     def training_step(self, model, batch):
