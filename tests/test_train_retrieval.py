@@ -37,7 +37,7 @@ from train_scripts.engine.task import main
 from train_scripts.pairs import CaptionedVideos, PairCollator, PairSection, contrastive_loss, group_rows
 from train_scripts.rescore import main as rescore
 from train_scripts.retrieval import RetrievalRecipe, RetrievalTask
-from train_scripts.scoring import compute_match_odds, score_all_pairs
+from train_scripts.scoring import NonFiniteScoreError, compute_match_odds, score_all_pairs, strike_absent_clips
 
 
 ROOT = Path(__file__).parents[1]
@@ -329,6 +329,39 @@ def test_match_scores_leave_absent_clips_out():
     odds = compute_match_odds(clip_logits, "mean")
     torch.testing.assert_close(odds[0, 0].sigmoid(), clip_logits[0, 0, [0, 2]].mean(0).softmax(-1)[1])
     assert odds[0, 1].isnan()
+
+
+def test_only_absent_clips_may_be_nan():
+    clip_logits = torch.randn(2, 3, 2, 2)
+    struck = strike_absent_clips(clip_logits, torch.tensor([[1, 1], [1, 0]])[:, None], None)
+    assert struck[1, :, 1].isnan().all() and struck.isnan().sum() == 3 * 2
+    assert strike_absent_clips(clip_logits, None, None).equal(clip_logits)
+    clip_logits[1, 2, 1, 0] = torch.nan  # of a clip that does not exist
+    assert strike_absent_clips(clip_logits, torch.tensor([[1, 1], [1, 0]])[:, None], None).isnan().sum() == 3 * 2
+    clip_logits[1, 2, 0, 1] = torch.inf
+    with pytest.raises(NonFiniteScoreError, match=r", inf\] for video 1, text 2, clip 0; 1 of 9"):
+        strike_absent_clips(
+            clip_logits, torch.tensor([[1, 1], [1, 0]])[:, None], lambda video, text: f"video {video}, text {text}"
+        )
+
+
+@pytest.mark.parametrize("block", [1, 2])
+def test_a_score_that_is_not_finite_names_text_and_video(scored, processor, monkeypatch, block):
+    model, texts, videos = scored
+    bad, forward = processor(text=[texts[3]])["input_ids"][0], model.forward
+
+    def sometimes_nan(**inputs):
+        outputs = forward(**inputs)
+        fits = inputs["input_ids"].shape[1] >= len(bad)
+        if fits:
+            outputs.clip_logits[(inputs["input_ids"][:, : len(bad)] == bad).all(1)] = torch.nan
+        return outputs
+
+    monkeypatch.setattr(model, "forward", sometimes_nan)
+    recipe = recipe_with(video_block=block, pairs_per_forward=18)
+    with torch.no_grad(), pytest.raises(NonFiniteScoreError) as caught:
+        score_all_pairs(model, processor, texts, videos, OPTIONS, recipe, Accelerator())
+    assert f"for the text {texts[3]!r} and the video {videos[0]}, clip 0" in str(caught.value)
 
 
 def test_certain_matches_stay_apart():

@@ -9,7 +9,7 @@ videos can be mixed: an image is one clip of one frame. An evaluation shows ever
 to its own picture and to another one, so that the accuracy of words has the accuracy without looking beside it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import datasets
 import numpy as np
 import pyarrow
+import torch
 
 from datasets_scripts.checks import compute_coverage
 from train_scripts.engine.build import (
@@ -186,28 +187,41 @@ class PretrainTask(Task):
 
     def evaluate(self, model, examples: Mapping[str, JudgedPairs], accelerator, recipe):
         rows: dict[str, list] = {}
+        parts: dict[str, list[np.ndarray]] = {}
         for name, pairs in examples.items():
             pairs.clip_seed = recipe.run.seed
             found = super().evaluate(model, pairs, accelerator, recipe)
-            for key, values in {**found.records, **found.tensors, "dataset": [name] * len(pairs)}.items():
+            for key, values in {**found.records, "dataset": [name] * len(pairs)}.items():
                 rows.setdefault(key, []).extend(values)
+            for key, part in found.tensors.items():
+                parts.setdefault(key, []).append(part)
         reasons = zip(rows["caption_id"], rows["skipped"], strict=True)
         skipped = [Skipped(0, id, reason) for id, reason in reasons if reason]
         check_skipped(skipped, len(rows["skipped"]), recipe.data.max_decode_error_rate)
-        odds = np.stack(rows.pop("match_odds"))
-        metrics, coverage = (
-            measure_all(odds, rows),
-            compute_coverage(*(pairs.table.rows for pairs in examples.values())),
-        )
+        score_pooling = recipe.eval.score_pooling or model.config.score_pooling
+        records = {"task": "pretraining", "score_pooling": score_pooling, **rows}
+        tensors = {key: stack_padded(part) for key, part in parts.items()}
+        metrics, odds = measure_all(torch.from_numpy(tensors["clip_logits"]), records)
+        coverage = compute_coverage(*(pairs.table.rows for pairs in examples.values()))
         if not coverage.is_complete:
             metrics["coverage"] = coverage.share
-        return Evaluation(metrics, {"match_odds": odds}, {"task": "pretraining", **rows})
+        return Evaluation(metrics, {"match_odds": odds.numpy(), **tensors}, records)
 
     def eval_step(self, model, batch):
-        return {**judge(model, batch), **{name: batch[name] for name in ("caption_id", "other_id", "skipped")}}
+        names = ("caption_id", "other_id", "skipped", "frame_seconds")
+        return {**judge(model, batch), **{name: batch[name] for name in names}}
 
     def metrics(self, rows):
         return {}  # `evaluate` measures all sets together
+
+
+def stack_padded(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows of several sets, with NaN for clips and frames that only other sets have."""
+    shape = np.max([part.shape[1:] for part in parts], axis=0)
+    padded = [
+        np.pad(part, [(0, 0), *((0, n) for n in shape - part.shape[1:])], constant_values=np.nan) for part in parts
+    ]
+    return np.concatenate(padded)
 
 
 def build_pairs(
