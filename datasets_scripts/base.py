@@ -237,7 +237,11 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         known -= {"task", "digest"}
         for name, value in config_fields.items():
             if name not in known:
-                raise ValueError(unknown_name(f"field of {cls.__name__}", name, known))
+                arguments = (
+                    "on_missing",
+                    "on_broken",
+                )  # of `load_benchmark`, which come from the same place in a recipe
+                raise ValueError(unknown_name(f"field of {cls.__name__}", name, {*known, *arguments}))
             if name == "video_dir" and value is not None:
                 config_fields[name] = value = str(Path(value).expanduser().resolve())
                 if not Path(value).is_dir():

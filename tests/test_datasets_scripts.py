@@ -128,6 +128,8 @@ def test_unknown_names_list_the_known_ones(tiny, tmp_path):
         load_benchmark("tiny", "full", split="test", **arguments)
     with pytest.raises(ValueError, match="Unknown field of TinyBenchmark 'vide_dir'; did you mean 'video_dir'"):
         load_benchmark("tiny", "full", vide_dir="x", **arguments)
+    with pytest.raises(ValueError, match="field of TinyBenchmark 'on_brokn'; did you mean 'on_broken'.*on_missing"):
+        load_tiny(tiny, tmp_path, on_brokn="skip")
     with pytest.raises(ValueError, match="Unknown field of TinyBenchmark 'digest'"):
         load_benchmark("tiny", "full", digest="x", **arguments)
 
