@@ -60,10 +60,17 @@ def checkpoints(data, tmp_path_factory):
     [
         ("retrieval", "synthetic", "open_qa", "caption_id", "retrieval", "video_qa.py"),
         ("pretrain", "synthetic", "open_qa", "caption_id", "retrieval", "video_qa.py"),
-        ("retrieval", "synthetic_images", "image_text", "video_id", "none of its configs", "pretrain.py"),
-        ("image_qa", "synthetic", "open_qa", "soft_answers", "none of its configs", "video_qa.py"),
-        ("video_qa", "synthetic_images", "image_qa", "options", "none of its configs", "image_qa.py"),
-        ("video_qa", "synthetic", "moments", "options", "retrieval or open_qa", "none"),
+        ("retrieval", "synthetic_images", "image_text", "video_id", "none", "pretrain.py"),
+        ("image_qa", "synthetic", "open_qa", "soft_answers", "none", "video_qa.py"),
+        ("video_qa", "synthetic_images", "image_qa", "options", "none", "image_qa.py"),
+        (
+            "video_qa",
+            "synthetic",
+            "moments",
+            "options",
+            "retrieval, open_qa, action, transition, frameqa, count",
+            "none",
+        ),
     ],
 )
 def test_data_of_another_task_are_answered_with_what_fits(
@@ -75,7 +82,7 @@ def test_data_of_another_task_are_answered_with_what_fits(
     assert f"data.dataset={dataset}, data.config={config}" in message
     expected, got = message.split("; got ")
     assert missing in expected and missing not in got.split(".")[0]
-    assert f"data.config={fitting}" in message and message.endswith(f"is {script}.")
+    assert f"that have the former: {fitting}. Script for the latter: {script}." in message
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -85,12 +85,12 @@ def _load(
     columns = set(rows.column_names)
     if not any(columns >= set(TASKS[task].features) for task in tasks):
         fitting = [config.name for config in find_loader(settings.dataset).BUILDER_CONFIGS if config.task in tasks]
-        others = [script for task, script in SCRIPTS.items() if columns >= set(TASKS[task].features)]
+        script = next((name for task, name in SCRIPTS.items() if columns >= set(TASKS[task].features)), "none")
+        expected = dict.fromkeys(", ".join(TASKS[task].features) for task in tasks)
         raise ValueError(
             f"data.dataset={settings.dataset}, data.config={settings.config}, split {split}: expected the columns "
-            f"{' or '.join(', '.join(TASKS[task].features) for task in tasks)}; got {', '.join(rows.column_names)}. "
-            f"{settings.dataset} has them with data.config={' or '.join(fitting) or 'none of its configs'}; "
-            f"the script for the rows above is {others[0] if others else 'none'}."
+            f"{' or '.join(expected)}; got {', '.join(rows.column_names)}. Configs of {settings.dataset} that have the "
+            f"former: {', '.join(fitting) or 'none'}. Script for the latter: {script}."
         )
     return rows
 
