@@ -25,6 +25,7 @@ class ImageQATask(VideoQATask):
 
     recipe_class = QuestionRecipe
     media = "image"
+    row_tasks = ("image_qa",)
 
     def choose_way(self, recipe, rows):
         train_rows = rows.get(recipe.data.train_split)
