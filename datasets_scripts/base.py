@@ -9,8 +9,11 @@ makes (`text`). It inherits checked rows, errors with file and line, and an Arro
 import copy
 import hashlib
 import inspect
+import logging
 import math
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import cached_property
@@ -25,6 +28,9 @@ from .records import AnnotationError, Record, read_csv, read_jsonl
 from .tasks import TASKS
 
 
+logger = logging.getLogger(__name__)
+
+
 @dataclass
 class BenchmarkConfig(datasets.BuilderConfig):
     """What a loader can be asked for. Subclasses add fields; `load_benchmark(..., field=value)` sets them.
@@ -33,7 +39,8 @@ class BenchmarkConfig(datasets.BuilderConfig):
         task (`str`): A key of `TASKS`; decides the columns.
         video_dir (`str`, *optional*): Folder of the videos (or images), where they do not lie with the annotations.
         validation_fraction (`float`, defaults to 0): Share of the training videos that becomes the split "validation",
-            where the benchmark has none. The videos are chosen by a hash of their ids: always the same ones.
+            where the benchmark has none. The videos are chosen by a hash of their ids: always the same ones. Of few
+            videos one is held out.
         only_split (`str`, *optional*): Prepare this split alone: no table of a training split that is streamed.
         digest (`str`): Set by the builder, so that other annotations never meet an old cache.
     """
@@ -164,7 +171,42 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         """The split that a video goes to when a part of the training videos is held out."""
         if split not in ("train", "validation"):
             return split
-        return "validation" if hash_fraction(video_id) < self.config.validation_fraction else "train"
+        return "validation" if hash_fraction(video_id) <= self.largest_held_out else "train"
+
+    @cached_property
+    def largest_held_out(self) -> float:
+        """Training videos with a hash up to this are held out: `validation_fraction`, or the smallest hash there is."""
+        fraction, media, smallest = self.config.validation_fraction, TASKS[self.config.task].media, 1.0
+        with suppress(ValueError):  # a broken record is told with its place when its rows are made
+            for record in self.load_records("train", self.annotations.get("train") or self.annotations["validation"]):
+                for row in self.text(record):
+                    smallest = min(smallest, hash_fraction(row[f"{media}_id"]))
+                    if smallest <= fraction:
+                        return fraction
+        return smallest
+
+    def as_dataset(self, split: str | None = None, **options) -> datasets.Dataset | datasets.DatasetDict:
+        """
+        The tables that were written. A split without rows is left out, and an error if it is asked for.
+
+        A share of rows, as in `train[95%:]`, and what is left of it have at least one row each.
+        """
+        sizes = {name: part.num_examples for name, part in self.info.splits.items()}
+        asked = [name for name in sizes if split is None or re.search(rf"\b{name}\b", split)]
+        empty = {name: self.describe_empty(name) for name in asked if not sizes[name]}
+        if split is None and len(empty) < len(asked):
+            for message in empty.values():
+                logger.warning("%s: it is left out.", message)
+            filled = [name for name in asked if name not in empty]
+            return datasets.DatasetDict({name: self.as_dataset(name, **options) for name in filled})
+        if empty:
+            raise AnnotationError("; ".join(empty.values()))
+        return super().as_dataset(in_rows(split, sizes), **options)
+
+    def describe_empty(self, split: str) -> str:
+        files, fraction = ", ".join(map(str, self.annotations[split])), self.config.validation_fraction
+        divided = f" (validation_fraction={fraction} divides the training videos)" if fraction else ""
+        return f"{files} holds no record of the split {split!r}{divided if split in ('train', 'validation') else ''}"
 
     @cached_property
     def media(self) -> MediaIndex:
@@ -195,7 +237,11 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         known -= {"task", "digest"}
         for name, value in config_fields.items():
             if name not in known:
-                raise ValueError(unknown_name(f"field of {cls.__name__}", name, known))
+                arguments = (
+                    "on_missing",
+                    "on_broken",
+                )  # of `load_benchmark`, which come from the same place in a recipe
+                raise ValueError(unknown_name(f"field of {cls.__name__}", name, {*known, *arguments}))
             if name == "video_dir" and value is not None:
                 config_fields[name] = value = str(Path(value).expanduser().resolve())
                 if not Path(value).is_dir():
@@ -292,8 +338,6 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
                 raise
             except ValueError as error:
                 raise record.error(str(error)) from None
-        if not first_seen and not self.IS_HUGE:
-            raise AnnotationError(f"{', '.join(map(str, files))} holds no record of the split {split!r}")
 
 
 def describe_choices(choices: list[tuple[str, ...]]) -> str:
@@ -307,6 +351,24 @@ def describe_choices(choices: list[tuple[str, ...]]) -> str:
         else:
             described += [" with ".join(names) for names in alike]
     return ", or ".join(described)
+
+
+def in_rows(split: str, sizes: Mapping[str, int]) -> str:
+    """`train[:95%]` as `train[:19]`, rounded as `datasets` does, but with a row on either side of every cut."""
+
+    def place(share: str | None, size: int) -> str:
+        if share is None:
+            return ""
+        percent = int(share) if int(share) >= 0 else 100 + int(share)
+        cut = round(percent * size / 100)
+        return str(min(max(cut, 1), size - 1) if 0 < percent < 100 else cut)
+
+    def replace(match: re.Match) -> str:
+        name, first, last = match.groups()
+        size = sizes.get(name, 0)
+        return f"{name}[{place(first, size)}:{place(last, size)}]" if size > 1 else match.group()
+
+    return re.sub(r"(\w+)\[(?:(-?\d+)%)?:(?:(-?\d+)%)?\]", replace, split)
 
 
 def hash_fraction(text: str) -> float:

@@ -13,9 +13,13 @@ Splits:    train / validation / test, by default 400 / 64 / 64 videos. No file o
            themselves may be known from training, unless `--unseen_combinations` keeps them out of it.
 Presets:   `standard`: 6 shapes, 8 colours, 5 backgrounds, 2 sizes, 1-3 objects, 11 motions, one or two in order.
            `easy`: 288 combinations of 3 shapes, 6 colours, 4 backgrounds and 4 directions, one large object.
-Odd cases: `easy` has one uncounted act a video, hence no action, transition or count questions. A blinking object is
-           absent from some frames. Left and right, growing and shrinking look the same to a model that averages its
-           frames.
+           `counting`: one large bright object on a dark background bounces, pulses or blinks 2 to 5 times, half a
+           second each (at 8 frames a second), with stillness before and after.
+           `sequences`: the same object, always two acts of any kind.
+Odd cases: `easy` has one uncounted act a video, hence no action, transition or count questions. In `counting` the time
+           spent acting tells how often; in `standard` it does not, as repetitions there are of any speed, and the mean
+           of the frames says little about their number. A blinking object is absent from some frames. Left and right,
+           growing and shrinking look the same to a model that averages its frames.
 """
 
 import argparse
@@ -84,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--preset", choices=PRESETS, default=defaults.preset, help="default: %(default)s")
     for name in ("num_train", "num_validation", "num_test", "size", "fps", "seed", "captions_per_video"):
         parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name), help="default: %(default)s")
-    parser.add_argument("--num_frames", type=int, help="frames a video; default: 24 (standard), 16 (easy)")
+    parser.add_argument("--num_frames", type=int, help="frames a video; default: 16 (easy), 24 (the others)")
     parser.add_argument(
         "--unseen_combinations",
         action="store_true",

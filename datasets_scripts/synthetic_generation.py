@@ -60,9 +60,10 @@ def generate_synthetic(output_dir, progress: bool = True, **settings) -> Path:
     Args:
         output_dir (`str` or `Path`): The folder: new, empty, or finished earlier with the same settings.
         progress (`bool`, defaults to `True`): Show a progress bar.
-        settings: Fields of `Settings`: `num_train`, `num_validation`, `num_test`, `preset` ("standard" or "easy"),
-            `size` (pixels, even), `num_frames` (default: what the preset says), `fps`, `seed`, `captions_per_video`
-            (1 to 3 wordings), `unseen_combinations` (train without the combinations of validation and test).
+        settings: Fields of `Settings`: `num_train`, `num_validation`, `num_test`, `preset` ("standard", "easy",
+            "counting" or "sequences"), `size` (pixels, even), `num_frames` (default: what the preset says), `fps`,
+            `seed`, `captions_per_video` (1 to 3 wordings), `unseen_combinations` (train without the combinations of
+            validation and test).
 
     Returns:
         `Path`: The folder, with `train/`, `validation/` and `test/` (each `videos/`, `captions.jsonl`,

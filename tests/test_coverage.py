@@ -34,7 +34,7 @@ def skip_list(tmp_path):
 
 
 def evaluate(shapes, output_dir, *more):
-    more = ("run.total_steps=0", "eval.splits={validation: monitor, test: final}", *more)
+    more = ("run.total_steps=1", "eval.splits={validation: monitor, test: final}", *more)
     return main(RetrievalTask(), tiny_run("synthetic", "retrieval", shapes, output_dir, *more))["results"]
 
 
@@ -93,11 +93,15 @@ def test_the_coverage_reaches_the_model_card(tmp_path):
 def test_a_skip_list_is_ids_or_a_file(shapes, skip_list):
     for given in (str(skip_list), ["test_00001", "test_00003", "of another split"]):
         settings = DataSection(dataset="synthetic", config="retrieval", data_dir=str(shapes), skip_list=given)
-        assert sorted(set(load_rows(settings, "test")["video_id"])) == ["test_00000", "test_00002", "test_00004"]
-        assert len(load_rows(settings, "train")) == 8
+        assert sorted(set(load_rows(settings, "test", ["retrieval"])["video_id"])) == [
+            "test_00000",
+            "test_00002",
+            "test_00004",
+        ]
+        assert len(load_rows(settings, "train", ["retrieval"])) == 8
     settings = DataSection(dataset="synthetic", config="retrieval", data_dir=str(shapes), skip_list="nowhere.txt")
     with pytest.raises(FileNotFoundError, match="skip_list nowhere.txt is not a file"):
-        load_rows(settings, "test")
+        load_rows(settings, "test", ["retrieval"])
 
 
 @pytest.mark.parametrize(

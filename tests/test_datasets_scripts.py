@@ -13,12 +13,20 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, ReadInstruction
 from datasets.distributed import split_dataset_by_node
 
 import datasets_scripts
 from datasets_scripts import BENCHMARKS, find_loader, list_benchmarks, load_benchmark
-from datasets_scripts.base import TASKS, AnnotationError, BenchmarkConfig, VideoTextBuilder, read_jsonl
+from datasets_scripts.base import (
+    TASKS,
+    AnnotationError,
+    BenchmarkConfig,
+    VideoTextBuilder,
+    hash_fraction,
+    in_rows,
+    read_jsonl,
+)
 from datasets_scripts.checks import UnusableVideosError, compute_coverage
 from datasets_scripts.media import AmbiguousMediaError, MediaIndex
 from datasets_scripts.records import Record, read_csv, read_json, read_json_dict, read_json_list
@@ -120,6 +128,8 @@ def test_unknown_names_list_the_known_ones(tiny, tmp_path):
         load_benchmark("tiny", "full", split="test", **arguments)
     with pytest.raises(ValueError, match="Unknown field of TinyBenchmark 'vide_dir'; did you mean 'video_dir'"):
         load_benchmark("tiny", "full", vide_dir="x", **arguments)
+    with pytest.raises(ValueError, match="field of TinyBenchmark 'on_brokn'; did you mean 'on_broken'.*on_missing"):
+        load_tiny(tiny, tmp_path, on_brokn="skip")
     with pytest.raises(ValueError, match="Unknown field of TinyBenchmark 'digest'"):
         load_benchmark("tiny", "full", digest="x", **arguments)
 
@@ -255,6 +265,93 @@ def test_validation_videos_are_held_out_of_training(tmp_path, monkeypatch):
     assert validation < more  # the same videos first, whatever the share
     with pytest.raises(ValueError, match="Expected `validation_fraction` between 0 and 1, got 1.5"):
         load_tiny(folder, tmp_path, validation_fraction=1.5)
+
+
+def test_of_few_videos_one_is_held_out(tiny, tmp_path):
+    (tiny / "part_2.jsonl").unlink(missing_ok=True)
+    names = [f"clip{number}" for number in range(3)]
+    for name in names:
+        (tiny / f"{name}.avi").touch()
+    rows = [json.dumps({"clip": name, "sentences": ["one", "two"]}) + "\n" for name in names]
+    (tiny / "part_1.jsonl").write_text("".join(rows))
+    splits = load_tiny(tiny, tmp_path, validation_fraction=0.001)
+    (held_out,) = set(splits["validation"]["video_id"])
+    assert held_out == min(names, key=hash_fraction)
+    assert set(splits["train"]["video_id"]) == set(names) - {held_out}
+    # the order of the files does not matter, and neither does which split is asked for
+    (tiny / "part_1.jsonl").write_text("".join(reversed(rows)))
+    for split in ("validation", "train"):
+        alone = load_tiny(tiny, tmp_path, validation_fraction=0.001, split=split, only_split=split)
+        assert set(alone["video_id"]) == set(splits[split]["video_id"])
+        streamed = load_tiny(tiny, tmp_path, validation_fraction=0.001, split=split, streaming=True)
+        assert {row["video_id"] for row in streamed} == set(splits[split]["video_id"])
+    (tiny / "part_1.jsonl").write_text(rows[0])
+    with pytest.raises(AnnotationError, match=r"no record of the split 'train' \(validation_fraction=0.001 divides"):
+        load_tiny(tiny, tmp_path, validation_fraction=0.001, split="train")
+    (tiny / "part_1.jsonl").write_text(rows[0] + '{"clip": "clip1"}')
+    with pytest.raises(AnnotationError, match=r"part_1.jsonl, line 2: expected .*sentences"):
+        load_tiny(tiny, tmp_path, validation_fraction=0.001)
+
+
+def test_an_empty_split_is_an_error_for_who_asks_for_it(tmp_path, monkeypatch, caplog):
+    class Named(TinyBenchmark):
+        """Splits that one file names."""
+
+        @classmethod
+        def annotation_files(cls, config):
+            return {split: [Path(config.data_dir) / "all.jsonl"] for split in ("train", "validation", "test")}
+
+        def load_records(self, split, files):
+            yield from (record for record in read_jsonl(files[0]) if record.values["split"] == split)
+
+    monkeypatch.setattr(sys.modules[__name__], "Named", Named, raising=False)
+    monkeypatch.setitem(sys.modules, "datasets_scripts.tiny", sys.modules[__name__])
+    monkeypatch.setitem(BENCHMARKS, "tiny", "tiny:Named")
+    rows = [{"clip": f"clip{number}", "sentences": ["one"], "split": "train"} for number in range(3)]
+    (tmp_path / "all.jsonl").write_text("\n".join(json.dumps(row) for row in [*rows, {**rows[0], "split": "test"}]))
+    (tmp_path / "clip0.avi").touch()
+    with caplog.at_level("WARNING"):
+        assert set(load_tiny(tmp_path, tmp_path, on_missing="keep")) == {"train", "test"}
+    assert "all.jsonl holds no record of the split 'validation': it is left out." in caplog.text
+    assert load_tiny(tmp_path, tmp_path, split="test").num_rows == 1
+    assert load_tiny(tmp_path, tmp_path, split="train[:2]+test", on_missing="keep").num_rows == 3
+    for split in ("validation", "validation[:50%]", "train+validation"):
+        with pytest.raises(AnnotationError, match=r"all.jsonl holds no record of the split 'validation'$"):
+            load_tiny(tmp_path, tmp_path, split=split)
+    (tmp_path / "all.jsonl").write_text("")
+    with pytest.raises(AnnotationError, match="'train'.*'validation'.*'test'"):
+        load_tiny(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("split", "size", "expected"),
+    [
+        ("train[:95%]", 6, "train[:5]"),
+        ("train[95%:]", 6, "train[5:]"),
+        ("train[-5%:]", 6, "train[5:]"),
+        ("train[:-5%]", 6, "train[:5]"),
+        ("train[:1%]", 6, "train[:1]"),
+        ("train[50%:100%]", 6, "train[3:6]"),
+        ("train[0%:50%]+test[:50%]", 6, "train[0:3]+test[:2]"),
+        ("train[95%:]", 2, "train[1:]"),
+        ("train[95%:]", 1, "train[95%:]"),  # cannot be cut
+        ("train[2:4]", 6, "train[2:4]"),
+        ("train", 6, "train"),
+    ],
+)
+def test_a_share_of_few_rows_has_one(split, size, expected):
+    assert in_rows(split, {"train": size, "test": 4}) == expected
+
+
+def test_shares_of_many_rows_are_those_of_datasets():
+    for size in (40, 1001):
+        for percent in range(100):
+            ranges = [
+                (part.from_, part.to)
+                for text in (f"train[{percent}%:]", in_rows(f"train[{percent}%:]", {"train": size}))
+                for part in ReadInstruction.from_spec(text).to_absolute({"train": size})
+            ]
+            assert ranges[0] == ranges[1] or percent * size < 50 or (100 - percent) * size < 50
 
 
 def test_media_are_found_by_name_whatever_their_container(tmp_path):

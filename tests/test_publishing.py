@@ -4,16 +4,18 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 import torch
 import yaml
 from fakehub import FakeHub
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, parse_eval_result_entries
 from tiny_models import MODELS, VOCAB_SIZE, tiny_model
 from transformers import AutoProcessor, BertConfig, BertModel, BertTokenizer
 
@@ -28,8 +30,17 @@ from modeling_clipbert import (
 )
 from processing import ClipBERTVideoProcessor, VideoTextProcessor
 from train_scripts import publish
+from train_scripts.engine import publishing
 from train_scripts.engine.model_card import ModelCardInfo, Scores
-from train_scripts.engine.publishing import save_for_hub
+from train_scripts.engine.publishing import (
+    check_repository,
+    load_checkpoint,
+    publish_run,
+    push_folder,
+    read_card,
+    save_for_hub,
+    trace_origins,
+)
 
 
 REPOSITORY = Path(__file__).parents[1]
@@ -287,7 +298,16 @@ def card(tmp_path_factory):
                 metrics={"text_to_video_R@1": 0.2205, "text_to_video_median_rank": 6.0, "num_texts": 1000},
                 note="16 clips",
             ),
-            {"dataset": "My Videos", "dataset_id": "user/videos", "metrics": {"accuracy": 0.5}},
+            {
+                "dataset": "My Videos",
+                "dataset_id": "user/videos",
+                "task_ids": {"accuracy": "questions"},
+                "metrics": {
+                    **{"accuracy": 0.5, "blind_accuracy": 0.25, "chance_accuracy": 0.2, "accuracy_how": 0.4},
+                    **{"accuracy_std": 0.01, "vqa_score": 0.125, "mlm_majority_accuracy": 0.1, "answer_coverage": 0.9},
+                    **{"mean_squared_error": 2.5, "web_num_examples": 80},
+                },
+            },
         ],
         recipe=RECIPE,
         license="apache-2.0",
@@ -309,7 +329,10 @@ def test_metadata_is_what_the_hub_reads(card):
         ("msr-vtt", "test 1kA", "text_to_video_R@1"),
         ("msr-vtt", "test 1kA", "text_to_video_median_rank"),
         ("user/videos", "test", "accuracy"),
-    }
+        ("user/videos", "test", "accuracy_how"),
+        ("user/videos", "test", "vqa_score"),
+        ("user/videos", "test", "mean_squared_error"),
+    }  # no counts, baselines and spreads
     best = results[("msr-vtt", "test 1kA", "text_to_video_R@1")]
     assert (best.metric_value, best.dataset_name, best.task_type) == (0.2205, "MSR-VTT", "video-text-retrieval")
 
@@ -326,7 +349,13 @@ def test_text_says_what_the_model_is(card):
         "| pooling of the scores of clips | `score_pooling='lse'` |",
         "| MSR-VTT | test 1kA | text_to_video_R@1 | 22.1 % |",
         "| MSR-VTT | test 1kA | text_to_video_median_rank | 6 |",
-        "| MSR-VTT | test 1kA | num_texts | 1,000 |",
+        "To compare with (MSR-VTT, test 1kA): num_texts 1,000.",
+        "| My Videos | test | accuracy | 50.0 % |",
+        "| My Videos | test | accuracy_how | 40.0 % |",
+        "| My Videos | test | vqa_score | 12.5 % |",
+        "| My Videos | test | mean_squared_error | 2.5 |",
+        "To compare with (My Videos, test): blind_accuracy 25.0 %; chance_accuracy 20.0 %; accuracy_std 1.0 %; "
+        "mlm_majority_accuracy 10.0 %; answer_coverage 90.0 %; web_num_examples 80.",
         "MSR-VTT, test 1kA: 16 clips",
         "Data: MSR-VTT, training 7k.",
         "[microsoft/resnet-50](https://huggingface.co/microsoft/resnet-50)",
@@ -334,6 +363,25 @@ def test_text_says_what_the_model_is(card):
         "@inproceedings{lei2021less",
     ):
         assert part in card.text, part
+
+
+def test_citation_can_be_read(card):
+    lines = re.search(r"```bibtex\n(.*?)```", card.text, re.DOTALL)[1].splitlines()
+    fields = [line.split("=")[0].strip() for line in lines if "=" in line]
+    assert fields == ["title", "author", "booktitle", "year"]
+    assert all(line.endswith(("},", "and", "}", "2021,")) for line in lines[1:])
+
+
+def test_scores_of_a_benchmark_are_written_for_its_leaderboard(tmp_path):
+    model, processor = make_model(ClipBERTForVideoQA), make_processor()
+    scores = {"dataset": "Mine", "dataset_id": "user/mine", "metrics": {"accuracy": 0.5}}
+    listed = {**scores, "task_ids": {"accuracy": "default"}, "note": "16 clips"}
+    file = save_for_hub(model, processor, tmp_path, {"scores": [scores, listed]}) / ".eval_results" / "scores.yaml"
+    (entry,) = parse_eval_result_entries(yaml.safe_load(file.read_text()))
+    assert (entry.dataset_id, entry.task_id, entry.value) == ("user/mine", "default", 0.5)
+    assert entry.notes == "16 clips"
+    save_for_hub(model, processor, tmp_path, {"scores": [scores]})
+    assert not file.exists()
 
 
 def test_recipe_is_printed_without_local_paths(card):
@@ -405,6 +453,14 @@ def test_the_code_of_the_cards_runs_as_printed(published, write_video, tmp_path)
         ({"scores": [{"dataset": "x", "metric": {}}]}, "Scores has no key 'metric'.*Did you mean 'metrics'"),
         ({"scores": [{"dataset": "x", "metrics": {"accuracy": "high"}}]}, "metrics must be numbers.*high"),
         ({"scores": [{"dataset": "x", "metrics": {}}]}, "metrics must be numbers"),
+        (
+            {"scores": [{"dataset": "x", "metrics": {"accuracy": 0.5}, "task_ids": {"accuracy": "default"}}]},
+            "task_ids name the tasks of dataset_id by metrics; got dataset_id=None",
+        ),
+        (
+            {"scores": [{"dataset": "x", "dataset_id": "u/x", "metrics": {"a": 0.5}, "task_ids": {"b": "default"}}]},
+            r"task_ids .* got dataset_id='u/x' and \['b'\], with the metrics a",
+        ),
         (
             {"base_models": ["/home/somebody/resnet"]},
             "name on the Hub such as 'user/name', got '/home/somebody/resnet'",
@@ -480,6 +536,105 @@ def test_script_refuses_what_would_mislead(checkpoint, tmp_path):
     (out / "private.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="is not empty, and all of it would be published"):
         publish.main(arguments)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A run
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def uploads(monkeypatch):
+    """Folders that would have been uploaded."""
+    folders = []
+    monkeypatch.setattr(publishing, "push_folder", lambda folder, *rest, **more: folders.append(folder))
+    return folders
+
+
+def write_results(checkpoint, *rows):
+    rows = [dict(zip(("split", "purpose", "step", "metrics"), row, strict=True)) for row in rows]
+    (checkpoint.parents[1] / "results.json").write_text(json.dumps({"splits": {row["split"]: row for row in rows}}))
+
+
+def test_without_a_final_split_the_best_checkpoint_and_what_chose_it_are_published(checkpoint, uploads):
+    make_model(ClipBERTModel).save_pretrained(checkpoint.parent / "last")  # of another class: it would be noticed
+    make_processor().save_pretrained(checkpoint.parent / "last")
+    shutil.copy(checkpoint / "recipe.yaml", checkpoint.parent / "last")
+    tuning = ("validation", "tuning", 300, {"accuracy": 0.3, "num_examples": 8})
+    unscored = ("test", "final", 300, {"num_examples": 0, "num_skipped_videos": 0})  # answers are not published
+    for rows in ([tuning], [tuning, unscored]):
+        write_results(checkpoint, *rows)
+        publish_run(checkpoint.parents[1], "user/jumps")
+        folder = uploads.pop()
+        assert (folder / "model.safetensors").read_bytes() == (checkpoint / "model.safetensors").read_bytes()
+        card = ModelCard.load(folder / "README.md")
+        assert "| msrvtt | validation (selected on) | accuracy | 30.0 % |" in card.text
+        assert "The checkpoint was chosen for its score on this split" in card.text
+        assert [item.dataset_split for item in card.data.eval_results] == ["validation (selected on)"]
+    shutil.rmtree(checkpoint)  # by hand
+    publish_run(checkpoint.parents[1], "user/jumps")
+    card = ModelCard.load(uploads.pop() / "README.md")
+    assert "AutoModel.from_pretrained" in card.text and "None were given." in card.text
+
+
+def test_published_models_pool_clips_as_they_were_evaluated(tmp_path, caplog):
+    evaluated = {"data": {"dataset": "msrvtt"}, "model": {}, "eval": {"score_pooling": "lse", "num_draws": 3}}
+    for loss_type, pooling in (("ce", "lse"), ("bce", "mean")):
+        checkpoint = tmp_path / loss_type / "checkpoints" / "step_00000004"
+        tiny_model(ClipBERTForVideoQA, loss_type=loss_type, num_labels=2).save_pretrained(checkpoint)
+        make_processor().save_pretrained(checkpoint)
+        (checkpoint / "recipe.yaml").write_text(yaml.safe_dump(evaluated))
+        (checkpoint / "trainer").mkdir()
+        (checkpoint / "trainer/state.json").write_text('{"step": 4}')
+        write_results(checkpoint, ("test", "final", 4, {"accuracy": 0.5}))
+        model, _ = load_checkpoint(checkpoint)
+        assert model.config.score_pooling == pooling
+        assert ("published with score_pooling='mean' instead" in caplog.text) == (pooling == "mean")
+        info = read_card(None, checkpoint, checkpoint.parents[1] / "results.json")
+        assert info.scores[0].note == "Mean of 3 random draws of clips. Scores of clips were pooled by lse."
+        assert info.training_data == ["msrvtt"]
+
+
+def test_what_a_model_has_learnt_from_is_traced_through_its_checkpoints(tmp_path):
+    earlier = tmp_path / "pretraining" / "checkpoints" / "best"
+    earlier.mkdir(parents=True)
+    mixture = [{"dataset": "coco_captions", "config": "karpathy"}, {"dataset": "visual_genome"}]
+    starts = {"vision": "microsoft/resnet-50", "text": "google-bert/bert-base-uncased"}
+    recipe = {"data": {"dataset": "", "train_split": "train", "datasets": mixture}, "model": starts}
+    (earlier / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    model = {"from_pretrained": str(earlier), "vision": None, "text": None}
+    data, models = trace_origins({"data": {"dataset": "msrvtt", "config": "retrieval_1ka"}, "model": model})
+    assert data == [
+        "msrvtt (config retrieval_1ka)",
+        "coco_captions (config karpathy, split train)",
+        "visual_genome (split train)",
+    ]
+    assert models == ["microsoft/resnet-50", "google-bert/bert-base-uncased"]
+    (tmp_path / "local").mkdir()
+    for start, expected in ((tmp_path / "local", []), ("outputs/gone/best", []), ("user/model", ["user/model"])):
+        model = {"from_pretrained": str(start)}
+        assert trace_origins({"data": {"dataset": "msrvtt"}, "model": model}) == (["msrvtt"], expected)
+
+
+def test_the_card_of_a_run_names_its_data_and_where_it_started(checkpoint, uploads):
+    publish_run(checkpoint.parents[1], "user/jumps")
+    card = ModelCard.load(uploads.pop() / "README.md")
+    assert card.data.base_model == ["microsoft/resnet-50"]
+    assert "Data: msrvtt." in card.text
+
+
+def test_a_hub_out_of_reach_is_told_from_one_that_refuses(monkeypatch):
+    def fail(*args, **kwargs):
+        raise httpx2.ConnectError("Connection refused")
+
+    monkeypatch.setattr(publishing.HfApi, "create_repo", fail)
+    with pytest.raises(ConnectionError, match="cannot be reached: Connection refused .*push_to_hub.*publish.py"):
+        check_repository("user/jumps")
+    with pytest.raises(ConnectionError, match="cannot be reached: .*hf upload user/jumps out"):
+        push_folder("out", "user/jumps")
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="does not let this user write there"):
+        check_repository("user/jumps/of/dogs")
 
 
 LOAD_FROM_HUB = """

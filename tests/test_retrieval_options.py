@@ -71,7 +71,7 @@ def test_hard_negatives_need_scores_of_the_training_split(tmp_path):
 
 
 def test_a_model_mines_the_negatives_of_the_next_run(shapes, tmp_path):  # noqa: F811
-    run(shapes, tmp_path / "first", "run.total_steps=0", "eval.splits={train: monitor}")
+    run(shapes, tmp_path / "first", "eval.splits={train: monitor}")
     mined = tmp_path / "first/predictions/train"
     more = ["data.negatives=hard", f"data.hard_negatives={mined}", "data.hard_pool=2", "run.save_every=1"]
     run(shapes, tmp_path / "second", *more, "data.num_negatives=2")
@@ -106,7 +106,7 @@ def test_several_draws_are_averaged(shapes, tmp_path):  # noqa: F811
 
 
 def test_predictions_tell_when_each_scored_frame_is_shown(shapes, tmp_path):  # noqa: F811
-    run(shapes, tmp_path, "run.total_steps=0", "eval.num_clips=3", "data.num_frames=2")
+    run(shapes, tmp_path, "eval.num_clips=3", "data.num_frames=2")
     written = load_file(tmp_path / "predictions/test/tensors.safetensors")
     seconds = written["frame_seconds"]
     assert seconds.shape == (5, 3, 2) == (*written["clip_logits"].shape[1:3], 2)

@@ -221,12 +221,15 @@ def test_micro_batches_do_not_depend_on_processes_and_workers(whole, num_process
     assert max(cursor.unit for *_, cursor in whole) > 2
 
 
-@pytest.mark.parametrize(("before", "after"), [((1, 0), (1, 0)), ((1, 0), (4, 2)), ((4, 2), (2, 0))])
-def test_resuming_at_every_step_goes_on_exactly(whole, before, after):
+@pytest.mark.parametrize(
+    ("before", "after", "steps"),
+    [((1, 0), (1, 0), range(STEPS)), ((1, 0), (4, 2), (1, 3, 6)), ((4, 2), (2, 0), (1, 3, 6))],
+)
+def test_resuming_at_every_step_goes_on_exactly(whole, before, after, steps):
     """Also with other numbers of processes and workers than before."""
     per_step = GLOBAL_BATCH // MICRO_BATCH
-    for step in range(STEPS) if after == (1, 0) else (1, 3, 6):
-        done = batches_of(mixed_set(), *before, steps=step) if after == (1, 0) else whole[: step * per_step]
+    for step in steps:
+        done = batches_of(mixed_set(), *before, steps=step)
         cursors = {cursor.lane: cursor for *_, cursor in done}.values()
         cursors = [Cursor(*numbers) for numbers in json.loads(json.dumps(list(cursors)))]
         assert batches_of(mixed_set(), *after, first_step=step, cursors=cursors) == whole[step * per_step :]
@@ -275,9 +278,8 @@ def test_a_micro_batch_of_undecodable_items_has_another_one_with_weight_0():
     train_set = train_set_of(stream_of("x0 x1 x2 x3 a0 x4", "x5 x6 x7 b0 x8 x9"), stream_lanes=2, stream_window=6)
     batches = batches_of(train_set)
     assert {weight for *_, weight, _, _ in batches} == {0, 0.5}
-    for ids, _, weight, skipped, cursor in batches:
+    for ids, _, weight, skipped, _ in batches:
         assert ids in (["a0"], ["b0"]) and len(skipped) == 2 - 2 * weight
-        assert cursor.lane < 2
     every = [item.id for *_, skipped, _ in batches for item in skipped]
     assert len(set(every)) == 10 and not {"a0", "b0"} & set(every)
     with pytest.raises(UndecodableVideosError, match="None of the 2 training items"):
@@ -286,8 +288,8 @@ def test_a_micro_batch_of_undecodable_items_has_another_one_with_weight_0():
         batches_of(train_set_of(stream_of("x0"), stream_lanes=1, on_decode_error="raise"))
 
 
-def test_no_more_rows_are_held_than_the_windows(tmp_path):
-    size, num_rows, lanes, window = 100_000, 60, 4, 5
+def test_no_more_rows_are_held_than_the_windows():
+    size, num_rows, lanes, window = 100_000, 60, 4, 11
 
     def read(shards):
         for shard in shards:
@@ -602,7 +604,7 @@ def test_a_streamed_mixture_of_pre_training(tars, pictures, tmp_path):
 
 
 def test_pre_training_on_tars_alone(tars, tmp_path):
-    run(tars, tmp_path, "run.total_steps=2", "run.num_epochs=null", task=PretrainTask)
+    run(tars, tmp_path, "run.total_steps=2", task=PretrainTask)
     assert len(steps_of(tmp_path)) == 2
 
 

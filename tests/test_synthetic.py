@@ -246,11 +246,44 @@ def test_describes_knows_what_a_caption_leaves_open():
 def test_all_combinations_of_a_preset_can_be_told_apart():
     assert count_combinations(PRESETS["standard"], 24) > 100_000
     assert count_combinations(PRESETS["easy"], 16) == 3 * 6 * 4 * 4
+    assert count_combinations(PRESETS["counting"], 24) == 3 * 4 * 3 * 3 * 4
     settings = Settings(num_test=288, num_train=288, preset="easy", num_frames=16)
     scenes, distinct = draw_scenes(settings, "test", PRESETS["easy"], 288, set())
     assert distinct and len({scene.meaning for scene in scenes}) == 288
     spread, _ = draw_scenes(settings, "train", PRESETS["easy"], 288, set())
     assert len({scene.meaning for scene in spread}) > 260  # independent draws would give about 180
+
+
+def test_repetitions_of_the_preset_that_counts_last_equally_long():
+    """The share of frames that differ from rest is in proportion to the count, and the question does not tell it."""
+    rng, answers = np.random.default_rng(0), {}
+    away = {"bounce": 3, "pulse": 3, "blink": 2}  # frames of a repetition that do not look like rest
+    for _ in range(150):
+        scene = sample_scene(rng, PRESETS["counting"], 24)
+        (act,) = scene.acts
+        assert act.first_frame >= 0 and act.end_frame - act.first_frame == 4 * act.times and act.end_frame <= 24
+        frames = render_scene(scene, 24, 64, rng).astype(float)
+        moved = np.abs(frames - frames[0]).max(axis=(1, 2, 3)) > 30
+        assert moved.sum() == away[act.kind] * act.times, captions(scene)[0]
+        asked = [one for one in questions(scene, PRESETS["counting"], rng) if one["task"] == "count"]
+        assert [one["answer"] for one in asked] == [str(act.times)]
+        answers.setdefault(act.kind, set()).add(act.times)
+    assert answers == dict.fromkeys(away, {2, 3, 4, 5})
+
+
+def test_counts_are_as_frequent_for_each_motion():
+    rng, seen = np.random.default_rng(1), {}
+    for _ in range(3000):
+        (act,) = sample_scene(rng, PRESETS["counting"], 24).acts
+        seen[act.kind, act.times] = seen.get((act.kind, act.times), 0) + 1
+    assert len(seen) == 12 and min(seen.values()) > 190 and max(seen.values()) < 310
+
+
+def test_every_video_of_sequences_is_asked_what_comes_before_and_after(folders):
+    for split in SPLITS:
+        lines = read_lines(folders["sequences"] / split / "questions.jsonl")
+        asked = [line["video_id"] for line in lines if line["task"] == "transition"]
+        assert sorted(asked) == sorted(2 * [f"{split}_{index:05d}" for index in range(COUNTS[f"num_{split}"])])
 
 
 def test_count_combinations_counts_what_is_drawn():

@@ -2,13 +2,18 @@
 """`train_scripts/image_qa.py`: soft labels, the official loss, and the script from recipe to checkpoint."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from fakehub import FakeHub
+from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_runs import MODEL, one_thread, steps_of, tiny_run  # noqa: F401
@@ -20,7 +25,7 @@ from datasets_scripts.synthetic_images import generate_synthetic_images
 from metrics.vqa_score import compute_vqa_score
 from train_scripts.answering import SoftAnswers, measure_answers
 from train_scripts.engine.task import main
-from train_scripts.image_qa import ImageQATask
+from train_scripts.image_qa import ImageQATask, server_answers
 from train_scripts.rescore import main as rescore
 from train_scripts.video_qa import QuestionRecipe
 
@@ -117,6 +122,32 @@ def test_two_steps_save_resume_and_reload(pictures, tmp_path, capsys):
     torch.testing.assert_close(tensors["clip_logits"][3, 0], logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.hub
+def test_a_run_with_a_tuning_split_alone_publishes_its_best_checkpoint(pictures, tmp_path):
+    # without progress the first of equals is the best, and not the last
+    more = ["run.total_steps=3", "run.eval_every=1", "optim.lr=0", "eval.splits={validation: tuning}"]
+    more += ["eval.metric=vqa_score", "run.push_to_hub=user/pictures", "run.estimate_memory=false"]
+    command = [sys.executable, "train_scripts/image_qa.py", *settings_of(pictures, tmp_path / "run", *more)]
+    with FakeHub() as hub:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **hub.environment(tmp_path / "home")}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        card = ModelCard(hub.files("user/pictures")["README.md"].decode())
+    logged = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    first = next(row for row in logged if row.get("split") == "validation")
+    assert first["step"] == 1
+    assert json.loads((tmp_path / "run/results.json").read_text())["splits"] == {"validation": first}
+    records = json.loads((tmp_path / "run/predictions/validation/records.json").read_text())
+    assert (records["step"], records["metrics"]) == (1, first["metrics"])
+    published = load_file(tmp_path / "run/published/model.safetensors")
+    best = load_file(tmp_path / "run/checkpoints/step_00000001/model.safetensors")
+    assert all(torch.equal(published[name], best[name]) for name in best)
+    scores = {item.metric_type: item for item in card.data.eval_results}
+    assert scores["vqa_score"].metric_value == first["metrics"]["vqa_score"]
+    assert scores["vqa_score"].dataset_split == "validation (selected on)" and "blind_vqa_score" not in scores
+    assert "Data: synthetic_images (config image_qa, split train)." in card.text
+
+
 def test_an_image_is_decoded_once_for_its_questions(pictures, tmp_path, monkeypatch):
     opened, whole = [], Image.open
     monkeypatch.setattr(Image, "open", lambda source, *rest: opened.append(str(source)) or whole(source, *rest))
@@ -131,12 +162,29 @@ def test_questions_without_a_published_answer_are_answered_and_not_scored(pictur
     shutil.copytree(pictures, data)
     path = data / "test" / "questions.jsonl"
     hidden = {"answer": None, "soft_answers": [], "soft_scores": []}
-    rows = [json.loads(line) | hidden for line in path.read_text().splitlines()]
+    rows = [
+        {**json.loads(line), **hidden, "question_id": str(262148000 + number)}
+        for number, line in enumerate(path.read_text().splitlines())
+    ]
     path.write_text("\n".join(map(json.dumps, rows)))
     metrics = run(data, tmp_path / "out")["results"]["test"]["metrics"]
     assert metrics == {"num_examples": 0, "num_skipped_videos": 0}
     records = json.loads((tmp_path / "out/predictions/test/records.json").read_text())
     assert len(records["predictions"]) == len(rows) and set(records["predictions"]) <= set(records["answers"])
+    # what the server of VQA takes
+    sent = json.loads((tmp_path / "out/predictions/test/vqa_results.json").read_text())
+    assert [entry["question_id"] for entry in sent] == [int(row["question_id"]) for row in rows]
+    assert [entry["answer"] for entry in sent] == records["predictions"]
+    assert all(set(entry) == {"question_id", "answer"} for entry in sent)
+
+
+def test_the_server_of_vqa_gets_an_answer_to_every_question():
+    records = {"question_ids": ["262148000", "7", "mine"], "predictions": ["down", None, "2"]}
+    assert server_answers(records) == [
+        {"question_id": 262148000, "answer": "down"},
+        {"question_id": 7, "answer": ""},  # its image could not be decoded
+        {"question_id": "mine", "answer": "2"},  # not of VQA
+    ]
 
 
 def test_the_vocabulary_needs_a_minimum_count(pictures, tmp_path):

@@ -15,7 +15,8 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from tiny_runs import MODEL, one_thread, steps_of, tiny_run  # noqa: F401
+from safetensors.torch import load_file
+from tiny_runs import MODEL, one_thread, start_from, steps_of, tiny_run  # noqa: F401
 from transformers import AutoProcessor
 
 import train_scripts.masking
@@ -33,6 +34,7 @@ from train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedItem,
 from train_scripts.masking import IGNORED, WordMasker
 from train_scripts.pretrain import PretrainRecipe, PretrainTask
 from train_scripts.rescore import rescore
+from train_scripts.scoring import NonFiniteScoreError
 
 
 ROOT = Path(__file__).parents[1]
@@ -373,7 +375,8 @@ def test_judging_together_equals_one_pair_at_a_time_by_the_models_own_losses(jud
                 assert np.mean(losses) == pytest.approx(outputs.mlm_loss.item(), rel=1e-4)
                 guesses = outputs.prediction_logits[0, 0].argmax(-1)[torch.tensor(pair.labels[0]) != IGNORED]
                 assert judged[("predicted_words", "blind_words")[place]][number] == guesses.tolist()
-                odds = judged["match_odds"][number, place]
+                (clip,) = judged["clip_logits"][number, place]
+                odds = clip[1] - clip[0]
                 assert torch.nn.functional.softplus(-odds).item() == pytest.approx(outputs.itm_loss.item(), rel=1e-4)
             assert judged["words"][number] == [label for label in row.pairs[0].labels[0] if label != IGNORED]
 
@@ -387,7 +390,8 @@ def test_clips_that_do_not_exist_do_not_count(shapes, processor):
 
     def rows(pixel_values, **more):
         pairs = tuple(MaskedItem({"pixel_values": pixel_values, **more}, texts, labels, [match]) for match in (1, 0))
-        return {"inputs": MaskedCollator(processor)(pairs), "skipped": [""]}
+        seconds = torch.zeros(1, 2, *pixel_values.shape[1:3])
+        return {"inputs": MaskedCollator(processor)(pairs), "skipped": [""], "frame_seconds": seconds}
 
     with torch.no_grad():
         whole, masked, first = (
@@ -399,7 +403,8 @@ def test_clips_that_do_not_exist_do_not_count(shapes, processor):
             )
         )
     assert masked["word_losses"][0] == pytest.approx(first["word_losses"][0], rel=1e-5)
-    torch.testing.assert_close(masked["match_odds"], first["match_odds"])
+    torch.testing.assert_close(masked["clip_logits"][:, :, :1], first["clip_logits"])
+    assert masked["clip_logits"][:, :, 1].isnan().all() and whole["clip_logits"].isfinite().all()
     assert whole["word_losses"][0] != pytest.approx(first["word_losses"][0], rel=1e-3)
 
 
@@ -413,7 +418,7 @@ def test_measure_by_hand():
         "word_losses": [[0.0, 1.0], [], [2.0]],
         "blind_word_losses": [[3.0, 3.0], [], [0.0]],
     }
-    odds = np.array([[2.0, -1.0], [np.nan, np.nan], [-3.0, 0.5]])
+    odds = torch.tensor([[2.0, -1.0], [torch.nan, torch.nan], [-3.0, 0.5]])
     metrics = measure(odds, records)
     assert (metrics["mlm_accuracy"], metrics["mlm_blind_accuracy"]) == (2 / 3, 1 / 3)
     assert (metrics["mlm_majority_accuracy"], metrics["num_words"]) == (2 / 3, 3)
@@ -474,13 +479,50 @@ def test_two_steps_save_resume_and_reload(pictures, shapes, tmp_path):
     # what was written is enough to measure again, and the folder to go on with another task
     folder = tmp_path / "whole" / "predictions" / "test"
     assert rescore(folder) == metrics
-    with pytest.raises(ValueError, match="has scores of pairs, not of their clips"):
-        rescore(folder, "max")
     checkpoint = tmp_path / "whole" / "checkpoints" / "last"
     model, info = ClipBERTForVideoTextRetrieval.from_pretrained(checkpoint, output_loading_info=True)
     assert all(name.startswith("classifier") for name in info["missing_keys"])
     assert AutoProcessor.from_pretrained(checkpoint).max_length == 40
     assert model.config.pixel_random_sampling_size == 3
+
+
+def test_matches_are_pooled_as_the_recipe_says(pictures, shapes, tmp_path):
+    mixture = mixture_of(pictures, shapes)
+    run(pictures, tmp_path / "start", *mixture, "eval.splits={}", "optim.lr=1e-1", "data.mix_by=step")
+    more = [*mixture, *start_from(tmp_path / "start/checkpoints/last"), "run.total_steps=0", "eval.num_clips=3"]
+    metrics = {
+        pooling: run(pictures, tmp_path / pooling, *more, f"eval.score_pooling={pooling}")["results"]["test"][
+            "metrics"
+        ]
+        for pooling in ("mean", "max", "lse")
+    }
+    assert len({found["synthetic_itm_loss"] for found in metrics.values()}) == 3
+    assert len({round(found["synthetic_images_itm_loss"], 6) for found in metrics.values()}) == 1  # of one clip
+    assert len({found["mlm_loss"] for found in metrics.values()}) == 1  # words are averaged over clips
+    model = run(pictures, tmp_path / "model", *more, "model.overrides={score_pooling: max}")["results"]["test"]
+    assert model["metrics"] == metrics["max"]
+    # what was written can be pooled in another way, and tells when each frame is shown
+    for pooling, found in metrics.items():
+        assert rescore(tmp_path / "mean/predictions/test", pooling) == pytest.approx(found, abs=1e-6)
+    written = load_file(tmp_path / "mean/predictions/test/tensors.safetensors")
+    num_images, num_videos = 5, 4 * 2
+    assert written["clip_logits"].shape == (num_images + num_videos, 2, 3, 2)
+    assert written["frame_seconds"].shape == (num_images + num_videos, 2, 3, 2)
+    exists = written["clip_logits"].isfinite()[..., 0]
+    assert exists[num_images:].all() and exists[:num_images].sum(2).eq(1).all()
+    assert written["frame_seconds"][num_images:].diff(dim=2).gt(0).all()
+
+
+def test_scores_that_are_not_finite_name_the_pair(pictures, tmp_path):
+    run(pictures, tmp_path / "start", "eval.splits={}", "run.total_steps=1")
+    start = tmp_path / "broken"
+    shutil.copytree(tmp_path / "start/checkpoints/last", start, ignore=shutil.ignore_patterns("trainer"))
+    model = ClipBERTForPreTraining.from_pretrained(start)
+    torch.nn.init.constant_(model.cls.seq_relationship.bias, torch.nan)
+    model.save_pretrained(start)
+    message = r"not finite: \[nan, nan\] for the caption \S+ and its own picture, clip 0"
+    with pytest.raises(NonFiniteScoreError, match=message):
+        run(pictures, tmp_path / "out", *start_from(start), "run.total_steps=0")
 
 
 def test_scores_on_a_part_of_a_split_say_so(pictures, tmp_path):
@@ -522,8 +564,9 @@ def test_a_blind_model_is_as_good_without_looking(pictures, tmp_path):
         model.clipbert.grid_encoder.conv.weight.zero_()
     model.save_pretrained(tmp_path / "blind")
     processor.save_pretrained(tmp_path / "blind")
-    more = [f"model.from_pretrained={tmp_path / 'blind'}", "model.config=null", "model.tokenizer=null"]
-    metrics = run(pictures, tmp_path / "out", *more, "run.total_steps=0")["results"]["test"]["metrics"]
+    metrics = run(pictures, tmp_path / "out", *start_from(tmp_path / "blind"), "run.total_steps=0")["results"]["test"][
+        "metrics"
+    ]
     assert metrics["mlm_accuracy"] == metrics["mlm_blind_accuracy"]
     assert metrics["mlm_loss"] == pytest.approx(metrics["mlm_blind_loss"])
     assert metrics["itm_accuracy"] == 0.5
@@ -601,15 +644,15 @@ def break_picture(pictures, folder, split, number):
 def test_a_broken_picture_in_the_evaluation(pictures, tmp_path):
     data = break_picture(pictures, tmp_path / "data", "test", 1)
     with pytest.raises(UndecodableVideosError, match="test_00001.png.*data.on_decode_error=skip"):
-        run(data, tmp_path / "raised", "run.total_steps=0")
-    skip = ["run.total_steps=0", "data.on_decode_error=skip"]
+        run(data, tmp_path / "raised")
+    skip = ["data.on_decode_error=skip"]
     with pytest.raises(UndecodableVideosError, match="of 5 items .*max_decode_error_rate=0.01"):
         run(data, tmp_path / "too_many", *skip)
     more = [*skip, "data.max_decode_error_rate=0.9", "eval.batch_size=1"]
     metrics = run(data, tmp_path / "skipped", *more)["results"]["test"]["metrics"]
     assert metrics["num_skipped_rows"] >= 1
     assert metrics["num_examples"] == 2 * (5 - metrics["num_skipped_rows"])
-    listed = run(data, tmp_path / "listed", "run.total_steps=0", "data.skip_list=[test_00001]")
+    listed = run(data, tmp_path / "listed", "data.skip_list=[test_00001]")
     assert listed["results"]["test"]["metrics"]["num_examples"] == 8
 
 

@@ -16,7 +16,7 @@ import torch
 import yaml
 from accelerate import Accelerator
 from safetensors.torch import load_file
-from tiny_runs import MODEL, one_thread, steps_of, tiny_run  # noqa: F401
+from tiny_runs import MODEL, one_thread, start_from, steps_of, tiny_run  # noqa: F401
 from transformers import (
     AutoModelForSequenceClassification,
     AutoProcessor,
@@ -37,7 +37,7 @@ from train_scripts.engine.task import main
 from train_scripts.pairs import CaptionedVideos, PairCollator, PairSection, contrastive_loss, group_rows
 from train_scripts.rescore import main as rescore
 from train_scripts.retrieval import RetrievalRecipe, RetrievalTask
-from train_scripts.scoring import compute_match_odds, score_all_pairs
+from train_scripts.scoring import NonFiniteScoreError, compute_match_odds, score_all_pairs, strike_absent_clips
 
 
 ROOT = Path(__file__).parents[1]
@@ -331,6 +331,39 @@ def test_match_scores_leave_absent_clips_out():
     assert odds[0, 1].isnan()
 
 
+def test_only_absent_clips_may_be_nan():
+    clip_logits = torch.randn(2, 3, 2, 2)
+    struck = strike_absent_clips(clip_logits, torch.tensor([[1, 1], [1, 0]])[:, None], None)
+    assert struck[1, :, 1].isnan().all() and struck.isnan().sum() == 3 * 2
+    assert strike_absent_clips(clip_logits, None, None).equal(clip_logits)
+    clip_logits[1, 2, 1, 0] = torch.nan  # of a clip that does not exist
+    assert strike_absent_clips(clip_logits, torch.tensor([[1, 1], [1, 0]])[:, None], None).isnan().sum() == 3 * 2
+    clip_logits[1, 2, 0, 1] = torch.inf
+    with pytest.raises(NonFiniteScoreError, match=r", inf\] for video 1, text 2, clip 0; 1 of 9"):
+        strike_absent_clips(
+            clip_logits, torch.tensor([[1, 1], [1, 0]])[:, None], lambda video, text: f"video {video}, text {text}"
+        )
+
+
+@pytest.mark.parametrize("block", [1, 2])
+def test_a_score_that_is_not_finite_names_text_and_video(scored, processor, monkeypatch, block):
+    model, texts, videos = scored
+    bad, forward = processor(text=[texts[3]])["input_ids"][0], model.forward
+
+    def sometimes_nan(**inputs):
+        outputs = forward(**inputs)
+        fits = inputs["input_ids"].shape[1] >= len(bad)
+        if fits:
+            outputs.clip_logits[(inputs["input_ids"][:, : len(bad)] == bad).all(1)] = torch.nan
+        return outputs
+
+    monkeypatch.setattr(model, "forward", sometimes_nan)
+    recipe = recipe_with(video_block=block, pairs_per_forward=18)
+    with torch.no_grad(), pytest.raises(NonFiniteScoreError) as caught:
+        score_all_pairs(model, processor, texts, videos, OPTIONS, recipe, Accelerator())
+    assert f"for the text {texts[3]!r} and the video {videos[0]}, clip 0" in str(caught.value)
+
+
 def test_certain_matches_stay_apart():
     """In float32 both probabilities are 1, and a ranking by probability would be a draw."""
     odds = compute_match_odds(torch.tensor([[[[0.0, 30.0]], [[0.0, 31.0]]]]), "mean")
@@ -380,6 +413,8 @@ def test_predictions_are_scored_again_without_the_model(shapes, tmp_path, capsys
     folder = str(tmp_path / "predictions" / "test")
     assert rescore([folder]) == result
     assert json.loads(capsys.readouterr().out) == result
+    assert list(result)[:4] == ["text_to_video_R@1", "chance_R@1", "chance_R@5", "chance_R@10"]  # beside the score
+    assert (result["chance_R@1"], result["chance_R@5"], result["chance_R@10"]) == (1 / 5, 1, 1)
     written, records = load_file(f"{folder}/tensors.safetensors"), json.loads(Path(folder, "records.json").read_text())
     logits = written["clip_logits"].max(dim=2).values
     expected = compute_retrieval_metrics((logits[..., 1] - logits[..., 0]).numpy(), np.array(records["gold"]))
@@ -403,6 +438,17 @@ def test_objectives_and_negatives(shapes, tmp_path, objective, negatives, loss_t
     assert row["loss"] == pytest.approx(sum(row[name] for name in parts[objective]), rel=1e-5)
     assert 0 <= row["pair_accuracy"] <= 1
     assert row["grad_norm"] > 0
+
+
+def test_a_ranking_model_is_asked_for_by_its_objective(shapes, tmp_path):
+    more = ["data.num_negatives=2", "run.total_steps=1"]
+    run(shapes, tmp_path / "rank", *more, "model.objective=rank", "model.overrides={margin: 0.3}")
+    run(shapes, tmp_path / "long", *more, "model.overrides={loss_type: rank, num_labels: 1, margin: 0.3}")
+    assert steps_of(tmp_path / "rank") == steps_of(tmp_path / "long")
+    start = start_from(tmp_path / "rank/checkpoints/last")
+    assert load_file(tmp_path / "rank/predictions/test/tensors.safetensors")["clip_logits"].shape[-1] == 1
+    evaluated = run(shapes, tmp_path / "evaluated", *start, "run.total_steps=0")["results"]["test"]["metrics"]
+    assert evaluated == json.loads((tmp_path / "rank/results.json").read_text())["splits"]["test"]["metrics"]
 
 
 def test_more_micro_steps_are_the_same_batch(shapes, tmp_path):
@@ -430,8 +476,7 @@ def test_gradient_checkpointing_changes_no_loss(shapes, tmp_path):
 def test_starts_from_a_trained_folder_and_from_parts(shapes, tmp_path):
     run(shapes, tmp_path / "first", "data.fps=8", "eval.splits={}")
     start = tmp_path / "first" / "checkpoints" / "last"
-    more = [f"model.from_pretrained={start}", "model.config=null", "model.tokenizer=null"]
-    run(shapes, tmp_path / "second", *more, "run.total_steps=0")
+    run(shapes, tmp_path / "second", *start_from(start), "run.total_steps=0")
     processor = AutoProcessor.from_pretrained(start)
     assert (processor.video_processor.fps, processor.max_length) == (8.0, 40)
 
@@ -465,14 +510,15 @@ def break_video(shapes, folder, split, number):
 def test_a_broken_video_in_the_evaluation(shapes, tmp_path):
     data = break_video(shapes, tmp_path / "data", "test", 1)
     with pytest.raises(UndecodableVideosError, match="test_00001.mp4.*data.on_decode_error=skip"):
-        run(data, tmp_path / "raised", "run.total_steps=0")
-    skip = ["run.total_steps=0", "data.on_decode_error=skip"]
+        run(data, tmp_path / "raised")
+    skip = ["data.on_decode_error=skip"]
     with pytest.raises(UndecodableVideosError, match="1 of 5 items .*max_decode_error_rate=0.01"):
         run(data, tmp_path / "too_many", *skip)
     metrics = run(data, tmp_path / "skipped", *skip, "data.max_decode_error_rate=0.2")["results"]["test"]["metrics"]
     assert (metrics["num_videos"], metrics["num_skipped_videos"], metrics["num_examples"]) == (4, 1, 8)
+    assert metrics["chance_R@1"] == 1 / 4  # among the videos that are left
     assert rescore([str(tmp_path / "skipped/predictions/test")]) == metrics
-    listed = run(data, tmp_path / "listed", "run.total_steps=0", "data.skip_list=[test_00001]")
+    listed = run(data, tmp_path / "listed", "data.skip_list=[test_00001]")
     assert listed["results"]["test"]["metrics"] == {**metrics, "num_skipped_videos": 0, "coverage": 0.8}
 
 

@@ -15,8 +15,8 @@ import yaml
 from accelerate import Accelerator
 from datasets import Dataset
 from official_records import load_head
-from safetensors.torch import load_file
-from tiny_runs import MODEL, one_thread, steps_of, tiny_run  # noqa: F401
+from safetensors.torch import load_file, save_file
+from tiny_runs import MODEL, one_thread, start_from, steps_of, tiny_run  # noqa: F401
 from transformers import AutoModelForMultipleChoice, AutoModelForVisualQuestionAnswering, AutoProcessor
 
 from datasets_scripts import list_benchmarks, load_benchmark
@@ -33,6 +33,7 @@ from train_scripts.engine.task import main
 from train_scripts.question_scores import pool_existing, score_own_texts
 from train_scripts.questions import Question, QuestionCollator, QuestionedVideos, make_caption_choices
 from train_scripts.rescore import main as rescore
+from train_scripts.scoring import NonFiniteScoreError
 from train_scripts.video_qa import VideoQARecipe, VideoQATask
 
 
@@ -63,10 +64,6 @@ def settings_of(shapes, output_dir, *more):
 
 def run(shapes, output_dir, *more):
     return main(VideoQATask(), settings_of(shapes, output_dir, *more))
-
-
-def start_from(checkpoint):
-    return [f"model.from_pretrained={checkpoint}", "model.config=null", "model.tokenizer=null"]
 
 
 def predictions_of(output_dir, split="test"):
@@ -571,6 +568,18 @@ def test_mistakes_surface_before_training(shapes, tmp_path, settings, error, mes
     with pytest.raises(error, match=message):
         run(shapes, tmp_path / "out", *settings)
     assert not (tmp_path / "out" / "log.jsonl").exists()
+
+
+@pytest.mark.parametrize("config", ["open_qa", "transition"])
+def test_scores_that_are_not_finite_name_the_question(shapes, tmp_path, config):
+    run(shapes, tmp_path / "first", f"data.config={config}", "eval.splits={}", "run.total_steps=1")
+    start = tmp_path / "broken"
+    shutil.copytree(tmp_path / "first/checkpoints/last", start, ignore=shutil.ignore_patterns("trainer"))
+    state = load_file(start / "model.safetensors")
+    state["classifier.out_proj.bias"].fill_(torch.nan)
+    save_file(state, start / "model.safetensors", {"format": "pt"})
+    with pytest.raises(NonFiniteScoreError, match=r"nan.*for the text '\w.*' and the video .*test_\d+.mp4, clip 0"):
+        run(shapes, tmp_path / "out", *start_from(start), f"data.config={config}", "run.total_steps=0")
 
 
 def test_a_model_of_another_task_is_not_evaluated(shapes, tmp_path):

@@ -56,6 +56,11 @@ def tiny_run(dataset, config, data_dir, output_dir, *more):
     return [part for value in values for part in ("--set", value)]
 
 
+def start_from(checkpoint):
+    """Settings by which a `tiny_run` goes out from a checkpoint, not from random weights."""
+    return [f"model.from_pretrained={checkpoint}", "model.config=null", "model.tokenizer=null"]
+
+
 def steps_of(output_dir):
     """The logged steps of a run, without what differs from run to run: times."""
     rows = [json.loads(line) for line in (Path(output_dir) / "log.jsonl").read_text().splitlines()]

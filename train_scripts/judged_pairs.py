@@ -3,10 +3,11 @@
 
 The same words are masked both times. What is predicted beside the other picture is what the text alone gives away, so
 the accuracy of words has a blind one beside it; and the two pairs are one that matches and one that does not.
-Other pictures and masks depend on (seed, set, row) alone, so every evaluation asks the same.
+Other pictures and masks depend on (seed, set, row) alone, so every evaluation asks the same. Whether text and picture
+match is pooled over clips as the recipe says; words are predicted by the mean of the clips, as they are learnt.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from processing.sampling import build_rng
 from train_scripts.engine.data import UndecodableVideosError
 from train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedItem
 from train_scripts.masking import IGNORED, WordMasker
+from train_scripts.scoring import compute_match_odds, strike_absent_clips
 
 
 JUDGED = ("words", "predicted_words", "blind_words", "word_losses", "blind_word_losses")  # lists, one for each row
@@ -31,6 +33,7 @@ class JudgedRow(NamedTuple):
     caption_id: str
     other_id: str
     pairs: tuple[MaskedItem, ...] = ()
+    frame_seconds: torch.Tensor | None = None  # (2, clips, frames)
     skipped: str = ""
 
 
@@ -60,22 +63,29 @@ class JudgedPairs(Dataset):
         names = table.rows[index]["caption_id"], table.visual_ids[other]
         try:
             visuals = [
-                table.load_visual(visual, self.clip_seed, index, place)
+                table.load_visual(visual, self.clip_seed, index, place, return_metadata=True)
                 for place, visual in enumerate((int(table.visuals[index]), other))
             ]
         except VideoDecodeError as error:
             if not self.skip:
                 raise UndecodableVideosError(f"{error} Repair it, or set data.on_decode_error=skip.") from error
             return JudgedRow(*names, skipped=str(error))
-        pairs = (MaskedItem(visual, [text], [labels], [1 - place]) for place, visual in enumerate(visuals))
-        return JudgedRow(*names, pairs=tuple(pairs))
+        seconds = torch.cat([visual["frame_seconds"] for visual in visuals])
+        inputs = [
+            {name: visual[name] for name in ("pixel_values", "clip_mask") if name in visual} for visual in visuals
+        ]
+        pairs = (MaskedItem(visual, [text], [labels], [1 - place]) for place, visual in enumerate(inputs))
+        return JudgedRow(*names, tuple(pairs), seconds)
 
     def collate(self, rows: Sequence[JudgedRow]) -> dict[str, Any]:
-        """`inputs` of the pairs, two for each usable row, and the names of all rows."""
+        """`inputs` of the pairs, two for each usable row; the names of all rows, and when their frames are shown."""
         pairs = [pair for row in rows for pair in row.pairs]
         names = ("caption_id", "other_id", "skipped")
+        unknown = torch.full((2, *self.table.clip_shape), torch.nan, dtype=torch.float64)
+        seconds = [unknown if row.skipped else row.frame_seconds.to(unknown) for row in rows]
         return {
             "inputs": self.collator(pairs) if pairs else {},
+            "frame_seconds": torch.stack(seconds),
             **{name: [getattr(row, name) for row in rows] for name in names},
         }
 
@@ -89,47 +99,60 @@ def judge(model: torch.nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
         batch (`Mapping[str, Any]`): What `JudgedPairs.collate` returned.
 
     Returns:
-        `dict`: One entry per row in each of: `match_odds` `(rows, 2)`, the log-odds that the text belongs to its own
-        and to the other picture; the masked `words`, what is predicted beside the own picture (`predicted_words`) and
-        beside the other one (`blind_words`), and the losses (`word_losses`, `blind_word_losses`). NaN and empty where
-        a row could not be decoded.
+        `dict`: One entry per row in each of: `clip_logits` `(rows, 2, clips, 2)`, whether the text belongs to its own
+        and to the other picture, by each clip, NaN for clips that do not exist; the masked `words`, what is predicted
+        beside the own picture (`predicted_words`) and beside the other one (`blind_words`), and the losses
+        (`word_losses`, `blind_word_losses`). NaN and empty where a row could not be decoded.
+
+    Raises:
+        NonFiniteScoreError: If a score is infinite or not a number.
     """
     skipped = batch["skipped"]
     judged: dict[str, list] = {name: [[] for _ in skipped] for name in JUDGED}
-    odds = torch.full((len(skipped), 2), torch.nan, device=model.device)
+    num_clips = batch["frame_seconds"].shape[2]
+    clip_logits = torch.full((len(skipped), 2, num_clips, 2), torch.nan, device=model.device)
     if batch["inputs"]:
-        labels = batch["inputs"]["mlm_labels"]
-        guesses, losses, odds_of_pairs = score_pairs(model, batch["inputs"])
-        for pair, row in enumerate(number for number, reason in enumerate(skipped) if not reason):
+        labels, usable = batch["inputs"]["mlm_labels"], [row for row, reason in enumerate(skipped) if not reason]
+
+        def name(pair: int) -> str:
+            text = f"the caption {batch['caption_id'][usable[pair // 2]]}"
+            other = f"another picture, {batch['other_id'][usable[pair // 2]]}"
+            return f"{text} and {other if pair % 2 else 'its own picture'}"
+
+        guesses, losses, logits_of_pairs = score_pairs(model, batch["inputs"], name)
+        for pair, row in enumerate(usable):
             own, other = 2 * pair, 2 * pair + 1
             places = labels[own] != IGNORED
             values = (labels[own], guesses[own], guesses[other], losses[own], losses[other])
             for name, value in zip(JUDGED, values, strict=True):
                 judged[name][row] = value[places].tolist()
-            odds[row] = odds_of_pairs[own : other + 1]
-    return {"match_odds": odds, **judged}
+            clip_logits[row] = logits_of_pairs[own : other + 1]
+    return {"clip_logits": clip_logits, **judged}
 
 
 def score_pairs(
-    model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]
+    model: torch.nn.Module, inputs: Mapping[str, torch.Tensor], name: Callable[[int], str]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Likeliest words and losses of the right ones, both `(pairs, length)`, and log-odds `(pairs,)` of a match."""
+    """Likeliest words and losses of the right ones, both `(pairs, length)`, and matches `(pairs, clips, 2)`."""
     outputs = model(**{name: value for name, value in inputs.items() if not name.endswith("_labels")})
     words = outputs.prediction_logits.float().log_softmax(dim=-1)  # (pairs, clips, length, vocabulary)
-    exists = inputs.get("clip_mask", torch.ones_like(words[..., 0, 0]))[inputs["video_indices"]]
+    clip_logits = model.cls.seq_relationship(outputs.pooler_output).float()
+    mask = inputs["clip_mask"][inputs["video_indices"]] if "clip_mask" in inputs else None
+    clip_logits = strike_absent_clips(clip_logits, mask, name)
+    exists = ~clip_logits[..., 0].isnan()
     weights = (exists / exists.sum(dim=1, keepdim=True)).to(words.dtype)  # (pairs, clips): clips count alike
     words = torch.einsum("pclv,pc->plv", words, weights)
     losses = F.nll_loss(words.transpose(1, 2), inputs["mlm_labels"], ignore_index=IGNORED, reduction="none")
-    match = outputs.seq_relationship_logits.float()
-    return words.argmax(dim=-1), losses, match[:, 1] - match[:, 0]
+    return words.argmax(dim=-1), losses, clip_logits
 
 
-def measure(match_odds: np.ndarray, records: Mapping[str, Any], dataset: str | None = None) -> dict[str, float]:
+def measure(match_odds: torch.Tensor, records: Mapping[str, Any], dataset: str | None = None) -> dict[str, float]:
     """
     Metrics of predictions; rows that could not be decoded take no part.
 
     Args:
-        match_odds (`np.ndarray` of shape `(rows, 2)`): See `judge`.
+        match_odds (`torch.FloatTensor` of shape `(rows, 2)`): Log-odds that the text belongs to its own and to the
+            other picture.
         records (`Mapping[str, Any]`): The lists of `judge`, with `skipped` and the name of each row's `dataset`.
         dataset (`str`, *optional*): Measure this data set alone.
 
@@ -159,12 +182,23 @@ def measure(match_odds: np.ndarray, records: Mapping[str, Any], dataset: str | N
     }
 
 
-def measure_all(match_odds: np.ndarray, records: Mapping[str, Any]) -> dict[str, float]:
-    """`measure` of all rows and, where they come from several data sets, of each as `DATASET_metric`."""
-    metrics, names = measure(match_odds, records), list(dict.fromkeys(records["dataset"]))
+def measure_all(clip_logits: torch.Tensor, records: Mapping[str, Any]) -> tuple[dict[str, float], torch.Tensor]:
+    """
+    Metrics of written predictions, and the log-odds that they are of.
+
+    Args:
+        clip_logits (`torch.FloatTensor` of shape `(rows, 2, clips, 2)`): See `judge`.
+        records (`Mapping[str, Any]`): As `measure` takes them, with the `score_pooling` of the clips.
+
+    Returns:
+        `dict`, `torch.FloatTensor` of shape `(rows, 2)`: `measure` of all rows and, where they come from several data
+        sets, of each as `DATASET_metric`; and the log-odds.
+    """
+    odds = compute_match_odds(clip_logits, records["score_pooling"])
+    metrics, names = measure(odds, records), list(dict.fromkeys(records["dataset"]))
     for name in names if len(names) > 1 else []:
-        metrics |= {f"{name}_{key}": value for key, value in measure(match_odds, records, name).items()}
-    return metrics
+        metrics |= {f"{name}_{key}": value for key, value in measure(odds, records, name).items()}
+    return metrics, odds
 
 
 __all__ = ["JUDGED", "JudgedPairs", "JudgedRow", "judge", "measure", "measure_all"]

@@ -64,6 +64,11 @@ class CaptionTable:
         self.row_order = np.argsort(self.visuals, kind="stable")
         self.starts = np.searchsorted(self.visuals[self.row_order], np.arange(len(self.visual_ids) + 1))
 
+    @property
+    def clip_shape(self) -> tuple[int, int]:
+        """Clips of a picture, and frames of a clip."""
+        return (1, 1) if self.kind == "image" else (self.video_options["num_clips"], self.video_options["num_frames"])
+
     def members(self, visual: int) -> np.ndarray:
         """Rows of a picture, in order."""
         return self.row_order[self.starts[visual] : self.starts[visual + 1]]
@@ -99,12 +104,13 @@ class CaptionTable:
             )
         return usable[int(rng.integers(len(usable)))]
 
-    def load_visual(self, visual: int, seed: int, *key: int) -> dict[str, torch.Tensor]:
+    def load_visual(self, visual: int, seed: int, *key: int, **options: Any) -> dict[str, torch.Tensor]:
         """The picture, or the clips of a video, which lie where `seed` and `key` say if they are random."""
         source = self.rows[int(self.members(visual)[0])][self.kind]
         if self.kind == "image":
-            return dict(self.processor(images=[source]))
-        return dict(self.processor(videos=[source], seeds=[(seed, self.name, *key)], **self.video_options))
+            return dict(self.processor(images=[source], **options))
+        options = {**self.video_options, **options}
+        return dict(self.processor(videos=[source], seeds=[(seed, self.name, *key)], **options))
 
     def tokenize(self, rows: Sequence[int]) -> list[list[int]]:
         captions = [self.captions[int(row)]["caption"] for row in rows]

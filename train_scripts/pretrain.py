@@ -9,7 +9,7 @@ videos can be mixed: an image is one clip of one frame. An evaluation shows ever
 to its own picture and to another one, so that the accuracy of words has the accuracy without looking beside it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -17,9 +17,19 @@ from typing import Any, Literal
 import datasets
 import numpy as np
 import pyarrow
+import torch
 
 from datasets_scripts.checks import compute_coverage
-from train_scripts.engine.build import build_model, build_processor, load_rows, load_stream, video_options
+from train_scripts.engine.build import (
+    NoTrainSet,
+    build_model,
+    build_processor,
+    check_head,
+    evaluation_problems,
+    load_rows,
+    load_stream,
+    video_options,
+)
 from train_scripts.engine.data import Skipped, check_skipped
 from train_scripts.engine.mixture import MixedTrainSet
 from train_scripts.engine.recipe import DataSection, Recipe, Section, option
@@ -28,6 +38,9 @@ from train_scripts.engine.task import Evaluation, Parts, Task, main
 from train_scripts.judged_pairs import JudgedPairs, judge, measure_all
 from train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedPairs
 from train_scripts.masking import IGNORED, WordMasker
+
+
+CAPTIONS = ("retrieval", "video_text", "image_text")  # tasks of `datasets_scripts`
 
 
 @dataclass(kw_only=True)
@@ -96,6 +109,9 @@ class PretrainDataSection(StreamSection):
 class PretrainRecipe(Recipe):
     data: PretrainDataSection = field(default_factory=PretrainDataSection)
 
+    def problems(self):
+        yield from evaluation_problems(self)
+
     def differences(self, other, ignore=()):
         if "data.data_dir" in ignore:  # so are the folders of a mixture
             self, other = (replace(recipe, data=recipe.data.without_folders()) for recipe in (self, other))
@@ -113,13 +129,15 @@ class PretrainTask(Task):
 
     def build(self, recipe: PretrainRecipe) -> Parts:
         data, sources, seed = recipe.data, recipe.data.sources(), recipe.run.seed
+        self.recipe, self.processor = recipe, build_processor(recipe)
+        check_head(recipe, "PreTraining")
         load = load_stream if data.streaming else load_rows
-        train_rows = {name: load(settings, settings.train_split) for name, (settings, _) in sources.items()}
+        trained = sources if recipe.run.total_steps != 0 else {}
+        train_rows = {name: load(part, part.train_split, CAPTIONS) for name, (part, _) in trained.items()}
         eval_rows = {
-            split: {name: load_rows(settings, split) for name, (settings, _) in sources.items()}
+            split: {name: load_rows(part, split, CAPTIONS) for name, (part, _) in sources.items()}
             for split in recipe.eval.splits
         }
-        self.recipe, self.processor = recipe, build_processor(recipe)
         masker = WordMasker(self.processor.tokenizer, data.mlm_probability, data.mask_special_tokens)
         collator = MaskedCollator(self.processor)
 
@@ -136,7 +154,9 @@ class PretrainTask(Task):
             for name, (settings, _) in sources.items()
         }
         weights = [weight for _, weight in sources.values()]
-        if data.streaming:
+        if not train_rows:
+            train_set = NoTrainSet()
+        elif data.streaming:
             streams = [
                 RowStream(name, rows, partial(build_window, features=rows.features, build_set=builders[name]))
                 for name, rows in train_rows.items()
@@ -156,7 +176,7 @@ class PretrainTask(Task):
             }
             for split in recipe.eval.splits
         }
-        model = build_model(recipe.model, "PreTraining", self.processor)
+        model = build_model(recipe, "PreTraining", self.processor)
         return Parts(model, self.processor, train_set, collator, eval_sets)
 
     def training_step(self, model, batch):
@@ -171,28 +191,41 @@ class PretrainTask(Task):
 
     def evaluate(self, model, examples: Mapping[str, JudgedPairs], accelerator, recipe):
         rows: dict[str, list] = {}
+        parts: dict[str, list[np.ndarray]] = {}
         for name, pairs in examples.items():
             pairs.clip_seed = recipe.run.seed
             found = super().evaluate(model, pairs, accelerator, recipe)
-            for key, values in {**found.records, **found.tensors, "dataset": [name] * len(pairs)}.items():
+            for key, values in {**found.records, "dataset": [name] * len(pairs)}.items():
                 rows.setdefault(key, []).extend(values)
+            for key, part in found.tensors.items():
+                parts.setdefault(key, []).append(part)
         reasons = zip(rows["caption_id"], rows["skipped"], strict=True)
         skipped = [Skipped(0, id, reason) for id, reason in reasons if reason]
         check_skipped(skipped, len(rows["skipped"]), recipe.data.max_decode_error_rate)
-        odds = np.stack(rows.pop("match_odds"))
-        metrics, coverage = (
-            measure_all(odds, rows),
-            compute_coverage(*(pairs.table.rows for pairs in examples.values())),
-        )
+        score_pooling = recipe.eval.score_pooling or model.config.score_pooling
+        records = {"task": "pretraining", "score_pooling": score_pooling, **rows}
+        tensors = {key: stack_padded(part) for key, part in parts.items()}
+        metrics, odds = measure_all(torch.from_numpy(tensors["clip_logits"]), records)
+        coverage = compute_coverage(*(pairs.table.rows for pairs in examples.values()))
         if not coverage.is_complete:
             metrics["coverage"] = coverage.share
-        return Evaluation(metrics, {"match_odds": odds}, {"task": "pretraining", **rows})
+        return Evaluation(metrics, {"match_odds": odds.numpy(), **tensors}, records)
 
     def eval_step(self, model, batch):
-        return {**judge(model, batch), **{name: batch[name] for name in ("caption_id", "other_id", "skipped")}}
+        names = ("caption_id", "other_id", "skipped", "frame_seconds")
+        return {**judge(model, batch), **{name: batch[name] for name in names}}
 
     def metrics(self, rows):
         return {}  # `evaluate` measures all sets together
+
+
+def stack_padded(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows of several sets, with NaN for clips and frames that only other sets have."""
+    shape = np.max([part.shape[1:] for part in parts], axis=0)
+    padded = [
+        np.pad(part, [(0, 0), *((0, n) for n in shape - part.shape[1:])], constant_values=np.nan) for part in parts
+    ]
+    return np.concatenate(padded)
 
 
 def build_pairs(

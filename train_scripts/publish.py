@@ -6,7 +6,8 @@ Run:     python train_scripts/publish.py --checkpoint outputs/quickstart/checkpo
 
 Whoever loads it needs no installation of this package, only `trust_remote_code=True`. What the card is to say is read
 from a YAML file with the keys of `ModelCardInfo` (`--card`); scores of a training run come from its `results.json`
-(`--results`), the recipe from the `recipe.yaml` of the checkpoint.
+(`--results`), the recipe from the `recipe.yaml` of the checkpoint, and with it data, starting points and the pooling
+over clips of the evaluation.
 """
 
 import argparse

@@ -22,7 +22,7 @@ from train_scripts.engine.data import ignore_termination
 from train_scripts.engine.recipe import Recipe
 from train_scripts.pairs import group_rows
 from train_scripts.questions import Media
-from train_scripts.scoring import VideoInputs, build_text_blocks
+from train_scripts.scoring import VideoInputs, build_text_blocks, strike_absent_clips
 
 
 ELEMENTS_PER_MESSAGE = 2**24  # of a table that processes share; bounds memory, not the result
@@ -122,7 +122,12 @@ def score_own_texts(
                     for name in items_used[0]
                 }
                 size = max(1, recipe.eval.pairs_per_forward // num_clips)
-                table[rows] = score_block(model, processor, inputs, block, size)
+                mask = inputs["clip_mask"][block.video_indices] if "clip_mask" in inputs else None
+                table[rows] = strike_absent_clips(
+                    score_block(model, processor, inputs, block, size),
+                    mask,
+                    lambda row: f"the text {texts[rows[row]]!r} and the {media} {paths[owners[rows[row]]]}",  # noqa: B023
+                )
             done += len(items)
             bar.update(len(items))
     table, seconds = add_tables(table, accelerator), add_tables(seconds, accelerator)
@@ -155,10 +160,7 @@ def score_block(
         )
         parts.append(outputs.clip_logits.float())
         done += len(input_ids)
-    logits = torch.cat(parts)[place.to(owners.device)]
-    if clip_mask is not None:
-        logits = logits.masked_fill(~clip_mask.bool()[owners][..., None], torch.nan)
-    return logits.cpu()
+    return torch.cat(parts)[place.to(owners.device)].cpu()
 
 
 def add_tables(table: torch.Tensor, accelerator: Accelerator) -> torch.Tensor:

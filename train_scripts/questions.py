@@ -22,7 +22,6 @@ Media = Literal["video", "image"]
 
 @dataclass(kw_only=True)
 class QuestionSection(DataSection):
-    train_split: str | None = option("train", "Split to train on; null: none, where run.total_steps is 0.")
     questions_per_video: int = option(
         1, "Questions of an item. A video (or image) is decoded once for all of them.", at_least=1
     )

@@ -36,7 +36,6 @@ def rescore(folder: str | Path, score_pooling: str | None = None) -> dict[str, f
 
     Raises:
         FileNotFoundError: If the folder holds no predictions.
-        ValueError: If another pooling is asked for where scores of clips were not written (pre-training).
     """
     folder = Path(folder)
     if not (folder / "records.json").is_file():
@@ -44,17 +43,9 @@ def rescore(folder: str | Path, score_pooling: str | None = None) -> dict[str, f
     records = json.loads((folder / "records.json").read_text(encoding="utf-8"))
     tensors, task = load_file(folder / "tensors.safetensors"), records.get("task", "retrieval")
     if score_pooling is not None:
-        if task == "pretraining":
-            raise ValueError(
-                f"{folder} has scores of pairs, not of their clips: they cannot be pooled in another way."
-            )
         records["score_pooling"] = score_pooling
-    if task == "pretraining":
-        metrics = measure_all(tensors["match_odds"].numpy(), records)
-    else:
-        metrics = {"retrieval": measure, "question_answering": measure_answers}[task](tensors["clip_logits"], records)[
-            0
-        ]
+    measures = {"retrieval": measure, "question_answering": measure_answers, "pretraining": measure_all}
+    metrics, _ = measures[task](tensors["clip_logits"], records)
     kept = {name: value for name, value in records["metrics"].items() if name == "coverage"}  # not in the predictions
     if "num_draws" in records:
         kept |= {"draw": 1, "num_draws": records["num_draws"]}

@@ -6,9 +6,10 @@ Smoke:   accelerate launch --cpu train_scripts/retrieval.py --recipe train_scrip
 
 The model reads a text and a video together and says whether they match. The paper trains it on one matching and one
 other caption per video (`model.objective: pair`, `data.negatives: random`). Further options of a recipe: more
-negatives, those that a model took for matches (`data.negatives: hard`), all pairs of a micro-batch (`data.negatives: in_batch`), and soft-max losses over each video's texts and
-each text's videos (`model.objective: contrastive`, or `both`), which leave the plateau of a model from random weights
-much sooner.
+negatives, those that a model took for matches (`data.negatives: hard`), all pairs of a micro-batch (`data.negatives:
+in_batch`), a margin between matching and other texts (`model.objective: rank`), and soft-max losses over each video's
+texts and each text's videos (`model.objective: contrastive`, or `both`), which leave the plateau of a model from random
+weights much sooner.
 """
 
 from collections.abc import Mapping
@@ -18,8 +19,17 @@ from typing import Any, Literal
 
 import torch
 
-from metrics.retrieval.retrieval import compute_retrieval_metrics
-from train_scripts.engine.build import build_model, build_processor, load_rows, load_stream, video_options
+from metrics.retrieval.retrieval import RECALL_AT, chance_recall, compute_retrieval_metrics
+from train_scripts.engine.build import (
+    NoTrainSet,
+    build_model,
+    build_processor,
+    check_head,
+    evaluation_problems,
+    load_rows,
+    load_stream,
+    video_options,
+)
 from train_scripts.engine.data import Skipped, check_skipped
 from train_scripts.engine.recipe import ModelSection, Recipe, option
 from train_scripts.engine.stream import RowStream, StreamedTrainSet
@@ -28,10 +38,16 @@ from train_scripts.pairs import CaptionedVideos, PairCollator, PairSection, cont
 from train_scripts.scoring import compute_match_odds, score_all_pairs
 
 
+CAPTIONS = ("retrieval", "video_text")  # tasks of `datasets_scripts`
+
+
 @dataclass(kw_only=True)
 class RetrievalModelSection(ModelSection):
-    objective: Literal["pair", "contrastive", "both"] = option(
-        "pair", "`pair`: match or not, each pair by itself; `contrastive`: against the other pairs of the micro-batch."
+    objective: Literal["pair", "rank", "contrastive", "both"] = option(
+        "pair",
+        "`pair`: match or not, each pair by itself; `rank`: a hinge between the matching and each other text of a video "
+        "(`overrides: {margin: 0.2}`); `contrastive`: against the other pairs of the micro-batch; `both`: pair and "
+        "contrastive.",
     )
 
 
@@ -41,6 +57,7 @@ class RetrievalRecipe(Recipe):
     data: PairSection = field(default_factory=PairSection)
 
     def problems(self):
+        yield from evaluation_problems(self)
         if self.data.negatives == "in_batch" and self.run.micro_batch_size < 2:
             yield "data.negatives: in_batch needs other videos; set run.micro_batch_size to 2 or more"
 
@@ -56,16 +73,23 @@ class RetrievalTask(Task):
 
     def build(self, recipe: RetrievalRecipe) -> Parts:
         data, seed = recipe.data, recipe.run.seed
-        load = load_stream if data.streaming else load_rows
-        rows, eval_sets = load(data, data.train_split), {split: load_rows(data, split) for split in recipe.eval.splits}
         self.recipe, self.processor = recipe, build_processor(recipe)
+        check_head(recipe, "VideoTextRetrieval")
+        eval_sets = {split: load_rows(data, split, CAPTIONS) for split in recipe.eval.splits}
         options = video_options(recipe, is_training=True)
         build_set = partial(CaptionedVideos, processor=self.processor, video_options=options, settings=data, seed=seed)
-        if data.streaming:
+        if recipe.run.total_steps == 0:
+            train_set = NoTrainSet()
+        elif data.streaming:
+            rows = load_stream(data, data.train_split, CAPTIONS)
             train_set = StreamedTrainSet([RowStream(data.dataset, rows, build_set)], [1.0], data, seed)
         else:
-            train_set = build_set(rows)
-        model = build_model(recipe.model, "VideoTextRetrieval", self.processor)
+            train_set = build_set(load_rows(data, data.train_split, CAPTIONS))
+        ranks = recipe.model.objective == "rank"
+        head = {"loss_type": "rank", "num_labels": 1} if ranks else {"loss_type": "ce", "num_labels": 2}
+        if recipe.run.total_steps == 0:
+            head = {}  # as it was trained
+        model = build_model(recipe, "VideoTextRetrieval", self.processor, **head)
         return Parts(model, self.processor, train_set, PairCollator(self.processor, data.negatives), eval_sets)
 
     def training_step(self, model, batch):
@@ -80,7 +104,7 @@ class RetrievalTask(Task):
         odds = logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]
         if objective != "contrastive":
             losses["pair_loss"] = outputs.loss if has_choice else 0.0 * odds.sum()
-        if objective != "pair":
+        if objective in ("contrastive", "both"):
             losses["contrastive_loss"] = contrastive_loss(odds, **pairs)
         accuracy = ((odds > 0) == (batch["labels"] == 1)).float().mean()
         return {"loss": sum(losses.values()), **losses}, {"pair_accuracy": accuracy}
@@ -110,8 +134,9 @@ def measure(clip_logits: torch.Tensor, records: Mapping[str, Any]) -> tuple[dict
     gold, usable = torch.tensor(records["gold"]), ~odds.isnan().any(dim=0)
     asked, places = usable[gold], usable.cumsum(0) - 1
     metrics = compute_retrieval_metrics(odds[asked][:, usable].numpy(), places[gold[asked]].numpy())
-    metrics |= {"num_examples": int(asked.sum()), "num_skipped_videos": int((~usable).sum())}
-    return metrics, odds
+    chance = {f"chance_R@{k}": chance_recall(metrics["num_videos"], k) for k in RECALL_AT}  # from text to video
+    counts = {"num_examples": int(asked.sum()), "num_skipped_videos": int((~usable).sum())}
+    return {"text_to_video_R@1": metrics.pop("text_to_video_R@1"), **chance, **metrics, **counts}, odds
 
 
 if __name__ == "__main__":

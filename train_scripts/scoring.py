@@ -6,7 +6,7 @@ the other; texts are sorted by length and padded to the longest of their block. 
 videos and by the table of scores. Processes share the videos.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,6 +22,10 @@ from processing.decoding import VideoDecodeError
 from processing.processing_clipbert import VideoTextProcessor
 from train_scripts.engine.data import UndecodableVideosError, ignore_termination
 from train_scripts.engine.recipe import Recipe
+
+
+class NonFiniteScoreError(ArithmeticError):
+    """A score that is infinite or not a number."""
 
 
 @dataclass
@@ -131,7 +135,12 @@ def score_all_pairs(
                 inputs = {
                     name: torch.cat([item[name] for item in usable]).to(accelerator.device) for name in usable[0]
                 }
-                table[numbers] = score_blocks(model, inputs, blocks)[:, place]
+                mask = inputs["clip_mask"][:, None] if "clip_mask" in inputs else None
+                table[numbers] = strike_absent_clips(
+                    score_blocks(model, inputs, blocks)[:, place],
+                    mask,
+                    lambda row, text: f"the text {texts[text]!r} and the video {videos[own[numbers[row]]]}",  # noqa: B023
+                )
             done += len(items)
             bar.update(len(items) * len(texts))
     table, seconds = (gather_dealt(part, len(videos), accelerator) for part in (table, seconds))
@@ -149,7 +158,7 @@ def gather_dealt(own: torch.Tensor, number: int, accelerator: Accelerator) -> to
 def score_blocks(
     model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], blocks: Sequence[TextBlock]
 ) -> torch.Tensor:
-    """Clip logits `(videos, texts, clips, labels)` of one block of videos with all texts, in the order of the blocks."""
+    """Clip logits `(videos, texts, clips, labels)` of a block of videos with all texts, which stand as in the blocks."""
     clip_mask = inputs.get("clip_mask")
     visual_embeds = model.encode_videos(inputs["pixel_values"], clip_mask)  # (V, clips, cells, width)
     num_videos, parts = len(visual_embeds), []
@@ -166,10 +175,35 @@ def score_blocks(
         parts.append(
             outputs.clip_logits.float().unflatten(0, (num_videos, -1))
         )  # (V, texts of the block, clips, labels)
-    logits = torch.cat(parts, dim=1)
+    return torch.cat(parts, dim=1).cpu()
+
+
+def strike_absent_clips(
+    clip_logits: torch.Tensor, clip_mask: torch.Tensor | None, name: Callable[..., str]
+) -> torch.Tensor:
+    """
+    Put NaN where there is no clip, and nowhere else.
+
+    Args:
+        clip_logits (`torch.FloatTensor` of shape `(..., clips, labels)`): What the model says of each clip.
+        clip_mask (`torch.Tensor`, *optional*): Of a shape that broadcasts to `(..., clips)`: 1 for clips that exist.
+        name (`Callable`): Names the text and the video of a place in the leading dimensions.
+
+    Raises:
+        NonFiniteScoreError: If the score of a clip that exists is infinite or not a number.
+    """
+    exists = torch.ones_like(clip_logits[..., 0], dtype=torch.bool)
     if clip_mask is not None:
-        logits = logits.masked_fill(~clip_mask.bool()[:, None, :, None], torch.nan)
-    return logits.cpu()
+        exists &= clip_mask.bool().to(exists.device)
+    wrong = exists & ~clip_logits.isfinite().all(dim=-1)
+    if wrong.any():
+        *place, clip = wrong.nonzero()[0].tolist()
+        raise NonFiniteScoreError(
+            f"Scores that are not finite: {clip_logits[(*place, clip)].tolist()} for {name(*place)}, clip {clip}; "
+            f"{int(wrong.sum())} of {int(exists.sum())} of their block. The weights may be broken, or "
+            "run.mixed_precision=fp16 too narrow for them."
+        )
+    return clip_logits.masked_fill(~exists[..., None], torch.nan)
 
 
 def build_text_blocks(
@@ -211,4 +245,12 @@ def compute_match_odds(clip_logits: torch.Tensor, score_pooling: str) -> torch.T
     return odds.unflatten(0, exists.shape[:2]).where(has_clips, torch.nan)
 
 
-__all__ = ["PairScores", "build_text_blocks", "compute_match_odds", "score_all_pairs", "score_blocks"]
+__all__ = [
+    "NonFiniteScoreError",
+    "PairScores",
+    "build_text_blocks",
+    "compute_match_odds",
+    "score_all_pairs",
+    "score_blocks",
+    "strike_absent_clips",
+]

@@ -13,6 +13,7 @@ which knows the training questions and sees no video.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,7 +23,15 @@ from transformers import AutoConfig, PreTrainedModel
 
 from datasets_scripts.answers import AnswerVocabulary
 from train_scripts.answering import Answering, Captions, Counts, OpenAnswers, Options, measure_answers
-from train_scripts.engine.build import build_model, build_processor, load_rows, video_options
+from train_scripts.engine.build import (
+    NoTrainSet,
+    build_model,
+    build_processor,
+    evaluation_problems,
+    has_head,
+    load_rows,
+    video_options,
+)
 from train_scripts.engine.data import Skipped, check_skipped
 from train_scripts.engine.recipe import ModelSection, Recipe, option
 from train_scripts.engine.task import Evaluation, Parts, Task, main
@@ -53,10 +62,7 @@ class QuestionRecipe(Recipe):
     data: QuestionSection = field(default_factory=QuestionSection)
 
     def problems(self):
-        if self.data.train_split is None and self.run.total_steps != 0:
-            yield "data.train_split: needed to train; null goes with run.total_steps=0"
-        if self.run.total_steps == 0 and self.model.from_pretrained is None:
-            yield "model.from_pretrained: missing; without training (run.total_steps=0) a trained model is evaluated"
+        yield from evaluation_problems(self)
 
 
 @dataclass(kw_only=True)
@@ -81,31 +87,30 @@ class VideoQATask(Task):
 
     recipe_class: type[Recipe] = VideoQARecipe
     media: Literal["video", "image"] = "video"
+    row_tasks = ("qa", "retrieval")  # of `datasets_scripts`
 
     def build(self, recipe: QuestionRecipe) -> Parts:
-        train_split = recipe.data.train_split
-        rows = {split: load_questions(recipe, split) for split in filter(None, (train_split, *recipe.eval.splits))}
-        self.processor, self.way = build_processor(recipe), self.choose_way(recipe, rows)
+        self.processor, train_split = build_processor(recipe), recipe.data.train_split
+        splits = filter(None, (train_split, *recipe.eval.splits))
+        rows = {split: load_questions(recipe, split, self.row_tasks) for split in splits}
+        self.way = self.choose_way(recipe, rows)
         model = self.build_model(recipe)
-        asked = self.training_questions(rows, recipe)
-        train_set = QuestionedVideos(
-            asked,
-            self.processor,
-            video_options(recipe, True) if self.media == "video" else {},
-            self.media,
-            recipe.data.questions_per_video,
-            recipe.run.seed,
-        )
+        train_set = NoTrainSet()
+        if recipe.run.total_steps != 0:
+            train_set = QuestionedVideos(
+                self.training_questions(rows[train_split]),
+                self.processor,
+                video_options(recipe, True) if self.media == "video" else {},
+                self.media,
+                recipe.data.questions_per_video,
+                recipe.run.seed,
+            )
         collate = QuestionCollator(self.processor, self.way.encode_labels)
         return Parts(model, self.processor, train_set, collate, {split: rows[split] for split in recipe.eval.splits})
 
-    def training_questions(self, rows: dict[str, Dataset], recipe: QuestionRecipe) -> list[tuple[str, str, Question]]:
+    def training_questions(self, rows: Dataset) -> list[tuple[str, str, Question]]:
         """Id and path of the video, and the question, for each row that something can be learnt from."""
-        id_column, train_split = f"{self.media}_id", recipe.data.train_split
-        if train_split is None:  # there are no steps, and nothing looks at this item
-            row = next(iter(rows.values()))[0]
-            return [(row[id_column], row[self.media], Question(row["question"], (), None))]
-        asked = [(row[id_column], row[self.media], self.way.question(row)) for row in rows[train_split]]
+        asked = [(row[f"{self.media}_id"], row[self.media], self.way.question(row)) for row in rows]
         known = [entry for entry in asked if entry[2] is not None]
         if len(known) < len(asked):
             logger.info(
@@ -130,21 +135,18 @@ class VideoQATask(Task):
         """The model of the run; a head that was trained for other answers is replaced by a new one."""
         start, head, values = recipe.model.from_pretrained, self.way.head, self.way.config_values()
         start_config = None if start is None else AutoConfig.from_pretrained(start)
-        has_head = start is not None and (start_config.architectures or [""])[0].endswith(f"For{head}")
-        is_fitting = has_head and (head != "VideoQA" or self.knows_answers(start_config, recipe.data.answers))
-        if recipe.run.total_steps == 0 and not is_fitting:
-            trained = (start_config.architectures or ["a model without a head"])[0]
-            why = "for other answers, or for some that have no names" if has_head else f"as {trained}, not for {head}"
-            raise ValueError(
-                f"model.from_pretrained={start} was trained {why}: without training there is no score of it. Name its "
-                "answers in data.answers, or choose another model."
-            )
-        if not has_head or is_fitting:
-            model = build_model(recipe.model, head, self.processor, **values)
-            if not has_head:
+        is_new = not has_head(start_config, head)
+        if is_new or head != "VideoQA" or self.knows_answers(start_config, recipe.data.answers):
+            model = build_model(recipe, head, self.processor, **values)
+            if is_new:
                 self.way.prepare_head(model)
             return model
-        model = build_model(recipe.model, head, self.processor)
+        if recipe.run.total_steps == 0:
+            raise ValueError(
+                f"model.from_pretrained={start} was trained for other answers, or for some that have no names: without "
+                "training there is no score of it. Name its answers in data.answers, or choose another model."
+            )
+        model = build_model(recipe, head, self.processor)
         for name, value in values.items():
             setattr(model.config, name, value)
         model.classifier = type(model.classifier)(model.config, model.config.num_labels)
@@ -207,9 +209,9 @@ class VideoQATask(Task):
         return Evaluation(metrics, {name: tensor.numpy() for name, tensor in tensors.items()}, records)
 
 
-def load_questions(recipe: QuestionRecipe, split: str) -> Dataset:
+def load_questions(recipe: QuestionRecipe, split: str, tasks: Sequence[str]) -> Dataset:
     """The questions of a split; captions become questions of multiple choice."""
-    rows = load_rows(recipe.data, split)
+    rows = load_rows(recipe.data, split, tasks)
     if "caption" in rows.column_names:
         rows = make_caption_choices(rows, recipe.data.num_options, recipe.run.seed)
     return rows
@@ -219,8 +221,8 @@ def choose_vocabulary(recipe: QuestionRecipe, train_rows: Dataset | None) -> Ans
     """The answers that can be given: see `data.answers`."""
     data, start = recipe.data, recipe.model.from_pretrained
     start_config = None if start is None else AutoConfig.from_pretrained(start)
-    has_head = start is not None and (start_config.architectures or [""])[0].endswith("ForVideoQA")
-    names = named_answers(start_config) if has_head else None
+    answers_open = has_head(start_config, "VideoQA")
+    names = named_answers(start_config) if answers_open else None
     if data.answers is None and names is not None:
         return AnswerVocabulary(names)
     if data.answers in (None, "train"):
@@ -228,7 +230,7 @@ def choose_vocabulary(recipe: QuestionRecipe, train_rows: Dataset | None) -> Ans
             raise ValueError("data.answers: without a training split, name the file of the answers of the model.")
         return AnswerVocabulary.from_dataset(train_rows, size=data.num_answers, min_count=data.min_answer_count)
     vocabulary = AnswerVocabulary.load(data.answers)
-    if has_head and names is None and len(vocabulary) < start_config.num_labels:
+    if answers_open and names is None and len(vocabulary) < start_config.num_labels:
         # the official heads have a minimum size, and classes without an answer behind the others
         spare = (f"LABEL_{label}" for label in range(len(vocabulary), start_config.num_labels))
         return AnswerVocabulary((*vocabulary.answers, *spare))

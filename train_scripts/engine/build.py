@@ -2,46 +2,80 @@
 """Model, processor and rows of a dataset from what a recipe says; shared by all scripts."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
 from accelerate import PartialState
-from huggingface_hub.errors import StrictDataclassError
-from transformers import PreTrainedModel
+from huggingface_hub.errors import HFValidationError, StrictDataclassError
+from huggingface_hub.utils import validate_repo_id
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 import modeling_clipbert
-from datasets_scripts import load_benchmark
+from datasets_scripts import find_loader, load_benchmark
 from datasets_scripts.checks import compute_coverage
+from datasets_scripts.tasks import TASKS
 from processing.processing_clipbert import VideoTextProcessor, load_tokenizer
 from processing.video_processing_clipbert import ClipBERTVideoProcessor
-from train_scripts.engine.recipe import DataSection, ModelSection, Recipe
+from train_scripts.engine.recipe import DataSection, Recipe
 
 
 logger = logging.getLogger(__name__)
 FAMILIES = {"clipbert": (modeling_clipbert, "ClipBERT")}  # package and first part of its class names
+SCRIPTS = {  # who trains on the rows of a task of `datasets_scripts`
+    "retrieval": "retrieval.py, pretrain.py or, as multiple choice, video_qa.py",
+    "video_text": "retrieval.py or pretrain.py",
+    "image_text": "pretrain.py",
+    "qa": "video_qa.py",
+    "image_qa": "image_qa.py",
+}
 
 
-def load_rows(settings: DataSection, split: str) -> datasets.Dataset:
-    """The rows of a split, without the videos or images of `data.skip_list`."""
+class NoTrainSet:
+    """The training set of a run that only evaluates: one item, at which nothing looks."""
+
+    ids, lengths = ("none",), (1,)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        raise IndexError("There are no training items: the run only evaluates.")
+
+
+def load_rows(settings: DataSection, split: str, tasks: Sequence[str]) -> datasets.Dataset:
+    """
+    The rows of a split, without the videos or images of `data.skip_list`.
+
+    Args:
+        settings (`DataSection`): Which data set, and where it lies.
+        split (`str`): Its split.
+        tasks (`Sequence[str]`): Keys of `datasets_scripts.tasks.TASKS`: rows of one of them are needed.
+
+    Raises:
+        ValueError: If the rows are those of another task.
+    """
     with PartialState().local_main_process_first():  # one process writes the tables, the others find them
         only = {"only_split": split} if getattr(settings, "streaming", False) else {}
-        rows = _load(settings, split, **only)
+        rows = _load(settings, split, tasks, **only)
     coverage = compute_coverage(rows)
     if not coverage.is_complete:
         logger.info(f"{split}: {coverage} of {settings.dataset} are used.")
     return rows
 
 
-def load_stream(settings: DataSection, split: str) -> datasets.IterableDataset:
+def load_stream(settings: DataSection, split: str, tasks: Sequence[str]) -> datasets.IterableDataset:
     """The same rows as a stream, each of which is looked at when it is reached."""
-    return _load(settings, split, streaming=True)
+    return _load(settings, split, tasks, streaming=True)
 
 
-def _load(settings: DataSection, split: str, **more: Any) -> datasets.Dataset | datasets.IterableDataset:
-    return load_benchmark(
+def _load(
+    settings: DataSection, split: str, tasks: Sequence[str], **more: Any
+) -> datasets.Dataset | datasets.IterableDataset:
+    rows = load_benchmark(
         settings.dataset,
         config=settings.config,
         split=split,
@@ -49,6 +83,17 @@ def _load(settings: DataSection, split: str, **more: Any) -> datasets.Dataset | 
         skip_list=settings.skip_list,
         **{"on_missing": "error", **settings.options, **more},
     )
+    columns = set(rows.column_names)
+    if not any(columns >= set(TASKS[task].features) for task in tasks):
+        fitting = [config.name for config in find_loader(settings.dataset).BUILDER_CONFIGS if config.task in tasks]
+        script = next((name for task, name in SCRIPTS.items() if columns >= set(TASKS[task].features)), "none")
+        expected = dict.fromkeys(", ".join(TASKS[task].features) for task in tasks)
+        raise ValueError(
+            f"data.dataset={settings.dataset}, data.config={settings.config}, split {split}: expected the columns "
+            f"{' or '.join(expected)}; got {', '.join(rows.column_names)}. Configs of {settings.dataset} that have the "
+            f"former: {', '.join(fitting) or 'none'}. Script for the latter: {script}."
+        )
+    return rows
 
 
 def video_options(recipe: Recipe, is_training: bool) -> dict[str, Any]:
@@ -65,13 +110,69 @@ def video_options(recipe: Recipe, is_training: bool) -> dict[str, Any]:
     }
 
 
+def evaluation_problems(recipe: Recipe) -> Iterator[str]:
+    """What is missing in a recipe, be it to train or to evaluate alone."""
+    if recipe.data.train_split is None and recipe.run.total_steps != 0:
+        yield "data.train_split: needed to train; null goes with run.total_steps=0"
+    if recipe.run.total_steps == 0 and recipe.model.from_pretrained is None:
+        yield "model.from_pretrained: missing; without training (run.total_steps=0) a trained model is evaluated"
+
+
+def check_start(key: str, start: str) -> None:
+    """Raise if what a model starts from is neither a folder with a checkpoint nor one that the Hub gives."""
+    if (Path(start) / "config.json").is_file():
+        return
+    advice = "Name a folder with a checkpoint, or one of the Hub while it can be reached."
+    if key == "from_pretrained":
+        advice = (
+            "If another run is to write it, run that one first (train_scripts/recipes/clipbert/pretrain.yaml for "
+            "outputs/clipbert_pretrain); a released checkpoint becomes such a folder with `python -m "
+            "modeling_clipbert.convert_clipbert_checkpoint`; without any, set model.from_pretrained=null, "
+            "model.vision=microsoft/resnet-50 and model.text=google-bert/bert-base-uncased."
+        )
+    if Path(start).exists():
+        raise FileNotFoundError(f"model.{key}={start} is no checkpoint: it has no config.json. {advice}")
+    try:
+        validate_repo_id(start)
+        AutoConfig.from_pretrained(start)
+    except HFValidationError:
+        raise FileNotFoundError(f"model.{key}={start}: there is no such folder in {Path.cwd()}. {advice}") from None
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise OSError(
+            f"model.{key}={start}: no such folder in {Path.cwd()}. As for the Hub: {reason} {advice}"
+        ) from error
+
+
+def has_head(config: PreTrainedConfig | None, head: str) -> bool:
+    """Whether a checkpoint was trained for a task, such as `"VideoQA"`."""
+    return config is not None and (config.architectures or [""])[0].endswith(f"For{head}")
+
+
+def check_head(recipe: Recipe, head: str) -> None:
+    """Raise if a model is to be evaluated that was trained for something else."""
+    start = recipe.model.from_pretrained
+    if recipe.run.total_steps == 0 and not has_head(config := AutoConfig.from_pretrained(start), head):
+        raise ValueError(
+            f"model.from_pretrained={start} was trained as {(config.architectures or ['a model without a head'])[0]}, "
+            f"not for {head}: without training (run.total_steps=0) there is no score of it. Train it for this task, or "
+            "choose another model."
+        )
+
+
 def build_processor(recipe: Recipe) -> VideoTextProcessor:
     """
     The processor of a run. It is saved with the model, so its defaults are those of the evaluation.
 
     Tokenizer and treatment of pixels come from where the model comes from; `model.tokenizer` replaces the tokenizer.
+
+    Raises:
+        OSError: If there is nothing in the place that the model comes from.
     """
     model, data = recipe.model, recipe.data
+    for key in ("from_pretrained", "vision", "text"):
+        if (start := getattr(model, key)) is not None:
+            check_start(key, start)
     ClipBERTVideoProcessor(
         **video_options(recipe, is_training=True)
     )  # refuses contradictions, before any video is read
@@ -101,16 +202,21 @@ def naming_settings() -> Iterator[None]:
 
 
 @naming_settings()
-def build_model(settings: ModelSection, head: str, processor: VideoTextProcessor, **defaults: Any) -> PreTrainedModel:
+def build_model(recipe: Recipe, head: str, processor: VideoTextProcessor, **defaults: Any) -> PreTrainedModel:
     """
     The model of a run.
 
     Args:
-        settings (`ModelSection`): Where it starts from.
+        recipe (`Recipe`): Where it starts from, and whether it will be trained.
         head (`str`): Last part of the class name, such as `"VideoTextRetrieval"`.
         processor (`VideoTextProcessor`): Its tokenizer decides the size of a new vocabulary.
         defaults: Config values of the task; `model.config` and `model.overrides` are stronger.
+
+    Raises:
+        ValueError: If sizes do not fit, or a model is to be evaluated whose head has not been trained.
     """
+    settings = recipe.model
+    check_head(recipe, head)
     package, prefix = FAMILIES[settings.family]
     model_class = getattr(package, f"{prefix}For{head}")
     overrides = {**defaults, **settings.overrides}
@@ -134,6 +240,11 @@ def build_model(settings: ModelSection, head: str, processor: VideoTextProcessor
                 "task can be replaced."
             )
         new = sorted({*info["missing_keys"], *mismatched})
+        if new and recipe.run.total_steps == 0:
+            raise ValueError(
+                f"{settings.from_pretrained} has no fitting weights of {new}: without training (run.total_steps=0) there "
+                "is no score of it."
+            )
         if new or info["unexpected_keys"]:
             logger.warning(
                 f"{settings.from_pretrained}: new weights, to be trained: {new}; not used: "
@@ -155,4 +266,14 @@ def build_model(settings: ModelSection, head: str, processor: VideoTextProcessor
     return model
 
 
-__all__ = ["build_model", "build_processor", "load_rows", "load_stream", "video_options"]
+__all__ = [
+    "NoTrainSet",
+    "build_model",
+    "build_processor",
+    "check_head",
+    "evaluation_problems",
+    "has_head",
+    "load_rows",
+    "load_stream",
+    "video_options",
+]

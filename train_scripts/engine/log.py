@@ -19,6 +19,7 @@ from train_scripts.engine.order import BatchPlan
 from train_scripts.engine.pace import Pace, advise, show_duration
 from train_scripts.engine.recipe import Recipe
 from train_scripts.engine.selection import count_reductions, count_since_best, find_best_step, tuning_scores
+from train_scripts.engine.task import Evaluation
 
 
 logger = logging.getLogger(__name__)
@@ -140,8 +141,9 @@ class RunLog:
         return find_best_step(tuning_scores(self.evaluations, self.recipe.eval))
 
     def results(self) -> dict[str, dict[str, Any]]:
-        """The newest evaluation of each split."""
-        return {row["split"]: row for row in self.evaluations}
+        """The newest evaluation of each split; of the tuning split the one that chose the best checkpoint."""
+        best = self.best_step()
+        return {row["split"]: row for row in self.evaluations if row["purpose"] != "tuning" or row["step"] == best}
 
     def _write(self, row: Mapping[str, Any]) -> None:
         if self.accelerator.is_main_process:
@@ -149,14 +151,14 @@ class RunLog:
                 file.write(json.dumps(row) + "\n")
 
 
-def write_predictions(
-    folder: Path, step: int, metrics: Mapping[str, float], tensors: Mapping, records: Mapping
-) -> None:
-    """Write `tensors.safetensors` and `records.json`, from which the scores can be computed again."""
+def write_predictions(folder: Path, step: int, result: Evaluation) -> None:
+    """Write `tensors.safetensors` and `records.json`, from which the scores can be computed again, and further files."""
+    records = {"step": step, "metrics": result.metrics, **result.records}
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(dict(tensors), folder / "tensors.safetensors")
-        write_atomically(folder / "records.json", json.dumps({"step": step, "metrics": dict(metrics), **records}))
+        save_file(dict(result.tensors), folder / "tensors.safetensors")
+        for name, content in {"records.json": records, **result.files}.items():
+            write_atomically(folder / name, json.dumps(content))
 
 
 def check_trackers(names: list[str]) -> None:

@@ -301,9 +301,9 @@ class Trainer:
             if purpose == "tuning" and self.recipe.eval.metric not in result.metrics:
                 raise ValueError(f"eval.metric={self.recipe.eval.metric!r} is not among {', '.join(result.metrics)}.")
             self.log.add_evaluation(step, split, purpose, result.metrics)
-            if self.accelerator.is_main_process:
-                folder = self.output_dir / "predictions" / split
-                write_predictions(folder, step, result.metrics, result.tensors, result.records)
+            # those of a tuning split belong to the best checkpoint, as its row in results.json does
+            if self.accelerator.is_main_process and (purpose != "tuning" or step == self.log.best_step()):
+                write_predictions(self.output_dir / "predictions" / split, step, result)
 
     def evaluate_final(self) -> None:
         """Evaluate the final splits: with the best checkpoint if a tuning split chose one, else with the last weights."""

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any, Self
 
 import yaml
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -32,6 +32,11 @@ class _StrictDict:
         return cls(**values)
 
 
+# Words in the names of metrics that are no results of the model.
+BESIDE = {"num", "chance", "blind", "majority", "coverage", "std"}
+FRACTIONS = ("R@", "accuracy", "vqa_score", "coverage")
+
+
 @dataclass(kw_only=True)
 class Scores(_StrictDict):
     """
@@ -42,6 +47,8 @@ class Scores(_StrictDict):
         metrics (`dict[str, float]`): Fractions stay fractions; those named `num_...` count examples.
         split (`str`, *optional*, defaults to `"test"`): The split; name its protocol where there are several.
         dataset_id (`str`, *optional*): Name of the dataset on the Hub.
+        task_ids (`dict[str, str]`, *optional*): Where that dataset is a benchmark of the Hub, metrics with the tasks
+            of its `eval.yaml` whose score they are, such as `{"accuracy": "default"}`.
         note (`str`, *optional*): How it was measured, where that differs from the defaults of the processor.
     """
 
@@ -49,6 +56,7 @@ class Scores(_StrictDict):
     metrics: dict[str, float]
     split: str = "test"
     dataset_id: str | None = None
+    task_ids: dict[str, str] = field(default_factory=dict)
     note: str | None = None
 
     def __post_init__(self):
@@ -57,6 +65,20 @@ class Scores(_StrictDict):
             raise ValueError(
                 f"Scores of {self.dataset}: metrics must be numbers by name, got {wrong or self.metrics}."
             )
+        unknown = sorted(self.task_ids.keys() - self.metrics.keys())
+        if unknown or (self.task_ids and self.dataset_id is None):
+            raise ValueError(
+                f"Scores of {self.dataset}: task_ids name the tasks of dataset_id by metrics; got "
+                f"dataset_id={self.dataset_id!r} and {unknown or self.task_ids}, with the metrics {', '.join(self.metrics)}."
+            )
+
+    def results(self) -> dict[str, float]:
+        """The metrics that say how good the model is."""
+        return {name: value for name, value in self.metrics.items() if not set(name.split("_")) & BESIDE}
+
+    def beside(self) -> dict[str, float]:
+        """The others, to compare with: counts, chance, blind baselines, spreads."""
+        return {name: value for name, value in self.metrics.items() if name not in self.results()}
 
 
 @dataclass(kw_only=True)
@@ -206,8 +228,9 @@ FAMILIES = {
         'of the clips. It is **not based on CLIP**: "clip" means a short piece of a video.',
         citation="""@inproceedings{lei2021less,
   title     = {Less Is More: ClipBERT for Video-and-Language Learning via Sparse Sampling},
-  author    = {Lei, Jie and Li, Linjie and Zhou, Luowei and Gan, Zhe and Berg, Tamara L. and Bansal, Mohit and Liu,
-  Jingjing}, booktitle = {CVPR},
+  author    = {Lei, Jie and Li, Linjie and Zhou, Luowei and Gan, Zhe and Berg, Tamara L. and Bansal, Mohit and
+               Liu, Jingjing},
+  booktitle = {CVPR},
   year      = {2021}
 }""",
     ),
@@ -307,8 +330,16 @@ def _eval_results(task: Task, scores: list[Scores]) -> list[EvalResult]:
             metric_value=value,
         )
         for item in scores
-        for name, value in item.metrics.items()
-        if not name.startswith("num_")
+        for name, value in item.results().items()
+    ]
+
+
+def eval_result_entries(scores: list[Scores]) -> list[EvalResultEntry]:
+    """What the leaderboards of the Hub's benchmarks take: the scores that name a task of one."""
+    return [
+        EvalResultEntry(dataset_id=item.dataset_id, task_id=task_id, value=item.metrics[name], notes=item.note)
+        for item in scores
+        for name, task_id in item.task_ids.items()
     ]
 
 
@@ -351,19 +382,23 @@ def _show_setting(value: Any) -> str:
 def _scores_table(scores: list[Scores]) -> str:
     if not scores:
         return "None were given."
-    rows = ["| dataset | split | metric | value |", "|---|---|---|---|"]
+    rows, notes = ["| dataset | split | metric | value |", "|---|---|---|---|"], []
     for item in scores:
+        where = f"{item.dataset}, {item.split}"
         rows += [
             f"| {item.dataset} | {item.split} | {name} | {_show_score(name, value)} |"
-            for name, value in item.metrics.items()
+            for name, value in item.results().items()
         ]
-    notes = [f"{item.dataset}, {item.split}: {item.note}" for item in scores if item.note]
+        if beside := [f"{name} {_show_score(name, value)}" for name, value in item.beside().items()]:
+            notes.append(f"To compare with ({where}): {'; '.join(beside)}.")
+        if item.note:
+            notes.append(f"{where}: {item.note}")
     return "\n".join(rows) + "".join(f"\n\n{note}" for note in notes)
 
 
 def _show_score(name: str, value: float) -> str:
-    """Fractions times 100, to one place after the point; counts and ranks as they are."""
-    if "R@" in name or name.endswith("accuracy"):
+    """Fractions times 100, to one place after the point; counts, ranks, errors and losses as they are."""
+    if "num" not in name.split("_") and any(part in name for part in FRACTIONS):
         return f"{100 * value:.1f} %"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 

@@ -9,6 +9,7 @@ installed:
     OUT/config.json, model.safetensors, processor_config.json, tokenizer.json ...    as `save_pretrained` writes them
         configuration_clipbert.py, modeling_clipbert.py, processing_clipbert.py ...  and what they import, flat
         README.md                                                                    the model card
+        .eval_results/scores.yaml        for leaderboards of the Hub, if scores name the task of a benchmark
 
 The usual way, `register_for_auto_class`, marks a class for the rest of the process: every later `save_pretrained`
 would copy code, and only the head that was saved would be in the table. Here the tables are written into the files
@@ -16,18 +17,26 @@ instead.
 """
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import yaml
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub import HfApi, constants, eval_result_entries_to_yaml
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils import validate_repo_id
 from transformers import AutoConfig, AutoProcessor, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.models.auto import modeling_auto
 
-from train_scripts.engine.model_card import ModelCardInfo, build_model_card
+from train_scripts.engine.model_card import ModelCardInfo, Scores, build_model_card, eval_result_entries
+
+
+logger = logging.getLogger(__name__)
+EVAL_RESULTS = Path(".eval_results", "scores.yaml")  # the Hub reads every YAML file of that folder
 
 
 def save_for_hub(
@@ -65,6 +74,11 @@ def save_for_hub(
         custom_object_save(part, folder)  # the file of its class and what that imports from its own folder
     _add_tables(folder, auto_map, processor)
     readme.save(folder / "README.md")
+    (folder / EVAL_RESULTS).unlink(missing_ok=True)
+    if entries := eval_result_entries(card.scores):
+        (folder / EVAL_RESULTS).parent.mkdir(exist_ok=True)
+        text = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False)
+        (folder / EVAL_RESULTS).write_text(text, encoding="utf-8")
     return folder
 
 
@@ -80,14 +94,22 @@ def push_folder(folder: str | Path, repo_id: str, private: bool = False, message
 
     Returns:
         `str`: Address of the commit.
+
+    Raises:
+        ConnectionError: If the Hub cannot be reached.
     """
     api = HfApi()
-    repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-    return api.upload_folder(folder_path=folder, repo_id=repo_id, commit_message=message).commit_url
+    with _reaching_hub(f"{folder} is complete: `hf upload {repo_id} {folder}` sends it later."):
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        return api.upload_folder(folder_path=folder, repo_id=repo_id, commit_message=message).commit_url
 
 
 def load_checkpoint(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """The model, as the class that its config names, and the processor of a checkpoint folder."""
+    """
+    The model, as the class that its config names, and the processor of a checkpoint folder.
+
+    Clips are pooled as the run evaluated them (`eval.score_pooling`): the processor takes them as the evaluation, too.
+    """
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} is no checkpoint: it has no config.json. Pass the folder that holds one.")
     if not (folder / "processor_config.json").is_file():
@@ -97,7 +119,19 @@ def load_checkpoint(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
     name = (config.architectures or [None])[0]
     if name not in classes:
         raise ValueError(f"{folder}/config.json names the architecture {name!r}; known are {', '.join(classes)}.")
-    return classes[name].from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    score_pooling = read_recipe(folder).get("eval", {}).get("score_pooling")
+    try:
+        model = classes[name].from_pretrained(folder, score_pooling=score_pooling or config.score_pooling)
+    except ValueError as error:  # log-sum-exp does not go with every loss
+        logger.warning(f"The model is published with score_pooling={config.score_pooling!r} instead: {error}")
+        model = classes[name].from_pretrained(folder)
+    return model, AutoProcessor.from_pretrained(folder)
+
+
+def read_recipe(checkpoint: str | Path) -> dict[str, Any]:
+    """The recipe of the run that wrote a checkpoint; empty if there is none."""
+    path = Path(checkpoint, "recipe.yaml")
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def read_card(card: Path | None, checkpoint: Path, results: Path | None, **given: Any) -> ModelCardInfo:
@@ -107,7 +141,8 @@ def read_card(card: Path | None, checkpoint: Path, results: Path | None, **given
 
     Args:
         card (`Path`, *optional*): YAML with keys of [`ModelCardInfo`].
-        checkpoint (`Path`): Its `recipe.yaml` is taken, unless the card has a recipe.
+        checkpoint (`Path`): Its `recipe.yaml` is taken, unless the card has a recipe, and tells of data and starting
+            points, unless the card does.
         results (`Path`, *optional*): `results.json` of a training run, whose scores are added to those of the card.
         given: Values of the command line; `None` where there are none.
 
@@ -118,23 +153,65 @@ def read_card(card: Path | None, checkpoint: Path, results: Path | None, **given
     if not isinstance(values, dict):
         raise ValueError(f"{card}: expected keys of ModelCardInfo with values, got {type(values).__name__}.")
     values |= {name: value for name, value in given.items() if value}
-    recipe = checkpoint / "recipe.yaml"
-    if recipe.is_file():
-        values.setdefault("recipe", recipe.read_text(encoding="utf-8"))
+    if (checkpoint / "recipe.yaml").is_file():
+        values.setdefault("recipe", (checkpoint / "recipe.yaml").read_text(encoding="utf-8"))
+        training_data, base_models = trace_origins(read_recipe(checkpoint))
+        values.setdefault("training_data", training_data)
+        values.setdefault("base_models", base_models)
     if results is not None:
         values["scores"] = [*values.get("scores", []), *read_scores(results, checkpoint)]
     return ModelCardInfo.from_dict(values)
 
 
+def trace_origins(recipe: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """
+    What a model has learnt from.
+
+    Args:
+        recipe (`Mapping`): The recipe of its run. Checkpoints that it started from are followed to their recipes.
+
+    Returns:
+        `list[str]`, `list[str]`: Data sets, those of the latest run first, and models on the Hub.
+    """
+    data, model = recipe["data"], recipe["model"]
+    training_data = [_describe_data({**data, **part}) for part in data.get("datasets") or [data]]
+    base_models = []
+    for start in filter(None, (model.get("from_pretrained"), model.get("vision"), model.get("text"))):
+        if earlier := read_recipe(start):
+            more_data, more_models = trace_origins(earlier)
+            training_data += more_data
+            base_models += more_models
+        elif not Path(start).exists() and _is_hub_name(start):
+            base_models.append(start)
+    return list(dict.fromkeys(training_data)), list(dict.fromkeys(base_models))
+
+
+def _describe_data(data: Mapping[str, Any]) -> str:
+    config, split = (data.get(name) and f"{name} {data[name]}" for name in ("config", "train_split"))
+    details = ", ".join(filter(None, (config, split and split.replace("train_", ""))))
+    return f"{data['dataset']} ({details})" if details else data["dataset"]
+
+
+def _is_hub_name(name: str) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
 def read_scores(results: Path, checkpoint: Path) -> list[dict[str, Any]]:
-    """The scores of a run's final splits, which must have been measured with this checkpoint."""
-    recipe = yaml.safe_load((checkpoint / "recipe.yaml").read_text(encoding="utf-8"))
+    """
+    The scores of a run, which must have been measured with this checkpoint: those of the final splits or, where none
+    has any, of the tuning split, said to be selected on.
+    """
+    recipe = read_recipe(checkpoint)
     step = json.loads((checkpoint / "trainer" / "state.json").read_text(encoding="utf-8"))["step"]
-    rows = [
-        row for row in json.loads(results.read_text(encoding="utf-8"))["splits"].values() if row["purpose"] == "final"
-    ]
+    rows = measured_rows(results)
     if not rows:
-        raise ValueError(f"{results} has no scores of a final split. Name one in `eval.splits` of the recipe.")
+        raise ValueError(
+            f"{results} has no scores of a final split, nor of a tuning split. Name one in `eval.splits` of the recipe."
+        )
     for row in rows:
         if row["step"] != step:
             raise ValueError(
@@ -142,8 +219,31 @@ def read_scores(results: Path, checkpoint: Path) -> list[dict[str, Any]]:
                 f"step {step}. Publish the checkpoint that was measured."
             )
     mixed = [part["dataset"] for part in recipe["data"].get("datasets", [])]  # pre-training mixes several
-    dataset = recipe["data"]["dataset"] or " + ".join(dict.fromkeys(mixed))
-    return [{"dataset": dataset, "split": row["split"], "metrics": row["metrics"]} for row in rows]
+    dataset, evaluation = recipe["data"]["dataset"] or " + ".join(dict.fromkeys(mixed)), recipe.get("eval", {})
+    notes = []
+    if evaluation.get("num_draws", 1) > 1:
+        notes.append(f"Mean of {evaluation['num_draws']} random draws of clips.")
+    if evaluation.get("score_pooling"):
+        notes.append(f"Scores of clips were pooled by {evaluation['score_pooling']}.")
+    scores = []
+    for row in rows:
+        split, of_row = row["split"], list(notes)
+        if row["purpose"] == "tuning":
+            split = f"{split} (selected on)"
+            of_row.append("The checkpoint was chosen for its score on this split: on new data expect less.")
+        scores.append(
+            {"dataset": dataset, "split": split, "metrics": row["metrics"], "note": " ".join(of_row) or None}
+        )
+    return scores
+
+
+def measured_rows(results: Path) -> list[dict[str, Any]]:
+    """Evaluations of the weights that are to be published: see [`read_scores`]."""
+    rows = json.loads(results.read_text(encoding="utf-8"))["splits"].values() if results.is_file() else []
+    # questions whose answers only an evaluation server knows are counted, and have no score
+    rows = [row for row in rows if Scores(dataset="", metrics=row["metrics"]).results()]
+    final, tuning = ([row for row in rows if row["purpose"] == purpose] for purpose in ("final", "tuning"))
+    return final or tuning
 
 
 def publish_run(output_dir: str | Path, repo_id: str, private: bool = False) -> str:
@@ -158,15 +258,18 @@ def publish_run(output_dir: str | Path, repo_id: str, private: bool = False) -> 
     Returns:
         `str`: Address of the commit.
     """
-    output_dir = Path(output_dir)
-    results = output_dir / "results.json"
-    rows = json.loads(results.read_text(encoding="utf-8"))["splits"].values() if results.is_file() else []
-    measured = {row["step"] for row in rows if row["purpose"] == "final"}
-    folder = f"step_{measured.pop():08d}" if len(measured) == 1 else "last"
-    checkpoint = output_dir / "checkpoints" / folder
-    info = read_card(None, checkpoint, results if folder != "last" else None)
+    checkpoints, results = Path(output_dir, "checkpoints"), Path(output_dir, "results.json")
+    checkpoint = checkpoints / "last"
+    if rows := measured_rows(results):
+        checkpoint = checkpoints / f"step_{rows[0]['step']:08d}"
+        if not checkpoint.is_dir():
+            logger.warning(
+                f"{checkpoint}, which was measured, is gone: the last weights are published, without scores."
+            )
+            checkpoint, rows = checkpoints / "last", []
+    info = read_card(None, checkpoint, results if rows else None)
     model, processor = load_checkpoint(checkpoint)
-    published = save_for_hub(model, processor, output_dir / "published", info, repo_id=repo_id)
+    published = save_for_hub(model, processor, Path(output_dir, "published"), info, repo_id=repo_id)
     return push_folder(published, repo_id, private=private)
 
 
@@ -176,14 +279,27 @@ def check_repository(repo_id: str, private: bool = False) -> None:
 
     Raises:
         ValueError: If the Hub refuses: no token, no rights, or a name it does not allow.
+        ConnectionError: If it cannot be reached.
     """
+    advice = (
+        "Train without run.push_to_hub, and publish the finished run with train_scripts/publish.py from elsewhere."
+    )
     try:
-        HfApi().create_repo(repo_id, private=private, exist_ok=True)
+        with _reaching_hub(advice):
+            HfApi().create_repo(repo_id, private=private, exist_ok=True)
     except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError) as error:
         raise ValueError(
             f"run.push_to_hub={repo_id!r}: the Hub does not let this user write there ({error}). Log in with "
             "`hf auth login`, or name a repository of yours as USER/NAME."
         ) from error
+
+
+@contextmanager
+def _reaching_hub(advice: str) -> Iterator[None]:
+    try:
+        yield
+    except (httpx2.TransportError, OfflineModeIsEnabled) as error:
+        raise ConnectionError(f"The Hub ({constants.ENDPOINT}) cannot be reached: {error} {advice}") from error
 
 
 def registered_models(config_class: type[PreTrainedConfig]) -> dict[str, tuple[type[PreTrainedModel], ...]]:

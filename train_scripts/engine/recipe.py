@@ -95,7 +95,7 @@ class DataSection(Section):
     config: str | None = option(None, "Configuration of the dataset, e.g. its split protocol.")
     data_dir: str | None = option(None, "Folder of annotations and videos; relative to the working folder.")
     options: dict[str, Any] = option({}, "Further fields of the dataset.")
-    train_split: str = option("train", "Split to train on.")
+    train_split: str | None = option("train", "Split to train on; null: none, where run.total_steps is 0.")
     num_clips: int = option(1, "Clips drawn from a video.", at_least=1)
     num_frames: int = option(2, "Frames of a clip.", at_least=1)
     fps: float | None = option(None, "Frames a second inside a clip; null: a clip is an equal part of the video.")

@@ -55,11 +55,13 @@ class Evaluation:
         metrics (`dict[str, float]`): Scores as fractions, with `num_examples`.
         tensors (`dict[str, np.ndarray]`): Predictions as the model gave them, one row per example.
         records (`dict[str, Any]`): What belongs to the rows: ids, texts and gold answers. Written as JSON.
+        files (`dict[str, Any]`): Further JSON files by name, such as an evaluation server takes.
     """
 
     metrics: dict[str, float]
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     records: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, Any] = field(default_factory=dict)
 
 
 class Task:
@@ -133,8 +135,8 @@ def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
     written predictions and return them.
 
     Returns:
-        `dict`: `step` (the last one), `finished`, `results`: the newest evaluation of each split, and `published`: the
-        address of the upload, on the main process if `run.push_to_hub` asked for one.
+        `dict`: `step` (the last one), `finished`, `results`: the newest evaluation of each split (of the tuning split the
+        best), and `published`: the address of the upload, on the main process if `run.push_to_hub` asked for one.
     """
     from train_scripts.engine.loop import Trainer  # here, because the loop needs the classes above
     from train_scripts.engine.publishing import check_repository, publish_run
