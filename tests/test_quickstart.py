@@ -1,18 +1,25 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """The quickstart learns: recall on unseen videos is far above chance."""
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from datasets_scripts.synthetic_generation import generate_synthetic
 from metrics.retrieval.retrieval import chance_recall
 from train_scripts import quickstart
 from train_scripts.engine.task import main
+from train_scripts.image_qa import ImageQATask
+from train_scripts.pretrain import PretrainTask
 from train_scripts.retrieval import RetrievalTask
+from train_scripts.video_qa import VideoQATask
 
 
 RECIPE = Path(quickstart.ROOT / quickstart.RECIPE)
+TASKS = {"image_qa": ImageQATask, "pretrain": PretrainTask, "retrieval": RetrievalTask, "video_qa": VideoQATask}
+RECIPES = sorted(RECIPE.parent.glob("*.yaml"))
 
 
 @pytest.mark.slow  # minutes
@@ -35,3 +42,19 @@ def test_quickstart_learns(tmp_path):
 def test_quickstart_names_files_that_exist():
     for path in (quickstart.RECIPE, quickstart.LAUNCHER):
         assert (quickstart.ROOT / path).is_file()
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in RECIPES if path.stem != "multiple_choice"], ids=lambda path: path.stem
+)
+def test_each_recipe_makes_its_own_data_in_an_empty_folder(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = yaml.safe_load(path.read_text())
+    generate = recipe["data"]["options"]["generate"] | {"num_train": 40, "num_validation": 12, "num_test": 12}
+    settings = ["run.total_steps=1", "data.num_workers=0", f"data.options.generate={json.dumps(generate)}"]
+    script = next(name for name in TASKS if path.stem.startswith(name))
+    result = main(TASKS[script](), ["--recipe", str(path), *(part for each in settings for part in ("--set", each))])
+    assert result["finished"]
+    assert result["results"]["test"]["metrics"]["num_examples"] > 0
+    assert (tmp_path / recipe["data"]["data_dir"] / "manifest.json").is_file()
+    assert (tmp_path / recipe["run"]["output_dir"] / "checkpoints/last/model.safetensors").is_file()

@@ -26,6 +26,7 @@ from train_scripts.engine.build import (
     build_processor,
     check_head,
     evaluation_problems,
+    find_data,
     load_rows,
     load_stream,
     video_options,
@@ -129,6 +130,8 @@ class PretrainTask(Task):
 
     def build(self, recipe: PretrainRecipe) -> Parts:
         data, sources, seed = recipe.data, recipe.data.sources(), recipe.run.seed
+        for part, _ in sources.values():
+            find_data(part)
         self.recipe, self.processor = recipe, build_processor(recipe)
         check_head(recipe, "PreTraining")
         load = load_stream if data.streaming else load_rows

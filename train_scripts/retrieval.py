@@ -26,6 +26,7 @@ from train_scripts.engine.build import (
     build_processor,
     check_head,
     evaluation_problems,
+    find_data,
     load_rows,
     load_stream,
     video_options,
@@ -73,6 +74,7 @@ class RetrievalTask(Task):
 
     def build(self, recipe: RetrievalRecipe) -> Parts:
         data, seed = recipe.data, recipe.run.seed
+        find_data(data)
         self.recipe, self.processor = recipe, build_processor(recipe)
         check_head(recipe, "VideoTextRetrieval")
         eval_sets = {split: load_rows(data, split, CAPTIONS) for split in recipe.eval.splits}

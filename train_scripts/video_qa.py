@@ -28,6 +28,7 @@ from train_scripts.engine.build import (
     build_model,
     build_processor,
     evaluation_problems,
+    find_data,
     has_head,
     load_rows,
     video_options,
@@ -90,6 +91,7 @@ class VideoQATask(Task):
     row_tasks = ("qa", "retrieval")  # of `datasets_scripts`
 
     def build(self, recipe: QuestionRecipe) -> Parts:
+        find_data(recipe.data)
         self.processor, train_split = build_processor(recipe), recipe.data.train_split
         splits = filter(None, (train_split, *recipe.eval.splits))
         rows = {split: load_questions(recipe, split, self.row_tasks) for split in splits}

@@ -46,6 +46,21 @@ class NoTrainSet:
         raise IndexError("There are no training items: the run only evaluates.")
 
 
+def find_data(settings: DataSection) -> None:
+    """
+    Look for a data set's files, without reading them; a data set that makes its own (`generate`) makes them here.
+
+    It comes first in every script: a wrong folder is told before anything is loaded, and the tokenizer of generated data
+    lies among them.
+    """
+    if settings.data_dir is None:  # fetched when the rows are loaded
+        return
+    loader = find_loader(settings.dataset)
+    fields = {name: value for name, value in settings.options.items() if name not in ("on_missing", "on_broken")}
+    with PartialState().local_main_process_first():
+        loader.annotation_files(loader.complete_config(settings.config, settings.data_dir, fields))
+
+
 def load_rows(settings: DataSection, split: str, tasks: Sequence[str]) -> datasets.Dataset:
     """
     The rows of a split, without the videos or images of `data.skip_list`.
@@ -272,6 +287,7 @@ __all__ = [
     "build_processor",
     "check_head",
     "evaluation_problems",
+    "find_data",
     "has_head",
     "load_rows",
     "load_stream",
