@@ -193,7 +193,9 @@ class Trainer:
         if not is_finite(values, self.recipe.run):
             for buffer, value in statistics:
                 buffer.copy_(value)
-            raise explain(values, losses_of_items, self.step, self.save_finite())
+            # DeepSpeed has made its update by now, unless the gradients were not finite
+            is_updated = is_zero(accelerator) and math.isfinite(values["grad_norm"])
+            raise explain(values, losses_of_items, self.step, self.save_finite(is_updated))
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
@@ -345,9 +347,13 @@ class Trainer:
             self.checkpoints.save(self.step, model, self.parts.processor, tensors, state)
         self.saved_step = self.step
 
-    def save_finite(self) -> Path | None:
-        """Write a checkpoint if the weights are finite; returns the newest one of the run, if there is any."""
-        finite = torch.tensor(float(has_finite_weights(self.model)), device=self.accelerator.device)
+    def save_finite(self, is_updated: bool) -> Path | None:
+        """
+        Write a checkpoint of a step that failed if the weights are finite and still those of the step before; returns the
+        newest one of the run, if there is any.
+        """
+        is_usable = has_finite_weights(self.model) and not is_updated
+        finite = torch.tensor(float(is_usable), device=self.accelerator.device)
         if self.accelerator.reduce(finite, reduction="sum") == self.accelerator.num_processes:
             self.save()
         return self.checkpoints.folder(self.saved_step) if self.saved_step else None
