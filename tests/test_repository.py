@@ -34,7 +34,7 @@ TRAVELLING = ["modeling_clipbert", "processing"]  # copied flat to the Hub
 DOCUMENTS = sorted(
     path
     for path in ROOT.rglob("*.md")
-    if not {".venv", "tests", ".git", "outputs"} & set(path.relative_to(ROOT).parts)
+    if not any(part in ("tests", "outputs") or part.startswith(".") for part in path.relative_to(ROOT).parts)
 )
 
 
