@@ -22,6 +22,7 @@ from stub_task import (
     steps_of,
     wait_for_step,
 )
+from tiny_runs import one_thread  # noqa: F401
 from torch import nn
 
 from train_scripts.engine.checkpoint import CheckpointError, list_checkpoints
@@ -30,15 +31,6 @@ from train_scripts.engine.finite import NonFiniteLossError
 from train_scripts.engine.launch import seed_everything
 from train_scripts.engine.order import BatchPlan, PlannedBatches
 from train_scripts.engine.recipe import Recipe
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Models this small lose more by handing work around than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from stub_task import (
     steps_of,
     weights_of,
 )
-from tiny_runs import tiny_run
+from tiny_runs import one_thread, tiny_run  # noqa: F401
 from torch import nn
 
 from datasets_scripts.synthetic import generate_synthetic
@@ -57,15 +57,6 @@ from train_scripts.retrieval import RetrievalTask
 
 
 TUNING = ["eval.splits={validation: tuning, test: final}", "eval.metric=error", "eval.metric_goal=min"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Models this small lose more by handing work around than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def own_weights_of(output_dir):

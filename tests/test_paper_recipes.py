@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from benchmark_files import write_benchmarks
-from tiny_runs import steps_of  # noqa: F401
+from tiny_runs import one_thread, steps_of  # noqa: F401
 from transformers import BertConfig, BertForPreTraining, ResNetBackbone, ResNetConfig
 
 from datasets_scripts.synthetic_texts import vocabulary
@@ -44,15 +44,6 @@ SHRUNKEN = [
     "run.global_batch_size=4",
     "run.micro_batch_size=2",
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Models this small lose more by handing work around than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def write_parts(folder):
