@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measure import describe_machine, peak_bytes
-from datasets_scripts import load_benchmark
+from clipbert.datasets_scripts import load_benchmark
 
 
 NUM_VIDEOS, NUM_TRAIN, SENTENCES_PER_VIDEO = 10_000, 9_000, 20

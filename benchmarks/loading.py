@@ -21,8 +21,8 @@ import torch
 from benchmarks import baseline_loading
 from benchmarks.measure import Benchmark, Row, Section, alternate, measure_peak_bytes
 from benchmarks.measure import build_parser as build_common_parser
-from processing.sampling import build_rng
-from processing.video_processing_clipbert import ClipBERTVideoProcessor
+from clipbert.processing.sampling import build_rng
+from clipbert.processing.video_processing_clipbert import ClipBERTVideoProcessor
 
 
 MODULE = "benchmarks.loading"

@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmarks.baseline_model import BaselineClipBERT, copy_weights
 from benchmarks.measure import DTYPES
-from modeling_clipbert import ClipBERTConfig, ClipBERTForVideoTextRetrieval
+from clipbert.modeling_clipbert import ClipBERTConfig, ClipBERTForVideoTextRetrieval
 
 
 def build_config(options: argparse.Namespace) -> ClipBERTConfig:

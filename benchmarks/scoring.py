@@ -28,7 +28,7 @@ from benchmarks.measure import (
 )
 from benchmarks.measure import build_parser as build_common_parser
 from benchmarks.models import autocast, build_clips, build_sides, build_texts, compile_ours
-from train_scripts.scoring import TextBlock, compute_match_odds, score_blocks
+from clipbert.train_scripts.scoring import TextBlock, compute_match_odds, score_blocks
 
 
 MODULE = "benchmarks.scoring"

@@ -31,8 +31,8 @@ from benchmarks.measure import (
 )
 from benchmarks.measure import build_parser as build_common_parser
 from benchmarks.models import autocast, build_clips, build_sides, build_texts, compile_ours
-from train_scripts.engine.optim import build_optimizer
-from train_scripts.engine.recipe import OptimSection
+from clipbert.train_scripts.engine.optim import build_optimizer
+from clipbert.train_scripts.engine.recipe import OptimSection
 
 
 MODULE = "benchmarks.training_step"

@@ -5,6 +5,8 @@ import importlib
 import logging
 import re
 
+import clipbert  # noqa: F401  one name for a package, also where it is imported by its bare one
+
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +101,7 @@ def load_benchmark(
         FetchError: If `data_dir` is not given and a file cannot be fetched.
 
     Example:
-        >>> from datasets_scripts.synthetic import generate_synthetic
+        >>> from clipbert.datasets_scripts.synthetic import generate_synthetic
         >>> folder = generate_synthetic("shapes", preset="easy", num_train=4, num_validation=2, num_test=2)
         >>> rows = load_benchmark("synthetic", config="retrieval", split="test", data_dir=folder)
         >>> rows[0]["caption"]

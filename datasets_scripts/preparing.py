@@ -120,7 +120,7 @@ def prepare_video(source: str, target: str, settings: PrepareSettings) -> int:
         VideoDecodeError: If the video is broken, cut off or not there.
         PrepareError: If its pictures change their size.
     """
-    from processing.decoding import read_video_metadata
+    from clipbert.processing.decoding import read_video_metadata
 
     metadata = read_video_metadata(source)
     if not metadata.timing.is_complete:
@@ -150,7 +150,7 @@ def choose_frames(seconds: Sequence[float], fps: float | None) -> set[int]:
 
 def write_video(source: str, target: str, metadata, seconds: Sequence[float], settings: PrepareSettings) -> int:
     """Encode the chosen pictures with their times; returns their number."""
-    from processing.video_reader import VideoReader
+    from clipbert.processing.video_reader import VideoReader
 
     wanted, time_base = choose_frames(seconds, settings.fps), metadata.timing.time_base
     last_tick, end_tick = round(seconds[max(wanted)] / time_base), round(metadata.duration / time_base)
@@ -194,7 +194,7 @@ class PictureScaler:
         self.settings, self.to_rgb = settings, VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        from processing.video_reader import display_matrix, upright
+        from clipbert.processing.video_reader import display_matrix, upright
 
         # sides shrink alike, so that the picture may be turned after it was made small
         height, width = self.settings.size_of(frame.height, frame.width)
@@ -329,7 +329,7 @@ def prepare_videos(
             wanted.append(job)
     function = partial(run_job, output_dir=output_dir, settings=settings)
     if wanted and num_workers:
-        import processing.decoding  # noqa: F401  once here, rather than in each process that is forked
+        import clipbert.processing.decoding  # noqa: F401  once here, rather than in each process that is forked
     with (
         open(output_dir / MANIFEST, "a", encoding="utf-8") as manifest,
         tqdm(total=len(jobs), initial=len(jobs) - len(wanted), desc="preparing videos", disable=not progress) as bar,
@@ -347,7 +347,7 @@ def prepare_videos(
 
 def run_job(job: Job, output_dir: Path, settings: PrepareSettings) -> tuple[dict, str]:
     """The entry of a video in the manifest, or why there is none."""
-    from processing.decoding import VideoDecodeError
+    from clipbert.processing.decoding import VideoDecodeError
 
     target = output_dir / job.name
     try:

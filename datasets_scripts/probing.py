@@ -89,7 +89,7 @@ def probe_files(
         ) as bar:
             function = partial(probe_media, level=level, media=media)
             if unknown and num_workers:
-                import processing.decoding  # noqa: F401  once here, rather than in each process that is forked
+                import clipbert.processing.decoding  # noqa: F401  once here, rather than in each process that is forked
             for path, probe in run_in_processes(function, unknown, min(num_workers, len(unknown)), CRASHED):
                 memory.remember(path, states[path], memory_key(level, media), asdict(probe))
                 probes[path] = probe
@@ -99,7 +99,7 @@ def probe_files(
 
 def probe_media(path: str, level: str, media: str = "video") -> Probe:
     """Open one file and judge it."""
-    from processing import decoding  # torch and transformers only when a file is opened
+    from clipbert.processing import decoding  # torch and transformers only when a file is opened
 
     try:
         if media == "image":
@@ -126,7 +126,7 @@ def first_middle_last(metadata) -> list[int]:
 def probe_image(path: str, level: str) -> Probe:
     from PIL import Image
 
-    from processing.visual_inputs import load_image
+    from clipbert.processing.visual_inputs import load_image
 
     if level != "header":
         load_image(path)
@@ -140,8 +140,8 @@ def probe_image(path: str, level: str) -> Probe:
 
 
 def probe_every_frame(path: str) -> Probe:
-    from processing.decoding import read_video_metadata
-    from processing.video_reader import VideoReader
+    from clipbert.processing.decoding import read_video_metadata
+    from clipbert.processing.video_reader import VideoReader
 
     metadata = read_video_metadata(path)
     promised, pts = metadata.total_num_frames, metadata.timing.frame_pts

@@ -126,7 +126,7 @@ def generate_synthetic_images(output_dir, **settings) -> Path:
         FileExistsError: If the folder holds something else, or a benchmark with other settings.
 
     Example:
-        >>> from datasets_scripts import load_benchmark
+        >>> from clipbert.datasets_scripts import load_benchmark
         >>> folder = generate_synthetic_images("pictures", num_train=4, num_validation=0, num_test=2)
         >>> row = load_benchmark("synthetic_images", config="image_qa", split="train", data_dir=folder)[0]
         >>> row["question"], row["soft_answers"], row["soft_scores"]

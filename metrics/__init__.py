@@ -1,2 +1,4 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Metrics, one `evaluate` module per folder."""
+
+import clipbert  # noqa: F401  one name for a package, also where it is imported by its bare one

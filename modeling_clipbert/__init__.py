@@ -13,7 +13,8 @@ from transformers import (
     AutoModelForVisualQuestionAnswering,
 )
 
-import processing  # noqa: F401  registers the processors; this file does not travel to the Hub
+import clipbert  # noqa: F401  one name for a package, also where it is imported by its bare one
+import clipbert.processing  # noqa: F401  registers the processors; this file does not travel to the Hub
 
 from .configuration_clipbert import ClipBERTConfig
 from .modeling_clipbert import (
@@ -26,7 +27,6 @@ from .modeling_clipbert import (
     ClipBERTPreTrainedModel,
     pool_clip_scores,
 )
-from .version import __version__
 
 
 AutoConfig.register("clipbert", ClipBERTConfig)
@@ -46,6 +46,5 @@ __all__ = [
     "ClipBERTForVideoTextRetrieval",
     "ClipBERTModel",
     "ClipBERTPreTrainedModel",
-    "__version__",
     "pool_clip_scores",
 ]

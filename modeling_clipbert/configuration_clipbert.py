@@ -101,7 +101,7 @@ class ClipBERTConfig(PreTrainedConfig):
         TypeError: If a key looks like a misspelt field. Other unknown keys are kept, with a warning.
 
     Example:
-        >>> from modeling_clipbert import ClipBERTConfig, ClipBERTModel
+        >>> from clipbert.modeling_clipbert import ClipBERTConfig, ClipBERTModel
 
         >>> config = ClipBERTConfig(num_hidden_layers=2, hidden_size=64, num_attention_heads=2, intermediate_size=128)
         >>> model = ClipBERTModel(config)

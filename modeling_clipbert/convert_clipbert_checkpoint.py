@@ -40,7 +40,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import ConvNextImageProcessor, ResNetBackbone, ResNetConfig
 from transformers.activations import ACT2FN
 
-from processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
+from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
 
 from .checkpoint_files import ConversionError, listed, new_folder, read_checkpoint, read_json_object
 from .configuration_clipbert import ClipBERTConfig

@@ -624,7 +624,7 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
 
     Example:
         >>> import torch
-        >>> from modeling_clipbert import ClipBERTConfig, ClipBERTModel
+        >>> from clipbert.modeling_clipbert import ClipBERTConfig, ClipBERTModel
 
         >>> config = ClipBERTConfig(num_hidden_layers=1, hidden_size=32, num_attention_heads=2, intermediate_size=64)
         >>> model = ClipBERTModel(config).eval()
@@ -1123,8 +1123,8 @@ class ClipBERTForVideoTextRetrieval(ClipBERTScoringModel):
     `labels` of `forward` are `torch.LongTensor` of shape `(texts,)`: 1 if the text belongs to its video, else 0.
 
     Example:
-        >>> from modeling_clipbert import ClipBERTForVideoTextRetrieval
-        >>> from processing import VideoTextProcessor
+        >>> from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
+        >>> from clipbert.processing import VideoTextProcessor
 
         >>> model = ClipBERTForVideoTextRetrieval.from_pretrained("my-clipbert")  # doctest: +SKIP
         >>> processor = VideoTextProcessor.from_pretrained("my-clipbert")  # doctest: +SKIP

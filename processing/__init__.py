@@ -3,6 +3,8 @@
 
 from transformers import AutoProcessor, AutoVideoProcessor
 
+import clipbert  # noqa: F401  one name for a package, also where it is imported by its bare one
+
 from .decoding import VideoDecodeError, decode_video, read_video_metadata
 from .processing_clipbert import VideoTextProcessor, load_tokenizer
 from .sampling import sample_clips

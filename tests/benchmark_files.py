@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from small_files import write_json
 
-from datasets_scripts.base import hash_fraction
+from clipbert.datasets_scripts.base import hash_fraction
 
 
 COLORS = ("red", "green", "blue", "yellow", "purple", "white")

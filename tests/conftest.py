@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from datasets_scripts import find_loader, prepare
+from clipbert.datasets_scripts import find_loader, prepare
 
 
 def folder_from_environment(variable: str, what: str) -> Path:

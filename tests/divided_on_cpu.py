@@ -35,9 +35,9 @@ if __name__ == "__main__":
     pass_off_as_gpus()
     from stub_task import StubTask
 
-    from train_scripts.engine.task import main
-    from train_scripts.pretrain import PretrainTask
-    from train_scripts.retrieval import RetrievalTask
+    from clipbert.train_scripts.engine.task import main
+    from clipbert.train_scripts.pretrain import PretrainTask
+    from clipbert.train_scripts.retrieval import RetrievalTask
 
     task = {"stub": StubTask, "retrieval": RetrievalTask, "pretrain": PretrainTask}[sys.argv[1]]()
     main(task, sys.argv[2:])

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from modeling_clipbert.convert_clipbert_checkpoint import build_official_model
+from clipbert.modeling_clipbert.convert_clipbert_checkpoint import build_official_model
 
 
 NUM_CHOICES = 5

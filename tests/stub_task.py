@@ -17,8 +17,8 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from processing.decoding import VideoDecodeError
-from train_scripts.engine.task import Parts, Task, main
+from clipbert.processing.decoding import VideoDecodeError
+from clipbert.train_scripts.engine.task import Parts, Task, main
 
 
 ROOT = Path(__file__).parents[1]

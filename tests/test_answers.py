@@ -11,8 +11,8 @@ from collections import Counter
 import pytest
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
-from datasets_scripts import answers, find_loader, prepare
-from datasets_scripts.answers import CLIPBERT_SIZES, AnswerVocabulary
+from clipbert.datasets_scripts import answers, find_loader, prepare
+from clipbert.datasets_scripts.answers import CLIPBERT_SIZES, AnswerVocabulary
 
 
 def rows_of(*given: str | None) -> Dataset:
@@ -119,7 +119,7 @@ def test_several_splits_together_as_vqa_has_it():
 
 
 def test_a_model_takes_the_labels():
-    from modeling_clipbert import ClipBERTConfig
+    from clipbert.modeling_clipbert import ClipBERTConfig
 
     vocabulary = AnswerVocabulary.from_dataset(ROWS)
     config = ClipBERTConfig(id2label=vocabulary.id2label, label2id=vocabulary.label2id)

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets_scripts import load_benchmark, probing
-from datasets_scripts.__main__ import main
-from datasets_scripts.base import VideoFacts
-from datasets_scripts.checking import check_benchmark
-from datasets_scripts.checks import check_videos, find_missing, read_skip_list, write_skip_list
-from datasets_scripts.commands import build_benchmark
-from datasets_scripts.probing import FileMemory, Probe, Stillness, probe_files, probe_media
-from datasets_scripts.workers import run_in_processes
+from clipbert.datasets_scripts import load_benchmark, probing
+from clipbert.datasets_scripts.__main__ import main
+from clipbert.datasets_scripts.base import VideoFacts
+from clipbert.datasets_scripts.checking import check_benchmark
+from clipbert.datasets_scripts.checks import check_videos, find_missing, read_skip_list, write_skip_list
+from clipbert.datasets_scripts.commands import build_benchmark
+from clipbert.datasets_scripts.probing import FileMemory, Probe, Stillness, probe_files, probe_media
+from clipbert.datasets_scripts.workers import run_in_processes
 
 
 def write_lines(path: Path, *lines: dict) -> None:
@@ -452,7 +452,7 @@ def one_over(number):
 
 ENDLESS = """
 import os, sys, time
-from datasets_scripts.workers import run_in_processes
+from clipbert.datasets_scripts.workers import run_in_processes
 
 def wait(_):
     os.write(1, b"%d\\n" % os.getpid())

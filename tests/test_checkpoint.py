@@ -13,7 +13,7 @@ import pytest
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from train_scripts.engine.checkpoint import (
+from clipbert.train_scripts.engine.checkpoint import (
     CheckpointError,
     RunCheckpoints,
     find_last_checkpoint,
@@ -22,7 +22,7 @@ from train_scripts.engine.checkpoint import (
     write_checkpoint,
     writing,
 )
-from train_scripts.engine.recipe import Recipe, RunSection
+from clipbert.train_scripts.engine.recipe import Recipe, RunSection
 
 
 ROOT = Path(__file__).parents[1]
@@ -95,7 +95,7 @@ def test_what_a_killed_writer_left_is_not_a_checkpoint(tmp_path):
     script = (
         "import os, sys, time\n"
         "from pathlib import Path\n"
-        "from train_scripts.engine.checkpoint import write_checkpoint\n"
+        "from clipbert.train_scripts.engine.checkpoint import write_checkpoint\n"
         "def write(folder):\n"
         "    (folder / 'model.bin').write_bytes(b'half')\n"
         "    print('writing', flush=True)\n"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny_models import HEADS, MODELS, SCORING_HEADS, tiny_inputs, tiny_model
 
-from modeling_clipbert import ClipBERTForVideoTextRetrieval, ClipBERTModel
+from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval, ClipBERTModel
 
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}  # in float64: the order of sums differs, nothing else

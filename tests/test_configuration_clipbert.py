@@ -9,13 +9,13 @@ from huggingface_hub.errors import StrictDataclassError
 from tiny_models import tiny_config
 from transformers import AutoConfig, ConvNextConfig, ResNetConfig
 
-from modeling_clipbert import ClipBERTConfig
+from clipbert.modeling_clipbert import ClipBERTConfig
 
 
 @pytest.fixture
 def warnings_of_config(caplog):
     """Texts of the warnings of the configuration module; transformers does not hand its records on by itself."""
-    logger = logging.getLogger("modeling_clipbert.configuration_clipbert")
+    logger = logging.getLogger("clipbert.modeling_clipbert.configuration_clipbert")
     logger.addHandler(caplog.handler)
     yield lambda: [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     logger.removeHandler(caplog.handler)

@@ -26,14 +26,14 @@ from transformers import (
     ResNetBackbone,
 )
 
-from modeling_clipbert import (
+from clipbert.modeling_clipbert import (
     ClipBERTConfig,
     ClipBERTForPreTraining,
     ClipBERTForVideoTextRetrieval,
     ClipBERTModel,
 )
-from modeling_clipbert.checkpoint_files import ConversionError, new_folder, read_checkpoint
-from modeling_clipbert.convert_clipbert_checkpoint import (
+from clipbert.modeling_clipbert.checkpoint_files import ConversionError, new_folder, read_checkpoint
+from clipbert.modeling_clipbert.convert_clipbert_checkpoint import (
     TASKS,
     build_config,
     build_official_model,
@@ -44,9 +44,9 @@ from modeling_clipbert.convert_clipbert_checkpoint import (
     count_parameters,
     main,
 )
-from modeling_clipbert.official_layout import SIZES as SIZE_TENSORS
-from modeling_clipbert.official_layout import is_known_unused, official_layout
-from processing import VideoTextProcessor
+from clipbert.modeling_clipbert.official_layout import SIZES as SIZE_TENSORS
+from clipbert.modeling_clipbert.official_layout import is_known_unused, official_layout
+from clipbert.processing import VideoTextProcessor
 
 
 TINY = SIZES["one_frame"]

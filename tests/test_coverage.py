@@ -8,15 +8,15 @@ import pytest
 import yaml
 from tiny_runs import one_thread, tiny_run  # noqa: F401
 
-from datasets_scripts.checks import write_skip_list
-from datasets_scripts.synthetic import generate_synthetic
-from train_scripts.engine.build import load_rows
-from train_scripts.engine.model_card import ModelCardInfo
-from train_scripts.engine.publishing import read_scores
-from train_scripts.engine.recipe import DataSection, Recipe, RecipeError
-from train_scripts.engine.task import main
-from train_scripts.rescore import main as rescore
-from train_scripts.retrieval import RetrievalTask
+from clipbert.datasets_scripts.checks import write_skip_list
+from clipbert.datasets_scripts.synthetic import generate_synthetic
+from clipbert.train_scripts.engine.build import load_rows
+from clipbert.train_scripts.engine.model_card import ModelCardInfo
+from clipbert.train_scripts.engine.publishing import read_scores
+from clipbert.train_scripts.engine.recipe import DataSection, Recipe, RecipeError
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.rescore import main as rescore
+from clipbert.train_scripts.retrieval import RetrievalTask
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from torch.utils.data import DataLoader
 
-from datasets_scripts import find_loader, load_benchmark, prepare
-from datasets_scripts.ava import read_actions
-from datasets_scripts.base import AnnotationError
+from clipbert.datasets_scripts import find_loader, load_benchmark, prepare
+from clipbert.datasets_scripts.ava import read_actions
+from clipbert.datasets_scripts.base import AnnotationError
 
 
 UCF_CLASSES = "1 Archery\r\n2 HandstandPushups\r\n"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from datasets_scripts import find_loader, load_benchmark, prepare
-from datasets_scripts.base import AnnotationError
-from datasets_scripts.clipbert_jsonl import FILES, ClipBERTJsonl
+from clipbert.datasets_scripts import find_loader, load_benchmark, prepare
+from clipbert.datasets_scripts.base import AnnotationError
+from clipbert.datasets_scripts.clipbert_jsonl import FILES, ClipBERTJsonl
 
 
 RETRIEVAL = {"caption": "a dog runs ", "clip_name": "video2960", "sen_id": 0}

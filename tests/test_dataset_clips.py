@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from retrieval_layouts import MSVD_CLIPS, WRITERS, lsmdc_line, vatex_entry, write_json, write_lines
 
-from datasets_scripts import find_loader, load_benchmark
-from datasets_scripts.base import AnnotationError, VideoFacts
+from clipbert.datasets_scripts import find_loader, load_benchmark
+from clipbert.datasets_scripts.base import AnnotationError, VideoFacts
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import zipfile
 import pytest
 from retrieval_layouts import touch, write_json, write_lines, write_msrvtt
 
-from datasets_scripts import load_benchmark
-from datasets_scripts.base import AnnotationError
-from datasets_scripts.records import Record, read_csv, read_json, read_jsonl, read_lines
+from clipbert.datasets_scripts import load_benchmark
+from clipbert.datasets_scripts.base import AnnotationError
+from clipbert.datasets_scripts.records import Record, read_csv, read_json, read_jsonl, read_lines
 
 
 @pytest.fixture(params=[False, True], ids=["table", "stream"])

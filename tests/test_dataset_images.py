@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from small_files import touch, write_json
 
-from datasets_scripts import load_benchmark, vqa_answers
-from datasets_scripts.base import AnnotationError
-from datasets_scripts.vqa_answers import normalize_answer, score_answers
+from clipbert.datasets_scripts import load_benchmark, vqa_answers
+from clipbert.datasets_scripts.base import AnnotationError
+from clipbert.datasets_scripts.vqa_answers import normalize_answer, score_answers
 
 
 def write_zip(path: Path, members: dict) -> None:

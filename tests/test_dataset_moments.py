@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from small_files import touch
 
-from datasets_scripts import find_loader, load_benchmark, prepare
-from datasets_scripts.base import AnnotationError
+from clipbert.datasets_scripts import find_loader, load_benchmark, prepare
+from clipbert.datasets_scripts.base import AnnotationError
 
 
 CHARADES = "AAAAA 0.0 6.9##person opens  a door.\nBBBBB 20.8 30.0##person closes it.\nAAAAA 0.0 6.9##a person walks.\n"

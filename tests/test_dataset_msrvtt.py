@@ -7,8 +7,8 @@ import zipfile
 import pytest
 from retrieval_layouts import msrvtt_document, msrvtt_parts, msrvtt_video, write_json, write_lines, write_msrvtt
 
-from datasets_scripts import find_loader, load_benchmark, prepare
-from datasets_scripts.base import AnnotationError, VideoFacts
+from clipbert.datasets_scripts import find_loader, load_benchmark, prepare
+from clipbert.datasets_scripts.base import AnnotationError, VideoFacts
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from datasets_scripts import load_benchmark
-from processing import ClipBERTVideoProcessor, VideoTextProcessor
-from processing.processing_clipbert import load_tokenizer
+from clipbert.datasets_scripts import load_benchmark
+from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor
+from clipbert.processing.processing_clipbert import load_tokenizer
 
 
 UCF101 = "videos/ucf101/v_"

@@ -8,9 +8,9 @@ import zipfile
 import pytest
 from retrieval_layouts import anet_entry, didemo_entry, touch, write_activitynet_captions, write_didemo, write_json
 
-from datasets_scripts import find_loader, load_benchmark, prepare
-from datasets_scripts.base import AnnotationError, VideoFacts
-from datasets_scripts.media import AmbiguousMediaError
+from clipbert.datasets_scripts import find_loader, load_benchmark, prepare
+from clipbert.datasets_scripts.base import AnnotationError, VideoFacts
+from clipbert.datasets_scripts.media import AmbiguousMediaError
 
 
 @pytest.fixture

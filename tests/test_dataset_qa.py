@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from small_files import touch, write_json
 
-from datasets_scripts import find_loader, load_benchmark, prepare
-from datasets_scripts.base import AnnotationError, VideoFacts
+from clipbert.datasets_scripts import find_loader, load_benchmark, prepare
+from clipbert.datasets_scripts.base import AnnotationError, VideoFacts
 
 
 @pytest.fixture(scope="module")

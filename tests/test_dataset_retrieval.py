@@ -7,8 +7,8 @@ import time
 import pytest
 from retrieval_layouts import WRITERS, lsmdc_line, write_lines
 
-from datasets_scripts import find_loader, load_benchmark, prepare
-from datasets_scripts.checks import UnusableVideosError
+from clipbert.datasets_scripts import find_loader, load_benchmark, prepare
+from clipbert.datasets_scripts.checks import UnusableVideosError
 
 
 # (videos, rows) of every split of the small folders
@@ -212,6 +212,6 @@ def test_validation_videos_can_be_held_out_where_there_are_none(tmp_path):
 @pytest.mark.parametrize("name, config", [("didemo", "retrieval"), ("msrvtt", "retrieval_full")])
 def test_nothing_is_logged_about_good_files(name, config, tmp_path, caplog):
     folder = write_benchmark(name, tmp_path)
-    with caplog.at_level(logging.WARNING, logger="datasets_scripts"):
+    with caplog.at_level(logging.WARNING, logger="clipbert.datasets_scripts"):
         load_benchmark(name, config, data_dir=folder, cache_dir=str(tmp_path / "cache"))
     assert not caplog.records

@@ -15,10 +15,10 @@ from datasets.distributed import split_dataset_by_node
 from small_files import touch
 from torch.utils.data import DataLoader
 
-from datasets_scripts import find_loader, load_benchmark, prepare
-from datasets_scripts.base import AnnotationError
-from datasets_scripts.json_entries import read_entries
-from datasets_scripts.webdataset import read_samples
+from clipbert.datasets_scripts import find_loader, load_benchmark, prepare
+from clipbert.datasets_scripts.base import AnnotationError
+from clipbert.datasets_scripts.json_entries import read_entries
+from clipbert.datasets_scripts.webdataset import read_samples
 
 
 WEBVID_COLUMNS = ["videoid", "contentUrl", "duration", "page_dir", "name"]
@@ -443,7 +443,7 @@ def test_choices_of_howto100m(load, tmp_path):
 @pytest.mark.parametrize("chunk", [1, 2, 7, 1 << 20])
 def test_entries_across_chunks(chunk, tmp_path, monkeypatch):
     """However the file is cut into pieces, the entries are those of `json.load`."""
-    monkeypatch.setattr("datasets_scripts.json_entries.CHUNK", chunk)
+    monkeypatch.setattr("clipbert.datasets_scripts.json_entries.CHUNK", chunk)
     document = {**NARRATIONS, 'ü\\"}': {"text": ['a "quoted" {text}, \\ é 😀'], "deep": [[[{}]]]}, "n": 12.5, "e": []}
     for text in (
         json.dumps(document),
@@ -487,8 +487,8 @@ def test_broken_bytes_and_endless_entries(tmp_path, monkeypatch):
     (tmp_path / "caption.json.gz").write_bytes(gzip.compress(json.dumps(NARRATIONS).encode())[:-20])
     with pytest.raises(AnnotationError, match=r"caption\.json\.gz, .*: expected a whole file in UTF-8"):
         list(read_entries(tmp_path / "caption.json.gz"))
-    monkeypatch.setattr("datasets_scripts.json_entries.CHUNK", 16)
-    monkeypatch.setattr("datasets_scripts.json_entries.LONGEST_ENTRY", 100)
+    monkeypatch.setattr("clipbert.datasets_scripts.json_entries.CHUNK", 16)
+    monkeypatch.setattr("clipbert.datasets_scripts.json_entries.LONGEST_ENTRY", 100)
     path.write_text('{"a": {"text": ["' + "word " * 100 + '"]}}')
     with pytest.raises(AnnotationError, match=r"caption\.json, a: expected a JSON value"):
         list(read_entries(path))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from datasets_scripts import downloading, list_benchmarks
-from datasets_scripts.__main__ import COMMANDS, main
-from datasets_scripts.listing import how_to_get
-from datasets_scripts.sources import SOURCES, Source
+from clipbert.datasets_scripts import downloading, list_benchmarks
+from clipbert.datasets_scripts.__main__ import COMMANDS, main
+from clipbert.datasets_scripts.listing import how_to_get
+from clipbert.datasets_scripts.sources import SOURCES, Source
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def public(tmp_path, monkeypatch):
 
 
 def test_help_needs_no_library():
-    script = "import sys; from datasets_scripts.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    script = "import sys; from clipbert.datasets_scripts.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     script += "print(sorted({'datasets', 'torch', 'av', 'httpx2', 'numpy'} & set(sys.modules)))"
     root = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root)

@@ -14,10 +14,10 @@ from datasets import ClassLabel, Video, load_dataset
 from fakehub import FakeHub
 from huggingface_hub import DatasetCard
 
-from datasets_scripts import find_loader, list_benchmarks, load_benchmark, publishing
-from datasets_scripts.__main__ import main
-from datasets_scripts.publishing import batches_by_size, read_docstring, size_category
-from processing.decoding import decode_video
+from clipbert.datasets_scripts import find_loader, list_benchmarks, load_benchmark, publishing
+from clipbert.datasets_scripts.__main__ import main
+from clipbert.datasets_scripts.publishing import batches_by_size, read_docstring, size_category
+from clipbert.processing.decoding import decode_video
 
 
 REPOSITORY = Path(__file__).parents[1]

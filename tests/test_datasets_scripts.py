@@ -16,9 +16,9 @@ import pytest
 from datasets import Dataset, ReadInstruction
 from datasets.distributed import split_dataset_by_node
 
-import datasets_scripts
-from datasets_scripts import BENCHMARKS, find_loader, list_benchmarks, load_benchmark
-from datasets_scripts.base import (
+import clipbert.datasets_scripts as datasets_scripts
+from clipbert.datasets_scripts import BENCHMARKS, find_loader, list_benchmarks, load_benchmark
+from clipbert.datasets_scripts.base import (
     TASKS,
     AnnotationError,
     BenchmarkConfig,
@@ -27,9 +27,9 @@ from datasets_scripts.base import (
     in_rows,
     read_jsonl,
 )
-from datasets_scripts.checks import UnusableVideosError, compute_coverage
-from datasets_scripts.media import AmbiguousMediaError, MediaIndex
-from datasets_scripts.records import Record, read_csv, read_json, read_json_dict, read_json_list
+from clipbert.datasets_scripts.checks import UnusableVideosError, compute_coverage
+from clipbert.datasets_scripts.media import AmbiguousMediaError, MediaIndex
+from clipbert.datasets_scripts.records import Record, read_csv, read_json, read_json_dict, read_json_list
 
 
 class TinyBenchmark(VideoTextBuilder):

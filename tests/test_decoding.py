@@ -29,11 +29,11 @@ import pytest
 import torch
 from PIL import Image
 
-from processing import decoding, video_reader
-from processing.decoding import DecodedVideoMetadata, decode_video, read_video_metadata
-from processing.sampling import build_rng, sample_clips
-from processing.video_index import PacketIndex
-from processing.video_sources import VideoDecodeError
+from clipbert.processing import decoding, video_reader
+from clipbert.processing.decoding import DecodedVideoMetadata, decode_video, read_video_metadata
+from clipbert.processing.sampling import build_rng, sample_clips
+from clipbert.processing.video_index import PacketIndex
+from clipbert.processing.video_sources import VideoDecodeError
 
 
 class Kind(NamedTuple):
@@ -322,7 +322,7 @@ def test_packets_that_miscount(tmp_path, monkeypatch):
     """If pictures do not come out where packets announce them, the video is counted and chosen from anew."""
     path = tmp_path / "hidden.webm"
     numbers = _write_with_hidden_pictures(path)
-    monkeypatch.setattr("processing.video_index._is_hidden_vp8", lambda packet: False)
+    monkeypatch.setattr("clipbert.processing.video_index._is_hidden_vp8", lambda packet: False)
     totals = []
 
     def choose(metadata):
@@ -642,7 +642,7 @@ def test_any_file_system_of_fsspec(numbered):
 
 HUB_SCRIPT = """
 import json, sys
-from processing.decoding import decode_video
+from clipbert.processing.decoding import decode_video
 video = decode_video("hf://datasets/user/clips/folder/a.mp4", [2, 33])
 print(json.dumps([int(video.frames.sum()), video.metadata.frames_indices]))
 """
@@ -949,7 +949,7 @@ def test_nothing_stays_open(tmp_path, numbered):
 
 MEMORY_SCRIPT = """
 import resource, sys
-from processing.decoding import decode_video
+from clipbert.processing.decoding import decode_video
 decode_video(sys.argv[1], [0, 1])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 decode_video(sys.argv[2], [0, 1199])

@@ -25,12 +25,12 @@ from stub_task import (
 from tiny_runs import one_thread  # noqa: F401
 from torch import nn
 
-from train_scripts.engine.checkpoint import CheckpointError, list_checkpoints
-from train_scripts.engine.data import UndecodableVideosError
-from train_scripts.engine.finite import NonFiniteLossError
-from train_scripts.engine.launch import seed_everything
-from train_scripts.engine.order import BatchPlan, PlannedBatches
-from train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.checkpoint import CheckpointError, list_checkpoints
+from clipbert.train_scripts.engine.data import UndecodableVideosError
+from clipbert.train_scripts.engine.finite import NonFiniteLossError
+from clipbert.train_scripts.engine.launch import seed_everything
+from clipbert.train_scripts.engine.order import BatchPlan, PlannedBatches
+from clipbert.train_scripts.engine.recipe import Recipe
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -39,21 +39,26 @@ from stub_task import (
 from tiny_runs import one_thread, tiny_run  # noqa: F401
 from torch import nn
 
-from datasets_scripts.synthetic import generate_synthetic
-from datasets_scripts.synthetic_images import generate_synthetic_images
-from train_scripts.engine import estimate, pace
-from train_scripts.engine.checkpoint import CheckpointError, find_last_checkpoint, list_checkpoints, load_tensors
-from train_scripts.engine.data import UndecodableVideosError
-from train_scripts.engine.ema import AveragedWeights
-from train_scripts.engine.estimate import count_saved_bytes, estimate_memory, measure_activations
-from train_scripts.engine.launch import seed_everything
-from train_scripts.engine.mixture import MixedTrainSet
-from train_scripts.engine.order import BatchPlan, LengthGroupedOrder, build_plan
-from train_scripts.engine.recipe import DataSection, OptimSection, Recipe, RecipeError, RunSection
-from train_scripts.engine.selection import count_reductions, find_best_step, tuning_scores
-from train_scripts.engine.task import main
-from train_scripts.pretrain import PretrainTask
-from train_scripts.retrieval import RetrievalTask
+from clipbert.datasets_scripts.synthetic import generate_synthetic
+from clipbert.datasets_scripts.synthetic_images import generate_synthetic_images
+from clipbert.train_scripts.engine import estimate, pace
+from clipbert.train_scripts.engine.checkpoint import (
+    CheckpointError,
+    find_last_checkpoint,
+    list_checkpoints,
+    load_tensors,
+)
+from clipbert.train_scripts.engine.data import UndecodableVideosError
+from clipbert.train_scripts.engine.ema import AveragedWeights
+from clipbert.train_scripts.engine.estimate import count_saved_bytes, estimate_memory, measure_activations
+from clipbert.train_scripts.engine.launch import seed_everything
+from clipbert.train_scripts.engine.mixture import MixedTrainSet
+from clipbert.train_scripts.engine.order import BatchPlan, LengthGroupedOrder, build_plan
+from clipbert.train_scripts.engine.recipe import DataSection, OptimSection, Recipe, RecipeError, RunSection
+from clipbert.train_scripts.engine.selection import count_reductions, find_best_step, tuning_scores
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.pretrain import PretrainTask
+from clipbert.train_scripts.retrieval import RetrievalTask
 
 
 TUNING = ["eval.splits={validation: tuning, test: final}", "eval.metric=error", "eval.metric_goal=min"]
@@ -404,10 +409,10 @@ def test_memory_that_is_there_is_shared_by_the_processes_of_a_machine():
 
 MEASURE = """
 import sys, threading, time, psutil, torch
-from modeling_clipbert import ClipBERTConfig, ClipBERTForVideoTextRetrieval
-from train_scripts.engine.estimate import estimate_memory
-from train_scripts.engine.optim import build_optimizer
-from train_scripts.engine.recipe import OptimSection
+from clipbert.modeling_clipbert import ClipBERTConfig, ClipBERTForVideoTextRetrieval
+from clipbert.train_scripts.engine.estimate import estimate_memory
+from clipbert.train_scripts.engine.optim import build_optimizer
+from clipbert.train_scripts.engine.recipe import OptimSection
 
 torch.set_num_threads(1)
 model = ClipBERTForVideoTextRetrieval(ClipBERTConfig(num_hidden_layers=2)).train()

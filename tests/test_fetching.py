@@ -16,10 +16,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx2
 import pytest
 
-from datasets_scripts import downloading, find_loader, list_benchmarks, load_benchmark, sources
-from datasets_scripts.base import AnnotationError
-from datasets_scripts.fetching import FetchError, default_folder, download_file, fetch_benchmark
-from datasets_scripts.sources import LICENCES, SOURCES, Source
+from clipbert.datasets_scripts import downloading, find_loader, list_benchmarks, load_benchmark, sources
+from clipbert.datasets_scripts.base import AnnotationError
+from clipbert.datasets_scripts.fetching import FetchError, default_folder, download_file, fetch_benchmark
+from clipbert.datasets_scripts.sources import LICENCES, SOURCES, Source
 
 
 CONTENT = bytes(range(256)) * 400  # 102,400 bytes

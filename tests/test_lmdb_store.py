@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets_scripts.__main__ import main
-from datasets_scripts.lmdb_store import suffix_of, unpack_lmdb
-from datasets_scripts.media import MediaIndex
-from processing.decoding import decode_video
+from clipbert.datasets_scripts.__main__ import main
+from clipbert.datasets_scripts.lmdb_store import suffix_of, unpack_lmdb
+from clipbert.datasets_scripts.media import MediaIndex
+from clipbert.processing.decoding import decode_video
 
 
 lmdb = pytest.importorskip("lmdb")

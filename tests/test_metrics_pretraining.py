@@ -8,8 +8,8 @@ import pytest
 import torch
 from official_records import load_head
 
-import metrics.pretraining.pretraining
-from metrics.pretraining import compute_pretraining_metrics
+import clipbert.metrics.pretraining.pretraining
+from clipbert.metrics.pretraining import compute_pretraining_metrics
 
 
 def test_by_hand():
@@ -93,5 +93,5 @@ def test_evaluate_loads_the_module_from_its_folder(request, tmp_path):
 
 def test_examples_run_as_printed(request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
-    results = doctest.testmod(metrics.pretraining.pretraining)
+    results = doctest.testmod(clipbert.metrics.pretraining.pretraining)
     assert results.attempted and not results.failed

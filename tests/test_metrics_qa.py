@@ -7,9 +7,9 @@ import evaluate
 import numpy as np
 import pytest
 
-from metrics.multiple_choice import compute_multiple_choice_metrics
-from metrics.video_qa import compute_count_metrics, compute_video_qa_metrics
-from metrics.vqa_score import compute_vqa_score
+from clipbert.metrics.multiple_choice import compute_multiple_choice_metrics
+from clipbert.metrics.video_qa import compute_count_metrics, compute_video_qa_metrics
+from clipbert.metrics.vqa_score import compute_vqa_score
 
 
 @pytest.fixture(scope="module")

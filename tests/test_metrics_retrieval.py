@@ -10,8 +10,8 @@ import evaluate
 import numpy as np
 import pytest
 
-import metrics.retrieval.retrieval
-from metrics.retrieval import RetrievalRanks, chance_recall, compute_retrieval_metrics
+import clipbert.metrics.retrieval.retrieval
+from clipbert.metrics.retrieval import RetrievalRanks, chance_recall, compute_retrieval_metrics
 
 
 DIRECTIONS = ("text_to_video", "video_to_text")
@@ -164,7 +164,7 @@ def test_blocks_give_what_the_full_matrix_gives(ties, video_to_text, blocks, mon
         row, column = starts[index]
         ranks.update(scores[row : row + blocks[0], column : column + blocks[1]], row, column)
     assert ranks.compute(ties) == full
-    monkeypatch.setattr("metrics.retrieval.retrieval.ROWS_PER_BLOCK", blocks[0])
+    monkeypatch.setattr("clipbert.metrics.retrieval.retrieval.ROWS_PER_BLOCK", blocks[0])
     assert compute_retrieval_metrics(scores, gold, ties=ties, video_to_text=video_to_text) == full
 
 
@@ -235,7 +235,7 @@ def test_evaluate_loads_the_module_from_its_folder(request, tmp_path):
 
 def test_examples_run_as_printed(request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
-    results = doctest.testmod(metrics.retrieval.retrieval)
+    results = doctest.testmod(clipbert.metrics.retrieval.retrieval)
     assert results.attempted and not results.failed
     readme = (request.config.rootpath / "metrics" / "README.md").read_text()
     namespace = {}

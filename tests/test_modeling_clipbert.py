@@ -34,7 +34,7 @@ from transformers import (
     SwinConfig,
 )
 
-from modeling_clipbert import (
+from clipbert.modeling_clipbert import (
     ClipBERTForMultipleChoice,
     ClipBERTForPreTraining,
     ClipBERTForRegression,

@@ -8,8 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from train_scripts.engine.optim import DecayAfterAdamW, build_optimizer, build_parameter_groups, compute_lr, set_lr
-from train_scripts.engine.recipe import OptimSection
+from clipbert.train_scripts.engine.optim import (
+    DecayAfterAdamW,
+    build_optimizer,
+    build_parameter_groups,
+    compute_lr,
+    set_lr,
+)
+from clipbert.train_scripts.engine.recipe import OptimSection
 
 
 @pytest.fixture(scope="module")

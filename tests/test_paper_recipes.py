@@ -17,13 +17,13 @@ from benchmark_files import write_benchmarks
 from tiny_runs import one_thread, steps_of  # noqa: F401
 from transformers import BertConfig, BertForPreTraining, ResNetBackbone, ResNetConfig
 
-from datasets_scripts.synthetic_texts import vocabulary
-from train_scripts.engine.recipe import RecipeError
-from train_scripts.engine.task import main
-from train_scripts.image_qa import ImageQATask
-from train_scripts.pretrain import PretrainTask
-from train_scripts.retrieval import RetrievalTask
-from train_scripts.video_qa import VideoQATask
+from clipbert.datasets_scripts.synthetic_texts import vocabulary
+from clipbert.train_scripts.engine.recipe import RecipeError
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.image_qa import ImageQATask
+from clipbert.train_scripts.pretrain import PretrainTask
+from clipbert.train_scripts.retrieval import RetrievalTask
+from clipbert.train_scripts.video_qa import VideoQATask
 
 
 ROOT = Path(__file__).parents[1]

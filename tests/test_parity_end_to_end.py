@@ -18,8 +18,8 @@ from transformers import (
     AutoProcessor,
 )
 
-from metrics.retrieval import compute_retrieval_metrics
-from modeling_clipbert.convert_clipbert_checkpoint import convert_clipbert_checkpoint
+from clipbert.metrics.retrieval import compute_retrieval_metrics
+from clipbert.modeling_clipbert.convert_clipbert_checkpoint import convert_clipbert_checkpoint
 
 
 AUTO_CLASS_OF_HEAD = {

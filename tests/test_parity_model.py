@@ -14,16 +14,16 @@ from official_model import SIZES, official_config, plain_forward, random_officia
 from official_records import CASES, NUM_CHOICES, TASK_OF_HEAD, load_head
 from safetensors.torch import load_file
 
-from modeling_clipbert import (
+from clipbert.modeling_clipbert import (
     ClipBERTConfig,
     ClipBERTForMultipleChoice,
     ClipBERTForVideoQA,
     ClipBERTForVideoTextRetrieval,
     pool_clip_scores,
 )
-from modeling_clipbert.checkpoint_files import ConversionError
-from modeling_clipbert.convert_clipbert_checkpoint import TASKS, build_official_model
-from modeling_clipbert.official_layout import official_layout
+from clipbert.modeling_clipbert.checkpoint_files import ConversionError
+from clipbert.modeling_clipbert.convert_clipbert_checkpoint import TASKS, build_official_model
+from clipbert.modeling_clipbert.official_layout import official_layout
 
 
 EXACT = 1e-10

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from processing import ClipBERTVideoProcessor, VideoDecodeError, VideoTextProcessor, load_tokenizer
-from processing.transforms import longer_side_size
+from clipbert.processing import ClipBERTVideoProcessor, VideoDecodeError, VideoTextProcessor, load_tokenizer
+from clipbert.processing.transforms import longer_side_size
 
 
 pytestmark = pytest.mark.parity

@@ -5,10 +5,10 @@ import pytest
 import torch
 from official_records import load_head
 
-from modeling_clipbert.convert_clipbert_checkpoint import TASKS
-from modeling_clipbert.official_layout import official_layout
-from train_scripts.engine.optim import build_optimizer, set_lr
-from train_scripts.engine.recipe import OptimSection
+from clipbert.modeling_clipbert.convert_clipbert_checkpoint import TASKS
+from clipbert.modeling_clipbert.official_layout import official_layout
+from clipbert.train_scripts.engine.optim import build_optimizer, set_lr
+from clipbert.train_scripts.engine.recipe import OptimSection
 
 
 REL = 1e-8  # of float64 numbers after eight steps; a step multiplies earlier rounding

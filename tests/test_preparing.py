@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from conftest import frame_brightness
 
-from datasets_scripts import load_benchmark, preparing
-from datasets_scripts.__main__ import main
-from datasets_scripts.checks import read_skip_list
-from datasets_scripts.preparing import PrepareSettings, choose_frames, prepare_video, read_manifest
-from processing.decoding import decode_video
-from processing.sampling import sample_clips
+from clipbert.datasets_scripts import load_benchmark, preparing
+from clipbert.datasets_scripts.__main__ import main
+from clipbert.datasets_scripts.checks import read_skip_list
+from clipbert.datasets_scripts.preparing import PrepareSettings, choose_frames, prepare_video, read_manifest
+from clipbert.processing.decoding import decode_video
+from clipbert.processing.sampling import sample_clips
 
 
 def write_lines(path: Path, *lines: dict) -> None:

@@ -13,8 +13,8 @@ import pytest
 import torch
 from transformers import AutoProcessor, AutoTokenizer, AutoVideoProcessor, BertTokenizer, ConvNextImageProcessor
 
-from processing import ClipBERTVideoProcessor, VideoDecodeError, VideoTextProcessor, load_tokenizer
-from processing.processing_clipbert import logger as processing_logger
+from clipbert.processing import ClipBERTVideoProcessor, VideoDecodeError, VideoTextProcessor, load_tokenizer
+from clipbert.processing.processing_clipbert import logger as processing_logger
 
 
 SIDE = 32

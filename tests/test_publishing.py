@@ -19,20 +19,20 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 from tiny_models import MODELS, VOCAB_SIZE, tiny_model
 from transformers import AutoProcessor, BertConfig, BertModel, BertTokenizer
 
-import modeling_clipbert
-import processing
-from modeling_clipbert import (
+import clipbert.modeling_clipbert as modeling_clipbert
+import clipbert.processing as processing
+from clipbert.modeling_clipbert import (
     ClipBERTForMultipleChoice,
     ClipBERTForRegression,
     ClipBERTForVideoQA,
     ClipBERTForVideoTextRetrieval,
     ClipBERTModel,
 )
-from processing import ClipBERTVideoProcessor, VideoTextProcessor
-from train_scripts import publish
-from train_scripts.engine import publishing
-from train_scripts.engine.model_card import ModelCardInfo, Scores
-from train_scripts.engine.publishing import (
+from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor
+from clipbert.train_scripts import publish
+from clipbert.train_scripts.engine import publishing
+from clipbert.train_scripts.engine.model_card import ModelCardInfo, Scores
+from clipbert.train_scripts.engine.publishing import (
     check_repository,
     load_checkpoint,
     publish_run,

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from datasets_scripts.synthetic_generation import generate_synthetic
-from metrics.retrieval.retrieval import chance_recall
-from train_scripts import quickstart
-from train_scripts.engine.task import main
-from train_scripts.image_qa import ImageQATask
-from train_scripts.pretrain import PretrainTask
-from train_scripts.retrieval import RetrievalTask
-from train_scripts.video_qa import VideoQATask
+from clipbert.datasets_scripts.synthetic_generation import generate_synthetic
+from clipbert.metrics.retrieval.retrieval import chance_recall
+from clipbert.train_scripts import quickstart
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.image_qa import ImageQATask
+from clipbert.train_scripts.pretrain import PretrainTask
+from clipbert.train_scripts.retrieval import RetrievalTask
+from clipbert.train_scripts.video_qa import VideoQATask
 
 
 RECIPE = Path(quickstart.ROOT / quickstart.RECIPE)

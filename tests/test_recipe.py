@@ -8,11 +8,11 @@ import pytest
 import yaml
 from stub_task import StubTask
 
-from train_scripts.engine.recipe import DataSection, Recipe, RecipeError, option
-from train_scripts.image_qa import ImageQATask
-from train_scripts.pretrain import PretrainTask
-from train_scripts.retrieval import RetrievalTask
-from train_scripts.video_qa import VideoQATask
+from clipbert.train_scripts.engine.recipe import DataSection, Recipe, RecipeError, option
+from clipbert.train_scripts.image_qa import ImageQATask
+from clipbert.train_scripts.pretrain import PretrainTask
+from clipbert.train_scripts.retrieval import RetrievalTask
+from clipbert.train_scripts.video_qa import VideoQATask
 
 
 MINIMAL = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import modeling_clipbert
+import clipbert
 
 
 ROOT = Path(__file__).parent.parent
@@ -84,7 +84,7 @@ def test_every_package_is_in_the_wheel():
 
 def test_changelog_begins_with_this_version():
     headings = re.findall(r"^## .*$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert modeling_clipbert.__version__ in headings[0], headings[0]
+    assert clipbert.__version__ in headings[0], headings[0]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -10,11 +10,11 @@ import pytest
 from stub_task import StubTask, assert_same_run, run, steps_of
 from tiny_runs import tiny_run
 
-from datasets_scripts.synthetic import generate_synthetic
-from train_scripts.engine.checkpoint import CheckpointError, list_checkpoints
-from train_scripts.engine.data import UndecodableVideosError
-from train_scripts.engine.task import main
-from train_scripts.retrieval import RetrievalTask
+from clipbert.datasets_scripts.synthetic import generate_synthetic
+from clipbert.train_scripts.engine.checkpoint import CheckpointError, list_checkpoints
+from clipbert.train_scripts.engine.data import UndecodableVideosError
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.retrieval import RetrievalTask
 
 
 class Listed(StubTask):
@@ -80,7 +80,7 @@ def test_a_run_begun_elsewhere_goes_on_from_its_own_later_checkpoints(tmp_path, 
     run(tmp_path / "branch", elsewhere, "run.save_every=4")
     (newest,) = list_checkpoints(tmp_path / "branch" / "checkpoints")[1:]
     shutil.rmtree(newest)
-    caplog.set_level("INFO", logger="train_scripts")
+    caplog.set_level("INFO", logger="clipbert.train_scripts")
     run(tmp_path / "branch", elsewhere, "run.save_every=4")
     assert f"Resumed from {tmp_path}/branch/checkpoints/step_00000008" in caplog.text
     # a folder of its own is what it says: back to that step

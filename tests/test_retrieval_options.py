@@ -16,11 +16,11 @@ from huggingface_hub import ModelCard
 from safetensors.numpy import load_file, save_file
 from test_train_retrieval import NoVideos, one_thread, rows_of, run, settings_of, shapes, steps_of  # noqa: F401
 
-from train_scripts.engine.recipe import RecipeError
-from train_scripts.engine.task import main
-from train_scripts.pairs import CaptionedVideos, PairSection
-from train_scripts.rescore import rescore
-from train_scripts.retrieval import RetrievalRecipe, RetrievalTask
+from clipbert.train_scripts.engine.recipe import RecipeError
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.pairs import CaptionedVideos, PairSection
+from clipbert.train_scripts.rescore import rescore
+from clipbert.train_scripts.retrieval import RetrievalRecipe, RetrievalTask
 
 
 CAPTIONS = {"a": ["a1", "a2"], "b": ["b1", "shared"], "c": ["c1", "Shared "], "d": ["d1"]}

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from processing import sampling
-from processing.sampling import (
+from clipbert.processing import sampling
+from clipbert.processing.sampling import (
     STRATEGIES,
     VideoTiming,
     build_rng,

@@ -7,9 +7,9 @@ import pytest
 import torch
 from tiny_models import tiny_model
 
-from modeling_clipbert import ClipBERTForVideoTextRetrieval
-from processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
-from train_scripts import search
+from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
+from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
+from clipbert.train_scripts import search
 
 
 WORDS = ["a", "dog", "runs", "cat", "sleeps"]

@@ -22,17 +22,17 @@ from safetensors.torch import load_file
 from stub_task import wait_for_step
 from tiny_runs import one_thread, steps_of, tiny_run  # noqa: F401
 
-import train_scripts.engine.stream
-from datasets_scripts.base import AnnotationError
-from datasets_scripts.checks import UnusableVideosError
-from datasets_scripts.synthetic import generate_synthetic
-from datasets_scripts.synthetic_images import generate_synthetic_images
-from processing.decoding import VideoDecodeError
-from train_scripts.engine.checkpoint import CheckpointError
-from train_scripts.engine.data import MicroBatch, NoCounterpartError, UndecodableVideosError
-from train_scripts.engine.order import BatchPlan, PlannedBatches
-from train_scripts.engine.recipe import RecipeError
-from train_scripts.engine.stream import (
+import clipbert.train_scripts.engine.stream
+from clipbert.datasets_scripts.base import AnnotationError
+from clipbert.datasets_scripts.checks import UnusableVideosError
+from clipbert.datasets_scripts.synthetic import generate_synthetic
+from clipbert.datasets_scripts.synthetic_images import generate_synthetic_images
+from clipbert.processing.decoding import VideoDecodeError
+from clipbert.train_scripts.engine.checkpoint import CheckpointError
+from clipbert.train_scripts.engine.data import MicroBatch, NoCounterpartError, UndecodableVideosError
+from clipbert.train_scripts.engine.order import BatchPlan, PlannedBatches
+from clipbert.train_scripts.engine.recipe import RecipeError
+from clipbert.train_scripts.engine.stream import (
     Cursor,
     Lane,
     RowStream,
@@ -40,12 +40,12 @@ from train_scripts.engine.stream import (
     StreamSection,
     build_stream_loader,
 )
-from train_scripts.engine.task import main
-from train_scripts.masked_pairs import CaptionTable
-from train_scripts.pairs import CaptionedVideos, PairSection, normalise
-from train_scripts.pretrain import PretrainDataSection, PretrainTask, build_pairs, build_window
-from train_scripts.retrieval import RetrievalRecipe, RetrievalTask
-from train_scripts.video_qa import VideoQATask
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.masked_pairs import CaptionTable
+from clipbert.train_scripts.pairs import CaptionedVideos, PairSection, normalise
+from clipbert.train_scripts.pretrain import PretrainDataSection, PretrainTask, build_pairs, build_window
+from clipbert.train_scripts.retrieval import RetrievalRecipe, RetrievalTask
+from clipbert.train_scripts.video_qa import VideoQATask
 
 
 ROOT = Path(__file__).parents[1]
@@ -682,5 +682,5 @@ def test_other_shards_do_not_resume_a_checkpoint(tars, tmp_path, whole_run):
 
 
 def test_examples_run_as_printed():
-    results = doctest.testmod(train_scripts.engine.stream)
+    results = doctest.testmod(clipbert.train_scripts.engine.stream)
     assert results.attempted and not results.failed

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from transformers import BertTokenizer
 
-from datasets_scripts import load_benchmark, synthetic_generation
-from datasets_scripts.synthetic import generate_synthetic, main
-from datasets_scripts.synthetic_generation import SPLITS, Settings, draw_scenes, read_manifest
-from datasets_scripts.synthetic_rendering import RGB, render_scene
-from datasets_scripts.synthetic_scenes import PRESETS, Act, Scene, count_combinations, describes, sample_scene
-from datasets_scripts.synthetic_texts import captions, moments, questions
+from clipbert.datasets_scripts import load_benchmark, synthetic_generation
+from clipbert.datasets_scripts.synthetic import generate_synthetic, main
+from clipbert.datasets_scripts.synthetic_generation import SPLITS, Settings, draw_scenes, read_manifest
+from clipbert.datasets_scripts.synthetic_rendering import RGB, render_scene
+from clipbert.datasets_scripts.synthetic_scenes import PRESETS, Act, Scene, count_combinations, describes, sample_scene
+from clipbert.datasets_scripts.synthetic_texts import captions, moments, questions
 
 
 COUNTS = {"num_train": 30, "num_validation": 20, "num_test": 20}

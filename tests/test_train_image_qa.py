@@ -19,15 +19,15 @@ from safetensors.torch import load_file
 from tiny_runs import MODEL, one_thread, steps_of, tiny_run  # noqa: F401
 from transformers import AutoModelForVisualQuestionAnswering, AutoProcessor
 
-from datasets_scripts import list_benchmarks, load_benchmark
-from datasets_scripts.answers import AnswerVocabulary
-from datasets_scripts.synthetic_images import generate_synthetic_images
-from metrics.vqa_score import compute_vqa_score
-from train_scripts.answering import SoftAnswers, measure_answers
-from train_scripts.engine.task import main
-from train_scripts.image_qa import ImageQATask, server_answers
-from train_scripts.rescore import main as rescore
-from train_scripts.video_qa import QuestionRecipe
+from clipbert.datasets_scripts import list_benchmarks, load_benchmark
+from clipbert.datasets_scripts.answers import AnswerVocabulary
+from clipbert.datasets_scripts.synthetic_images import generate_synthetic_images
+from clipbert.metrics.vqa_score import compute_vqa_score
+from clipbert.train_scripts.answering import SoftAnswers, measure_answers
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.image_qa import ImageQATask, server_answers
+from clipbert.train_scripts.rescore import main as rescore
+from clipbert.train_scripts.video_qa import QuestionRecipe
 
 
 ROOT = Path(__file__).parents[1]

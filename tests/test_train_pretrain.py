@@ -19,22 +19,22 @@ from safetensors.torch import load_file
 from tiny_runs import MODEL, one_thread, start_from, steps_of, tiny_run  # noqa: F401
 from transformers import AutoProcessor
 
-import train_scripts.masking
-from datasets_scripts import load_benchmark
-from datasets_scripts.synthetic import generate_synthetic
-from datasets_scripts.synthetic_images import generate_synthetic_images
-from modeling_clipbert import ClipBERTForPreTraining, ClipBERTForVideoTextRetrieval
-from processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
-from processing.sampling import build_rng
-from train_scripts.engine.data import UndecodableVideosError
-from train_scripts.engine.recipe import RecipeError
-from train_scripts.engine.task import main
-from train_scripts.judged_pairs import JudgedPairs, judge, measure
-from train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedItem, MaskedPairs
-from train_scripts.masking import IGNORED, WordMasker
-from train_scripts.pretrain import PretrainRecipe, PretrainTask
-from train_scripts.rescore import rescore
-from train_scripts.scoring import NonFiniteScoreError
+import clipbert.train_scripts.masking
+from clipbert.datasets_scripts import load_benchmark
+from clipbert.datasets_scripts.synthetic import generate_synthetic
+from clipbert.datasets_scripts.synthetic_images import generate_synthetic_images
+from clipbert.modeling_clipbert import ClipBERTForPreTraining, ClipBERTForVideoTextRetrieval
+from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
+from clipbert.processing.sampling import build_rng
+from clipbert.train_scripts.engine.data import UndecodableVideosError
+from clipbert.train_scripts.engine.recipe import RecipeError
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.judged_pairs import JudgedPairs, judge, measure
+from clipbert.train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedItem, MaskedPairs
+from clipbert.train_scripts.masking import IGNORED, WordMasker
+from clipbert.train_scripts.pretrain import PretrainRecipe, PretrainTask
+from clipbert.train_scripts.rescore import rescore
+from clipbert.train_scripts.scoring import NonFiniteScoreError
 
 
 ROOT = Path(__file__).parents[1]
@@ -152,7 +152,7 @@ def test_at_least_one_word_is_asked_for(processor):
 
 
 def test_examples_run_as_printed():
-    results = doctest.testmod(train_scripts.masking)
+    results = doctest.testmod(clipbert.train_scripts.masking)
     assert results.attempted and not results.failed
 
 

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from small_files import write_json
 from tiny_runs import MODEL, one_thread, start_from  # noqa: F401
 
-from train_scripts.engine.task import main
-from train_scripts.rescore import rescore
-from train_scripts.retrieval import RetrievalTask
-from train_scripts.video_qa import VideoQATask
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.rescore import rescore
+from clipbert.train_scripts.retrieval import RetrievalTask
+from clipbert.train_scripts.video_qa import VideoQATask
 
 
 RECIPES = Path(__file__).parents[1] / "train_scripts" / "recipes" / "clipbert"

@@ -26,18 +26,23 @@ from transformers import (
     ResNetConfig,
 )
 
-from datasets_scripts import list_benchmarks
-from datasets_scripts.synthetic import generate_synthetic
-from metrics.retrieval.retrieval import compute_retrieval_metrics
-from modeling_clipbert import ClipBERTForVideoTextRetrieval
-from processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
-from train_scripts.engine.data import UndecodableVideosError
-from train_scripts.engine.recipe import RecipeError
-from train_scripts.engine.task import main
-from train_scripts.pairs import CaptionedVideos, PairCollator, PairSection, contrastive_loss, group_rows
-from train_scripts.rescore import main as rescore
-from train_scripts.retrieval import RetrievalRecipe, RetrievalTask
-from train_scripts.scoring import NonFiniteScoreError, compute_match_odds, score_all_pairs, strike_absent_clips
+from clipbert.datasets_scripts import list_benchmarks
+from clipbert.datasets_scripts.synthetic import generate_synthetic
+from clipbert.metrics.retrieval.retrieval import compute_retrieval_metrics
+from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
+from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
+from clipbert.train_scripts.engine.data import UndecodableVideosError
+from clipbert.train_scripts.engine.recipe import RecipeError
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.pairs import CaptionedVideos, PairCollator, PairSection, contrastive_loss, group_rows
+from clipbert.train_scripts.rescore import main as rescore
+from clipbert.train_scripts.retrieval import RetrievalRecipe, RetrievalTask
+from clipbert.train_scripts.scoring import (
+    NonFiniteScoreError,
+    compute_match_odds,
+    score_all_pairs,
+    strike_absent_clips,
+)
 
 
 ROOT = Path(__file__).parents[1]

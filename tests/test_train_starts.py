@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from tiny_runs import one_thread, start_from, tiny_run  # noqa: F401
 
-from datasets_scripts.synthetic import generate_synthetic
-from datasets_scripts.synthetic_images import generate_synthetic_images
-from modeling_clipbert import ClipBERTForVideoTextRetrieval
-from train_scripts.engine import build
-from train_scripts.engine.recipe import RecipeError
-from train_scripts.engine.task import main
-from train_scripts.image_qa import ImageQATask
-from train_scripts.pretrain import PretrainTask
-from train_scripts.retrieval import RetrievalTask
-from train_scripts.video_qa import VideoQATask
+from clipbert.datasets_scripts.synthetic import generate_synthetic
+from clipbert.datasets_scripts.synthetic_images import generate_synthetic_images
+from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
+from clipbert.train_scripts.engine import build
+from clipbert.train_scripts.engine.recipe import RecipeError
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.image_qa import ImageQATask
+from clipbert.train_scripts.pretrain import PretrainTask
+from clipbert.train_scripts.retrieval import RetrievalTask
+from clipbert.train_scripts.video_qa import VideoQATask
 
 
 TASKS = {"retrieval": RetrievalTask, "pretrain": PretrainTask, "video_qa": VideoQATask, "image_qa": ImageQATask}

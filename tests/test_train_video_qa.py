@@ -19,22 +19,27 @@ from safetensors.torch import load_file, save_file
 from tiny_runs import MODEL, one_thread, start_from, steps_of, tiny_run  # noqa: F401
 from transformers import AutoModelForMultipleChoice, AutoModelForVisualQuestionAnswering, AutoProcessor
 
-from datasets_scripts import list_benchmarks, load_benchmark
-from datasets_scripts.synthetic import generate_synthetic
-from datasets_scripts.tasks import TASKS
-from modeling_clipbert import ClipBERTConfig, ClipBERTForRegression, ClipBERTForVideoQA, ClipBERTForVideoTextRetrieval
-from modeling_clipbert.convert_clipbert_checkpoint import convert_clipbert_checkpoint
-from processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
-from train_scripts.blind import OptionReader, TextOnlyReader
-from train_scripts.engine.checkpoint import CheckpointError
-from train_scripts.engine.data import UndecodableVideosError
-from train_scripts.engine.recipe import RecipeError
-from train_scripts.engine.task import main
-from train_scripts.question_scores import pool_existing, score_own_texts
-from train_scripts.questions import Question, QuestionCollator, QuestionedVideos, make_caption_choices
-from train_scripts.rescore import main as rescore
-from train_scripts.scoring import NonFiniteScoreError
-from train_scripts.video_qa import VideoQARecipe, VideoQATask
+from clipbert.datasets_scripts import list_benchmarks, load_benchmark
+from clipbert.datasets_scripts.synthetic import generate_synthetic
+from clipbert.datasets_scripts.tasks import TASKS
+from clipbert.modeling_clipbert import (
+    ClipBERTConfig,
+    ClipBERTForRegression,
+    ClipBERTForVideoQA,
+    ClipBERTForVideoTextRetrieval,
+)
+from clipbert.modeling_clipbert.convert_clipbert_checkpoint import convert_clipbert_checkpoint
+from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
+from clipbert.train_scripts.blind import OptionReader, TextOnlyReader
+from clipbert.train_scripts.engine.checkpoint import CheckpointError
+from clipbert.train_scripts.engine.data import UndecodableVideosError
+from clipbert.train_scripts.engine.recipe import RecipeError
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.question_scores import pool_existing, score_own_texts
+from clipbert.train_scripts.questions import Question, QuestionCollator, QuestionedVideos, make_caption_choices
+from clipbert.train_scripts.rescore import main as rescore
+from clipbert.train_scripts.scoring import NonFiniteScoreError
+from clipbert.train_scripts.video_qa import VideoQARecipe, VideoQATask
 
 
 ROOT = Path(__file__).parents[1]

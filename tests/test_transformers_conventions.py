@@ -32,7 +32,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from modeling_clipbert import (
+from clipbert.modeling_clipbert import (
     ClipBERTForMultipleChoice,
     ClipBERTForPreTraining,
     ClipBERTForRegression,
@@ -159,7 +159,7 @@ def test_copies_and_pickles(model_class):
 
 
 def test_importing_prints_nothing():
-    done = subprocess.run([sys.executable, "-c", "import modeling_clipbert"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", "import clipbert.modeling_clipbert"], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from processing.transforms import longer_side_size, normalize_channels, pad_to_square, resize_longer_side
+from clipbert.processing.transforms import longer_side_size, normalize_channels, pad_to_square, resize_longer_side
 
 
 @pytest.mark.parametrize("longest_edge", [1, 32, 100, 448])

@@ -13,8 +13,8 @@ import zlib
 
 import pytest
 
-from datasets_scripts import unpacking
-from datasets_scripts.unpacking import ArchiveError, UnsafeArchiveError, is_unpacked, unpack_archive
+from clipbert.datasets_scripts import unpacking
+from clipbert.datasets_scripts.unpacking import ArchiveError, UnsafeArchiveError, is_unpacked, unpack_archive
 
 
 FILES = {"videos/a.mp4": b"first film", "videos/b.mp4": b"second film", "list.txt": b"a\nb\n"}

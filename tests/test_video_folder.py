@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from datasets_scripts import load_benchmark
-from datasets_scripts.base import AnnotationError
-from datasets_scripts.checks import UnusableVideosError, check_videos
+from clipbert.datasets_scripts import load_benchmark
+from clipbert.datasets_scripts.base import AnnotationError
+from clipbert.datasets_scripts.checks import UnusableVideosError, check_videos
 
 
 @pytest.fixture
@@ -334,12 +334,13 @@ def test_check_videos_reports_what_cannot_be_opened(mixed, tmp_path, monkeypatch
 
 
 def test_check_videos_remembers_until_a_file_changes(mixed, write_video, tmp_path, monkeypatch):
-    import processing.decoding
+    import clipbert.processing.decoding
 
     opened = []
-    read_video_metadata = processing.decoding.read_video_metadata
+    read_video_metadata = clipbert.processing.decoding.read_video_metadata
     monkeypatch.setattr(
-        "processing.decoding.read_video_metadata", lambda path: opened.append(path) or read_video_metadata(path)
+        "clipbert.processing.decoding.read_video_metadata",
+        lambda path: opened.append(path) or read_video_metadata(path),
     )
     paths = [str(mixed / f"{name}.mp4") for name in ("one", "text", "two")]
     first = check_videos(paths, cache_file=tmp_path / "checks.json", progress=False)
@@ -355,10 +356,10 @@ def test_check_videos_remembers_until_a_file_changes(mixed, write_video, tmp_pat
 
 
 def test_an_interrupted_check_goes_on_where_it_stopped(mixed, tmp_path, monkeypatch):
-    import processing.decoding
+    import clipbert.processing.decoding
 
     opened = []
-    read_video_metadata = processing.decoding.read_video_metadata
+    read_video_metadata = clipbert.processing.decoding.read_video_metadata
 
     def stop_at_the_second(path):
         opened.append(path)
@@ -366,7 +367,7 @@ def test_an_interrupted_check_goes_on_where_it_stopped(mixed, tmp_path, monkeypa
             raise KeyboardInterrupt
         return read_video_metadata(path)
 
-    monkeypatch.setattr(processing.decoding, "read_video_metadata", stop_at_the_second)
+    monkeypatch.setattr(clipbert.processing.decoding, "read_video_metadata", stop_at_the_second)
     paths = [str(mixed / "one.mp4"), str(mixed / "two.mp4")]
     with pytest.raises(KeyboardInterrupt):
         check_videos(paths, cache_file=tmp_path / "checks.json", progress=False)

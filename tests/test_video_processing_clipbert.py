@@ -12,9 +12,9 @@ import pytest
 import torch
 from transformers import AutoVideoProcessor
 
-import processing.video_processing_clipbert as video_processing
-from processing import ClipBERTVideoProcessor, VideoDecodeError, decode_video
-from processing.visual_inputs import load_image, make_image_batch, make_video_batch
+import clipbert.processing.video_processing_clipbert as video_processing
+from clipbert.processing import ClipBERTVideoProcessor, VideoDecodeError, decode_video
+from clipbert.processing.visual_inputs import load_image, make_image_batch, make_video_batch
 
 
 SIDE = 32

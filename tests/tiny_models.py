@@ -3,7 +3,7 @@
 
 import torch
 
-from modeling_clipbert import (
+from clipbert.modeling_clipbert import (
     ClipBERTConfig,
     ClipBERTForMultipleChoice,
     ClipBERTForPreTraining,

@@ -21,13 +21,13 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from datasets_scripts.answers import AnswerVocabulary
-from metrics.multiple_choice.multiple_choice import compute_multiple_choice_metrics
-from metrics.video_qa.video_qa import compute_count_metrics, compute_video_qa_metrics
-from metrics.vqa_score.vqa_score import compute_vqa_score
-from train_scripts.blind import OptionReader, TextOnlyReader
-from train_scripts.question_scores import pool_existing
-from train_scripts.questions import Question
+from clipbert.datasets_scripts.answers import AnswerVocabulary
+from clipbert.metrics.multiple_choice.multiple_choice import compute_multiple_choice_metrics
+from clipbert.metrics.video_qa.video_qa import compute_count_metrics, compute_video_qa_metrics
+from clipbert.metrics.vqa_score.vqa_score import compute_vqa_score
+from clipbert.train_scripts.blind import OptionReader, TextOnlyReader
+from clipbert.train_scripts.question_scores import pool_existing
+from clipbert.train_scripts.questions import Question
 
 
 Row = Mapping[str, Any]

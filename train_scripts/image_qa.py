@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from train_scripts.answering import SoftAnswers
-from train_scripts.engine.task import main
-from train_scripts.video_qa import QuestionRecipe, VideoQATask, choose_vocabulary
+from clipbert.train_scripts.answering import SoftAnswers
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.video_qa import QuestionRecipe, VideoQATask, choose_vocabulary
 
 
 @dataclass(kw_only=True)

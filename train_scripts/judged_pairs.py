@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
-from metrics.pretraining.pretraining import compute_pretraining_metrics
-from processing.decoding import VideoDecodeError
-from processing.sampling import build_rng
-from train_scripts.engine.data import UndecodableVideosError
-from train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedItem
-from train_scripts.masking import IGNORED, WordMasker
-from train_scripts.scoring import compute_match_odds, strike_absent_clips
+from clipbert.metrics.pretraining.pretraining import compute_pretraining_metrics
+from clipbert.processing.decoding import VideoDecodeError
+from clipbert.processing.sampling import build_rng
+from clipbert.train_scripts.engine.data import UndecodableVideosError
+from clipbert.train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedItem
+from clipbert.train_scripts.masking import IGNORED, WordMasker
+from clipbert.train_scripts.scoring import compute_match_odds, strike_absent_clips
 
 
 JUDGED = ("words", "predicted_words", "blind_words", "word_losses", "blind_word_losses")  # lists, one for each row

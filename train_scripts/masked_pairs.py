@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow.compute
 import torch
 
-from processing.processing_clipbert import VideoTextProcessor
-from processing.sampling import build_rng
-from train_scripts.engine.data import NoCounterpartError
-from train_scripts.masking import IGNORED, WordMasker
-from train_scripts.pairs import normalise
+from clipbert.processing.processing_clipbert import VideoTextProcessor
+from clipbert.processing.sampling import build_rng
+from clipbert.train_scripts.engine.data import NoCounterpartError
+from clipbert.train_scripts.masking import IGNORED, WordMasker
+from clipbert.train_scripts.pairs import normalise
 
 
 class MaskedItem(NamedTuple):

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 
-from processing.processing_clipbert import VideoTextProcessor
-from processing.sampling import build_rng
-from train_scripts.engine.data import NoCounterpartError
-from train_scripts.engine.recipe import option
-from train_scripts.engine.stream import StreamSection
+from clipbert.processing.processing_clipbert import VideoTextProcessor
+from clipbert.processing.sampling import build_rng
+from clipbert.train_scripts.engine.data import NoCounterpartError
+from clipbert.train_scripts.engine.recipe import option
+from clipbert.train_scripts.engine.stream import StreamSection
 
 
 @dataclass(kw_only=True)

@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow
 import torch
 
-from datasets_scripts.checks import compute_coverage
-from train_scripts.engine.build import (
+from clipbert.datasets_scripts.checks import compute_coverage
+from clipbert.train_scripts.engine.build import (
     NoTrainSet,
     build_model,
     build_processor,
@@ -31,14 +31,14 @@ from train_scripts.engine.build import (
     load_stream,
     video_options,
 )
-from train_scripts.engine.data import Skipped, check_skipped
-from train_scripts.engine.mixture import MixedTrainSet
-from train_scripts.engine.recipe import DataSection, Recipe, Section, option
-from train_scripts.engine.stream import RowStream, StreamedTrainSet, StreamSection
-from train_scripts.engine.task import Evaluation, Parts, Task, main
-from train_scripts.judged_pairs import JudgedPairs, judge, measure_all
-from train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedPairs
-from train_scripts.masking import IGNORED, WordMasker
+from clipbert.train_scripts.engine.data import Skipped, check_skipped
+from clipbert.train_scripts.engine.mixture import MixedTrainSet
+from clipbert.train_scripts.engine.recipe import DataSection, Recipe, Section, option
+from clipbert.train_scripts.engine.stream import RowStream, StreamedTrainSet, StreamSection
+from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
+from clipbert.train_scripts.judged_pairs import JudgedPairs, judge, measure_all
+from clipbert.train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedPairs
+from clipbert.train_scripts.masking import IGNORED, WordMasker
 
 
 CAPTIONS = ("retrieval", "video_text", "image_text")  # tasks of `datasets_scripts`

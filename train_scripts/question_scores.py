@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from modeling_clipbert import pool_clip_scores
-from processing.processing_clipbert import VideoTextProcessor
-from train_scripts.engine.data import ignore_termination
-from train_scripts.engine.recipe import Recipe
-from train_scripts.pairs import group_rows
-from train_scripts.questions import Media
-from train_scripts.scoring import VideoInputs, build_text_blocks, strike_absent_clips
+from clipbert.modeling_clipbert import pool_clip_scores
+from clipbert.processing.processing_clipbert import VideoTextProcessor
+from clipbert.train_scripts.engine.data import ignore_termination
+from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.pairs import group_rows
+from clipbert.train_scripts.questions import Media
+from clipbert.train_scripts.scoring import VideoInputs, build_text_blocks, strike_absent_clips
 
 
 ELEMENTS_PER_MESSAGE = 2**24  # of a table that processes share; bounds memory, not the result

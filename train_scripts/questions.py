@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from datasets_scripts.msrvtt import QUESTION
-from datasets_scripts.tasks import TASKS
-from processing.processing_clipbert import VideoTextProcessor
-from processing.sampling import build_rng
-from train_scripts.engine.recipe import DataSection, option
-from train_scripts.pairs import group_rows, normalise
+from clipbert.datasets_scripts.msrvtt import QUESTION
+from clipbert.datasets_scripts.tasks import TASKS
+from clipbert.processing.processing_clipbert import VideoTextProcessor
+from clipbert.processing.sampling import build_rng
+from clipbert.train_scripts.engine.recipe import DataSection, option
+from clipbert.train_scripts.pairs import group_rows, normalise
 
 
 Media = Literal["video", "image"]

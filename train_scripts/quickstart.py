@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from metrics.retrieval.retrieval import chance_recall
+from clipbert.metrics.retrieval.retrieval import chance_recall
 
 
 ROOT = Path(__file__).resolve().parent.parent

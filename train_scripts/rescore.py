@@ -14,9 +14,9 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from train_scripts.answering import measure_answers
-from train_scripts.judged_pairs import measure_all
-from train_scripts.retrieval import measure
+from clipbert.train_scripts.answering import measure_answers
+from clipbert.train_scripts.judged_pairs import measure_all
+from clipbert.train_scripts.retrieval import measure
 
 
 POOLINGS = ("mean", "max", "lse")

@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 import torch
 
-from metrics.retrieval.retrieval import RECALL_AT, chance_recall, compute_retrieval_metrics
-from train_scripts.engine.build import (
+from clipbert.metrics.retrieval.retrieval import RECALL_AT, chance_recall, compute_retrieval_metrics
+from clipbert.train_scripts.engine.build import (
     NoTrainSet,
     build_model,
     build_processor,
@@ -31,12 +31,12 @@ from train_scripts.engine.build import (
     load_stream,
     video_options,
 )
-from train_scripts.engine.data import Skipped, check_skipped
-from train_scripts.engine.recipe import ModelSection, Recipe, option
-from train_scripts.engine.stream import RowStream, StreamedTrainSet
-from train_scripts.engine.task import Evaluation, Parts, Task, main
-from train_scripts.pairs import CaptionedVideos, PairCollator, PairSection, contrastive_loss
-from train_scripts.scoring import compute_match_odds, score_all_pairs
+from clipbert.train_scripts.engine.data import Skipped, check_skipped
+from clipbert.train_scripts.engine.recipe import ModelSection, Recipe, option
+from clipbert.train_scripts.engine.stream import RowStream, StreamedTrainSet
+from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
+from clipbert.train_scripts.pairs import CaptionedVideos, PairCollator, PairSection, contrastive_loss
+from clipbert.train_scripts.scoring import compute_match_odds, score_all_pairs
 
 
 CAPTIONS = ("retrieval", "video_text")  # tasks of `datasets_scripts`

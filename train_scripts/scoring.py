@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from modeling_clipbert import pool_clip_scores
-from processing.decoding import VideoDecodeError
-from processing.processing_clipbert import VideoTextProcessor
-from train_scripts.engine.data import UndecodableVideosError, ignore_termination
-from train_scripts.engine.recipe import Recipe
+from clipbert.modeling_clipbert import pool_clip_scores
+from clipbert.processing.decoding import VideoDecodeError
+from clipbert.processing.processing_clipbert import VideoTextProcessor
+from clipbert.train_scripts.engine.data import UndecodableVideosError, ignore_termination
+from clipbert.train_scripts.engine.recipe import Recipe
 
 
 class NonFiniteScoreError(ArithmeticError):

@@ -17,8 +17,8 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
-import modeling_clipbert  # noqa: F401  registers the classes that the checkpoint names
-from processing import VideoDecodeError
+import clipbert  # noqa: F401  registers the classes that the checkpoint names
+from clipbert.processing import VideoDecodeError
 
 
 VIDEO_SUFFIXES = {".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}

@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from datasets import Dataset
 from transformers import AutoConfig, PreTrainedModel
 
-from datasets_scripts.answers import AnswerVocabulary
-from train_scripts.answering import Answering, Captions, Counts, OpenAnswers, Options, measure_answers
-from train_scripts.engine.build import (
+from clipbert.datasets_scripts.answers import AnswerVocabulary
+from clipbert.train_scripts.answering import Answering, Captions, Counts, OpenAnswers, Options, measure_answers
+from clipbert.train_scripts.engine.build import (
     NoTrainSet,
     build_model,
     build_processor,
@@ -33,11 +33,11 @@ from train_scripts.engine.build import (
     load_rows,
     video_options,
 )
-from train_scripts.engine.data import Skipped, check_skipped
-from train_scripts.engine.recipe import ModelSection, Recipe, option
-from train_scripts.engine.task import Evaluation, Parts, Task, main
-from train_scripts.question_scores import score_own_texts
-from train_scripts.questions import (
+from clipbert.train_scripts.engine.data import Skipped, check_skipped
+from clipbert.train_scripts.engine.recipe import ModelSection, Recipe, option
+from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
+from clipbert.train_scripts.question_scores import score_own_texts
+from clipbert.train_scripts.questions import (
     Question,
     QuestionCollator,
     QuestionedVideos,

@@ -14,13 +14,13 @@ from huggingface_hub.errors import HFValidationError, StrictDataclassError
 from huggingface_hub.utils import validate_repo_id
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-import modeling_clipbert
-from datasets_scripts import find_loader, load_benchmark
-from datasets_scripts.checks import compute_coverage
-from datasets_scripts.tasks import TASKS
-from processing.processing_clipbert import VideoTextProcessor, load_tokenizer
-from processing.video_processing_clipbert import ClipBERTVideoProcessor
-from train_scripts.engine.recipe import DataSection, Recipe
+import clipbert.modeling_clipbert as modeling_clipbert
+from clipbert.datasets_scripts import find_loader, load_benchmark
+from clipbert.datasets_scripts.checks import compute_coverage
+from clipbert.datasets_scripts.tasks import TASKS
+from clipbert.processing.processing_clipbert import VideoTextProcessor, load_tokenizer
+from clipbert.processing.video_processing_clipbert import ClipBERTVideoProcessor
+from clipbert.train_scripts.engine.recipe import DataSection, Recipe
 
 
 logger = logging.getLogger(__name__)

@@ -26,9 +26,9 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
-from processing.processing_clipbert import load_tokenizer
-from train_scripts.engine.recipe import Recipe
-from train_scripts.engine.sharding import load_optimizer
+from clipbert.processing.processing_clipbert import load_tokenizer
+from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.sharding import load_optimizer
 
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch.utils.data import DataLoader
 
-from processing.decoding import VideoDecodeError
-from train_scripts.engine.order import ItemKey, PlannedBatches, PlannedItem
-from train_scripts.engine.recipe import DataSection
+from clipbert.processing.decoding import VideoDecodeError
+from clipbert.train_scripts.engine.order import ItemKey, PlannedBatches, PlannedItem
+from clipbert.train_scripts.engine.recipe import DataSection
 
 
 logger = logging.getLogger(__name__)

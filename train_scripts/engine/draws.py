@@ -5,8 +5,8 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from train_scripts.engine.recipe import Recipe
-from train_scripts.engine.task import Evaluation
+from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.task import Evaluation
 
 
 def evaluate_draws(evaluate: Callable[[Recipe], Evaluation], recipe: Recipe) -> Evaluation:

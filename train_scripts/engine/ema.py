@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from train_scripts.engine.sharding import copy_into
+from clipbert.train_scripts.engine.sharding import copy_into
 
 
 class AveragedWeights:

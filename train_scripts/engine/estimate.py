@@ -22,12 +22,12 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch import nn
 
-from train_scripts.engine.data import DecodeGuard
-from train_scripts.engine.order import BatchPlan, ItemKey, PlannedItem
-from train_scripts.engine.recipe import Recipe
-from train_scripts.engine.stream import StreamedTrainSet
-from train_scripts.engine.task import Parts, Task
-from train_scripts.engine.zero import is_zero
+from clipbert.train_scripts.engine.data import DecodeGuard
+from clipbert.train_scripts.engine.order import BatchPlan, ItemKey, PlannedItem
+from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.stream import StreamedTrainSet
+from clipbert.train_scripts.engine.task import Parts, Task
+from clipbert.train_scripts.engine.zero import is_zero
 
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from accelerate.utils import gather_object
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from train_scripts.engine.recipe import RunSection
+from clipbert.train_scripts.engine.recipe import RunSection
 
 
 class NonFiniteLossError(ArithmeticError):

@@ -14,9 +14,9 @@ from accelerate.utils import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from train_scripts.engine.log import check_trackers
-from train_scripts.engine.recipe import Recipe
-from train_scripts.engine.zero import build_plugin
+from clipbert.train_scripts.engine.log import check_trackers
+from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.zero import build_plugin
 
 
 def build_accelerator(recipe: Recipe, find_unused_parameters: bool = False) -> Accelerator:
@@ -45,7 +45,9 @@ def build_accelerator(recipe: Recipe, find_unused_parameters: bool = False) -> A
     )
     disable_progress_bar()  # of transformers: two bars for every checkpoint
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("train_scripts").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
+    logging.getLogger("clipbert.train_scripts").setLevel(
+        logging.INFO if accelerator.is_main_process else logging.ERROR
+    )
     if recipe.run.mixed_precision == "fp16" and accelerator.scaler is None:
         raise ValueError(f"run.mixed_precision=fp16 has no gradient scaler on {accelerator.device}; use bf16 or no.")
     launched = int(os.environ.get("WORLD_SIZE", 1))

@@ -14,12 +14,12 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedType, broadcast_object_list
 from safetensors.numpy import save_file
 
-from train_scripts.engine.checkpoint import write_atomically, writing
-from train_scripts.engine.order import BatchPlan
-from train_scripts.engine.pace import Pace, advise, show_duration
-from train_scripts.engine.recipe import Recipe
-from train_scripts.engine.selection import count_reductions, count_since_best, find_best_step, tuning_scores
-from train_scripts.engine.task import Evaluation
+from clipbert.train_scripts.engine.checkpoint import write_atomically, writing
+from clipbert.train_scripts.engine.order import BatchPlan
+from clipbert.train_scripts.engine.pace import Pace, advise, show_duration
+from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.selection import count_reductions, count_since_best, find_best_step, tuning_scores
+from clipbert.train_scripts.engine.task import Evaluation
 
 
 logger = logging.getLogger(__name__)

@@ -26,8 +26,8 @@ from torch import nn
 from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from datasets_scripts.checks import compute_coverage
-from train_scripts.engine.checkpoint import (
+from clipbert.datasets_scripts.checks import compute_coverage
+from clipbert.train_scripts.engine.checkpoint import (
     CheckpointError,
     RunCheckpoints,
     check_inputs,
@@ -38,21 +38,21 @@ from train_scripts.engine.checkpoint import (
     write_atomically,
     writing,
 )
-from train_scripts.engine.data import MicroBatch, Skipped, TrainSet, build_train_loader, check_skipped
-from train_scripts.engine.draws import evaluate_draws
-from train_scripts.engine.ema import AveragedWeights
-from train_scripts.engine.estimate import check_memory
-from train_scripts.engine.finite import explain, has_finite_weights, is_finite
-from train_scripts.engine.launch import build_accelerator, seed_everything
-from train_scripts.engine.log import RunLog, write_predictions
-from train_scripts.engine.optim import build_optimizer, set_lr
-from train_scripts.engine.order import PlannedBatches, build_plan
-from train_scripts.engine.pace import Pace
-from train_scripts.engine.recipe import Recipe
-from train_scripts.engine.sharding import Replica, gather, gather_optimizer, tied_weights_together
-from train_scripts.engine.stream import Cursor, StreamedTrainSet, build_stream_loader
-from train_scripts.engine.task import Task
-from train_scripts.engine.zero import is_zero, refresh_weights
+from clipbert.train_scripts.engine.data import MicroBatch, Skipped, TrainSet, build_train_loader, check_skipped
+from clipbert.train_scripts.engine.draws import evaluate_draws
+from clipbert.train_scripts.engine.ema import AveragedWeights
+from clipbert.train_scripts.engine.estimate import check_memory
+from clipbert.train_scripts.engine.finite import explain, has_finite_weights, is_finite
+from clipbert.train_scripts.engine.launch import build_accelerator, seed_everything
+from clipbert.train_scripts.engine.log import RunLog, write_predictions
+from clipbert.train_scripts.engine.optim import build_optimizer, set_lr
+from clipbert.train_scripts.engine.order import PlannedBatches, build_plan
+from clipbert.train_scripts.engine.pace import Pace
+from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.sharding import Replica, gather, gather_optimizer, tied_weights_together
+from clipbert.train_scripts.engine.stream import Cursor, StreamedTrainSet, build_stream_loader
+from clipbert.train_scripts.engine.task import Task
+from clipbert.train_scripts.engine.zero import is_zero, refresh_weights
 
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from train_scripts.engine.order import BatchPlan, ItemKey, ItemOrder
+from clipbert.train_scripts.engine.order import BatchPlan, ItemKey, ItemOrder
 
 
 ROUND = 8192  # draws in which the weights are kept exactly

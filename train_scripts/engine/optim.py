@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
-from train_scripts.engine.recipe import OptimSection
+from clipbert.train_scripts.engine.recipe import OptimSection
 
 
 # Modules whose scale and shift are not decayed. The original names LayerNorm only, because its batch norms are frozen.

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from torch.utils.data import Sampler
 
-from train_scripts.engine.recipe import DataSection, RunSection
+from clipbert.train_scripts.engine.recipe import DataSection, RunSection
 
 
 class ItemKey(NamedTuple):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.recipe import Recipe
 
 
 FIRST_SECONDS, FIRST_STEPS = 60.0, 100  # the report comes after whichever is over first

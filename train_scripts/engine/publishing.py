@@ -32,7 +32,7 @@ from transformers import AutoConfig, AutoProcessor, PreTrainedConfig, PreTrained
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.models.auto import modeling_auto
 
-from train_scripts.engine.model_card import ModelCardInfo, Scores, build_model_card, eval_result_entries
+from clipbert.train_scripts.engine.model_card import ModelCardInfo, Scores, build_model_card, eval_result_entries
 
 
 logger = logging.getLogger(__name__)
@@ -331,7 +331,7 @@ def auto_class_table(model: PreTrainedModel) -> tuple[dict[str, str], str]:
     if not own:
         raise ValueError(
             f"No Auto class knows {type(model).__name__} with a {type(model.config).__name__}: import the package that "
-            "registers them (`import modeling_clipbert`). A model that was itself loaded with trust_remote_code is "
+            "registers them (`import clipbert`). A model that was itself loaded with trust_remote_code is "
             "published by copying its folder."
         )
     table = {name: type(model) if name in own else classes[0] for name, classes in heads.items()}

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from train_scripts.engine.recipe import EvalSection
+from clipbert.train_scripts.engine.recipe import EvalSection
 
 
 def tuning_scores(evaluations: Iterable[Mapping[str, Any]], settings: EvalSection) -> dict[int, float]:

@@ -16,7 +16,7 @@ from accelerate.utils.deepspeed import DeepSpeedOptimizerWrapper
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from train_scripts.engine import zero
+from clipbert.train_scripts.engine import zero
 
 
 def gather(values: Any) -> Any:

@@ -18,11 +18,17 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from train_scripts.engine.checkpoint import CheckpointError
-from train_scripts.engine.data import DecodeGuard, MicroBatch, NoCounterpartError, TrainSet, ignore_termination
-from train_scripts.engine.mixture import divide
-from train_scripts.engine.order import ItemKey, PlannedBatches, PlannedItem, shuffle_items
-from train_scripts.engine.recipe import DataSection, option
+from clipbert.train_scripts.engine.checkpoint import CheckpointError
+from clipbert.train_scripts.engine.data import (
+    DecodeGuard,
+    MicroBatch,
+    NoCounterpartError,
+    TrainSet,
+    ignore_termination,
+)
+from clipbert.train_scripts.engine.mixture import divide
+from clipbert.train_scripts.engine.order import ItemKey, PlannedBatches, PlannedItem, shuffle_items
+from clipbert.train_scripts.engine.recipe import DataSection, option
 
 
 logger = logging.getLogger(__name__)

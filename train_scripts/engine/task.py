@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
-from train_scripts.engine.data import TrainSet, ignore_termination
-from train_scripts.engine.recipe import Recipe
-from train_scripts.engine.stream import StreamedTrainSet
+from clipbert.train_scripts.engine.data import TrainSet, ignore_termination
+from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.stream import StreamedTrainSet
 
 
 logger = logging.getLogger(__name__)
@@ -138,12 +138,12 @@ def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
         `dict`: `step` (the last one), `finished`, `results`: the newest evaluation of each split (of the tuning split the
         best), and `published`: the address of the upload, on the main process if `run.push_to_hub` asked for one.
     """
-    from train_scripts.engine.loop import Trainer  # here, because the loop needs the classes above
-    from train_scripts.engine.publishing import check_repository, publish_run
+    from clipbert.train_scripts.engine.loop import Trainer  # here, because the loop needs the classes above
+    from clipbert.train_scripts.engine.publishing import check_repository, publish_run
 
     given = task.recipe_class.parse_arguments(arguments, description=type(task).__doc__)
     if given.rescore:
-        from train_scripts.rescore import read_pooling, rescore  # imports the scripts
+        from clipbert.train_scripts.rescore import read_pooling, rescore  # imports the scripts
 
         metrics = rescore(given.rescore, read_pooling(given))
         print(json.dumps(metrics, indent=1))

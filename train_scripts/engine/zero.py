@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import DeepSpeedPlugin, DistributedType
 from torch import nn
 
-from train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.recipe import Recipe
 
 
 def build_plugin(recipe: Recipe) -> DeepSpeedPlugin | None:
