@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from clipbert.processing.decoding import VideoDecodeError
-from clipbert.train_scripts.engine.task import Parts, Task, main
+from clipbert.train_scripts.engine.task import Batch, Parts, Task, TrainItems, main
 
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +43,7 @@ class StubModel(PreTrainedModel):
         return ModelOutput(loss=(prediction - y).square().mean(), logits=prediction)
 
 
-class StubSet:
+class StubSet(TrainItems):
     """Points whose noise depends on (epoch, index); the items named in `broken` cannot be decoded."""
 
     def __init__(self, num_items, broken=(), pause_s=0.0):
@@ -70,14 +70,16 @@ class StubExamples(StubSet):
 
     @staticmethod
     def collate(items):
-        return {**collate(items), "id": [item["id"] for item in items]}
+        return Batch(collate(items).inputs, {"id": [item["id"] for item in items]})
 
 
 def collate(items):
-    return {name: torch.stack([item[name] for item in items]) for name in ("x", "y")}
+    return Batch({name: torch.stack([item[name] for item in items]) for name in ("x", "y")}, {})
 
 
 class StubTask(Task):
+    name = "stub"
+
     def build(self, recipe):
         options = recipe.data.options
         train_set = StubSet(options.get("num_items", 11), options.get("broken", ()), options.get("pause_s", 0.0))
@@ -86,15 +88,17 @@ class StubTask(Task):
         return Parts(model or StubModel(StubConfig()), None, train_set, collate, eval_sets)
 
     def training_step(self, model, batch):
-        loss = model(**batch).loss
-        return {"loss": loss}, {"mean_x": batch["x"].mean()}
+        loss = model(**batch.inputs).loss
+        return {"loss": loss}, {"mean_x": batch.inputs["x"].mean()}
 
     def eval_step(self, model, batch):
-        return {"error": (model(batch["x"], batch["y"]).logits - batch["y"]).abs(), "id": batch["id"]}
+        error = (model(**batch.inputs).logits - batch.inputs["y"]).abs()
+        return {"error": error, "id": batch.targets["id"]}
 
-    def metrics(self, rows):
-        assert len(rows["error"]) == len(rows["id"]) == len(set(rows["id"]))
-        return {"error": float(rows["error"].mean()), "num_examples": len(rows["id"])}
+    def measure(self, predictions):
+        error, ids = predictions.tensors["error"], [row["id"] for row in predictions.rows]
+        assert len(error) == len(ids) == len(set(ids))
+        return {"error": float(error.mean()), "num_examples": len(ids)}
 
 
 class NoDropout(StubTask):
@@ -114,7 +118,6 @@ def settings_of(output_dir, *more):
         "run.global_batch_size=4",
         "run.micro_batch_size=2",
         "optim.lr=0.05",
-        "run.estimate_memory=false",  # it runs the forward pass, which some of the tasks below count
         f"run.output_dir={output_dir}",
         *more,
     ]

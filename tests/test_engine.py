@@ -30,6 +30,7 @@ from clipbert.train_scripts.engine.data import UndecodableVideosError
 from clipbert.train_scripts.engine.finite import NonFiniteLossError
 from clipbert.train_scripts.engine.launch import seed_everything
 from clipbert.train_scripts.engine.order import BatchPlan, PlannedBatches
+from clipbert.train_scripts.engine.predictions import read_predictions
 from clipbert.train_scripts.engine.recipe import Recipe
 
 
@@ -96,7 +97,10 @@ def test_a_run_learns_logs_saves_and_evaluates(tmp_path):
     assert result["results"]["test"]["metrics"]["num_examples"] == 7
     written = json.loads((tmp_path / "results.json").read_text())["splits"]
     assert written == result["results"]
-    assert json.loads((tmp_path / "predictions" / "test" / "records.json").read_text())["id"][0] == "item0"
+    records = json.loads((tmp_path / "predictions" / "test" / "records.json").read_text())
+    assert (records["task"], records["rows"][0]) == ("stub", {"id": "item0"})
+    predictions = read_predictions(tmp_path / "predictions" / "test")
+    assert StubTask().measure(predictions) == records["metrics"] == written["test"]["metrics"]
 
 
 def test_a_checkpoint_is_a_folder_that_from_pretrained_reads_with_its_recipe(tmp_path):
@@ -201,13 +205,13 @@ def test_unknown_metric_is_refused(tmp_path):
 class WorseLater(StubTask):
     """Reports 0.3 after two steps, 0.1 after four, then grows: step 4 is the best."""
 
-    def metrics(self, rows):
+    def measure(self, predictions):
         self.count = getattr(self, "count", 0) + 1
-        return {"error": {1: 0.3, 2: 0.1}.get(self.count, 0.5), "num_examples": len(rows["id"])}
+        return {"error": {1: 0.3, 2: 0.1}.get(self.count, 0.5), "num_examples": len(predictions.rows)}
 
-    def evaluate(self, model, examples, accelerator, recipe):
+    def evaluate(self, model, *arguments):
         self.last_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        return super().evaluate(model, examples, accelerator, recipe)
+        return super().evaluate(model, *arguments)
 
 
 def test_the_best_checkpoint_is_kept_and_makes_the_final_evaluation(tmp_path):
@@ -438,7 +442,8 @@ class Normalised(NotFinite):
 
     def training_step(self, model, batch):
         poisoned = getattr(self, "seen", 0) == 5
-        return super().training_step(model, {**batch, "x": batch["x"] * (float("nan") if poisoned else 1)})
+        inputs = {**batch.inputs, "x": batch.inputs["x"] * (float("nan") if poisoned else 1)}
+        return super().training_step(model, batch._replace(inputs=inputs))
 
 
 def test_statistics_of_the_step_that_is_not_finite_are_not_saved(tmp_path):

@@ -102,8 +102,8 @@ class Scripted(StubTask):
     def __init__(self, *errors):
         self.errors = list(errors)
 
-    def metrics(self, rows):
-        return {**super().metrics(rows), "error": self.errors.pop(0)}
+    def measure(self, predictions):
+        return {**super().measure(predictions), "error": self.errors.pop(0)}
 
 
 BEST = ["run.eval_every=2", "run.total_steps=6", "eval.metric=error", "run.save_total_limit=null"]

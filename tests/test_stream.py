@@ -29,7 +29,8 @@ from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.datasets_scripts.synthetic_images import generate_synthetic_images
 from clipbert.processing.decoding import VideoDecodeError
 from clipbert.train_scripts.engine.checkpoint import CheckpointError
-from clipbert.train_scripts.engine.data import MicroBatch, NoCounterpartError, UndecodableVideosError
+from clipbert.train_scripts.engine.data import Batch, MicroBatch, NoCounterpartError, UndecodableVideosError
+from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.engine.order import BatchPlan, PlannedBatches
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.stream import (
@@ -38,7 +39,6 @@ from clipbert.train_scripts.engine.stream import (
     RowStream,
     StreamedTrainSet,
     StreamSection,
-    build_stream_loader,
 )
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.masked_pairs import CaptionTable
@@ -56,7 +56,7 @@ ROOT = Path(__file__).parents[1]
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-class WindowSet:
+class WindowSet(TrainItems):
     """Rows as items: the id of a row, and the draw it was asked for with. Ids with an x cannot be decoded."""
 
     def __init__(self, rows):
@@ -73,7 +73,7 @@ class WindowSet:
 
 
 def collate(items):
-    return {"draws": torch.stack(items)}
+    return Batch({"draws": torch.stack(items)}, {})
 
 
 def read_shards(shards):
@@ -153,7 +153,6 @@ def test_windows_are_shuffled_and_go_on_over_the_ends_of_shards():
     for number, window in enumerate(windows):
         assert sorted(window) == sorted(in_line[5 * number : 5 * number + 5])
     assert sum(window == in_line[5 * number : 5 * number + 5] for number, window in enumerate(windows)) <= 1
-    assert Lane(train_set, Cursor(0), window=2).train_set.ids == in_line[:2]
 
 
 def test_no_two_windows_share_a_draw():
@@ -188,14 +187,14 @@ def batches_of(train_set, num_processes=1, num_workers=0, first_step=0, cursors=
     train_set.check_division(num_processes, num_workers)
     for process in range(num_processes):
         share = PlannedBatches(plan, first_step, steps, process)
-        own = [cursor for cursor in cursors if cursor.lane % num_processes == process]
-        shares.append([comparable(batch) for batch in build_stream_loader(train_set, collate, share, own)])
+        train_set.restore({"num_shards": train_set.num_shards, "cursors": cursors}, process, num_processes)
+        shares.append([comparable(batch) for batch in train_set.loader(collate, share, train_set.settings)])
         assert len(shares[-1]) == len(share)
     return [batch for together in zip(*shares, strict=True) for batch in together]
 
 
 def comparable(batch: MicroBatch):
-    return batch.ids, batch.inputs["draws"].tolist(), batch.weight, batch.skipped, Cursor(*batch.cursor)
+    return batch.ids, batch.batch.inputs["draws"].tolist(), batch.weight, batch.skipped, Cursor(*batch.cursor)
 
 
 def mixed_set():
@@ -344,7 +343,6 @@ def test_rows_of_one_video_are_joined_with_the_next_ones():
     train_set = train_set_of(pairs_stream(*shards), stream_lanes=1, stream_window=4)
     lane = Lane(train_set, Cursor(0))
     assert set(lane.train_set.members) == {"a", "b", "c"} and len(lane.train_set.captions) == 12
-    assert set(Lane(train_set, Cursor(0), window=2).train_set.members) == {"a", "b"}
     # the window after it begins where it ended, also when it is read again from its cursor
     take(lane, 13)
     assert (lane.cursor.unit, lane.cursor.row, lane.cursor.window) == (1, 0, 1)
@@ -464,12 +462,12 @@ def test_the_script_resumes_exactly(tars, tmp_path, whole_run, step):
     states = [
         json.loads(path.read_text()) for path in sorted(output_dir.glob("checkpoints/step_*/trainer/state.json"))
     ]
-    assert [len(state["stream"]["cursors"]) for state in states] == [4, 4, 4, 4]
+    assert [len(state["train_set"]["cursors"]) for state in states] == [4, 4, 4, 4]
 
 
 def test_only_the_splits_of_the_evaluation_become_tables(tars, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    more = ["run.total_steps=1", "run.estimate_memory=false"]
+    more = ["run.total_steps=1"]
     run(tars, tmp_path / "run", *more, "eval.splits={}")
     assert not list(tmp_path.glob("cache/**/*.arrow"))
     run(tars, tmp_path / "other", *more)

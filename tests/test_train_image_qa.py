@@ -126,7 +126,7 @@ def test_two_steps_save_resume_and_reload(pictures, tmp_path, capsys):
 def test_a_run_with_a_tuning_split_alone_publishes_its_best_checkpoint(pictures, tmp_path):
     # without progress the first of equals is the best, and not the last
     more = ["run.total_steps=3", "run.eval_every=1", "optim.lr=0", "eval.splits={validation: tuning}"]
-    more += ["eval.metric=vqa_score", "run.push_to_hub=user/pictures", "run.estimate_memory=false"]
+    more += ["eval.metric=vqa_score", "run.push_to_hub=user/pictures"]
     command = [sys.executable, "train_scripts/image_qa.py", *settings_of(pictures, tmp_path / "run", *more)]
     with FakeHub() as hub:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **hub.environment(tmp_path / "home")}
@@ -152,7 +152,6 @@ def test_an_image_is_decoded_once_for_its_questions(pictures, tmp_path, monkeypa
     opened, whole = [], Image.open
     monkeypatch.setattr(Image, "open", lambda source, *rest: opened.append(str(source)) or whole(source, *rest))
     more = ["data.questions_per_video=8", "run.total_steps=1", "run.global_batch_size=12", "run.micro_batch_size=12"]
-    more.append("run.estimate_memory=false")  # it looks at some images too
     run(pictures, tmp_path, *more, "eval.splits={validation: final}")
     assert len(opened) == 12 + 5
 

@@ -320,7 +320,7 @@ def test_batches_are_padded_to_the_longest_text(processor):
     items = [pairs[0, 0], pairs[0, 1]]
     for item in items:
         item.visual.pop("seen")
-    batch = MaskedCollator(processor)(items)
+    batch = MaskedCollator(processor)(items).inputs
     assert batch["pixel_values"].shape == (2, 1, 1, 3, 4, 4)
     assert batch["video_indices"].tolist() == [0, 0, 1, 1]
     assert batch["attention_mask"].sum(1).tolist() == [3, 5, 3, 3]
@@ -370,7 +370,7 @@ def test_judging_together_equals_one_pair_at_a_time_by_the_models_own_losses(jud
         judged = judge(model, judged_rows.collate(rows))
         for number, row in enumerate(rows):
             for place, pair in enumerate(row.pairs):
-                outputs = model(**{**MaskedCollator(processor)([pair]), "itm_labels": torch.tensor([1])})
+                outputs = model(**{**MaskedCollator(processor)([pair]).inputs, "itm_labels": torch.tensor([1])})
                 losses = judged[("word_losses", "blind_word_losses")[place]][number]
                 assert np.mean(losses) == pytest.approx(outputs.mlm_loss.item(), rel=1e-4)
                 guesses = outputs.prediction_logits[0, 0].argmax(-1)[torch.tensor(pair.labels[0]) != IGNORED]
@@ -391,7 +391,7 @@ def test_clips_that_do_not_exist_do_not_count(shapes, processor):
     def rows(pixel_values, **more):
         pairs = tuple(MaskedItem({"pixel_values": pixel_values, **more}, texts, labels, [match]) for match in (1, 0))
         seconds = torch.zeros(1, 2, *pixel_values.shape[1:3])
-        return {"inputs": MaskedCollator(processor)(pairs), "skipped": [""], "frame_seconds": seconds}
+        return {"inputs": MaskedCollator(processor)(pairs).inputs, "skipped": [""], "frame_seconds": seconds}
 
     with torch.no_grad():
         whole, masked, first = (

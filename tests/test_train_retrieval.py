@@ -179,7 +179,7 @@ def table_of(batch, processor):
 
 def test_rows_of_random_negatives(processor):
     pairs = pairs_of({"a": ["red", "blue"], "b": ["circle", "square"]}, processor, captions_per_video=2)
-    batch = PairCollator(pairs.processor, "random")([pairs[0, 0], pairs[0, 1]])
+    batch = PairCollator(pairs.processor, "random")([pairs[0, 0], pairs[0, 1]]).inputs
     rows = table_of(batch, processor)
     assert rows[:2] == [(0, "red", 1), (0, "blue", 1)]
     assert sorted(rows[2:4]) == [(0, "circle", 0), (0, "square", 0)]
@@ -191,7 +191,7 @@ def test_in_batch_rows_leave_out_what_may_match(processor):
     captions = {"a": ["red", "blue"], "b": ["circle"], "c": ["Blue"]}
     pairs = pairs_of(captions, processor, negatives="in_batch")
     items = [pairs[0, index] for index in range(len(pairs))]  # a: red; a: blue; b; c: also blue
-    rows = table_of(PairCollator(pairs.processor, "in_batch")(items), processor)
+    rows = table_of(PairCollator(pairs.processor, "in_batch")(items).inputs, processor)
     assert rows == [
         *[(0, "red", 1), (0, "circle", 0)],  # not blue: the same video has it, and c's blue is the same text
         *[(1, "blue", 1), (1, "circle", 0)],

@@ -149,7 +149,7 @@ def batch_of(processor, *questions_of_videos):
     ]
     items = QuestionedVideos(asked, NoVideos(processor), {}, "video", 2, 0)
     collate = QuestionCollator(items.processor, torch.tensor)
-    return collate([items[0, index] for index in range(len(items))])
+    return collate([items[0, index] for index in range(len(items))]).inputs
 
 
 def test_a_batch_of_open_questions(processor):

@@ -37,9 +37,9 @@ class ImageQATask(VideoQATask):
         train_rows = rows.get(recipe.data.train_split)
         return SoftAnswers(choose_vocabulary(recipe, train_rows), train_rows)
 
-    def evaluate(self, model, examples, accelerator, recipe):
-        result = super().evaluate(model, examples, accelerator, recipe)
-        return replace(result, files={"vqa_results.json": server_answers(result.records)})
+    def evaluate(self, model, examples, accelerator, recipe, draw=0):
+        result = super().evaluate(model, examples, accelerator, recipe, draw)
+        return replace(result, files={"vqa_results.json": server_answers(result.predictions.info)})
 
 
 def server_answers(records: Mapping[str, Any]) -> list[dict[str, int | str]]:

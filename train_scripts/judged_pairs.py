@@ -84,7 +84,7 @@ class JudgedPairs(Dataset):
         unknown = torch.full((2, *self.table.clip_shape), torch.nan, dtype=torch.float64)
         seconds = [unknown if row.skipped else row.frame_seconds.to(unknown) for row in rows]
         return {
-            "inputs": self.collator(pairs) if pairs else {},
+            "inputs": self.collator(pairs).inputs if pairs else {},
             "frame_seconds": torch.stack(seconds),
             **{name: [getattr(row, name) for row in rows] for name in names},
         }

@@ -16,7 +16,8 @@ import torch
 
 from clipbert.processing.processing_clipbert import VideoTextProcessor
 from clipbert.processing.sampling import build_rng
-from clipbert.train_scripts.engine.data import NoCounterpartError
+from clipbert.train_scripts.engine.data import Batch, NoCounterpartError
+from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.masking import IGNORED, WordMasker
 from clipbert.train_scripts.pairs import normalise
 
@@ -117,7 +118,7 @@ class CaptionTable:
         return self.processor(text=captions, padding=False, return_tensors=None)["input_ids"]
 
 
-class MaskedPairs:
+class MaskedPairs(TrainItems):
     """
     Training items: a picture with some of its captions, each replaced by that of another picture now and then.
 
@@ -185,7 +186,7 @@ class MaskedCollator:
     def __init__(self, processor: VideoTextProcessor):
         self.tokenizer = processor.tokenizer
 
-    def __call__(self, items: Sequence[MaskedItem]) -> dict[str, torch.Tensor]:
+    def __call__(self, items: Sequence[MaskedItem]) -> Batch:
         shapes = {tuple(item.visual["pixel_values"].shape[1:3]) for item in items}
         if len(shapes) > 1:
             raise ValueError(
@@ -195,13 +196,14 @@ class MaskedCollator:
         labels = torch.full_like(texts["input_ids"], IGNORED)
         for row, values in zip(labels, (values for item in items for values in item.labels), strict=True):
             row[: len(values)] = torch.tensor(values)
-        return {
+        inputs = {
             **{name: torch.cat([item.visual[name] for item in items]) for name in items[0].visual},
             **{name: texts[name] for name in ("input_ids", "attention_mask")},
             "video_indices": torch.tensor([number for number, item in enumerate(items) for _ in item.texts]),
             "mlm_labels": labels,
             "itm_labels": torch.tensor([match for item in items for match in item.matches]),
         }
+        return Batch(inputs, {})
 
 
 __all__ = ["CaptionTable", "MaskedCollator", "MaskedItem", "MaskedPairs"]

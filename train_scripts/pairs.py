@@ -13,7 +13,8 @@ from safetensors.numpy import load_file
 
 from clipbert.processing.processing_clipbert import VideoTextProcessor
 from clipbert.processing.sampling import build_rng
-from clipbert.train_scripts.engine.data import NoCounterpartError
+from clipbert.train_scripts.engine.data import Batch, NoCounterpartError
+from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.engine.recipe import option
 from clipbert.train_scripts.engine.stream import StreamSection
 
@@ -50,7 +51,7 @@ class PairItem(NamedTuple):
     own_texts: frozenset[str]  # all captions of the video, also those that this item leaves out
 
 
-class CaptionedVideos:
+class CaptionedVideos(TrainItems):
     """
     Training items: a video with `captions_per_video` of its captions and with captions of other videos.
 
@@ -182,7 +183,7 @@ class PairCollator:
     def __init__(self, processor: VideoTextProcessor, negatives: Literal["random", "in_batch", "hard"]):
         self.processor, self.negatives = processor, negatives
 
-    def __call__(self, items: Sequence[PairItem]) -> dict[str, torch.Tensor]:
+    def __call__(self, items: Sequence[PairItem]) -> Batch:
         texts = [text for item in items for text in (*item.captions, *item.negatives)]
         owners = [owner for owner, item in enumerate(items) for _ in (*item.captions, *item.negatives)]
         rows = []  # (video, text, label)
@@ -197,13 +198,14 @@ class PairCollator:
             rows = [(video, number, match) for (video, number, _), match in zip(rows, matches, strict=True)]
         video_indices, text_indices, labels = torch.tensor(rows).unbind(1)
         encoded = self.processor(text=texts)
-        return {
+        inputs = {
             **{name: torch.cat([item.video[name] for item in items]) for name in items[0].video},
             **{name: encoded[name][text_indices] for name in ("input_ids", "attention_mask")},
             "video_indices": video_indices,
             "text_indices": text_indices,
             "labels": labels,
         }
+        return Batch(inputs, {})
 
 
 def contrastive_loss(

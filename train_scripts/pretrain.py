@@ -19,9 +19,7 @@ import numpy as np
 import pyarrow
 import torch
 
-from clipbert.datasets_scripts.checks import compute_coverage
 from clipbert.train_scripts.engine.build import (
-    NoTrainSet,
     build_model,
     build_processor,
     check_head,
@@ -35,10 +33,11 @@ from clipbert.train_scripts.engine.data import Skipped, check_skipped
 from clipbert.train_scripts.engine.mixture import MixedTrainSet
 from clipbert.train_scripts.engine.recipe import DataSection, Recipe, Section, option
 from clipbert.train_scripts.engine.stream import RowStream, StreamedTrainSet, StreamSection
-from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
+from clipbert.train_scripts.engine.task import Evaluation, NoTrainSet, Parts, Predictions, Task, main
 from clipbert.train_scripts.judged_pairs import JudgedPairs, judge, measure_all
 from clipbert.train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedPairs
 from clipbert.train_scripts.masking import IGNORED, WordMasker
+from clipbert.train_scripts.tasks.coverage import coverage_of
 
 
 CAPTIONS = ("retrieval", "video_text", "image_text")  # tasks of `datasets_scripts`
@@ -126,7 +125,7 @@ class PretrainRecipe(Recipe):
 class PretrainTask(Task):
     """Pre-training with masked words and image-text matching."""
 
-    recipe_class = PretrainRecipe
+    name, recipe_class, rescore_options = "pretraining", PretrainRecipe, ("score_pooling",)
 
     def build(self, recipe: PretrainRecipe) -> Parts:
         data, sources, seed = recipe.data, recipe.data.sources(), recipe.run.seed
@@ -183,6 +182,7 @@ class PretrainTask(Task):
         return Parts(model, self.processor, train_set, collator, eval_sets)
 
     def training_step(self, model, batch):
+        batch = batch.inputs
         outputs = model(**batch)
         losses = {"loss": outputs.loss, "mlm_loss": outputs.mlm_loss, "itm_loss": outputs.itm_loss}
         labels, belongs = batch["mlm_labels"], batch["itm_labels"] == 1
@@ -192,34 +192,38 @@ class PretrainTask(Task):
         mlm_accuracy = right.sum() / asked.sum().clamp(min=1)
         return losses, {"mlm_accuracy": mlm_accuracy, "itm_accuracy": told_right.float().mean()}
 
-    def evaluate(self, model, examples: Mapping[str, JudgedPairs], accelerator, recipe):
+    def evaluate(self, model, examples: Mapping[str, JudgedPairs], accelerator, recipe, draw=0):
         rows: dict[str, list] = {}
         parts: dict[str, list[np.ndarray]] = {}
         for name, pairs in examples.items():
-            pairs.clip_seed = recipe.run.seed
-            found = super().evaluate(model, pairs, accelerator, recipe)
-            for key, values in {**found.records, "dataset": [name] * len(pairs)}.items():
-                rows.setdefault(key, []).extend(values)
+            pairs.clip_seed = recipe.run.seed + draw
+            found = super().evaluate(model, pairs, accelerator, recipe).predictions
+            for row in found.rows:
+                for key, value in {**row, "dataset": name}.items():
+                    rows.setdefault(key, []).append(value)
             for key, part in found.tensors.items():
                 parts.setdefault(key, []).append(part)
         reasons = zip(rows["caption_id"], rows["skipped"], strict=True)
         skipped = [Skipped(0, id, reason) for id, reason in reasons if reason]
         check_skipped(skipped, len(rows["skipped"]), recipe.data.max_decode_error_rate)
         score_pooling = recipe.eval.score_pooling or model.config.score_pooling
-        records = {"task": "pretraining", "score_pooling": score_pooling, **rows}
+        records = {"score_pooling": score_pooling, **rows}
         tensors = {key: stack_padded(part) for key, part in parts.items()}
         metrics, odds = measure_all(torch.from_numpy(tensors["clip_logits"]), records)
-        coverage = compute_coverage(*(pairs.table.rows for pairs in examples.values()))
-        if not coverage.is_complete:
-            metrics["coverage"] = coverage.share
-        return Evaluation(metrics, {"match_odds": odds.numpy(), **tensors}, records)
+        coverage = coverage_of(*(pairs.table.rows for pairs in examples.values()))
+        predictions = Predictions(self.name, [], {"match_odds": odds.numpy(), **tensors}, {**records, **coverage})
+        return Evaluation({**metrics, **coverage}, predictions)
 
     def eval_step(self, model, batch):
         names = ("caption_id", "other_id", "skipped", "frame_seconds")
         return {**judge(model, batch), **{name: batch[name] for name in names}}
 
-    def metrics(self, rows):
-        return {}  # `evaluate` measures all sets together
+    def measure(self, predictions):
+        if "score_pooling" not in predictions.info:
+            return {}  # `evaluate` measures all sets together
+        coverage = {name: value for name, value in predictions.info.items() if name == "coverage"}
+        clip_logits = torch.as_tensor(predictions.tensors["clip_logits"])
+        return {**measure_all(clip_logits, predictions.info)[0], **coverage}
 
 
 def stack_padded(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -13,6 +13,8 @@ from clipbert.datasets_scripts.msrvtt import QUESTION
 from clipbert.datasets_scripts.tasks import TASKS
 from clipbert.processing.processing_clipbert import VideoTextProcessor
 from clipbert.processing.sampling import build_rng
+from clipbert.train_scripts.engine.data import Batch
+from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.engine.recipe import DataSection, option
 from clipbert.train_scripts.pairs import group_rows, normalise
 
@@ -111,7 +113,7 @@ class QuestionItem(NamedTuple):
     questions: list[Question]
 
 
-class QuestionedVideos:
+class QuestionedVideos(TrainItems):
     """
     Training items: a video, or an image, with `questions_per_video` of its questions.
 
@@ -184,7 +186,7 @@ class QuestionCollator:
     def __init__(self, processor: VideoTextProcessor, encode_labels: Callable[[list], torch.Tensor]):
         self.processor, self.encode_labels = processor, encode_labels
 
-    def __call__(self, items: Sequence[QuestionItem]) -> dict[str, torch.Tensor]:
+    def __call__(self, items: Sequence[QuestionItem]) -> Batch:
         questions = [question for item in items for question in item.questions]
         owners = [owner for owner, item in enumerate(items) for _ in item.questions]
         texts, counts = [question.text for question in questions], [len(question.options) for question in questions]
@@ -201,7 +203,7 @@ class QuestionCollator:
         }
         if min(counts) < most:
             batch["option_mask"] = torch.arange(most) < torch.tensor(counts)[:, None]
-        return batch
+        return Batch(batch, {})
 
 
 __all__ = [

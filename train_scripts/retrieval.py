@@ -13,7 +13,7 @@ weights much sooner.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -21,7 +21,6 @@ import torch
 
 from clipbert.metrics.retrieval.retrieval import RECALL_AT, chance_recall, compute_retrieval_metrics
 from clipbert.train_scripts.engine.build import (
-    NoTrainSet,
     build_model,
     build_processor,
     check_head,
@@ -34,9 +33,10 @@ from clipbert.train_scripts.engine.build import (
 from clipbert.train_scripts.engine.data import Skipped, check_skipped
 from clipbert.train_scripts.engine.recipe import ModelSection, Recipe, option
 from clipbert.train_scripts.engine.stream import RowStream, StreamedTrainSet
-from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
+from clipbert.train_scripts.engine.task import Evaluation, NoTrainSet, Parts, Predictions, Task, main
 from clipbert.train_scripts.pairs import CaptionedVideos, PairCollator, PairSection, contrastive_loss
 from clipbert.train_scripts.scoring import compute_match_odds, score_all_pairs
+from clipbert.train_scripts.tasks.coverage import coverage_of
 
 
 CAPTIONS = ("retrieval", "video_text")  # tasks of `datasets_scripts`
@@ -70,7 +70,7 @@ class RetrievalRecipe(Recipe):
 class RetrievalTask(Task):
     """Text-to-video retrieval."""
 
-    recipe_class = RetrievalRecipe
+    name, recipe_class, rescore_options = "retrieval", RetrievalRecipe, ("score_pooling",)
 
     def build(self, recipe: RetrievalRecipe) -> Parts:
         data, seed = recipe.data, recipe.run.seed
@@ -95,6 +95,7 @@ class RetrievalTask(Task):
         return Parts(model, self.processor, train_set, PairCollator(self.processor, data.negatives), eval_sets)
 
     def training_step(self, model, batch):
+        batch = batch.inputs
         pairs = {name: batch[name] for name in ("labels", "video_indices", "text_indices")}
         inputs = {name: value for name, value in batch.items() if name not in ("labels", "text_indices")}
         objective, losses = self.recipe.model.objective, {}
@@ -111,7 +112,12 @@ class RetrievalTask(Task):
         accuracy = ((odds > 0) == (batch["labels"] == 1)).float().mean()
         return {"loss": sum(losses.values()), **losses}, {"pair_accuracy": accuracy}
 
-    def evaluate(self, model, examples, accelerator, recipe):
+    def measure(self, predictions):
+        coverage = {name: value for name, value in predictions.info.items() if name == "coverage"}
+        return {**measure(torch.as_tensor(predictions.tensors["clip_logits"]), predictions.info)[0], **coverage}
+
+    def evaluate(self, model, examples, accelerator, recipe, draw=0):
+        recipe = replace(recipe, run=replace(recipe.run, seed=recipe.run.seed + draw))
         videos: dict[str, str] = dict(zip(examples["video_id"], examples["video"], strict=True))
         texts, video_ids, options = list(examples["caption"]), list(videos), video_options(recipe, False)
         columns = {video_id: column for column, video_id in enumerate(video_ids)}
@@ -127,7 +133,9 @@ class RetrievalTask(Task):
         }
         metrics, odds = measure(found.clip_logits, records)
         tensors = {"log_odds": odds, "clip_logits": found.clip_logits, "frame_seconds": found.frame_seconds}
-        return Evaluation(metrics, {name: tensor.numpy() for name, tensor in tensors.items()}, records)
+        coverage = coverage_of(examples)
+        tensors = {name: tensor.numpy() for name, tensor in tensors.items()}
+        return Evaluation({**metrics, **coverage}, Predictions(self.name, [], tensors, {**records, **coverage}))
 
 
 def measure(clip_logits: torch.Tensor, records: Mapping[str, Any]) -> tuple[dict[str, float], torch.Tensor]:

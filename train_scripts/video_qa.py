@@ -14,9 +14,10 @@ which knows the training questions and sees no video.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from datasets import Dataset
 from transformers import AutoConfig, PreTrainedModel
@@ -24,7 +25,6 @@ from transformers import AutoConfig, PreTrainedModel
 from clipbert.datasets_scripts.answers import AnswerVocabulary
 from clipbert.train_scripts.answering import Answering, Captions, Counts, OpenAnswers, Options, measure_answers
 from clipbert.train_scripts.engine.build import (
-    NoTrainSet,
     build_model,
     build_processor,
     evaluation_problems,
@@ -35,7 +35,7 @@ from clipbert.train_scripts.engine.build import (
 )
 from clipbert.train_scripts.engine.data import Skipped, check_skipped
 from clipbert.train_scripts.engine.recipe import ModelSection, Recipe, option
-from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
+from clipbert.train_scripts.engine.task import Evaluation, NoTrainSet, Parts, Predictions, Task, main
 from clipbert.train_scripts.question_scores import score_own_texts
 from clipbert.train_scripts.questions import (
     Question,
@@ -44,6 +44,7 @@ from clipbert.train_scripts.questions import (
     QuestionSection,
     make_caption_choices,
 )
+from clipbert.train_scripts.tasks.coverage import coverage_of
 
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class VideoQARecipe(QuestionRecipe):
 class VideoQATask(Task):
     """Questions about videos."""
 
+    name, rescore_options = "question_answering", ("score_pooling",)
     recipe_class: type[Recipe] = VideoQARecipe
     media: Literal["video", "image"] = "video"
     row_tasks = ("qa", "retrieval")  # of `datasets_scripts`
@@ -164,6 +166,7 @@ class VideoQATask(Task):
         return answers not in (None, "train") if names is None else names == self.way.vocabulary.answers
 
     def training_step(self, model, batch):
+        batch = batch.inputs
         inputs = {name: value for name, value in batch.items() if name not in ("labels", "option_mask")}
         labels, option_mask = batch["labels"], batch.get("option_mask")
         with self.way.training_context(model, batch):
@@ -175,7 +178,13 @@ class VideoQATask(Task):
                 loss = F.cross_entropy(logits, labels)
         return {"loss": loss}, self.way.report(logits.detach().float(), labels)
 
-    def evaluate(self, model, examples, accelerator, recipe):
+    def measure(self, predictions):
+        coverage = {name: value for name, value in predictions.info.items() if name == "coverage"}
+        clip_logits = torch.as_tensor(predictions.tensors["clip_logits"])
+        return {**measure_answers(clip_logits, predictions.info)[0], **coverage}
+
+    def evaluate(self, model, examples, accelerator, recipe, draw=0):
+        recipe = replace(recipe, run=replace(recipe.run, seed=recipe.run.seed + draw))
         media, way, rows = self.media, self.way, list(examples)
         paths = {row[f"{media}_id"]: row[media] for row in rows}
         places = {visual_id: place for place, visual_id in enumerate(paths)}
@@ -197,7 +206,6 @@ class VideoQATask(Task):
         skipped = [Skipped(0, ids[index], reason) for index, reason in found.skipped.items()]
         check_skipped(skipped, len(paths), recipe.data.max_decode_error_rate)
         records = {
-            "task": "question_answering",
             "answer": way.name,
             "score_pooling": recipe.eval.score_pooling or model.config.score_pooling,
             "video_ids": ids,
@@ -208,7 +216,9 @@ class VideoQATask(Task):
         }
         metrics, records["predictions"] = measure_answers(found.clip_logits, records)
         tensors = {"clip_logits": found.clip_logits, "frame_seconds": found.frame_seconds}
-        return Evaluation(metrics, {name: tensor.numpy() for name, tensor in tensors.items()}, records)
+        coverage = coverage_of(examples)
+        tensors = {name: tensor.numpy() for name, tensor in tensors.items()}
+        return Evaluation({**metrics, **coverage}, Predictions(self.name, [], tensors, {**records, **coverage}))
 
 
 def load_questions(recipe: QuestionRecipe, split: str, tasks: Sequence[str]) -> Dataset:

@@ -34,18 +34,6 @@ SCRIPTS = {  # who trains on the rows of a task of `datasets_scripts`
 }
 
 
-class NoTrainSet:
-    """The training set of a run that only evaluates: one item, at which nothing looks."""
-
-    ids, lengths = ("none",), (1,)
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, key: tuple[int, int]) -> Any:
-        raise IndexError("There are no training items: the run only evaluates.")
-
-
 def find_data(settings: DataSection) -> None:
     """
     Look for a data set's files, without reading them; a data set that makes its own (`generate`) makes them here.
@@ -282,7 +270,6 @@ def build_model(recipe: Recipe, head: str, processor: VideoTextProcessor, **defa
 
 
 __all__ = [
-    "NoTrainSet",
     "build_model",
     "build_processor",
     "check_head",

@@ -52,7 +52,6 @@ CHANGEABLE = (
     "run.log_every",
     "run.log_with",
     "run.patience",
-    "run.estimate_memory",
     "run.push_to_hub",
     "run.hub_private",
 )

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
@@ -19,20 +19,17 @@ from clipbert.train_scripts.engine.recipe import DataSection
 logger = logging.getLogger(__name__)
 
 
-class TrainSet(Protocol):
+class Batch(NamedTuple):
     """
-    What a task trains on: item `index` as epoch `epoch` sees it, decoded; `ids` names the items in messages.
+    Some items together.
 
-    Every random choice about an item follows from (seed, epoch, index). A set may also have `lengths`, one number for
-    each item, by which `data.group_by_length` puts items together (say, the words of their texts), and a `name`, which
-    tells it from others in a `MixedTrainSet`.
+    Args:
+        inputs (`dict[str, torch.Tensor]`): What the model's `forward` takes.
+        targets (`dict[str, Any]`): What only the task reads.
     """
 
-    ids: Sequence[str]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, key: tuple[int, int]) -> Any: ...
+    inputs: dict[str, torch.Tensor]
+    targets: dict[str, Any]
 
 
 class UndecodableVideosError(ValueError):
@@ -54,7 +51,7 @@ class Skipped(NamedTuple):
 class MicroBatch(NamedTuple):
     """One forward pass of one process."""
 
-    inputs: dict[str, torch.Tensor]
+    batch: Batch
     ids: list[str]
     weight: float  # share of the items that could be decoded
     skipped: list[Skipped]
@@ -70,7 +67,7 @@ class DecodeGuard:
     processes have to run the same number of forward passes.
     """
 
-    def __init__(self, train_set: TrainSet, collate: Callable[[list], dict[str, torch.Tensor]], skip: bool):
+    def __init__(self, train_set: Any, collate: Callable[[list], Batch], skip: bool):
         self.train_set, self.collate_items, self.skip = train_set, collate, skip
 
     def __getitem__(self, item: PlannedItem) -> tuple[str, Any]:
@@ -104,8 +101,8 @@ class DecodeGuard:
 
 
 def build_train_loader(
-    train_set: TrainSet,
-    collate: Callable[[list], dict[str, torch.Tensor]],
+    train_set: Any,
+    collate: Callable[[list], Batch],
     batches: PlannedBatches,
     settings: DataSection,
     pin_memory: bool = False,
@@ -158,11 +155,11 @@ def check_skipped(skipped: Sequence[Skipped], num_items: int, limit: float) -> N
 
 
 __all__ = [
+    "Batch",
     "DecodeGuard",
     "MicroBatch",
     "NoCounterpartError",
     "Skipped",
-    "TrainSet",
     "UndecodableVideosError",
     "build_train_loader",
     "check_skipped",

@@ -2,34 +2,35 @@
 """Monte-Carlo over the choice of clips: the same evaluation with several random draws, as mean and spread."""
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from clipbert.train_scripts.engine.recipe import Recipe
-from clipbert.train_scripts.engine.task import Evaluation
+from clipbert.train_scripts.engine.predictions import Evaluation
 
 
-def evaluate_draws(evaluate: Callable[[Recipe], Evaluation], recipe: Recipe) -> Evaluation:
+def evaluate_draws(evaluate: Callable[[int], Evaluation], num_draws: int) -> Evaluation:
     """
-    Evaluate once for each of `eval.num_draws` draws, which differ in the seed alone.
+    Evaluate once for each draw.
 
     Args:
-        evaluate (`Callable`): Evaluates a split as a recipe says; clips depend on `recipe.run.seed`.
-        recipe (`Recipe`): The run.
+        evaluate (`Callable[[int], Evaluation]`): Evaluates a split with the clips of draw 0, 1, ...
+        num_draws (`int`): How many.
 
     Returns:
         `Evaluation`: Means of the metrics and, for more than one draw, `NAME_std` (standard deviation of the
         population of draws). Predictions are those of the first draw, the one that `num_draws: 1` makes.
     """
-    results = [evaluate(each) for each in _recipes_of_draws(recipe)]
+    results = [evaluate(draw) for draw in range(num_draws)]
     if len(results) == 1:
         return results[0]
-    metrics = summarise([result.metrics for result in results])
-    return replace(results[0], metrics=metrics, records={**results[0].records, "num_draws": len(results)})
+    metrics, first = summarise([result.metrics for result in results]), results[0].predictions
+    return replace(
+        results[0], metrics=metrics, predictions=replace(first, info={**first.info, "num_draws": num_draws})
+    )
 
 
 def summarise(draws: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Mean of each metric, and its spread; counts (`num_...`) keep their name alone.
+    """Mean of each metric, and its spread; counts (`num_...`) and `coverage` are the same in all draws.
 
     Example:
         >>> summarise([{"accuracy": 0.5, "num_examples": 8}, {"accuracy": 0.75, "num_examples": 8}])
@@ -39,14 +40,9 @@ def summarise(draws: Sequence[dict[str, float]]) -> dict[str, float]:
     for name in draws[0]:
         values = [draw[name] for draw in draws]
         metrics[name] = statistics.mean(values)
-        if not name.startswith("num_"):
+        if not name.startswith("num_") and name != "coverage":
             metrics[f"{name}_std"] = statistics.pstdev(values)
     return metrics
-
-
-def _recipes_of_draws(recipe: Recipe) -> Iterator[Recipe]:
-    for draw in range(recipe.eval.num_draws):
-        yield replace(recipe, run=replace(recipe.run, seed=recipe.run.seed + draw))
 
 
 __all__ = ["evaluate_draws", "summarise"]

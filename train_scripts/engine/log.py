@@ -12,14 +12,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedType, broadcast_object_list
-from safetensors.numpy import save_file
 
 from clipbert.train_scripts.engine.checkpoint import write_atomically, writing
 from clipbert.train_scripts.engine.order import BatchPlan
 from clipbert.train_scripts.engine.pace import Pace, advise, show_duration
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.selection import count_reductions, count_since_best, find_best_step, tuning_scores
-from clipbert.train_scripts.engine.task import Evaluation
 
 
 logger = logging.getLogger(__name__)
@@ -151,16 +149,6 @@ class RunLog:
                 file.write(json.dumps(row) + "\n")
 
 
-def write_predictions(folder: Path, step: int, result: Evaluation) -> None:
-    """Write `tensors.safetensors` and `records.json`, from which the scores can be computed again, and further files."""
-    records = {"step": step, "metrics": result.metrics, **result.records}
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(dict(result.tensors), folder / "tensors.safetensors")
-        for name, content in {"records.json": records, **result.files}.items():
-            write_atomically(folder / name, json.dumps(content))
-
-
 def check_trackers(names: list[str]) -> None:
     """Refuse trackers that accelerate would leave out in silence."""
     available = [str(tracker) for tracker in get_available_trackers()]
@@ -196,4 +184,4 @@ def _flatten(values: Any, name: str = "") -> dict[str, Any]:
     return flat
 
 
-__all__ = ["RunLog", "check_trackers", "show_values", "write_predictions"]
+__all__ = ["RunLog", "check_trackers", "show_values"]

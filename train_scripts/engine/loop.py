@@ -8,7 +8,6 @@ masks as one.
 """
 
 import functools
-import hashlib
 import json
 import logging
 import math
@@ -21,12 +20,10 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather_object, send_to_device
-from datasets import Dataset
 from torch import nn
 from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from clipbert.datasets_scripts.checks import compute_coverage
 from clipbert.train_scripts.engine.checkpoint import (
     CheckpointError,
     RunCheckpoints,
@@ -38,19 +35,18 @@ from clipbert.train_scripts.engine.checkpoint import (
     write_atomically,
     writing,
 )
-from clipbert.train_scripts.engine.data import MicroBatch, Skipped, TrainSet, build_train_loader, check_skipped
+from clipbert.train_scripts.engine.data import MicroBatch, Skipped, check_skipped
 from clipbert.train_scripts.engine.draws import evaluate_draws
 from clipbert.train_scripts.engine.ema import AveragedWeights
-from clipbert.train_scripts.engine.estimate import check_memory
 from clipbert.train_scripts.engine.finite import explain, has_finite_weights, is_finite
 from clipbert.train_scripts.engine.launch import build_accelerator, seed_everything
-from clipbert.train_scripts.engine.log import RunLog, write_predictions
+from clipbert.train_scripts.engine.log import RunLog
 from clipbert.train_scripts.engine.optim import build_optimizer, set_lr
 from clipbert.train_scripts.engine.order import PlannedBatches, build_plan
 from clipbert.train_scripts.engine.pace import Pace
+from clipbert.train_scripts.engine.predictions import write_predictions
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.sharding import Replica, gather, gather_optimizer, tied_weights_together
-from clipbert.train_scripts.engine.stream import Cursor, StreamedTrainSet, build_stream_loader
 from clipbert.train_scripts.engine.task import Task
 from clipbert.train_scripts.engine.zero import is_zero, refresh_weights
 
@@ -84,14 +80,13 @@ class Trainer:
             raise ValueError(f"eval.splits names {sorted(missing)}; the task offers {sorted(self.parts.eval_sets)}.")
         self.plan = build_plan(self.parts.train_set, run, recipe.data, self.accelerator.num_processes)
         self.accelerator.gradient_accumulation_steps = self.plan.accumulation_steps
-        if isinstance(self.parts.train_set, StreamedTrainSet):
-            self.parts.train_set.check_division(self.accelerator.num_processes, recipe.data.num_workers)
+        self.parts.train_set.check_division(self.accelerator.num_processes, recipe.data.num_workers)
         self.total_steps = run.total_steps
         if self.total_steps is None:  # an epoch is one pass over the task's items
             self.total_steps = math.ceil(run.num_epochs * self.plan.num_items / run.global_batch_size)
         optimizer = build_optimizer(self.parts.model, recipe.optim, task.backbone_names)
         self.replica = Replica(self.parts.model) if self.accelerator.is_fsdp2 else None
-        self.items = digest_items(self.parts.train_set)
+        self.items = self.parts.train_set.digest()
         if resumed_from is not None:
             check_inputs(resumed_from, getattr(self.parts.processor, "tokenizer", None), self.items)
             load_weights(self.parts.model, resumed_from)
@@ -101,7 +96,6 @@ class Trainer:
         self.ema = AveragedWeights(model, recipe.optim.ema_decay) if recipe.optim.ema_decay else None
         self.step = self.saved_step = 0
         self.skipped: list[Skipped] = []  # not yet reported, on this process
-        self.cursors: dict[int, Cursor] = {}  # of a streamed set: where the lanes of this process stand
         self.signalled = self.interrupted = False  # SIGTERM came to this process; all processes know of one
         self.can_break_off = False  # in an evaluation of a single process
         state = {} if resumed_from is None else self.resume(resumed_from)
@@ -139,8 +133,6 @@ class Trainer:
     def train(self) -> None:
         """All steps that are left, with their evaluations and checkpoints, unless SIGTERM comes."""
         quiet = None if self.accelerator.is_main_process else True  # None: a bar only where there is a terminal
-        if self.recipe.run.estimate_memory and not self.is_finished():
-            check_memory(self.task, self.parts, self.model, self.plan, self.recipe, self.accelerator)
         with (
             logging_redirect_tqdm(),
             tqdm(total=self.total_steps, initial=self.step, desc="training", unit="step", disable=quiet) as bar,
@@ -170,22 +162,22 @@ class Trainer:
         # 1. gradients of every micro-batch
         for micro_step in range(self.plan.accumulation_steps):
             waiting = time.perf_counter()
-            batch = next(batches)
+            micro = next(batches)
             wait_s += time.perf_counter() - waiting
-            inputs = send_to_device(batch.inputs, accelerator.device, non_blocking=True)
+            batch = send_to_device(micro.batch, accelerator.device, non_blocking=True)
             micro_batch = micro_step * accelerator.num_processes + accelerator.process_index
             seed_everything(self.recipe.run.seed, self.step, micro_batch)
             with accelerator.accumulate(self.model):
-                losses, report = self.task.training_step(self.model, inputs)
+                losses, report = self.task.training_step(self.model, batch)
                 # `backward` divides by the micro-steps and processes are averaged; the original sums the micro-steps
                 scale = self.plan.accumulation_steps if optim.accumulation == "sum" else 1
-                accelerator.backward(losses["loss"] * (batch.weight * scale))
+                accelerator.backward(losses["loss"] * (micro.weight * scale))
             for name, value in {**losses, **report}.items():
                 value = torch.as_tensor(value, device=accelerator.device).detach().float()
-                sums[name] = sums.get(name, 0.0) + value * batch.weight
-            weight += batch.weight
-            losses_of_items.append((losses["loss"].detach(), batch.ids))
-            seen.append((batch.skipped, batch.cursor))
+                sums[name] = sums.get(name, 0.0) + value * micro.weight
+            weight += micro.weight
+            losses_of_items.append((losses["loss"].detach(), micro.ids))
+            seen.append((micro.skipped, micro.cursor))
 
         # 2. the update, unless something is not finite
         grad_norm = accelerator.clip_grad_norm_(self.model.parameters(), optim.max_grad_norm or math.inf)
@@ -205,8 +197,7 @@ class Trainer:
         # 3. the books
         for skipped, cursor in seen:
             self.skipped += skipped
-            if cursor is not None:
-                self.cursors[cursor.lane] = cursor
+            self.parts.train_set.advance(cursor)
         values |= {"lr": lr, "wait_s": values.pop("wait_s"), "step_s": time.perf_counter() - started}
         self.pace.add_step(values["step_s"], values["wait_s"])
         left_s = (self.total_steps - self.step) * self.pace.seconds_per_step
@@ -221,9 +212,7 @@ class Trainer:
         batches = PlannedBatches(self.plan, self.step, self.total_steps, self.accelerator.process_index)
         pin_memory = self.accelerator.device.type == "cuda"
         train_set, collate = self.parts.train_set, self.parts.collate
-        if isinstance(train_set, StreamedTrainSet):
-            return iter(build_stream_loader(train_set, collate, batches, self.cursors.values(), pin_memory))
-        return iter(build_train_loader(train_set, collate, batches, self.recipe.data, pin_memory))
+        return iter(train_set.loader(collate, batches, self.recipe.data, pin_memory))
 
     def average(self, sums: dict[str, torch.Tensor], weight: float, wait_s: float) -> dict[str, float]:
         """Means over all processes; the same message tells whether one of them was asked to stop."""
@@ -296,10 +285,8 @@ class Trainer:
                 continue
             with self.breaking_off(), torch.no_grad(), self.accelerator.autocast():
                 examples = self.parts.eval_sets[split]
-                evaluate = functools.partial(self.task.evaluate, model.eval(), examples, self.accelerator)
-                result = evaluate_draws(evaluate, self.recipe)
-            if isinstance(examples, Dataset) and not (coverage := compute_coverage(examples)).is_complete:
-                result.metrics["coverage"] = coverage.share  # of the published split: what the others stand on
+                evaluate = functools.partial(self.task.evaluate, model.eval(), examples, self.accelerator, self.recipe)
+                result = evaluate_draws(evaluate, self.recipe.eval.num_draws)
             if purpose == "tuning" and self.recipe.eval.metric not in result.metrics:
                 raise ValueError(f"eval.metric={self.recipe.eval.metric!r} is not among {', '.join(result.metrics)}.")
             self.log.add_evaluation(step, split, purpose, result.metrics)
@@ -335,10 +322,7 @@ class Trainer:
         if self.step == self.saved_step:
             return
         state = {"step": self.step, "skipped": gather_object(self.skipped), "tuning": self.log.tuning_rows()}
-        state["items"] = self.items
-        if isinstance(self.parts.train_set, StreamedTrainSet):
-            cursors = gather_object(list(self.cursors.values()))
-            state["stream"] = {"num_shards": self.parts.train_set.num_shards, "cursors": cursors}
+        state |= {"items": self.items, "train_set": self.parts.train_set.state()}
         optimizer, scaler = gather_optimizer(self.optimizer), self.accelerator.scaler
         tensors = {"optimizer": {"optimizer": optimizer, "scaler": scaler and scaler.state_dict()}}
         with self.published_model() as model:
@@ -368,19 +352,10 @@ class Trainer:
         self.step = self.saved_step = state["step"]
         if self.accelerator.is_main_process:
             self.skipped = [Skipped(*item) for item in state["skipped"]]
-        if isinstance(self.parts.train_set, StreamedTrainSet):
-            cursors = self.parts.train_set.restore_cursors(**state["stream"])
-            share, processes = self.accelerator.process_index, self.accelerator.num_processes
-            self.cursors = {cursor.lane: cursor for cursor in cursors if cursor.lane % processes == share}
+        processes = self.accelerator.process_index, self.accelerator.num_processes
+        self.parts.train_set.restore(state["train_set"], *processes)
         logger.info(f"Resumed from {folder}.")
         return state
-
-
-def digest_items(train_set: TrainSet | StreamedTrainSet) -> str | None:
-    """What tells the items of a training set from others; `None` of a stream, which does not know them."""
-    if isinstance(train_set, StreamedTrainSet):
-        return None
-    return hashlib.sha256("\n".join(train_set.ids).encode()).hexdigest()
 
 
 __all__ = ["Trainer"]

@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.engine.order import BatchPlan, ItemKey, ItemOrder
 
 
 ROUND = 8192  # draws in which the weights are kept exactly
 
 
-class MixedTrainSet:
+class MixedTrainSet(TrainItems):
     """
     Several training sets as one, each drawn from in proportion to its weight.
 
@@ -22,7 +23,7 @@ class MixedTrainSet:
     seen for the first time. An "epoch" of the mixture is as many items as all sets have together.
 
     Args:
-        train_sets (`Sequence[TrainSet]`): The sets. Their items need one collate function.
+        train_sets (`Sequence[TrainItems]`): The sets. Their items need one collate function.
         weights (`Sequence[float]`): How often each set is drawn, relative to the others. `[1, 1]` draws from both
             equally often, whatever their sizes; the sizes as weights draw every item equally often.
         seed (`int`): Seed of the draws.
@@ -32,7 +33,7 @@ class MixedTrainSet:
             `"micro_batch"`, or all items of a `"step"`, as the released code does.
 
     Example:
-        >>> class Letters:
+        >>> class Letters(TrainItems):
         ...     def __init__(self, name, letters):
         ...         self.name, self.ids = name, list(letters)
         ...
@@ -48,7 +49,7 @@ class MixedTrainSet:
 
     def __init__(
         self,
-        train_sets: Sequence[Any],
+        train_sets: Sequence[TrainItems],
         weights: Sequence[float],
         seed: int,
         names: Sequence[str] | None = None,
@@ -79,8 +80,15 @@ class MixedTrainSet:
         number = int(np.searchsorted(self.starts, index, side="right")) - 1
         return self.train_sets[number][epoch, index - int(self.starts[number])]
 
-    def build_order(self, plan: BatchPlan, orders: Sequence[ItemOrder]) -> "MixedOrder":
-        """The order of the mixture for a plan's batch sizes, from an order of each set."""
+    def build_order(self, plan: BatchPlan, group_by_length: bool, seed: tuple[int, ...]) -> "MixedOrder":
+        """The orders of the sets, by turns."""
+        if group_by_length and self.mix_by == "item":
+            raise ValueError(
+                "data.group_by_length needs micro-batches of one set; mix the sets by micro_batch or step."
+            )
+        orders = [
+            part.build_order(plan, group_by_length, (*seed, number)) for number, part in enumerate(self.train_sets)
+        ]
         together = {"item": 1, "micro_batch": plan.micro_batch_size, "step": plan.global_batch_size}
         return MixedOrder(orders, self.starts, self.shares, self.seed, together[self.mix_by])
 

@@ -152,28 +152,7 @@ class BatchPlan:
 def build_plan(train_set: Any, run: RunSection, data: DataSection, num_processes: int) -> BatchPlan:
     """The plan of a run: its batch sizes, and the order that the training set and the recipe ask for."""
     plan = BatchPlan(len(train_set), run.global_batch_size, run.micro_batch_size, num_processes, run.seed)
-    return replace(plan, order=build_order(train_set, plan, data.group_by_length, (run.seed,)))
-
-
-def build_order(train_set: Any, plan: BatchPlan, group_by_length: bool, seed: tuple[int, ...]) -> ItemOrder:
-    """Order of a training set; a mixture takes turns between the orders of its parts."""
-    if hasattr(train_set, "build_order"):
-        if group_by_length and train_set.mix_by == "item":
-            raise ValueError(
-                "data.group_by_length needs micro-batches of one set; mix the sets by micro_batch or step."
-            )
-        parts = enumerate(train_set.train_sets)
-        return train_set.build_order(
-            plan, [build_order(part, plan, group_by_length, (*seed, number)) for number, part in parts]
-        )
-    if not group_by_length:
-        return ShuffledOrder(len(train_set), seed)
-    if not hasattr(train_set, "lengths"):
-        raise ValueError(
-            f"data.group_by_length: {type(train_set).__name__} does not tell the lengths of its items (`lengths`, one "
-            "number for each). Leave data.group_by_length out, or add them."
-        )
-    return LengthGroupedOrder(train_set.lengths, seed, plan.micro_batch_size)
+    return replace(plan, order=train_set.build_order(plan, data.group_by_length, (run.seed,)))
 
 
 class PlannedBatches(Sampler[list[PlannedItem]]):
@@ -199,6 +178,5 @@ __all__ = [
     "PlannedBatches",
     "PlannedItem",
     "ShuffledOrder",
-    "build_order",
     "build_plan",
 ]

@@ -174,9 +174,6 @@ class RunSection(Section):
     resume: str = option("auto", "`auto`: go on from the last whole checkpoint, `never`, or a checkpoint folder.")
     seed: int = option(42, "Seed of weights, order, sampling and dropout.", at_least=0)
     mixed_precision: Literal["no", "fp16", "bf16"] = option("no", "Arithmetic of the forward pass.")
-    estimate_memory: bool = option(
-        True, "Estimate the memory before the first step, and warn if it may not be enough."
-    )
     log_every: int = option(10, "Steps between messages; log.jsonl has every step.", at_least=1)
     log_with: list[str] = option([], "Trackers of accelerate, e.g. [tensorboard].")
     push_to_hub: str | None = option(
@@ -300,13 +297,20 @@ class Recipe:
     @classmethod
     def from_command_line(cls, arguments: Sequence[str] | None = None, description: str | None = None) -> Self:
         """Read `--recipe FILE` and `--set section.key=value`; `--help` prints the schema."""
-        given = cls.parse_arguments(arguments, description)
+        return cls.from_arguments(cls.parse_arguments(arguments, description))
+
+    @classmethod
+    def from_arguments(cls, given: argparse.Namespace) -> Self:
+        """The recipe of a parsed command line."""
         pushed = [f"run.push_to_hub={given.push_to_hub}"] if given.push_to_hub else []
         return cls.load(given.recipe, [*given.set, *pushed])
 
     @classmethod
     def parse_arguments(
-        cls, arguments: Sequence[str] | None = None, description: str | None = None
+        cls,
+        arguments: Sequence[str] | None = None,
+        description: str | None = None,
+        rescore_options: Sequence[str] = (),
     ) -> argparse.Namespace:
         """The command line of every training script."""
         parser = argparse.ArgumentParser(
@@ -322,9 +326,37 @@ class Recipe:
         parser.add_argument(
             "--rescore",
             metavar="PREDICTIONS",
-            help="print the metrics of written predictions again, without a model; --set eval.score_pooling=max pools anew",
+            help="print the metrics of written predictions again, without a model; with --set, under other values of "
+            f"{', '.join(f'eval.{name}' for name in rescore_options) or 'nothing'}",
         )
         return parser.parse_args(arguments)
+
+    @classmethod
+    def read_rescore_options(cls, given: argparse.Namespace, known: Sequence[str]) -> dict[str, Any]:
+        """
+        What a command line with `--rescore` sets, of the keys of `eval` that are `known`.
+
+        Raises:
+            RecipeError: If anything else is set: the rest of the recipe is in the predictions already.
+        """
+        hints = {f"eval.{name}": typing.get_type_hints(typing.get_type_hints(cls)["eval"])[name] for name in known}
+        others = [f"--{name} {getattr(given, name)}" for name in ("recipe", "push_to_hub") if getattr(given, name)]
+        chosen = {}
+        for item in given.set:
+            name, _, text = item.partition("=")
+            if name not in hints:
+                others.append(f"--set {item}")
+                continue
+            try:
+                chosen[name.removeprefix("eval.")] = _convert(yaml.safe_load(text), hints[name], "--set", (name,))
+            except (RecipeError, yaml.YAMLError):
+                others.append(item)
+        if others:
+            choices = " or ".join(f"--set {name}={_choices(hint)}" for name, hint in hints.items()) or "nothing"
+            raise RecipeError(
+                f"--rescore reads predictions, for which only {choices} can be chosen; got {', '.join(others)}."
+            )
+        return {name: value for name, value in chosen.items() if value is not None}
 
     def save(self, path: str | Path) -> None:
         """Write all values, defaults included, as YAML that `load` reads."""
@@ -465,6 +497,12 @@ def _unknown_key(key: str, known: dict[str, Field], schema: type, where: tuple[s
 
 def _describe(value: Any) -> str:
     return f"{value!r} ({'null' if value is None else type(value).__name__})"
+
+
+def _choices(hint: Any) -> str:
+    names = [str(value) for part in (hint, *typing.get_args(hint)) if typing.get_origin(part) is Literal
+             for value in typing.get_args(part)]  # fmt: skip
+    return "|".join(names) or _type_name(hint)
 
 
 def _type_name(hint: Any) -> str:

@@ -8,7 +8,7 @@ them. Five numbers say where a lane stands; a checkpoint that has them goes on e
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -16,16 +16,18 @@ from typing import Any, NamedTuple
 import datasets
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from clipbert.train_scripts.engine.checkpoint import CheckpointError
 from clipbert.train_scripts.engine.data import (
+    Batch,
     DecodeGuard,
     MicroBatch,
     NoCounterpartError,
-    TrainSet,
     ignore_termination,
 )
+from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.engine.mixture import divide
 from clipbert.train_scripts.engine.order import ItemKey, PlannedBatches, PlannedItem, shuffle_items
 from clipbert.train_scripts.engine.recipe import DataSection, option
@@ -79,12 +81,12 @@ class RowStream(NamedTuple):
 
     name: str
     rows: datasets.IterableDataset
-    build_set: Callable[[list[dict[str, Any]]], TrainSet]
+    build_set: Callable[[list[dict[str, Any]]], TrainItems]
 
 
-class StreamedTrainSet:
+class StreamedTrainSet(TrainItems):
     """
-    What a task trains on where its rows are streamed; stands in the place of a `TrainSet`.
+    What a task trains on where its rows are streamed.
 
     Args:
         streams (`Sequence[RowStream]`): The data sets.
@@ -111,6 +113,7 @@ class StreamedTrainSet:
         # for each lane what it reads, and which of the lanes there it is
         self.lanes = [(lines[owner], int((owners[:lane] == owner).sum())) for lane, owner in enumerate(owners)]
         self.num_shards = {line.stream.name: line.num_shards for line in lines}
+        self.cursors: dict[int, Cursor] = {}  # where the lanes of this process stand that have begun
         for line in lines:
             logger.info(f"{line.stream.name}: {line.num_shards} shards are streamed in {line.num_lanes} lanes.")
 
@@ -132,18 +135,27 @@ class StreamedTrainSet:
             )
         raise ValueError(f"{message} Set data.num_workers to {show_divisors(lanes // num_processes)}.")
 
-    def restore_cursors(self, num_shards: dict[str, int], cursors: Iterable[Sequence[int]]) -> list[Cursor]:
-        """The cursors of a checkpoint, which have a meaning as long as there are as many shards."""
-        if num_shards != self.num_shards:
-            raise CheckpointError(
-                f"The checkpoint was trained on {num_shards} shards, and there are {self.num_shards}: its places in their "
-                "order are lost. Bring the shards back, or start from its weights with model.from_pretrained."
-            )
-        return [Cursor(*numbers) for numbers in cursors]
+    def loader(self, collate, batches, settings, pin_memory=False):
+        return build_stream_loader(self, collate, batches, pin_memory)
 
-    def peek(self) -> TrainSet:
-        """A few items, to measure their size."""
-        return Lane(self, Cursor(lane=0), window=min(16, self.settings.stream_window)).train_set
+    def advance(self, cursor: Cursor) -> None:
+        self.cursors[cursor.lane] = cursor
+
+    def state(self) -> dict[str, Any]:
+        return {"num_shards": self.num_shards, "cursors": gather_object(list(self.cursors.values()))}
+
+    def restore(self, state: dict[str, Any], process_index: int, num_processes: int) -> None:
+        """Take the cursors of a checkpoint, which have a meaning as long as there are as many shards."""
+        if state["num_shards"] != self.num_shards:
+            raise CheckpointError(
+                f"The checkpoint was trained on {state['num_shards']} shards, and there are {self.num_shards}: its places in "
+                "their order are lost. Bring the shards back, or start from its weights with model.from_pretrained."
+            )
+        cursors = [Cursor(*numbers) for numbers in state["cursors"]]
+        self.cursors = {cursor.lane: cursor for cursor in cursors if cursor.lane % num_processes == process_index}
+
+    def digest(self) -> None:
+        """Nobody knows the items of a stream beforehand."""
 
 
 class ShardLine:
@@ -185,13 +197,12 @@ class Lane:
     Args:
         train_set (`StreamedTrainSet`): Knows what the lane reads.
         cursor (`Cursor`): Where to begin. Shards before it are not opened; rows of its shard before it are passed over.
-        window (`int`, *optional*): Rows of a window, by default those of the settings.
     """
 
-    def __init__(self, train_set: StreamedTrainSet, cursor: Cursor, window: int | None = None):
+    def __init__(self, train_set: StreamedTrainSet, cursor: Cursor):
         self.line, self.number = train_set.lanes[cursor.lane]
         self.settings, self.seed, self.is_mixture = train_set.settings, train_set.seed, train_set.is_mixture
-        self.window = window or self.settings.stream_window
+        self.window = self.settings.stream_window
         self.rows = self.read(cursor.unit, cursor.row)
         self.cursor = cursor
         self.open_window(cursor.window)
@@ -215,7 +226,7 @@ class Lane:
         self.order = shuffle_items((self.seed, SEED_OF_WINDOWS), self.epoch, len(self.train_set))
         self.cursor = Cursor(self.cursor.lane, unit, row, number)
 
-    def fill_window(self) -> tuple[tuple[dict[str, Any], int, int], TrainSet]:
+    def fill_window(self) -> tuple[tuple[dict[str, Any], int, int], TrainItems]:
         """The first row of a window with its place, and the training set of them all."""
         read: list[tuple[dict[str, Any], int, int]] = []
         for _ in range(MOST_JOINED):
@@ -253,20 +264,18 @@ class StreamedBatches(IterableDataset):
         train_set (`StreamedTrainSet`): The lanes.
         collate (`Callable`): Items to a batch.
         share (`PlannedBatches`): Steps and process.
-        cursors (`Iterable[Cursor]`): Where lanes begin that do not begin at their beginning.
         skip (`bool`): Whether undecodable videos are left out.
     """
 
     def __init__(
         self,
         train_set: StreamedTrainSet,
-        collate: Callable[[list], dict[str, torch.Tensor]],
+        collate: Callable[[list], Batch],
         share: PlannedBatches,
-        cursors: Iterable[Cursor],
         skip: bool,
     ):
         self.train_set, self.collate, self.share, self.skip = train_set, collate, share, skip
-        self.cursors = {cursor.lane: cursor for cursor in cursors}
+        self.cursors = dict(train_set.cursors)  # as they are now: the lanes go ahead of those that were used
 
     def __iter__(self) -> Iterator[MicroBatch]:
         plan, worker = self.share.plan, get_worker_info()
@@ -294,15 +303,14 @@ class StreamedBatches(IterableDataset):
 
 def build_stream_loader(
     train_set: StreamedTrainSet,
-    collate: Callable[[list], dict[str, torch.Tensor]],
+    collate: Callable[[list], Batch],
     share: PlannedBatches,
-    cursors: Iterable[Cursor],
     pin_memory: bool = False,
 ) -> DataLoader:
     """A loader of `MicroBatch`es; workers take them in turn."""
     settings = train_set.settings
     return DataLoader(
-        StreamedBatches(train_set, collate, share, cursors, skip=settings.on_decode_error == "skip"),
+        StreamedBatches(train_set, collate, share, skip=settings.on_decode_error == "skip"),
         batch_size=None,
         num_workers=settings.num_workers,
         worker_init_fn=ignore_termination,
