@@ -1,7 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Retrieval: score many texts against one video, ours against a baseline that works as the official code does.
 
-Ours is what `train_scripts/scoring.py` does when a split is evaluated.
+Ours is what `train_scripts/tasks/scoring.py` does when a split is evaluated.
 
 Run:     python -m benchmarks.scoring                                         (about five minutes on two cores)
 GPU:     python -m benchmarks.scoring --device cuda --dtype bfloat16 --image-size 448 --num-texts 1000
@@ -28,7 +28,8 @@ from benchmarks.measure import (
 )
 from benchmarks.measure import build_parser as build_common_parser
 from benchmarks.models import autocast, build_clips, build_sides, build_texts, compile_ours
-from clipbert.train_scripts.scoring import TextBlock, compute_match_odds, score_blocks
+from clipbert.train_scripts.tasks.pooling import log_odds, pool_clips
+from clipbert.train_scripts.tasks.scoring import VideoBlock, score_blocks
 
 
 MODULE = "benchmarks.scoring"
@@ -73,7 +74,7 @@ def build_work(case: Case, options: argparse.Namespace, sides) -> dict[str, Call
     pairs_per_block = options.pairs_per_block or (64 if torch.device(options.device).type == "cpu" else 256)
     texts_per_block = max(pairs_per_block // case.num_clips, 1)
     blocks = [
-        TextBlock(input_ids.flip(0)[part, :longest], attention_mask.flip(0)[part, :longest])
+        (input_ids.flip(0)[part, :longest], attention_mask.flip(0)[part, :longest])
         for part in torch.arange(options.num_texts).split(texts_per_block)
         for longest in [int(lengths.flip(0)[part].max())]
     ]
@@ -87,8 +88,10 @@ def build_work(case: Case, options: argparse.Namespace, sides) -> dict[str, Call
 
     @torch.inference_mode()
     def score_with_ours():
-        clip_logits = score_blocks(sides["ours"], {"pixel_values": clips}, blocks)  # (1, texts, clips, labels)
-        return compute_match_odds(clip_logits.transpose(0, 1), "lse").sigmoid()[:, 0].flip(0)
+        model = sides["ours"]
+        video = VideoBlock([0], model.encode_videos(clips), None)
+        clip_logits = score_blocks(model, video, [model.encode_texts(*block) for block in blocks])
+        return log_odds(pool_clips(clip_logits[0], "lse")).sigmoid().flip(0)  # (texts,)
 
     calls = {"baseline": score_with_baseline, "ours": score_with_ours}
     return {side: calls[side] for side in calls if side in sides}

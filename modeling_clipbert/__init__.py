@@ -11,10 +11,12 @@ from transformers import (
     AutoModelForPreTraining,
     AutoModelForSequenceClassification,
     AutoModelForVisualQuestionAnswering,
+    AutoProcessor,
+    AutoVideoProcessor,
 )
 
 import clipbert  # noqa: F401  one name for a package, also where it is imported by its bare one
-import clipbert.processing  # noqa: F401  registers the processors; this file does not travel to the Hub
+from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor  # this file does not travel to the Hub
 
 from .configuration_clipbert import ClipBERTConfig
 from .modeling_clipbert import (
@@ -30,6 +32,8 @@ from .modeling_clipbert import (
 
 
 AutoConfig.register("clipbert", ClipBERTConfig)
+AutoVideoProcessor.register(ClipBERTConfig, ClipBERTVideoProcessor)
+AutoProcessor.register(ClipBERTConfig, VideoTextProcessor)
 AutoModel.register(ClipBERTConfig, ClipBERTModel)
 AutoModelForPreTraining.register(ClipBERTConfig, ClipBERTForPreTraining)
 AutoModelForVisualQuestionAnswering.register(ClipBERTConfig, ClipBERTForVideoQA)

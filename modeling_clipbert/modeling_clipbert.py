@@ -108,6 +108,22 @@ class ClipBERTScoreOutput(ModelOutput):
 
 
 @dataclass
+class ClipBERTMatchOutput(ClipBERTScoreOutput):
+    """
+    What [`ClipBERTForVideoTextRetrieval`] returns beside the fields of [`ClipBERTScoreOutput`].
+
+    Args:
+        match_odds (`torch.FloatTensor` of shape `(texts,)`):
+            Log-odds that text and video belong together, pooled over clips.
+        clip_odds (`torch.FloatTensor` of shape `(texts, clips)`):
+            The same of each clip by itself, those of masked clips included.
+    """
+
+    match_odds: torch.FloatTensor | None = None
+    clip_odds: torch.FloatTensor | None = None
+
+
+@dataclass
 class ClipBERTForPreTrainingOutput(ModelOutput):
     """
     What [`ClipBERTForPreTraining`] returns.
@@ -119,6 +135,7 @@ class ClipBERTForPreTrainingOutput(ModelOutput):
         prediction_logits (`torch.FloatTensor` of shape `(texts, clips, length, vocab_size)`): Scores of every word.
         seq_relationship_logits (`torch.FloatTensor` of shape `(texts, 2)`):
             Pooled scores of "the text belongs to another video" (0) and "the text belongs to this video" (1).
+        clip_logits (`torch.FloatTensor` of shape `(texts, clips, 2)`): The same of each clip, masked ones included.
         last_hidden_state, pooler_output, hidden_states, attentions: See [`ClipBERTModelOutput`].
     """
 
@@ -127,6 +144,7 @@ class ClipBERTForPreTrainingOutput(ModelOutput):
     itm_loss: torch.FloatTensor | None = None
     prediction_logits: torch.FloatTensor | None = None
     seq_relationship_logits: torch.FloatTensor | None = None
+    clip_logits: torch.FloatTensor | None = None
     last_hidden_state: torch.FloatTensor | None = None
     pooler_output: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
@@ -1145,11 +1163,42 @@ class ClipBERTForVideoTextRetrieval(ClipBERTScoringModel):
         self.classifier = ClipBERTScoreHead(config, config.num_labels)
         self.post_init()
 
+    def encode_texts(self, input_ids, attention_mask=None):
+        """What [`match`] needs of texts: the tokens themselves, because every pair is read together."""
+        mask = {} if attention_mask is None else {"attention_mask": attention_mask}
+        return {"input_ids": input_ids, **mask}
+
+    def match(self, texts, videos, video_indices=None, clip_mask=None):
+        """
+        How well texts fit videos.
+
+        Args:
+            texts (`dict[str, torch.Tensor]`): What `encode_texts` returned, one row for each pair.
+            videos (`torch.FloatTensor`): What `encode_videos` returned.
+            video_indices (`torch.LongTensor` of shape `(pairs,)`, *optional*): The video of each pair; without it
+                text `i` is paired with video `i`.
+            clip_mask (`torch.Tensor` of shape `(videos, clips)`, *optional*): 1 for clips that exist.
+
+        Returns:
+            [`ClipBERTMatchOutput`].
+        """
+        return self(**texts, visual_embeds=videos, video_indices=video_indices, clip_mask=clip_mask, pooled_only=True)
+
+    def pooled_output(self, outputs, clip_logits, clip_mask, labels, video_indices=None):
+        scores = super().pooled_output(outputs, clip_logits, clip_mask, labels, video_indices)
+        return ClipBERTMatchOutput(
+            **scores, match_odds=self.log_odds(scores.logits), clip_odds=self.log_odds(clip_logits)
+        )
+
+    def log_odds(self, logits):
+        """Log-odds `(...)` that text and video belong together, from `logits` `(..., labels)`."""
+        return logits[..., 1] - logits[..., 0] if self.task_loss == "ce" else logits[..., 0]
+
     def match_scores(self, logits):
         """
         Pooled `logits` of shape `(texts, labels)` to the probability `(texts,)` that text and video belong together.
         """
-        return logits.softmax(dim=-1)[:, 1] if self.task_loss == "ce" else logits[:, 0].sigmoid()
+        return self.log_odds(logits).sigmoid()
 
 
 class ClipBERTForVideoQA(ClipBERTScoringModel):
@@ -1415,9 +1464,8 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
         clip_mask = _text_clip_mask(clip_mask, video_indices)
         words = outputs.last_hidden_state[:, :, : input_ids.shape[1]]  # (N, C, L, D)
         prediction_logits = self.cls.predictions(words)  # (N, C, L, vocabulary)
-        matching_logits = pool_clip_scores(
-            self.cls.seq_relationship(outputs.pooler_output), self.config.score_pooling, clip_mask
-        )  # (N, 2)
+        clip_logits = self.cls.seq_relationship(outputs.pooler_output)  # (N, C, 2)
+        matching_logits = pool_clip_scores(clip_logits, self.config.score_pooling, clip_mask)  # (N, 2)
 
         mlm_loss = itm_loss = None
         if mlm_labels is not None:
@@ -1431,6 +1479,7 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
             itm_loss=itm_loss,
             prediction_logits=prediction_logits,
             seq_relationship_logits=matching_logits,
+            clip_logits=clip_logits,
             last_hidden_state=outputs.last_hidden_state,
             pooler_output=outputs.pooler_output,
             hidden_states=outputs.hidden_states,

@@ -63,6 +63,78 @@ def load_all_families() -> None:
         load_family(model_type)
 
 
+def config_class(model_type: str) -> type:
+    """The config class of a family."""
+    from transformers import CONFIG_MAPPING
+
+    load_family(model_type)
+    if model_type not in CONFIG_MAPPING:
+        raise ValueError(
+            f"The package {_package_name(model_type)} registers no config for the model type {model_type!r}: it has to call "
+            f'`AutoConfig.register("{model_type}", ...)` when it is imported.'
+        )
+    return CONFIG_MAPPING[model_type]
+
+
+def registered_models(config: type) -> dict[str, tuple[type, ...]]:
+    """The models of a family by the Auto classes that load them, as its package has registered them."""
+    from transformers.models.auto import modeling_auto
+
+    found = {}
+    for name, auto_class in vars(modeling_auto).items():
+        mapping = getattr(auto_class, "_model_mapping", None)
+        if name.startswith("AutoModel") and mapping is not None and config in mapping:
+            classes = mapping[config]
+            found[name] = classes if isinstance(classes, tuple) else (classes,)
+    return found
+
+
+def find_head(config: type, head: str) -> type:
+    """
+    The class of a family for a task.
+
+    Args:
+        config (`type`): Its config class.
+        head (`str`): What the name of the class ends in, after `For`, such as `"VideoTextRetrieval"`.
+
+    Raises:
+        ValueError: If there is none; the message lists those that there are.
+
+    Example:
+        >>> find_head(config_class("clipbert"), "VideoQA").__name__
+        'ClipBERTForVideoQA'
+    """
+    classes = {cls.__name__: cls for group in registered_models(config).values() for cls in group}
+    for name, cls in classes.items():
+        if name.endswith(f"For{head}"):
+            return cls
+    raise ValueError(
+        f"The family {config.model_type!r} has no head ...For{head}; registered with the Auto classes are "
+        f"{', '.join(classes) or 'none'}."
+    )
+
+
+def processor_classes(config: type) -> tuple[type | None, type]:
+    """
+    The processor and the video processor of a family; the first is `None` where its models read no words.
+
+    Raises:
+        ValueError: If no video processor is registered.
+    """
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+    from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING
+
+    video_processor = VIDEO_PROCESSOR_MAPPING.get(config, None)
+    if video_processor is None:
+        raise ValueError(
+            f"The family {config.model_type!r} has no video processor: its package has to call "
+            f"`AutoVideoProcessor.register({config.__name__}, ...)` when it is imported."
+        )
+    if isinstance(video_processor, dict):  # by backend
+        video_processor = next(iter(video_processor.values()))
+    return PROCESSOR_MAPPING.get(config, None), video_processor
+
+
 def _package_name(model_type: str) -> str | None:
     module = PREFIX + model_type
     if not module.isidentifier():
@@ -73,4 +145,13 @@ def _package_name(model_type: str) -> str | None:
     return None
 
 
-__all__ = ["has_family", "list_families", "load_all_families", "load_family"]
+__all__ = [
+    "config_class",
+    "find_head",
+    "has_family",
+    "list_families",
+    "load_all_families",
+    "load_family",
+    "processor_classes",
+    "registered_models",
+]

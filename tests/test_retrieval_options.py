@@ -18,9 +18,9 @@ from test_train_retrieval import NoVideos, one_thread, rows_of, run, settings_of
 
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.task import main
-from clipbert.train_scripts.pairs import CaptionedVideos, PairSection
 from clipbert.train_scripts.rescore import rescore
 from clipbert.train_scripts.retrieval import RetrievalRecipe, RetrievalTask
+from clipbert.train_scripts.tasks.retrieval.items import CaptionedVideos, PairSection
 
 
 CAPTIONS = {"a": ["a1", "a2"], "b": ["b1", "shared"], "c": ["c1", "Shared "], "d": ["d1"]}
@@ -29,14 +29,16 @@ CAPTIONS = {"a": ["a1", "a2"], "b": ["b1", "shared"], "c": ["c1", "Shared "], "d
 def write_scores(folder, log_odds, captions, video_ids):
     folder.mkdir()
     save_file({"log_odds": np.array(log_odds, dtype=np.float32)}, folder / "tensors.safetensors")
-    (folder / "records.json").write_text(json.dumps({"captions": captions, "video_ids": video_ids}))
+    rows = [{"caption": caption} for caption in captions]
+    records = {"task": "retrieval", "step": 1, "metrics": {}, "video_ids": video_ids, "rows": rows}
+    (folder / "records.json").write_text(json.dumps(records))
     return str(folder)
 
 
 def hard_texts(folder, pool, captions=CAPTIONS):
     settings = PairSection(negatives="hard", hard_negatives=folder, hard_pool=pool)
     pairs = CaptionedVideos(rows_of(captions), NoVideos(None), {}, settings, seed=3)
-    return pairs, {video_id: [pairs.captions[row] for row in rows] for video_id, rows in pairs.hard_rows.items()}
+    return pairs, {video_id: pairs.read_captions(rows) for video_id, rows in pairs.hard_rows.items()}
 
 
 def test_hard_negatives_are_the_wrong_captions_with_the_highest_scores(tmp_path):

@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -23,11 +24,13 @@ from clipbert.datasets_scripts import list_benchmarks, load_benchmark
 from clipbert.datasets_scripts.answers import AnswerVocabulary
 from clipbert.datasets_scripts.synthetic_images import generate_synthetic_images
 from clipbert.metrics.vqa_score import compute_vqa_score
-from clipbert.train_scripts.answering import SoftAnswers, measure_answers
+from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.image_qa import ImageQATask, server_answers
 from clipbert.train_scripts.rescore import main as rescore
-from clipbert.train_scripts.video_qa import QuestionRecipe
+from clipbert.train_scripts.tasks.question_answering.measures import answer, measure
+from clipbert.train_scripts.tasks.question_answering.modes import SoftAnswers
+from clipbert.train_scripts.tasks.question_answering.task import QuestionRecipe
 
 
 ROOT = Path(__file__).parents[1]
@@ -61,22 +64,27 @@ def row_of(soft, question="what?", answer_type="other"):
 def test_labels_are_the_recorded_targets(small_parity_dir):
     records = json.loads((small_parity_dir / "metrics" / "qa_metrics.json").read_text())
     (record,) = (record for record in records if record["task"] == "vqa_targets")
-    way = SoftAnswers(AnswerVocabulary(tuple(record["ans2label"])))
-    labels = way.encode_labels(
-        [way.label(row_of(record["labels"])), way.label(row_of({"red": 0.3, "unheard-of": 1.0}))]
+    mode = SoftAnswers(AnswerVocabulary(tuple(record["ans2label"])))
+    labels = mode.encode_labels(
+        [mode.label(row_of(record["labels"])), mode.label(row_of({"red": 0.3, "unheard-of": 1.0}))]
     )
     assert labels[0].tolist() == record["target"]
     assert labels[1].tolist() == pytest.approx([0, 0, 0, 0.3, 0])
-    assert way.question(row_of({"unheard-of": 1.0})) is None  # nothing to learn
+    assert mode.label(row_of({"unheard-of": 1.0})) is None  # nothing to learn
 
 
 def test_answers_outside_the_vocabulary_score_nothing():
     vocabulary = AnswerVocabulary(("yes", "no"))
-    way = SoftAnswers(vocabulary, [row_of({"no": 1.0}, "is it?", "yes/no")])
+    mode = SoftAnswers(vocabulary, [row_of({"no": 1.0}, "is it?", "yes/no")])
     rows = [row_of({"no": 0.6, "never": 1.0}, "is it?", "yes/no"), row_of({"two": 1.0}, "how many?", "number")]
-    records = {"answer": "soft", "score_pooling": "mean", "video_indices": [0, 1], **way.records(rows)}
-    metrics, predictions = measure_answers(torch.tensor([[[0.0, 1.0]], [[1.0, 0.0]]]), records)
-    assert predictions == ["no", "yes"] and records["blind"] == ["no", "no"]
+    found = Predictions(
+        "question_answering",
+        [{"video_id": str(number), **mode.gold(row), **mode.blind(row)} for number, row in enumerate(rows)],
+        {"clip_logits": np.array([[[0.0, 1.0]], [[1.0, 0.0]]])},
+        {"answer": "soft", "score_pooling": "mean", **mode.info()},
+    )
+    metrics = measure(found)
+    assert answer(found) == ["no", "yes"] and [row["blind"] for row in found.rows] == ["no", "no"]
     assert metrics["vqa_score"] == metrics["blind_vqa_score"] == metrics["answer_coverage"] == pytest.approx(0.3)
     assert (metrics["vqa_score_yes/no"], metrics["vqa_score_number"]) == (pytest.approx(0.6), 0.0)
 
@@ -109,9 +117,10 @@ def test_two_steps_save_resume_and_reload(pictures, tmp_path, capsys):
     records, tensors = json.loads((folder / "records.json").read_text()), load_file(folder / "tensors.safetensors")
     rows = load_benchmark("synthetic_images", config="image_qa", split="test", data_dir=pictures)
     gold = [dict(zip(row["soft_answers"], row["soft_scores"], strict=True)) for row in rows]
-    expected = compute_vqa_score(records["predictions"], gold, rows["answer_type"])
+    answers = [row["prediction"] for row in records["rows"]]
+    expected = compute_vqa_score(answers, gold, rows["answer_type"])
     assert {name: metrics[name] for name in expected} == pytest.approx(expected)
-    assert records["question_ids"] == list(rows["question_id"])
+    assert [row["question_id"] for row in records["rows"]] == list(rows["question_id"])
     # the folder is all that is needed to answer a question
     checkpoint = tmp_path / "whole" / "checkpoints" / "last"
     model = AutoModelForVisualQuestionAnswering.from_pretrained(checkpoint).eval()
@@ -169,17 +178,19 @@ def test_questions_without_a_published_answer_are_answered_and_not_scored(pictur
     metrics = run(data, tmp_path / "out")["results"]["test"]["metrics"]
     assert metrics == {"num_examples": 0, "num_skipped_videos": 0}
     records = json.loads((tmp_path / "out/predictions/test/records.json").read_text())
-    assert len(records["predictions"]) == len(rows) and set(records["predictions"]) <= set(records["answers"])
+    predictions = [row["prediction"] for row in records["rows"]]
+    assert len(predictions) == len(rows) and set(predictions) <= set(records["answers"])
     # what the server of VQA takes
     sent = json.loads((tmp_path / "out/predictions/test/vqa_results.json").read_text())
     assert [entry["question_id"] for entry in sent] == [int(row["question_id"]) for row in rows]
-    assert [entry["answer"] for entry in sent] == records["predictions"]
+    assert [entry["answer"] for entry in sent] == predictions
     assert all(set(entry) == {"question_id", "answer"} for entry in sent)
 
 
 def test_the_server_of_vqa_gets_an_answer_to_every_question():
-    records = {"question_ids": ["262148000", "7", "mine"], "predictions": ["down", None, "2"]}
-    assert server_answers(records) == [
+    predictions = {"262148000": "down", "7": None, "mine": "2"}
+    rows = [{"question_id": question, "prediction": answer} for question, answer in predictions.items()]
+    assert server_answers(rows) == [
         {"question_id": 262148000, "answer": "down"},
         {"question_id": 7, "answer": ""},  # its image could not be decoded
         {"question_id": "mine", "answer": "2"},  # not of VQA

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tiny_runs import MODEL, one_thread, start_from, steps_of, tiny_run  # noqa: F401
 from transformers import AutoProcessor
 
-import clipbert.train_scripts.masking
+import clipbert.train_scripts.tasks.pretraining.masking as masking
 from clipbert.datasets_scripts import load_benchmark
 from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.datasets_scripts.synthetic_images import generate_synthetic_images
@@ -27,14 +27,16 @@ from clipbert.modeling_clipbert import ClipBERTForPreTraining, ClipBERTForVideoT
 from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
 from clipbert.processing.sampling import build_rng
 from clipbert.train_scripts.engine.data import UndecodableVideosError
+from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.task import main
-from clipbert.train_scripts.judged_pairs import JudgedPairs, judge, measure
-from clipbert.train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedItem, MaskedPairs
-from clipbert.train_scripts.masking import IGNORED, WordMasker
 from clipbert.train_scripts.pretrain import PretrainRecipe, PretrainTask
 from clipbert.train_scripts.rescore import rescore
-from clipbert.train_scripts.scoring import NonFiniteScoreError
+from clipbert.train_scripts.tasks.pooling import NonFiniteScoreError
+from clipbert.train_scripts.tasks.pretraining.evaluation import ContrastedRows, predict_batch
+from clipbert.train_scripts.tasks.pretraining.items import CaptionTable, MaskedCollator, MaskedItem, MaskedPairs
+from clipbert.train_scripts.tasks.pretraining.masking import IGNORED, WordMasker
+from clipbert.train_scripts.tasks.pretraining.measures import measure
 
 
 ROOT = Path(__file__).parents[1]
@@ -152,7 +154,7 @@ def test_at_least_one_word_is_asked_for(processor):
 
 
 def test_examples_run_as_printed():
-    results = doctest.testmod(clipbert.train_scripts.masking)
+    results = doctest.testmod(masking)
     assert results.attempted and not results.failed
 
 
@@ -236,8 +238,8 @@ def test_grouping_equals_the_recorded_one(small_parity_dir, processor):
 def test_rows_of_a_picture_need_not_stand_together(processor):
     rows = table_of(CAPTIONS, processor).rows.select([7, 0, 5, 1, 6, 2, 3, 4])
     table = CaptionTable(rows, NoPictures(processor), {}, "set", seed=0)
-    assert table.visual_ids == ["c", "a", "b"]
-    assert {id: rows[table.members(number)]["caption"] for number, id in enumerate(table.visual_ids)} == {
+    assert table.ids == ["c", "a", "b"]
+    assert {id: rows[table.members(number)]["caption"] for number, id in enumerate(table.ids)} == {
         "c": ["triangle", "square"],
         "a": CAPTIONS["a"],
         "b": CAPTIONS["b"],
@@ -338,47 +340,47 @@ def test_batches_are_padded_to_the_longest_text(processor):
 
 
 @pytest.fixture(scope="module")
-def judged_rows(pictures, processor):
+def contrasted_rows(pictures, processor):
     rows = [json.loads(line) for line in (pictures / "test" / "captions.jsonl").read_text().splitlines()]
     rows = [
         {**row, "image": str(pictures / "test" / row["image"]), "caption_id": f"c{number}"}
         for number, row in enumerate(rows)
     ]
     table = CaptionTable(datasets.Dataset.from_list(rows), processor, {}, "set/test", seed=1)
-    return JudgedPairs(table, WordMasker(processor.tokenizer), MaskedCollator(processor))
+    return ContrastedRows(table, WordMasker(processor.tokenizer), MaskedCollator(processor))
 
 
-def test_a_row_asks_the_same_words_beside_two_pictures(judged_rows):
-    for index in range(len(judged_rows)):
-        row = judged_rows[index]
+def test_a_row_asks_the_same_words_beside_two_pictures(contrasted_rows):
+    for index in range(len(contrasted_rows)):
+        row = contrasted_rows[index]
         own, other = row.pairs
         assert own[1:3] == other[1:3]
         assert (own.matches, other.matches) == ([1], [0])
         assert any(label != IGNORED for label in own.labels[0])
-        assert row.other_id != judged_rows.table.rows[index]["image_id"]
+        assert row.other_id != contrasted_rows.table.rows[index]["image_id"]
         assert not torch.equal(own.visual["pixel_values"], other.visual["pixel_values"])
-        assert judged_rows[index][:2] == row[:2]
-        assert judged_rows[index].pairs[0][1:] == own[1:]
+        assert contrasted_rows[index][:2] == row[:2]
+        assert contrasted_rows[index].pairs[0][1:] == own[1:]
 
 
-def test_judging_together_equals_one_pair_at_a_time_by_the_models_own_losses(judged_rows, processor):
+def test_predicting_together_equals_one_pair_at_a_time_by_the_models_own_losses(contrasted_rows, processor):
     torch.manual_seed(0)
     config = ClipBERTForPreTraining.config_class(vocab_size=len(processor.tokenizer), initializer_range=0.3, **MODEL)
     model = ClipBERTForPreTraining(config).eval()
-    rows = [judged_rows[index] for index in range(3)]
+    rows = [contrasted_rows[index] for index in range(3)]
     with torch.no_grad():
-        judged = judge(model, judged_rows.collate(rows))
+        found = predict_batch(model, contrasted_rows.collate(rows))
         for number, row in enumerate(rows):
             for place, pair in enumerate(row.pairs):
                 outputs = model(**{**MaskedCollator(processor)([pair]).inputs, "itm_labels": torch.tensor([1])})
-                losses = judged[("word_losses", "blind_word_losses")[place]][number]
+                losses = found[("word_losses", "blind_word_losses")[place]][number]
                 assert np.mean(losses) == pytest.approx(outputs.mlm_loss.item(), rel=1e-4)
                 guesses = outputs.prediction_logits[0, 0].argmax(-1)[torch.tensor(pair.labels[0]) != IGNORED]
-                assert judged[("predicted_words", "blind_words")[place]][number] == guesses.tolist()
-                (clip,) = judged["clip_logits"][number, place]
+                assert found[("predicted_words", "blind_words")[place]][number] == guesses.tolist()
+                (clip,) = found["clip_logits"][number, place]
                 odds = clip[1] - clip[0]
                 assert torch.nn.functional.softplus(-odds).item() == pytest.approx(outputs.itm_loss.item(), rel=1e-4)
-            assert judged["words"][number] == [label for label in row.pairs[0].labels[0] if label != IGNORED]
+            assert found["words"][number] == [label for label in row.pairs[0].labels[0] if label != IGNORED]
 
 
 def test_clips_that_do_not_exist_do_not_count(shapes, processor):
@@ -395,7 +397,7 @@ def test_clips_that_do_not_exist_do_not_count(shapes, processor):
 
     with torch.no_grad():
         whole, masked, first = (
-            judge(model, batch)
+            predict_batch(model, batch)
             for batch in (
                 rows(frames),
                 rows(frames, clip_mask=torch.tensor([[1, 0]])),
@@ -409,7 +411,7 @@ def test_clips_that_do_not_exist_do_not_count(shapes, processor):
 
 
 def test_measure_by_hand():
-    records = {
+    columns = {
         "dataset": ["x", "x", "y"],
         "skipped": ["", "broken", ""],
         "words": [[5, 6], [], [5]],
@@ -418,16 +420,18 @@ def test_measure_by_hand():
         "word_losses": [[0.0, 1.0], [], [2.0]],
         "blind_word_losses": [[3.0, 3.0], [], [0.0]],
     }
-    odds = torch.tensor([[2.0, -1.0], [torch.nan, torch.nan], [-3.0, 0.5]])
-    metrics = measure(odds, records)
+    odds = np.array([[2.0, -1.0], [np.nan, np.nan], [-3.0, 0.5]])
+    clip_logits = np.stack([0 * odds, odds], axis=-1)[:, :, None]  # one clip, whose first label has the score 0
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    found = Predictions("pretraining", rows, {"clip_logits": clip_logits}, {"score_pooling": "mean"})
+    metrics = measure(found)
     assert (metrics["mlm_accuracy"], metrics["mlm_blind_accuracy"]) == (2 / 3, 1 / 3)
     assert (metrics["mlm_majority_accuracy"], metrics["num_words"]) == (2 / 3, 3)
     assert (metrics["mlm_loss"], metrics["mlm_blind_loss"]) == (1.0, 2.0)
     assert (metrics["itm_accuracy"], metrics["itm_majority_accuracy"], metrics["num_examples"]) == (0.5, 0.5, 4)
     assert metrics["itm_loss"] == pytest.approx(np.log1p(np.exp([-2.0, -1.0, 3.0, 0.5])).mean())
     assert metrics["num_skipped_rows"] == 1
-    of_x = measure(odds, records, "x")
-    assert (of_x["mlm_accuracy"], of_x["itm_accuracy"], of_x["num_skipped_rows"]) == (1.0, 1.0, 1)
+    assert (metrics["x_mlm_accuracy"], metrics["x_itm_accuracy"], metrics["x_num_skipped_rows"]) == (1.0, 1.0, 1)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -541,7 +545,7 @@ def test_evaluation_depends_neither_on_batches_nor_on_how_often(pictures, tmp_pa
     files = [tmp_path / name / "predictions/validation/records.json" for name in "ab"]
     ours, theirs = (json.loads(file.read_text()) for file in files)
     for name in ("caption_id", "other_id", "words"):
-        assert ours[name] == theirs[name]
+        assert [row[name] for row in ours["rows"]] == [row[name] for row in theirs["rows"]]
 
 
 def test_draws_of_random_clips_ask_for_the_same_words(pictures, shapes, tmp_path):
@@ -725,5 +729,5 @@ def test_two_processes_give_the_losses_and_scores_of_one(pictures, shapes, tmp_p
         assert ours == pytest.approx(theirs, rel=1e-3)
     files = [tmp_path / name / "predictions/test/records.json" for name in ("one", "two")]
     ours, theirs = (json.loads(file.read_text()) for file in files)
-    assert ours["caption_id"] == theirs["caption_id"]
+    assert [row["caption_id"] for row in ours["rows"]] == [row["caption_id"] for row in theirs["rows"]]
     assert ours["metrics"] == pytest.approx(theirs["metrics"], rel=1e-3)

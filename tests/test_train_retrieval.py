@@ -9,12 +9,14 @@ import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from accelerate import Accelerator
+from datasets import Dataset
 from safetensors.torch import load_file
 from tiny_runs import MODEL, one_thread, start_from, steps_of, tiny_run  # noqa: F401
 from transformers import (
@@ -29,20 +31,18 @@ from transformers import (
 from clipbert.datasets_scripts import list_benchmarks
 from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.metrics.retrieval.retrieval import compute_retrieval_metrics
-from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
+from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval, pool_clip_scores
 from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
 from clipbert.train_scripts.engine.data import UndecodableVideosError
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.task import main
-from clipbert.train_scripts.pairs import CaptionedVideos, PairCollator, PairSection, contrastive_loss, group_rows
 from clipbert.train_scripts.rescore import main as rescore
 from clipbert.train_scripts.retrieval import RetrievalRecipe, RetrievalTask
-from clipbert.train_scripts.scoring import (
-    NonFiniteScoreError,
-    compute_match_odds,
-    score_all_pairs,
-    strike_absent_clips,
-)
+from clipbert.train_scripts.tasks.pooling import NonFiniteScoreError, log_odds, mark_absent_clips, pool_clips
+from clipbert.train_scripts.tasks.retrieval.items import CaptionedVideos, PairCollator, PairSection
+from clipbert.train_scripts.tasks.retrieval.losses import contrastive_loss
+from clipbert.train_scripts.tasks.rows import RowsByVideo
+from clipbert.train_scripts.tasks.scoring import VisualReader, score_all_pairs
 
 
 ROOT = Path(__file__).parents[1]
@@ -76,11 +76,13 @@ def processor(shapes):
 
 def rows_of(captions):
     """Rows from `{video: [caption, ...]}`; the videos do not exist."""
-    return [
-        {"video_id": video_id, "video": f"{video_id}.mp4", "caption": caption}
-        for video_id, texts in captions.items()
-        for caption in texts
-    ]
+    return Dataset.from_list(
+        [
+            {"video_id": video_id, "video": f"{video_id}.mp4", "caption": caption}
+            for video_id, texts in captions.items()
+            for caption in texts
+        ]
+    )
 
 
 class NoVideos:
@@ -108,7 +110,8 @@ def test_grouping_equals_the_recorded_one(small_parity_dir):
         pairs = pairs_of(CAPTIONS, captions_per_video=case["group_size"])
         if case["group_size"] == 1 or not case["train"]:
             # the record numbers the captions from 1
-            assert [[video, [row + 1 for row in rows]] for video, rows in pairs.groups] == case["groups"]
+            groups = [[video, [row + 1 for row in pairs.own_rows(item)]] for item, video in enumerate(pairs.ids)]
+            assert groups == case["groups"]
         else:  # while training the last group of a video is filled with more of its own captions
             items = [pairs[0, index] for index in range(len(pairs))]
             for item, (video_id, examples) in zip(items, case["groups"], strict=True):
@@ -147,7 +150,7 @@ def test_recorded_negatives_are_possible_draws(small_parity_dir):
     }
     for case in recorded["retrieval_negatives"]:
         positive, *negatives = case["examples"]
-        index = pairs.captions.index(positive["text_str"])
+        index = list(pairs.captions["caption"]).index(positive["text_str"])
         assert {negative["text_str"] for negative in negatives} <= drawn[index]
 
 
@@ -173,25 +176,26 @@ def test_videos_without_a_wrong_caption_are_refused(captions):
 
 
 def table_of(batch, processor):
-    texts = processor.tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True)
-    return list(zip(batch["video_indices"].tolist(), texts, batch["labels"].tolist(), strict=True))
+    texts = processor.tokenizer.batch_decode(batch.inputs["input_ids"], skip_special_tokens=True)
+    return list(zip(batch.inputs["video_indices"].tolist(), texts, batch.targets["labels"].tolist(), strict=True))
 
 
 def test_rows_of_random_negatives(processor):
     pairs = pairs_of({"a": ["red", "blue"], "b": ["circle", "square"]}, processor, captions_per_video=2)
-    batch = PairCollator(pairs.processor, "random")([pairs[0, 0], pairs[0, 1]]).inputs
+    batch = PairCollator(pairs.processor, "random")([pairs[0, 0], pairs[0, 1]])
     rows = table_of(batch, processor)
     assert rows[:2] == [(0, "red", 1), (0, "blue", 1)]
     assert sorted(rows[2:4]) == [(0, "circle", 0), (0, "square", 0)]
     assert [(video, label) for video, _, label in rows[4:]] == [(1, 1), (1, 1), (1, 0), (1, 0)]
-    assert batch["text_indices"].tolist() == list(range(8))
+    assert batch.targets["text_indices"].tolist() == list(range(8))
+    assert "labels" not in batch.inputs  # what the model gets is what `inputs` holds, and nothing else
 
 
 def test_in_batch_rows_leave_out_what_may_match(processor):
     captions = {"a": ["red", "blue"], "b": ["circle"], "c": ["Blue"]}
     pairs = pairs_of(captions, processor, negatives="in_batch")
     items = [pairs[0, index] for index in range(len(pairs))]  # a: red; a: blue; b; c: also blue
-    rows = table_of(PairCollator(pairs.processor, "in_batch")(items).inputs, processor)
+    rows = table_of(PairCollator(pairs.processor, "in_batch")(items), processor)
     assert rows == [
         *[(0, "red", 1), (0, "circle", 0)],  # not blue: the same video has it, and c's blue is the same text
         *[(1, "blue", 1), (1, "circle", 0)],
@@ -280,19 +284,25 @@ def recipe_with(**eval_settings):
 OPTIONS = {"num_clips": 3, "num_frames": 2, "fps": 4.0, "short_video": "mask"}
 
 
+def score(model, processor, texts, videos, recipe):
+    """Scores of all pairs, and the reader that has seen the videos."""
+    reader = VisualReader(videos, "video", processor, OPTIONS, recipe, Accelerator())
+    return score_all_pairs(model, reader, texts, recipe.eval.pairs_per_forward), reader
+
+
 @pytest.mark.parametrize(("video_block", "pairs_per_forward"), [(1, 1), (2, 18), (50, 9999)])
 def test_scores_equal_those_of_one_pair_at_a_time(scored, processor, video_block, pairs_per_forward):
     model, texts, videos = scored
     recipe = recipe_with(video_block=video_block, pairs_per_forward=pairs_per_forward)
     with torch.no_grad():
-        found = score_all_pairs(model, processor, texts, videos, OPTIONS, recipe, Accelerator())
-        scores = compute_match_odds(found.clip_logits, "lse").sigmoid()
+        clip_logits, reader = score(model, processor, texts, videos, recipe)
+        scores = log_odds(pool_clips(clip_logits, "lse")).sigmoid()
         for text_index, text in enumerate(texts):
             for video_index, video in enumerate(videos):
                 outputs = model(**processor(text=[text], videos=[video], **OPTIONS))
                 expected = model.match_scores(outputs.logits)[0]
                 torch.testing.assert_close(scores[text_index, video_index], expected, rtol=1e-4, atol=1e-6)
-    assert found.skipped == {}
+    assert reader.skipped == {}
     assert scores.std() > 0.01
 
 
@@ -301,14 +311,16 @@ def test_each_video_is_encoded_once_and_texts_are_padded_to_their_block(scored, 
     frames, lengths = [], []
     encode, forward = model.encode_videos, model.forward
     monkeypatch.setattr(
-        model, "encode_videos", lambda pixels, mask: frames.append(pixels.shape[:3]) or encode(pixels, mask)
+        model,
+        "encode_videos",
+        lambda pixels, clip_mask: frames.append(pixels.shape[:3]) or encode(pixels, clip_mask),
     )
     monkeypatch.setattr(
         model, "forward", lambda **inputs: lengths.append(inputs["input_ids"].shape) or forward(**inputs)
     )
     with torch.no_grad():
         recipe = recipe_with(video_block=2, pairs_per_forward=18)
-        score_all_pairs(model, processor, texts, videos, OPTIONS, recipe, Accelerator())
+        score(model, processor, texts, videos, recipe)
     assert [shape[0] for shape in frames] == [2, 2, 1]
     longest = [len(processor.tokenizer(text)["input_ids"]) for text in texts]
     blocks = [max(sorted(longest, reverse=True)[start : start + 3]) for start in (0, 3, 6)]
@@ -323,7 +335,7 @@ def test_match_scores_equal_the_models(num_labels):
         ClipBERTForVideoTextRetrieval.config_class(vocab_size=9, num_labels=num_labels, **config, **MODEL)
     )
     clip_logits = torch.randn(2, 3, 4, num_labels)
-    scores = compute_match_odds(clip_logits, "mean").sigmoid()
+    scores = log_odds(pool_clips(clip_logits, "mean")).sigmoid()
     torch.testing.assert_close(scores[1, 2], model.match_scores(clip_logits[1, 2].mean(0)[None])[0])
 
 
@@ -331,21 +343,21 @@ def test_match_scores_leave_absent_clips_out():
     clip_logits = torch.randn(1, 2, 3, 2)
     clip_logits[0, 0, 1] = torch.nan
     clip_logits[0, 1] = torch.nan
-    odds = compute_match_odds(clip_logits, "mean")
+    odds = log_odds(pool_clips(clip_logits, "mean"))
     torch.testing.assert_close(odds[0, 0].sigmoid(), clip_logits[0, 0, [0, 2]].mean(0).softmax(-1)[1])
     assert odds[0, 1].isnan()
 
 
 def test_only_absent_clips_may_be_nan():
     clip_logits = torch.randn(2, 3, 2, 2)
-    struck = strike_absent_clips(clip_logits, torch.tensor([[1, 1], [1, 0]])[:, None], None)
-    assert struck[1, :, 1].isnan().all() and struck.isnan().sum() == 3 * 2
-    assert strike_absent_clips(clip_logits, None, None).equal(clip_logits)
+    marked = mark_absent_clips(clip_logits, torch.tensor([[1, 1], [1, 0]])[:, None], None)
+    assert marked[1, :, 1].isnan().all() and marked.isnan().sum() == 3 * 2
+    assert mark_absent_clips(clip_logits, None, None).equal(clip_logits)
     clip_logits[1, 2, 1, 0] = torch.nan  # of a clip that does not exist
-    assert strike_absent_clips(clip_logits, torch.tensor([[1, 1], [1, 0]])[:, None], None).isnan().sum() == 3 * 2
+    assert mark_absent_clips(clip_logits, torch.tensor([[1, 1], [1, 0]])[:, None], None).isnan().sum() == 3 * 2
     clip_logits[1, 2, 0, 1] = torch.inf
     with pytest.raises(NonFiniteScoreError, match=r", inf\] for video 1, text 2, clip 0; 1 of 9"):
-        strike_absent_clips(
+        mark_absent_clips(
             clip_logits, torch.tensor([[1, 1], [1, 0]])[:, None], lambda video, text: f"video {video}, text {text}"
         )
 
@@ -365,13 +377,13 @@ def test_a_score_that_is_not_finite_names_text_and_video(scored, processor, monk
     monkeypatch.setattr(model, "forward", sometimes_nan)
     recipe = recipe_with(video_block=block, pairs_per_forward=18)
     with torch.no_grad(), pytest.raises(NonFiniteScoreError) as caught:
-        score_all_pairs(model, processor, texts, videos, OPTIONS, recipe, Accelerator())
+        score(model, processor, texts, videos, recipe)
     assert f"for the text {texts[3]!r} and the video {videos[0]}, clip 0" in str(caught.value)
 
 
 def test_certain_matches_stay_apart():
     """In float32 both probabilities are 1, and a ranking by probability would be a draw."""
-    odds = compute_match_odds(torch.tensor([[[[0.0, 30.0]], [[0.0, 31.0]]]]), "mean")
+    odds = log_odds(pool_clips(torch.tensor([[[[0.0, 30.0]], [[0.0, 31.0]]]]), "mean"))
     assert odds.sigmoid()[0, 0] == odds.sigmoid()[0, 1] == 1
     assert odds[0, 0] < odds[0, 1]
 
@@ -405,7 +417,7 @@ def test_two_steps_save_resume_and_reload(shapes, tmp_path):
     records = json.loads((tmp_path / "whole/predictions/test/records.json").read_text())
     video = shapes / "test" / "videos" / f"{records['video_ids'][3]}.mp4"
     with torch.no_grad():
-        outputs = model.eval()(**processor(text=[records["captions"][1]], videos=[str(video)]))
+        outputs = model.eval()(**processor(text=[records["rows"][1]["caption"]], videos=[str(video)]))
     written = load_file(tmp_path / "whole/predictions/test/tensors.safetensors")
     assert written["clip_logits"].shape == (10, 5, 2, 2)
     torch.testing.assert_close(
@@ -422,7 +434,8 @@ def test_predictions_are_scored_again_without_the_model(shapes, tmp_path, capsys
     assert (result["chance_R@1"], result["chance_R@5"], result["chance_R@10"]) == (1 / 5, 1, 1)
     written, records = load_file(f"{folder}/tensors.safetensors"), json.loads(Path(folder, "records.json").read_text())
     logits = written["clip_logits"].max(dim=2).values
-    expected = compute_retrieval_metrics((logits[..., 1] - logits[..., 0]).numpy(), np.array(records["gold"]))
+    gold = [records["video_ids"].index(row["video_id"]) for row in records["rows"]]
+    expected = compute_retrieval_metrics((logits[..., 1] - logits[..., 0]).numpy(), np.array(gold))
     pooled = rescore([folder, "--score_pooling", "max"])
     assert {name: pooled[name] for name in expected} == pytest.approx(expected)
     with pytest.raises(FileNotFoundError, match="holds no predictions"):
@@ -616,5 +629,54 @@ def test_every_recipe_trains_a_shrunken_model(shapes, tmp_path, path):
     assert set(result["results"]) == set(values["eval"]["splits"])
 
 
-def test_group_rows_keeps_the_order():
-    assert group_rows(["b", "a", "b"]) == {"b": [0, 2], "a": [1]}
+def test_rows_by_video_keep_the_order():
+    grouped = RowsByVideo(Dataset.from_dict({"video_id": ["b", "a", "b"], "video": ["b.mp4", "a.mp4", "b.mp4"]}))
+    assert {name: grouped.members(number).tolist() for number, name in enumerate(grouped.ids)} == {
+        "b": [0, 2],
+        "a": [1],
+    }
+    assert grouped.sources() == ["b.mp4", "a.mp4"] == [grouped.source(number) for number in range(2)]
+
+
+@pytest.mark.parametrize("score_pooling", ["mean", "max", "lse"])
+def test_pooling_equals_the_models(score_pooling):
+    clip_logits, exists = (
+        torch.randn(5, 4, 3),
+        torch.tensor([[1, 1, 1, 1], [1, 0, 0, 1], [0, 1, 0, 0]] + [[1] * 4] * 2),
+    )
+    expected = pool_clip_scores(clip_logits, score_pooling, exists)
+    marked = clip_logits.masked_fill(exists[..., None] == 0, torch.nan)
+    assert pool_clips(marked, score_pooling).equal(expected)
+    assert pool_clips(marked[None], score_pooling)[0].equal(expected)
+    with pytest.raises(ValueError, match="'mean', 'max' or 'lse', got 'sum'"):
+        pool_clips(marked, "sum")
+
+
+class DualEncoder(torch.nn.Module):
+    """The contract of matching in ten lines: bags of words and of colours, compared by their products."""
+
+    def encode_videos(self, pixel_values):
+        return pixel_values.mean(dim=(2, 4, 5))  # (videos, clips, colours)
+
+    def encode_texts(self, input_ids, attention_mask):
+        return torch.stack([(input_ids % 3 == c).mul(attention_mask).sum(1) for c in range(3)], 1).float()
+
+    def match(self, texts, videos, video_indices):
+        clip_odds = (texts[:, None] * videos[video_indices]).sum(-1)
+        return SimpleNamespace(match_odds=clip_odds.mean(1), clip_odds=clip_odds)
+
+
+@pytest.mark.parametrize(("video_block", "pairs_per_forward"), [(1, 1), (2, 18), (50, 9999)])
+def test_a_dual_encoder_is_scored_in_the_same_blocks(scored, processor, video_block, pairs_per_forward, monkeypatch):
+    (_, texts, videos), model, options = scored, DualEncoder(), {"num_clips": 3, "num_frames": 2}
+    calls, encode_texts = [], model.encode_texts
+    monkeypatch.setattr(model, "encode_texts", lambda ids, mask: calls.append(len(ids)) or encode_texts(ids, mask))
+    recipe = recipe_with(video_block=video_block, pairs_per_forward=pairs_per_forward)
+    reader = VisualReader(videos, "video", processor, options, recipe, Accelerator())
+    scores = score_all_pairs(model, reader, texts, pairs_per_forward)
+    assert scores.shape == (len(texts), len(videos), 1, 1)
+    assert sum(calls) == len(texts)  # each text is encoded once, however many blocks of videos there are
+    inputs = processor(text=texts), processor(videos=videos, **options)
+    vectors = encode_texts(inputs[0]["input_ids"], inputs[0]["attention_mask"])
+    expected = vectors @ model.encode_videos(inputs[1]["pixel_values"]).mean(1).T
+    torch.testing.assert_close(scores[..., 0, 0], expected, rtol=1e-5, atol=1e-4)

@@ -11,12 +11,12 @@ from tiny_runs import one_thread, start_from, tiny_run  # noqa: F401
 from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.datasets_scripts.synthetic_images import generate_synthetic_images
 from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
-from clipbert.train_scripts.engine import build
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.image_qa import ImageQATask
 from clipbert.train_scripts.pretrain import PretrainTask
 from clipbert.train_scripts.retrieval import RetrievalTask
+from clipbert.train_scripts.tasks import building, rows
 from clipbert.train_scripts.video_qa import VideoQATask
 
 
@@ -93,12 +93,12 @@ def test_data_of_another_task_are_answered_with_what_fits(
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("start", ["outputs/clipbert_pretrain/checkpoints/best", "/nowhere/x"])
 def test_a_start_that_is_not_there_is_named_before_data_are_read(data, tmp_path, monkeypatch, task, start):
-    monkeypatch.setattr(build, "load_benchmark", None)
+    monkeypatch.setattr(rows, "load_benchmark", None)
     with pytest.raises(FileNotFoundError) as caught:
         run(task, data, tmp_path / "out", *start_from(start))
     for part in (f"model.from_pretrained={start}: there is no such folder in {Path.cwd()}", "pretrain.yaml"):
         assert part in str(caught.value)
-    assert "convert_clipbert_checkpoint" in str(caught.value) and "model.vision=" in str(caught.value)
+    assert "convert_clipbert_checkpoint" in str(caught.value) and "model.parts={vision: " in str(caught.value)
 
 
 def test_a_folder_that_is_no_checkpoint_is_named(data, tmp_path):
@@ -106,16 +106,17 @@ def test_a_folder_that_is_no_checkpoint_is_named(data, tmp_path):
         run("retrieval", data, tmp_path / "out", *start_from(tmp_path))
 
 
-@pytest.mark.parametrize("key", ["from_pretrained", "vision", "text"])
+@pytest.mark.parametrize("key", ["from_pretrained", "parts.vision", "parts.text"])
 def test_a_name_that_the_hub_does_not_give_is_told_with_the_reason(data, tmp_path, monkeypatch, key):
     def out_of_reach(name, **options):
         raise OSError("We couldn't connect to 'https://huggingface.co'\nmore")
 
-    monkeypatch.setattr(build.AutoConfig, "from_pretrained", out_of_reach)
-    starts = {"from_pretrained": ["from_pretrained=user/model"]}.get(key, ["vision=user/resnet", "text=user/bert"])
-    if key == "text":
+    monkeypatch.setattr(building.AutoConfig, "from_pretrained", out_of_reach)
+    parts = {"vision": "user/resnet", "text": "user/bert"}
+    if key == "parts.text":
         (tmp_path / "config.json").write_text("{}")
-        starts[0] = f"vision={tmp_path}"
+        parts["vision"] = str(tmp_path)
+    starts = ["from_pretrained=user/model"] if key == "from_pretrained" else [f"parts={json.dumps(parts)}"]
     settings = ["model.config=null", "model.tokenizer=null", *[f"model.{start}" for start in starts]]
     with pytest.raises(
         OSError, match=f"model.{key}=user/.*As for the Hub: We couldn't connect to 'https://hugg[^\n]*$"
@@ -159,13 +160,13 @@ def test_a_checkpoint_without_its_head_is_not_evaluated(data, checkpoints, tmp_p
 def test_an_evaluation_needs_no_training_split(data, checkpoints, tmp_path, task, more):
     folder = tmp_path / "data"
     (folder / "videos").mkdir(parents=True)
-    rows = [json.loads(line) for line in (data["synthetic"] / "test" / "captions.jsonl").read_text().splitlines()]
-    for row in rows:
+    captions = [json.loads(line) for line in (data["synthetic"] / "test" / "captions.jsonl").read_text().splitlines()]
+    for row in captions:
         (folder / row["video"]).symlink_to(data["synthetic"] / "test" / row["video"])
-    (folder / "captions.jsonl").write_text("".join(json.dumps({**row, "split": "test"}) + "\n" for row in rows))
+    (folder / "captions.jsonl").write_text("".join(json.dumps({**row, "split": "test"}) + "\n" for row in captions))
     more = [*start_from(checkpoints[task]), "run.total_steps=0", f"data.data_dir={folder}", *more]
     result = run(task, {"video_folder": folder}, tmp_path / "out", *more, dataset="video_folder")
-    assert result["results"]["test"]["metrics"]["num_examples"] >= len(rows)
+    assert result["results"]["test"]["metrics"]["num_examples"] >= len(captions)
 
 
 def test_training_needs_a_training_split(data, tmp_path):

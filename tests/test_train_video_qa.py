@@ -20,6 +20,7 @@ from tiny_runs import MODEL, one_thread, start_from, steps_of, tiny_run  # noqa:
 from transformers import AutoModelForMultipleChoice, AutoModelForVisualQuestionAnswering, AutoProcessor
 
 from clipbert.datasets_scripts import list_benchmarks, load_benchmark
+from clipbert.datasets_scripts.answers import AnswerVocabulary
 from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.datasets_scripts.tasks import TASKS
 from clipbert.modeling_clipbert import (
@@ -30,15 +31,21 @@ from clipbert.modeling_clipbert import (
 )
 from clipbert.modeling_clipbert.convert_clipbert_checkpoint import convert_clipbert_checkpoint
 from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
-from clipbert.train_scripts.blind import OptionReader, TextOnlyReader
 from clipbert.train_scripts.engine.checkpoint import CheckpointError
 from clipbert.train_scripts.engine.data import UndecodableVideosError
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.task import main
-from clipbert.train_scripts.question_scores import pool_existing, score_own_texts
-from clipbert.train_scripts.questions import Question, QuestionCollator, QuestionedVideos, make_caption_choices
 from clipbert.train_scripts.rescore import main as rescore
-from clipbert.train_scripts.scoring import NonFiniteScoreError
+from clipbert.train_scripts.tasks.pooling import NonFiniteScoreError, pool_clips
+from clipbert.train_scripts.tasks.question_answering.blind import OptionReader, TextOnlyReader
+from clipbert.train_scripts.tasks.question_answering.items import (
+    Question,
+    QuestionCollator,
+    QuestionedVideos,
+    make_caption_choices,
+)
+from clipbert.train_scripts.tasks.question_answering.modes import OpenAnswers
+from clipbert.train_scripts.tasks.scoring import VisualReader, score_own_texts
 from clipbert.train_scripts.video_qa import VideoQARecipe, VideoQATask
 
 
@@ -73,7 +80,12 @@ def run(shapes, output_dir, *more):
 
 def predictions_of(output_dir, split="test"):
     folder = Path(output_dir) / "predictions" / split
-    return load_file(folder / "tensors.safetensors"), json.loads((folder / "records.json").read_text())
+    records = json.loads((folder / "records.json").read_text())
+    rows = records["rows"]  # also column by column, and each video by its number
+    columns = {"question_id": "question_ids", "question": "questions", "prediction": "predictions"}
+    records |= {columns.get(name, name): [row[name] for row in rows] for name in rows[0]}
+    records["video_indices"] = [records["video_ids"].index(row["video_id"]) for row in rows]
+    return load_file(folder / "tensors.safetensors"), records
 
 
 def write_questions(folder, rows, videos):
@@ -110,8 +122,21 @@ class NoVideos:
 def items_of(counts, questions_per_video, processor=None, seed=3):
     """`counts` questions about each of some videos, numbered from 0 through all of them."""
     owners = [video for video, count in counts.items() for _ in range(count)]
-    asked = [(video, f"{video}.mp4", Question(f"q{place}", (), place)) for place, video in enumerate(owners)]
-    return QuestionedVideos(asked, NoVideos(processor), {}, "video", questions_per_video, seed)
+    asked = [(video, Question(f"q{place}", (), place)) for place, video in enumerate(owners)]
+    return questioned(asked, NoVideos(processor), questions_per_video, seed)
+
+
+def questioned(asked, processor, questions_per_video, seed):
+    """Training items of questions, which stand in the rows as they are."""
+    rows = [
+        {"video_id": video, "video": f"{video}.mp4", **question._asdict(), "question": question.text}
+        for video, question in asked
+    ]
+    return QuestionedVideos(Dataset.from_list(rows), as_question, processor, {}, questions_per_video, seed)
+
+
+def as_question(row):
+    return Question(row["text"], tuple(row["options"]), row["label"])
 
 
 def test_grouping_equals_the_recorded_one(small_parity_dir):
@@ -119,12 +144,14 @@ def test_grouping_equals_the_recorded_one(small_parity_dir):
     for case in cases:
         items = items_of({"a": 5, "b": 1, "c": 2}, case["group_size"])
         if case["group_size"] == 1 or not case["train"]:  # the record numbers the questions from 1
-            assert [[video, [row + 1 for row in rows]] for video, rows in items.groups] == case["groups"]
+            groups = [[video, [row + 1 for row in items.own_rows(item)]] for item, video in enumerate(items.ids)]
+            assert groups == case["groups"]
         else:  # while training the last group of a video is filled with more of its own questions
             for index, (video_id, examples) in enumerate(case["groups"]):
                 item = items[0, index]
                 assert (items.ids[index], len(item.questions)) == (video_id, len(examples))
-                assert {question.label for question in item.questions} <= set(items.members[video_id])
+                members = items.grouped.members(items.owners[index])
+                assert {question.label for question in item.questions} <= set(members.tolist())
 
 
 def test_an_epoch_asks_every_question_and_decodes_each_video_once_for_a_group():
@@ -144,12 +171,12 @@ def test_an_item_depends_on_seed_epoch_and_index_alone():
 
 
 def batch_of(processor, *questions_of_videos):
-    asked = [
-        (f"v{video}", "", question) for video, questions in enumerate(questions_of_videos) for question in questions
-    ]
-    items = QuestionedVideos(asked, NoVideos(processor), {}, "video", 2, 0)
+    asked = [(f"v{video}", question) for video, questions in enumerate(questions_of_videos) for question in questions]
+    items = questioned(asked, NoVideos(processor), 2, 0)
     collate = QuestionCollator(items.processor, torch.tensor)
-    return collate([items[0, index] for index in range(len(items))]).inputs
+    batch = collate([items[0, index] for index in range(len(items))])
+    assert not batch.inputs.keys() & batch.targets.keys()
+    return {**batch.inputs, **batch.targets}
 
 
 def test_a_batch_of_open_questions(processor):
@@ -267,14 +294,14 @@ def test_scores_equal_those_of_one_text_at_a_time(shapes, processor, video_block
     recipe.data.num_workers = 0
     recipe.eval.video_block, recipe.eval.pairs_per_forward = video_block, pairs_per_forward
     with torch.no_grad():
-        found = score_own_texts(
-            model, processor, videos, texts, owners, 5, "video", OPTIONS, recipe, Accelerator()
-        )  # fmt: skip
-        pooled = pool_existing(found.clip_logits, "max")
+        reader = VisualReader(videos, "video", processor, OPTIONS, recipe, Accelerator())
+        read = OpenAnswers(AnswerVocabulary(("yes", "no"))).read
+        clip_logits = score_own_texts(model, reader, texts, owners, read, pairs_per_forward)
+        pooled = pool_clips(clip_logits, "max")
         for text, owner, scores in zip(texts, owners, pooled, strict=True):
             expected = model(**processor(text=[text], videos=[videos[owner]], **OPTIONS)).logits[0]
             torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
-    assert found.clip_logits.shape == (6, 3, 5) and found.frame_seconds.shape == (4, 3, 2)
+    assert clip_logits.shape == (6, 3, 5) and reader.frame_seconds.shape == (4, 3, 2)
     assert pooled.std(dim=0).min() > 1e-3
 
 
@@ -283,8 +310,8 @@ def test_pooling_leaves_absent_clips_out():
     logits[1, 2:] = torch.nan
     logits[2] = torch.nan
     for pooling in ("mean", "max", "lse"):
-        pooled = pool_existing(logits, pooling)
-        torch.testing.assert_close(pooled[1], pool_existing(logits[1:2, :2], pooling)[0])
+        pooled = pool_clips(logits, pooling)
+        torch.testing.assert_close(pooled[1], pool_clips(logits[1:2, :2], pooling)[0])
         assert not pooled[:2].isnan().any() and pooled[2].isnan().all()
 
 
@@ -293,7 +320,7 @@ def test_pooling_leaves_absent_clips_out():
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-WAYS = {"open_qa": "open", "frameqa": "open", "action": "multiple_choice", "transition": "multiple_choice"}
+MODES = {"open_qa": "open", "frameqa": "open", "action": "multiple_choice", "transition": "multiple_choice"}
 
 
 @pytest.mark.parametrize("config", ["open_qa", "frameqa", "action", "transition", "count"])
@@ -310,7 +337,7 @@ def test_two_steps_save_resume_and_reload(shapes, tmp_path, config):
     assert steps_of(tmp_path / "resumed") == steps_of(tmp_path / "whole")
     assert resumed["results"] == result["results"]
     tensors, records = predictions_of(tmp_path / "whole")
-    assert records["answer"] == WAYS.get(config, config)
+    assert records["answer"] == MODES.get(config, config)
     assert len(records["predictions"]) == len(records["question_ids"]) == len(records["gold"])
     assert tensors["frame_seconds"].shape == (len(records["video_ids"]), 2, 2)
     metrics = result["results"]["test"]["metrics"]

@@ -11,13 +11,14 @@ the soft scores of the annotators, and the binary cross-entropy is summed over t
 Beside the predictions of every split lies `vqa_results.json`, which the evaluation server of VQA takes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from clipbert.train_scripts.answering import SoftAnswers
 from clipbert.train_scripts.engine.task import main
-from clipbert.train_scripts.video_qa import QuestionRecipe, VideoQATask, choose_vocabulary
+from clipbert.train_scripts.tasks.question_answering.modes import SoftAnswers
+from clipbert.train_scripts.tasks.question_answering.task import QuestionRecipe, QuestionTask
+from clipbert.train_scripts.tasks.question_answering.vocabulary import choose_vocabulary
 
 
 @dataclass(kw_only=True)
@@ -26,33 +27,37 @@ class ImageQARecipe(QuestionRecipe):
         return ("vqa_score", "vqa_score_*")
 
 
-class ImageQATask(VideoQATask):
+class ImageQATask(QuestionTask):
     """Questions about images."""
 
     recipe_class = ImageQARecipe
     media = "image"
-    row_tasks = ("image_qa",)
+    row_kinds = ("image_qa",)
 
-    def choose_way(self, recipe, rows):
+    def choose_mode(self, recipe, rows):
         train_rows = rows.get(recipe.data.train_split)
         return SoftAnswers(choose_vocabulary(recipe, train_rows), train_rows)
 
     def evaluate(self, model, examples, accelerator, recipe, draw=0):
         result = super().evaluate(model, examples, accelerator, recipe, draw)
-        return replace(result, files={"vqa_results.json": server_answers(result.predictions.info)})
+        return replace(result, files={"vqa_results.json": server_answers(result.predictions.rows)})
 
 
-def server_answers(records: Mapping[str, Any]) -> list[dict[str, int | str]]:
+def server_answers(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, int | str]]:
     """
     The answers of a split in the format of the VQA evaluation server, which wants one for every question.
 
     Example:
-        >>> server_answers({"question_ids": ["262148000", "262148001"], "predictions": ["down", None]})
+        >>> rows = [("262148000", "down"), ("262148001", None)]  # None: the image is broken
+        >>> server_answers([{"question_id": name, "prediction": answer} for name, answer in rows])
         [{'question_id': 262148000, 'answer': 'down'}, {'question_id': 262148001, 'answer': ''}]
     """
     return [
-        {"question_id": int(name) if name.isdigit() else name, "answer": answer or ""}  # None: the image is broken
-        for name, answer in zip(records["question_ids"], records["predictions"], strict=True)
+        {
+            "question_id": int(row["question_id"]) if row["question_id"].isdigit() else row["question_id"],
+            "answer": row["prediction"] or "",
+        }
+        for row in rows
     ]
 
 

@@ -4,22 +4,20 @@
 Run:     python train_scripts/rescore.py OUTPUT_DIR/predictions/test
          python train_scripts/rescore.py OUTPUT_DIR/predictions/test --score_pooling lse
 
-The training scripts do the same with `--rescore OUTPUT_DIR/predictions/test [--set eval.score_pooling=lse]`.
+The training scripts do the same with `--rescore OUTPUT_DIR/predictions/test [--set eval.score_pooling=lse]`. This one knows
+by the predictions which task they are of.
 """
 
 import argparse
+import importlib
 import json
+import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import load_file
-
-from clipbert.train_scripts.answering import measure_answers
-from clipbert.train_scripts.judged_pairs import measure_all
-from clipbert.train_scripts.retrieval import measure
-
-
-POOLINGS = ("mean", "max", "lse")
+from clipbert.support.names import unknown_name
+from clipbert.train_scripts import tasks
+from clipbert.train_scripts.engine import predictions
 
 
 def rescore(folder: str | Path, score_pooling: str | None = None) -> dict[str, float]:
@@ -36,45 +34,22 @@ def rescore(folder: str | Path, score_pooling: str | None = None) -> dict[str, f
 
     Raises:
         FileNotFoundError: If the folder holds no predictions.
+        ValueError: If they were written by an earlier version, or no task has their name.
     """
-    folder = Path(folder)
-    if not (folder / "records.json").is_file():
-        raise FileNotFoundError(f"{folder} holds no predictions: expected records.json and tensors.safetensors.")
-    records = json.loads((folder / "records.json").read_text(encoding="utf-8"))
-    tensors, task = load_file(folder / "tensors.safetensors"), records.get("task", "retrieval")
-    if score_pooling is not None:
-        records["score_pooling"] = score_pooling
-    measures = {"retrieval": measure, "question_answering": measure_answers, "pretraining": measure_all}
-    metrics, _ = measures[task](tensors["clip_logits"], records)
-    kept = {name: value for name, value in records["metrics"].items() if name == "coverage"}  # not in the predictions
-    if "num_draws" in records:
-        kept |= {"draw": 1, "num_draws": records["num_draws"]}
-    return {**metrics, **kept}
-
-
-def read_pooling(given: argparse.Namespace) -> str | None:
-    """
-    The pooling that the command line of a training script asks for beside `--rescore`.
-
-    Raises:
-        ValueError: If anything else is set: the rest of the recipe is in the predictions already.
-    """
-    values = dict(item.partition("=")[::2] for item in given.set)
-    pooling = values.pop("eval.score_pooling", None)
-    others = [f"--set {name}={value}" for name, value in values.items()]
-    others += [f"--{name} {getattr(given, name)}" for name in ("recipe", "push_to_hub") if getattr(given, name)]
-    if others or pooling not in (None, *POOLINGS):
+    task = predictions.read_predictions(folder).task
+    known = [module.name for module in pkgutil.iter_modules(tasks.__path__) if module.ispkg]
+    if task not in known:
         raise ValueError(
-            f"--rescore reads predictions, for which only --set eval.score_pooling={'|'.join(POOLINGS)} can be chosen; got "
-            f"{', '.join(others) or f'eval.score_pooling={pooling}'}."
+            f"{folder}: {unknown_name('task', task, known)}. Use --rescore of the script that wrote them."
         )
-    return pooling
+    measure = importlib.import_module(f"{tasks.__name__}.{task}").measure
+    return predictions.rescore(folder, measure, {} if score_pooling is None else {"score_pooling": score_pooling})
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("predictions", help="folder with records.json and tensors.safetensors")
-    parser.add_argument("--score_pooling", choices=POOLINGS, help="pooling over clips")
+    parser.add_argument("--score_pooling", choices=("mean", "max", "lse"), help="pooling over clips")
     given = parser.parse_args(arguments)
     metrics = rescore(given.predictions, given.score_pooling)
     print(json.dumps(metrics, indent=1))

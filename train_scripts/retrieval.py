@@ -4,42 +4,48 @@
 Run:     accelerate launch train_scripts/retrieval.py --recipe train_scripts/recipes/clipbert/retrieval_msrvtt.yaml
 Smoke:   accelerate launch --cpu train_scripts/retrieval.py --recipe train_scripts/recipes/quickstart/retrieval.yaml
 
-The model reads a text and a video together and says whether they match. The paper trains it on one matching and one
-other caption per video (`model.objective: pair`, `data.negatives: random`). Further options of a recipe: more
-negatives, those that a model took for matches (`data.negatives: hard`), all pairs of a micro-batch (`data.negatives:
-in_batch`), a margin between matching and other texts (`model.objective: rank`), and soft-max losses over each video's
-texts and each text's videos (`model.objective: contrastive`, or `both`), which leave the plateau of a model from random
-weights much sooner.
+The model says how well a text and a video fit. The paper trains it on one matching and one other caption per video
+(`model.objective: pair`, `data.negatives: random`). Further options of a recipe: more negatives, those that a model took
+for matches (`data.negatives: hard`), all pairs of a micro-batch (`data.negatives: in_batch`), a margin between matching
+and other texts (`model.objective: rank`), and soft-max losses over each video's texts and each text's videos
+(`model.objective: contrastive`, or `both`), which leave the plateau of a model from random weights much sooner.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
-import torch
-
-from clipbert.metrics.retrieval.retrieval import RECALL_AT, chance_recall, compute_retrieval_metrics
-from clipbert.train_scripts.engine.build import (
+from clipbert.support.options import option
+from clipbert.train_scripts.engine.items import NoTrainSet, TrainItems
+from clipbert.train_scripts.engine.predictions import Predictions
+from clipbert.train_scripts.engine.recipe import ModelSection, Recipe
+from clipbert.train_scripts.engine.stream import RowStream, StreamedTrainSet
+from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
+from clipbert.train_scripts.tasks.building import (
     build_model,
     build_processor,
     check_head,
+    choose_pooling,
+    forward_options,
+)
+from clipbert.train_scripts.tasks.retrieval.items import CaptionedVideos, PairCollator, PairSection
+from clipbert.train_scripts.tasks.retrieval.losses import contrastive_loss
+from clipbert.train_scripts.tasks.retrieval.measures import METRICS, compute_match_odds, measure
+from clipbert.train_scripts.tasks.rows import (
+    RowsByVideo,
+    coverage_metrics,
     evaluation_problems,
     find_data,
     load_rows,
     load_stream,
-    video_options,
+    table_of_rows,
 )
-from clipbert.train_scripts.engine.data import Skipped, check_skipped
-from clipbert.train_scripts.engine.recipe import ModelSection, Recipe, option
-from clipbert.train_scripts.engine.stream import RowStream, StreamedTrainSet
-from clipbert.train_scripts.engine.task import Evaluation, NoTrainSet, Parts, Predictions, Task, main
-from clipbert.train_scripts.pairs import CaptionedVideos, PairCollator, PairSection, contrastive_loss
-from clipbert.train_scripts.scoring import compute_match_odds, score_all_pairs
-from clipbert.train_scripts.tasks.coverage import coverage_of
+from clipbert.train_scripts.tasks.scoring import VisualReader, score_all_pairs
+from clipbert.train_scripts.tasks.videos import ClipEvalSection, video_options
 
 
-CAPTIONS = ("retrieval", "video_text")  # tasks of `datasets_scripts`
+CAPTIONS = ("retrieval", "video_text")  # kinds of rows
 
 
 @dataclass(kw_only=True)
@@ -56,97 +62,91 @@ class RetrievalModelSection(ModelSection):
 class RetrievalRecipe(Recipe):
     model: RetrievalModelSection = field(default_factory=RetrievalModelSection)
     data: PairSection = field(default_factory=PairSection)
+    eval: ClipEvalSection = field(default_factory=ClipEvalSection)
 
     def problems(self):
         yield from evaluation_problems(self)
         if self.data.negatives == "in_batch" and self.run.micro_batch_size < 2:
             yield "data.negatives: in_batch needs other videos; set run.micro_batch_size to 2 or more"
 
-    def metrics(self):
-        scores = ("R@1", "R@5", "R@10", "median_rank", "mean_rank")
-        return [f"{direction}_{score}" for direction in ("text_to_video", "video_to_text") for score in scores]
+    def metrics(self) -> Sequence[str]:
+        return METRICS
 
 
 class RetrievalTask(Task):
     """Text-to-video retrieval."""
 
-    name, recipe_class, rescore_options = "retrieval", RetrievalRecipe, ("score_pooling",)
+    name = "retrieval"
+    recipe_class = RetrievalRecipe
+    rescore_options = ("score_pooling",)
 
     def build(self, recipe: RetrievalRecipe) -> Parts:
-        data, seed = recipe.data, recipe.run.seed
-        find_data(data)
+        find_data(recipe.data)
         self.recipe, self.processor = recipe, build_processor(recipe)
         check_head(recipe, "VideoTextRetrieval")
-        eval_sets = {split: load_rows(data, split, CAPTIONS) for split in recipe.eval.splits}
-        options = video_options(recipe, is_training=True)
-        build_set = partial(CaptionedVideos, processor=self.processor, video_options=options, settings=data, seed=seed)
-        if recipe.run.total_steps == 0:
-            train_set = NoTrainSet()
-        elif data.streaming:
-            rows = load_stream(data, data.train_split, CAPTIONS)
-            train_set = StreamedTrainSet([RowStream(data.dataset, rows, build_set)], [1.0], data, seed)
-        else:
-            train_set = build_set(load_rows(data, data.train_split, CAPTIONS))
+        eval_sets = {split: load_rows(recipe.data, split, CAPTIONS) for split in recipe.eval.splits}
+        train_set = self.build_train_set(recipe)
         ranks = recipe.model.objective == "rank"
         head = {"loss_type": "rank", "num_labels": 1} if ranks else {"loss_type": "ce", "num_labels": 2}
         if recipe.run.total_steps == 0:
             head = {}  # as it was trained
         model = build_model(recipe, "VideoTextRetrieval", self.processor, **head)
-        return Parts(model, self.processor, train_set, PairCollator(self.processor, data.negatives), eval_sets)
+        if ranks and getattr(model.config, "loss_type", None) != "rank":
+            raise ValueError(
+                f"model.objective=rank: {type(model).__name__} has no ranking loss; use another objective."
+            )
+        self.options = forward_options(model)
+        return Parts(model, self.processor, train_set, PairCollator(self.processor, recipe.data.negatives), eval_sets)
+
+    def build_train_set(self, recipe: RetrievalRecipe) -> TrainItems:
+        data, seed, options = recipe.data, recipe.run.seed, video_options(recipe, self.processor, is_training=True)
+        build_set = partial(CaptionedVideos, processor=self.processor, video_options=options, settings=data, seed=seed)
+        if recipe.run.total_steps == 0:
+            return NoTrainSet()
+        if not data.streaming:
+            return build_set(load_rows(data, data.train_split, CAPTIONS))
+        rows = load_stream(data, data.train_split, CAPTIONS)
+        stream = RowStream(data.dataset, rows, lambda window: build_set(table_of_rows(window, rows.features)))
+        return StreamedTrainSet([stream], [1.0], data, seed)
 
     def training_step(self, model, batch):
-        batch = batch.inputs
-        pairs = {name: batch[name] for name in ("labels", "video_indices", "text_indices")}
-        inputs = {name: value for name, value in batch.items() if name not in ("labels", "text_indices")}
-        objective, losses = self.recipe.model.objective, {}
+        objective, losses, labels = self.recipe.model.objective, {}, batch.targets["labels"]
         # where undecodable videos were left out, a micro-batch may hold matches alone: nothing to tell apart
-        has_choice = bool((batch["labels"] == 0).any())
-        labels = batch["labels"] if has_choice and objective != "contrastive" else None
-        outputs = model(**inputs, labels=labels, pooled_only=True)
-        logits = outputs.logits.float()
-        odds = logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]
+        has_choice = bool((labels == 0).any())
+        given = {"labels": labels} if has_choice and objective != "contrastive" else {}
+        outputs = model(**batch.inputs, **given, **self.options)
+        odds = outputs.match_odds.float()
         if objective != "contrastive":
             losses["pair_loss"] = outputs.loss if has_choice else 0.0 * odds.sum()
         if objective in ("contrastive", "both"):
-            losses["contrastive_loss"] = contrastive_loss(odds, **pairs)
-        accuracy = ((odds > 0) == (batch["labels"] == 1)).float().mean()
+            losses["contrastive_loss"] = contrastive_loss(
+                odds, labels, batch.inputs["video_indices"], batch.targets["text_indices"]
+            )
+        accuracy = ((odds > 0) == (labels == 1)).float().mean()
         return {"loss": sum(losses.values()), **losses}, {"pair_accuracy": accuracy}
 
-    def measure(self, predictions):
-        coverage = {name: value for name, value in predictions.info.items() if name == "coverage"}
-        return {**measure(torch.as_tensor(predictions.tensors["clip_logits"]), predictions.info)[0], **coverage}
-
     def evaluate(self, model, examples, accelerator, recipe, draw=0):
-        recipe = replace(recipe, run=replace(recipe.run, seed=recipe.run.seed + draw))
-        videos: dict[str, str] = dict(zip(examples["video_id"], examples["video"], strict=True))
-        texts, video_ids, options = list(examples["caption"]), list(videos), video_options(recipe, False)
-        columns = {video_id: column for column, video_id in enumerate(video_ids)}
-        found = score_all_pairs(model, self.processor, texts, list(videos.values()), options, recipe, accelerator)
-        skipped = [Skipped(0, video_ids[index], reason) for index, reason in found.skipped.items()]
-        check_skipped(skipped, len(videos), recipe.data.max_decode_error_rate)
-        records = {
-            "score_pooling": recipe.eval.score_pooling or model.config.score_pooling,
-            "video_ids": video_ids,
-            "captions": texts,
-            "caption_ids": list(examples["caption_id"]),
-            "gold": [columns[video_id] for video_id in examples["video_id"]],
+        videos = RowsByVideo(examples)
+        options = video_options(recipe, self.processor, is_training=False)
+        reader = VisualReader(videos.sources(), "video", self.processor, options, recipe, accelerator, draw)
+        clip_logits = score_all_pairs(model, reader, list(examples["caption"]), recipe.eval.pairs_per_forward)
+        reader.check_skipped(videos.ids)
+        rows = [
+            {"caption_id": row["caption_id"], "caption": row["caption"], "video_id": row["video_id"]}
+            for row in examples.select_columns(["caption_id", "caption", "video_id"])
+        ]
+        tensors = {"clip_logits": clip_logits.numpy(), "frame_seconds": reader.frame_seconds.numpy()}
+        info = {
+            "score_pooling": choose_pooling(recipe, model),
+            "video_ids": videos.ids,
+            **coverage_metrics(examples),
         }
-        metrics, odds = measure(found.clip_logits, records)
-        tensors = {"log_odds": odds, "clip_logits": found.clip_logits, "frame_seconds": found.frame_seconds}
-        coverage = coverage_of(examples)
-        tensors = {name: tensor.numpy() for name, tensor in tensors.items()}
-        return Evaluation({**metrics, **coverage}, Predictions(self.name, [], tensors, {**records, **coverage}))
+        predictions = Predictions(self.name, rows, tensors, info)
+        tensors["log_odds"] = compute_match_odds(predictions).numpy()
+        return Evaluation(self.measure(predictions), predictions)
 
-
-def measure(clip_logits: torch.Tensor, records: Mapping[str, Any]) -> tuple[dict[str, float], torch.Tensor]:
-    """Metrics and log-odds `(texts, videos)` of predictions; videos that could not be decoded take no part."""
-    odds = compute_match_odds(clip_logits, records["score_pooling"])
-    gold, usable = torch.tensor(records["gold"]), ~odds.isnan().any(dim=0)
-    asked, places = usable[gold], usable.cumsum(0) - 1
-    metrics = compute_retrieval_metrics(odds[asked][:, usable].numpy(), places[gold[asked]].numpy())
-    chance = {f"chance_R@{k}": chance_recall(metrics["num_videos"], k) for k in RECALL_AT}  # from text to video
-    counts = {"num_examples": int(asked.sum()), "num_skipped_videos": int((~usable).sum())}
-    return {"text_to_video_R@1": metrics.pop("text_to_video_R@1"), **chance, **metrics, **counts}, odds
+    def measure(self, predictions):
+        return measure(predictions)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoModelForSequenceClassification, AutoProcessor
 
-import clipbert  # noqa: F401  registers the classes that the checkpoint names
 from clipbert.processing import VideoDecodeError
+from clipbert.train_scripts.tasks.building import load_trained
+from clipbert.train_scripts.tasks.scoring import VideoBlock, match_texts, repeat_texts
 
 
 VIDEO_SUFFIXES = {".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
@@ -45,8 +45,8 @@ class VideoSearch:
     Videos encoded once, to be ranked for any number of sentences.
 
     Args:
-        model (`PreTrainedModel`): A retrieval model.
-        processor (`VideoTextProcessor`): Saved with it; its options decide how many clips are read.
+        model (`PreTrainedModel`): A model that keeps the contract of matching (`train_scripts.tasks.scoring`).
+        processor (`ProcessorMixin`): Saved with it; its options decide how many clips are read.
         paths (`Iterable[Path]`): Videos. Those that cannot be decoded are listed in `unreadable`.
         sampling: Options of the processor, such as `num_clips`, that differ from its own.
     """
@@ -54,7 +54,7 @@ class VideoSearch:
     def __init__(self, model, processor, paths: Iterable[Path], **sampling):
         self.model, self.processor = model.eval(), processor
         self.paths, self.unreadable = [], {}
-        self.visual_embeds, self.clip_masks, self.seconds = [], [], []
+        self.videos, self.clip_masks, self.seconds = [], [], []
         for path in tqdm(list(paths), desc="encoding", unit="video", disable=None):
             try:
                 inputs = processor(videos=[path], return_metadata=True, **sampling)
@@ -65,34 +65,42 @@ class VideoSearch:
 
     @torch.inference_mode()
     def _add(self, path, inputs):
-        pixel_values = inputs["pixel_values"].to(self.model.device)
+        mask = {name: inputs[name].to(self.model.device) for name in ("clip_mask",) if name in inputs}
         self.paths.append(path)
-        self.visual_embeds.append(self.model.encode_videos(pixel_values))  # (1, clips, cells, width)
-        self.clip_masks.append(inputs.get("clip_mask", torch.ones(pixel_values.shape[:2])).to(self.model.device))
+        self.videos.append(self.model.encode_videos(inputs["pixel_values"].to(self.model.device), **mask))
+        self.clip_masks.append(mask.get("clip_mask"))
         self.seconds.append(inputs["frame_seconds"][0])  # (clips, frames)
 
     @torch.inference_mode()
     def rank(self, sentence: str, block: int = 16) -> list[RankedVideo]:
         """All readable videos, best first; `block` of them are scored together."""
         words = self.processor(text=[sentence]).to(self.model.device)
-        ranked = []
+        text, ranked = self.model.encode_texts(words["input_ids"], words["attention_mask"]), []
         for start in range(0, len(self.paths), block):
-            visual_embeds = torch.cat(self.visual_embeds[start : start + block])
-            clip_mask = torch.cat(self.clip_masks[start : start + block])
-            outputs = self.model(
-                input_ids=words["input_ids"].expand(len(visual_embeds), -1),
-                attention_mask=words["attention_mask"].expand(len(visual_embeds), -1),
-                visual_embeds=visual_embeds,
-                clip_mask=clip_mask,
-                pooled_only=True,
+            numbers = range(start, min(start + block, len(self.paths)))
+            videos = torch.cat([self.videos[number] for number in numbers])
+            mask = (
+                None if self.clip_masks[start] is None else torch.cat([self.clip_masks[number] for number in numbers])
             )
-            scores = self.model.match_scores(outputs.logits.double())  # double: certain matches stay apart
-            by_clip = self.model.match_scores(outputs.clip_logits.flatten(0, 1)).view_as(clip_mask)
-            best_clips = by_clip.masked_fill(~clip_mask.bool(), -1).argmax(dim=1)
-            for offset, (score, clip) in enumerate(zip(scores.tolist(), best_clips.tolist(), strict=True)):
-                seconds = self.seconds[start + offset][clip].tolist()
-                ranked.append(RankedVideo(self.paths[start + offset], score, seconds[0], seconds[-1]))
+            video_indices = torch.arange(len(videos), device=videos.device)
+            videos = VideoBlock(list(numbers), videos, mask)
+            outputs = match_texts(self.model, repeat_texts(text, len(numbers)), videos, video_indices)
+            scores = outputs.match_odds.double().sigmoid()  # double: certain matches stay apart
+            clip_odds = outputs.clip_odds
+            if mask is not None and mask.shape == clip_odds.shape:
+                clip_odds = clip_odds.masked_fill(~mask.bool(), -torch.inf)
+            for number, score, clip in zip(numbers, scores.tolist(), clip_odds.argmax(dim=1).tolist(), strict=True):
+                start_s, end_s = self.seconds_of(number, clip, clip_odds.shape[1])
+                ranked.append(RankedVideo(self.paths[number], score, start_s, end_s))
         return sorted(ranked, key=lambda video: -video.score)
+
+    def seconds_of(self, number: int, place: int, num_places: int) -> tuple[float, float]:
+        """First and last second of a clip, or of a frame where the model scores frames."""
+        seconds = self.seconds[number]  # (clips, frames)
+        if num_places == seconds.numel() != len(seconds):
+            seconds = seconds.flatten()[:, None]
+        shown = seconds[place] if num_places == len(seconds) else seconds.flatten()
+        return shown[0].item(), shown[-1].item()
 
 
 def find_videos(folder: Path) -> list[Path]:
@@ -141,8 +149,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
 
     paths = find_videos(given.videos)
-    model = AutoModelForSequenceClassification.from_pretrained(given.checkpoint)
-    processor = AutoProcessor.from_pretrained(given.checkpoint)
+    model, processor = load_trained(given.checkpoint)
+    if not hasattr(model, "match"):
+        raise SystemExit(f"--checkpoint {given.checkpoint}: {type(model).__name__} does not match texts with videos.")
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
     search = VideoSearch(
         model.to(device), processor, paths, **({"num_clips": given.num_clips} if given.num_clips else {})

@@ -2,7 +2,7 @@
 """What an evaluation says of a split: scores, and the predictions that they can be computed from again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -90,25 +90,36 @@ def read_predictions(folder: str | Path) -> Predictions:
     return Predictions(task, rows, load_file(folder / TENSORS), info)
 
 
-def rescore(task: Any, folder: str | Path, options: Mapping[str, Any]) -> dict[str, float]:
+def rescore(
+    folder: str | Path,
+    measure: Callable[[Predictions], dict[str, float]],
+    options: Mapping[str, Any],
+    task: str | None = None,
+) -> dict[str, float]:
     """
     The metrics of written predictions.
 
     Args:
-        task (`Task`): The one that wrote them.
-        folder (`str` or `Path`): Where.
+        folder (`str` or `Path`): Where they lie.
+        measure (`Callable`): `Task.measure` of the task that wrote them.
         options (`Mapping[str, Any]`): What is to replace entries of `Predictions.info`.
+        task (`str`, *optional*): The task that they have to be of.
 
     Returns:
         `dict`: The metrics. Of several draws (`eval.num_draws`) only the first is written; then `draw` says that it is
         this one, and `num_draws` of how many.
+
+    Raises:
+        ValueError: If they are of another task, or leave no choice of an option.
     """
     predictions = read_predictions(folder)
-    if predictions.task != task.name:
-        raise ValueError(f"{folder} has predictions of the task {predictions.task!r}, not of {task.name!r}.")
+    if task not in (None, predictions.task):
+        raise ValueError(f"{folder} has predictions of the task {predictions.task!r}, not of {task!r}.")
+    if fixed := [name for name in options if predictions.info.get(name) is None]:
+        raise ValueError(f"{folder}: the model that made these predictions leaves no choice of {', '.join(fixed)}.")
     predictions = replace(predictions, info={**predictions.info, **options})
     num_draws = predictions.info.get("num_draws")
-    return {**task.measure(predictions), **({"draw": 1, "num_draws": num_draws} if num_draws else {})}
+    return {**measure(predictions), **({"draw": 1, "num_draws": num_draws} if num_draws else {})}
 
 
 __all__ = ["Evaluation", "Predictions", "read_predictions", "rescore", "write_predictions"]

@@ -84,14 +84,25 @@ class Task:
         """
         Evaluate one split on all processes; all of them return the result.
 
-        By default example by example: what `eval_step` returns becomes tensors and rows, which `measure` measures.
+        By default example by example: see `predict`.
 
         Args:
             model (`nn.Module`): The unwrapped model in evaluation mode.
-            examples (`Any`): `Parts.eval_sets[split]`; here a map-style dataset with a `collate` method.
+            examples (`Any`): `Parts.eval_sets[split]`.
             accelerator (`Accelerator`): Divides the work.
             recipe (`Recipe`): The run.
             draw (`int`, *optional*, defaults to 0): Which random choice of clips, of `eval.num_draws`.
+        """
+        predictions = self.predict(model, examples, accelerator, recipe)
+        return Evaluation(self.measure(predictions), predictions)
+
+    def predict(self, model: nn.Module, examples: Any, accelerator: Accelerator, recipe: Recipe) -> Predictions:
+        """
+        What `eval_step` returns for the examples of a split: tensors, and the entries of lists as rows.
+
+        Args:
+            model, accelerator, recipe: See `evaluate`.
+            examples (`Any`): A map-style dataset with a `collate` method.
         """
         loader = DataLoader(
             examples,
@@ -112,8 +123,7 @@ class Task:
         tensors = {name: torch.cat(parts).cpu().numpy() for name, parts in found.items() if torch.is_tensor(parts[0])}
         lists = {name: sum(parts, []) for name, parts in found.items() if name not in tensors}
         rows = [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
-        predictions = Predictions(self.name, rows, tensors)
-        return Evaluation(self.measure(predictions), predictions)
+        return Predictions(self.name, rows, tensors)
 
 
 def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -131,7 +141,8 @@ def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
     schema = task.recipe_class
     given = schema.parse_arguments(arguments, description=type(task).__doc__, rescore_options=task.rescore_options)
     if given.rescore:
-        metrics = rescore(task, given.rescore, schema.read_rescore_options(given, task.rescore_options))
+        options = schema.read_rescore_options(given, task.rescore_options)
+        metrics = rescore(given.rescore, task.measure, options, task.name)
         print(json.dumps(metrics, indent=1))
         return metrics
     recipe = schema.from_arguments(given)

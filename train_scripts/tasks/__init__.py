@@ -1,4 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""What tasks need beyond their scripts, for every family."""
+"""What a training task needs beyond its door: items, losses, scoring, blind baselines, for models of every family.
 
-import clipbert  # noqa: F401
+A folder is a task; its name is the `Task.name` that stands in predictions, and its `measure` scores them again.
+"""

@@ -1,7 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Questions about videos or images: settings, training items and batches."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -11,19 +11,19 @@ from datasets import Dataset
 
 from clipbert.datasets_scripts.msrvtt import QUESTION
 from clipbert.datasets_scripts.tasks import TASKS
-from clipbert.processing.processing_clipbert import VideoTextProcessor
 from clipbert.processing.sampling import build_rng
-from clipbert.train_scripts.engine.data import Batch
-from clipbert.train_scripts.engine.items import TrainItems
-from clipbert.train_scripts.engine.recipe import DataSection, option
-from clipbert.train_scripts.pairs import group_rows, normalise
+from clipbert.support.options import option
+from clipbert.train_scripts.engine.task import Batch
+from clipbert.train_scripts.tasks.rows import RowsByVideo, TextsOfVideos, count_words, normalise
+from clipbert.train_scripts.tasks.videos import VideoSection
 
 
 Media = Literal["video", "image"]
+Row = Mapping[str, Any]
 
 
 @dataclass(kw_only=True)
-class QuestionSection(DataSection):
+class QuestionSection(VideoSection):
     questions_per_video: int = option(
         1, "Questions of an item. A video (or image) is decoded once for all of them.", at_least=1
     )
@@ -80,9 +80,10 @@ def make_caption_choices(rows: Dataset, num_options: int, seed: int) -> Dataset:
     numbers = {text: number for number, text in enumerate(sorted(set(map(normalise, captions))))}
     texts = np.array([numbers[normalise(caption)] for caption in captions])
     representatives = np.unique(texts, return_index=True)[1]  # one row for each different caption
-    members, questions = group_rows(video_ids), []
+    grouped, questions = RowsByVideo(rows), []
     for row, video_id in enumerate(video_ids):
-        allowed = representatives[~np.isin(texts[representatives], texts[members[video_id]])]
+        own = texts[grouped.members(grouped.owners[row])]
+        allowed = representatives[~np.isin(texts[representatives], own)]
         if len(allowed) < num_options - 1:
             raise ValueError(
                 f"Caption {caption_ids[row]}: expected {num_options - 1} other captions to choose from "
@@ -113,61 +114,52 @@ class QuestionItem(NamedTuple):
     questions: list[Question]
 
 
-class QuestionedVideos(TrainItems):
+class QuestionedVideos(TextsOfVideos):
     """
     Training items: a video, or an image, with `questions_per_video` of its questions.
 
     Which frames and which questions an item has depends on (seed, epoch, item) alone.
 
     Args:
-        questions (`Iterable[tuple[str, str, Question]]`): Id and path of the video, and what is asked about it.
-        processor (`VideoTextProcessor`): Decodes.
+        rows (`Dataset`): Questions that something can be learnt from.
+        make_question (`Callable`): A row to the question that a model is asked.
+        processor (`ProcessorMixin`): Decodes.
         visual_options (`Mapping[str, Any]`): How clips are chosen; empty for images.
-        media (`str`): `"video"` or `"image"`.
         questions_per_video (`int`): Questions of an item.
         seed (`int`): Seed of all choices.
     """
 
     def __init__(
         self,
-        questions: Iterable[tuple[str, str, Question]],
-        processor: VideoTextProcessor,
+        rows: Dataset,
+        make_question: Callable[[Row], Question],
+        processor: Any,
         visual_options: Mapping[str, Any],
-        media: Media,
         questions_per_video: int,
         seed: int,
     ):
-        visual_ids, paths, self.questions = zip(*questions, strict=True) if questions else ((), (), ())
-        self.processor, self.visual_options, self.media = processor, visual_options, media
-        self.questions_per_video, self.seed = questions_per_video, seed
-        self.paths = dict(zip(visual_ids, paths, strict=True))
-        self.members = group_rows(visual_ids)
-        self.groups = [
-            (visual_id, members[start : start + questions_per_video])
-            for visual_id, members in self.members.items()
-            for start in range(0, len(members), questions_per_video)
-        ]
-        self.ids = [visual_id for visual_id, _ in self.groups]
-        words = [len(question.text.split()) + longest_option(question) for question in self.questions]
-        self.lengths = [max(words[row] for row in rows) for _, rows in self.groups]
-
-    def __len__(self) -> int:
-        return len(self.groups)
+        super().__init__(RowsByVideo(rows), questions_per_video)
+        self.make_question, self.processor, self.visual_options = make_question, processor, visual_options
+        self.media, self.seed = self.grouped.media, seed
+        self.questions = rows.remove_columns(self.media)
+        words = count_words(rows, "question")
+        if "options" in rows.column_names:
+            words = words + np.array(list(map(longest_option, rows["options"])), dtype=int)
+        self.lengths = self.longest_of_items(words)
 
     def __getitem__(self, key: tuple[int, int]) -> QuestionItem:
         epoch, index = key
-        visual_id, rows = self.groups[index]
-        missing = self.questions_per_video - len(rows)
-        if missing:  # the last group of a video is filled up, so that every item has the same number of questions
-            rng = build_rng(self.seed, epoch, index, "questions")
-            rows = [*rows, *rng.choice(self.members[visual_id], missing)]
-        options = {"seeds": [(self.seed, epoch, index)]} if self.media == "video" else {}
-        visual = self.processor(**{f"{self.media}s": [self.paths[visual_id]]}, **options, **self.visual_options)
-        return QuestionItem(dict(visual), [self.questions[row] for row in rows])
+        rng = build_rng(self.seed, epoch, index, "questions")
+        rows = self.fill_up(self.own_rows(index), index, rng)
+        seeds = {"seeds": [(self.seed, epoch, index)]} if self.media == "video" else {}
+        source = self.grouped.source(int(self.owners[index]))
+        visual = self.processor(**{f"{self.media}s": [source]}, **seeds, **self.visual_options)
+        return QuestionItem(dict(visual), [self.make_question(self.questions[row]) for row in rows])
 
 
-def longest_option(question: Question) -> int:
-    return max((len(option.split()) for option in question.options), default=0)
+def longest_option(options: Sequence[str]) -> int:
+    """Words of the longest option; 0 where there are none."""
+    return max((len(option.split()) for option in options), default=0)
 
 
 class QuestionCollator:
@@ -175,15 +167,15 @@ class QuestionCollator:
     Items to a batch of questions, each video decoded once.
 
     Args:
-        processor (`VideoTextProcessor`): Makes the inputs.
+        processor (`ProcessorMixin`): Makes the inputs.
         encode_labels (`Callable[[list], torch.Tensor]`): The labels of a batch, as the head takes them.
 
     Returns (when called with a list of `QuestionItem`):
-        `dict`: Inputs of the model with `video_indices` and `labels`. Where questions differ in their number of
-        options, the missing ones are empty and `option_mask` `(questions, options)` says which exist.
+        `Batch`: Inputs of the model with `video_indices`; targets `labels` and, where questions differ in their number
+        of options, `option_mask` `(questions, options)`: the missing ones are empty, and it says which exist.
     """
 
-    def __init__(self, processor: VideoTextProcessor, encode_labels: Callable[[list], torch.Tensor]):
+    def __init__(self, processor: Any, encode_labels: Callable[[list], torch.Tensor]):
         self.processor, self.encode_labels = processor, encode_labels
 
     def __call__(self, items: Sequence[QuestionItem]) -> Batch:
@@ -195,18 +187,19 @@ class QuestionCollator:
             options["options"] = [
                 [*question.options, *[""] * (most - len(question.options))] for question in questions
             ]
-        batch = {
+        inputs = {
             **{name: torch.cat([item.visual[name] for item in items]) for name in items[0].visual},
             **self.processor(text=texts, **options),
             "video_indices": torch.tensor(owners),
-            "labels": self.encode_labels([question.label for question in questions]),
         }
+        targets = {"labels": self.encode_labels([question.label for question in questions])}
         if min(counts) < most:
-            batch["option_mask"] = torch.arange(most) < torch.tensor(counts)[:, None]
-        return Batch(batch, {})
+            targets["option_mask"] = torch.arange(most) < torch.tensor(counts)[:, None]
+        return Batch(inputs, targets)
 
 
 __all__ = [
+    "Media",
     "Question",
     "QuestionCollator",
     "QuestionItem",

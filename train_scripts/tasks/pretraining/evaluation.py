@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""How pre-training is measured: every caption with its own picture, and with another one.
+"""How pre-training is evaluated: every caption with its own picture, and with another one.
 
 The same words are masked both times. What is predicted beside the other picture is what the text alone gives away, so
 the accuracy of words has a blind one beside it; and the two pairs are one that matches and one that does not.
@@ -10,24 +10,21 @@ match is pooled over clips as the recipe says; words are predicted by the mean o
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
-from clipbert.metrics.pretraining.pretraining import compute_pretraining_metrics
-from clipbert.processing.decoding import VideoDecodeError
 from clipbert.processing.sampling import build_rng
-from clipbert.train_scripts.engine.data import UndecodableVideosError
-from clipbert.train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedItem
-from clipbert.train_scripts.masking import IGNORED, WordMasker
-from clipbert.train_scripts.scoring import compute_match_odds, strike_absent_clips
+from clipbert.train_scripts.tasks.pooling import mark_absent_clips
+from clipbert.train_scripts.tasks.pretraining.items import CaptionTable, MaskedCollator, MaskedItem
+from clipbert.train_scripts.tasks.pretraining.masking import IGNORED, WordMasker
+from clipbert.train_scripts.tasks.scoring import decode_or_explain
 
 
-JUDGED = ("words", "predicted_words", "blind_words", "word_losses", "blind_word_losses")  # lists, one for each row
+WORDS = ("words", "predicted_words", "blind_words", "word_losses", "blind_word_losses")  # lists, one for each row
 
 
-class JudgedRow(NamedTuple):
+class ContrastedRow(NamedTuple):
     """A masked caption with its own picture and another one; or why they could not be decoded."""
 
     caption_id: str
@@ -37,7 +34,7 @@ class JudgedRow(NamedTuple):
     skipped: str = ""
 
 
-class JudgedPairs(Dataset):
+class ContrastedRows(Dataset):
     """
     The rows of an evaluation.
 
@@ -46,38 +43,46 @@ class JudgedPairs(Dataset):
         masker (`WordMasker`): Hides at least one word of every caption.
         collator (`MaskedCollator`): Makes batches of pairs.
         skip (`bool`): Let rows whose pictures cannot be decoded pass, with the reason, instead of failing.
+        draw (`int`): Other draws take other random clips, and ask for the same words.
     """
 
-    def __init__(self, table: CaptionTable, masker: WordMasker, collator: MaskedCollator, skip: bool = False):
+    def __init__(
+        self,
+        table: CaptionTable,
+        masker: WordMasker,
+        collator: MaskedCollator,
+        skip: bool = False,
+        draw: int = 0,
+    ):
         self.table, self.masker, self.collator, self.skip = table, masker, collator, skip
-        self.clip_seed = table.seed  # other draws of random clips ask for the same words
+        self.clip_seed = table.seed + draw
 
     def __len__(self) -> int:
         return len(self.table.rows)
 
-    def __getitem__(self, index: int) -> JudgedRow:
+    def __getitem__(self, index: int) -> ContrastedRow:
         table = self.table
         rng = build_rng(table.seed, table.name, index)
         other = table.draw_other_visual(index, rng)
         text, labels = self.masker(table.tokenize([index])[0], rng, at_least_one=True)
-        names = table.rows[index]["caption_id"], table.visual_ids[other]
-        try:
-            visuals = [
+        names = table.rows[index]["caption_id"], table.ids[other]
+        visuals = decode_or_explain(
+            lambda: [
                 table.load_visual(visual, self.clip_seed, index, place, return_metadata=True)
-                for place, visual in enumerate((int(table.visuals[index]), other))
-            ]
-        except VideoDecodeError as error:
-            if not self.skip:
-                raise UndecodableVideosError(f"{error} Repair it, or set data.on_decode_error=skip.") from error
-            return JudgedRow(*names, skipped=str(error))
+                for place, visual in enumerate((int(table.owners[index]), other))
+            ],
+            self.skip,
+        )
+        if isinstance(visuals, str):
+            return ContrastedRow(*names, skipped=visuals)
         seconds = torch.cat([visual["frame_seconds"] for visual in visuals])
         inputs = [
             {name: visual[name] for name in ("pixel_values", "clip_mask") if name in visual} for visual in visuals
         ]
         pairs = (MaskedItem(visual, [text], [labels], [1 - place]) for place, visual in enumerate(inputs))
-        return JudgedRow(*names, tuple(pairs), seconds)
+        return ContrastedRow(*names, tuple(pairs), seconds)
 
-    def collate(self, rows: Sequence[JudgedRow]) -> dict[str, Any]:
+    def collate(self, rows: Sequence[ContrastedRow]) -> dict[str, Any]:
         """`inputs` of the pairs, two for each usable row; the names of all rows, and when their frames are shown."""
         pairs = [pair for row in rows for pair in row.pairs]
         names = ("caption_id", "other_id", "skipped")
@@ -90,13 +95,13 @@ class JudgedPairs(Dataset):
         }
 
 
-def judge(model: torch.nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
+def predict_batch(model: torch.nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
     """
     What a model says of the rows of a batch.
 
     Args:
-        model (`ClipBERTForPreTraining`): In evaluation mode.
-        batch (`Mapping[str, Any]`): What `JudgedPairs.collate` returned.
+        model (`PreTrainedModel`): A pre-training head, in evaluation mode.
+        batch (`Mapping[str, Any]`): What `ContrastedRows.collate` returned.
 
     Returns:
         `dict`: One entry per row in each of: `clip_logits` `(rows, 2, clips, 2)`, whether the text belongs to its own
@@ -108,7 +113,7 @@ def judge(model: torch.nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
         NonFiniteScoreError: If a score is infinite or not a number.
     """
     skipped = batch["skipped"]
-    judged: dict[str, list] = {name: [[] for _ in skipped] for name in JUDGED}
+    found: dict[str, list] = {name: [[] for _ in skipped] for name in WORDS}
     num_clips = batch["frame_seconds"].shape[2]
     clip_logits = torch.full((len(skipped), 2, num_clips, 2), torch.nan, device=model.device)
     if batch["inputs"]:
@@ -124,10 +129,10 @@ def judge(model: torch.nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
             own, other = 2 * pair, 2 * pair + 1
             places = labels[own] != IGNORED
             values = (labels[own], guesses[own], guesses[other], losses[own], losses[other])
-            for name, value in zip(JUDGED, values, strict=True):
-                judged[name][row] = value[places].tolist()
+            for name, value in zip(WORDS, values, strict=True):
+                found[name][row] = value[places].tolist()
             clip_logits[row] = logits_of_pairs[own : other + 1]
-    return {"clip_logits": clip_logits, **judged}
+    return {"clip_logits": clip_logits, **found}
 
 
 def score_pairs(
@@ -136,9 +141,8 @@ def score_pairs(
     """Likeliest words and losses of the right ones, both `(pairs, length)`, and matches `(pairs, clips, 2)`."""
     outputs = model(**{name: value for name, value in inputs.items() if not name.endswith("_labels")})
     words = outputs.prediction_logits.float().log_softmax(dim=-1)  # (pairs, clips, length, vocabulary)
-    clip_logits = model.cls.seq_relationship(outputs.pooler_output).float()
     mask = inputs["clip_mask"][inputs["video_indices"]] if "clip_mask" in inputs else None
-    clip_logits = strike_absent_clips(clip_logits, mask, name)
+    clip_logits = mark_absent_clips(outputs.clip_logits.float(), mask, name)
     exists = ~clip_logits[..., 0].isnan()
     weights = (exists / exists.sum(dim=1, keepdim=True)).to(words.dtype)  # (pairs, clips): clips count alike
     words = torch.einsum("pclv,pc->plv", words, weights)
@@ -146,59 +150,4 @@ def score_pairs(
     return words.argmax(dim=-1), losses, clip_logits
 
 
-def measure(match_odds: torch.Tensor, records: Mapping[str, Any], dataset: str | None = None) -> dict[str, float]:
-    """
-    Metrics of predictions; rows that could not be decoded take no part.
-
-    Args:
-        match_odds (`torch.FloatTensor` of shape `(rows, 2)`): Log-odds that the text belongs to its own and to the
-            other picture.
-        records (`Mapping[str, Any]`): The lists of `judge`, with `skipped` and the name of each row's `dataset`.
-        dataset (`str`, *optional*): Measure this data set alone.
-
-    Returns:
-        `dict`: What `compute_pretraining_metrics` returns, and `mlm_loss`, `mlm_blind_loss`, `itm_loss` and
-        `num_skipped_rows`.
-    """
-    asked = [row for row, name in enumerate(records["dataset"]) if dataset in (None, name)]
-    usable = [row for row in asked if not records["skipped"][row]]
-    own, other = np.asarray(match_odds, dtype=np.float64)[usable].T
-    lists = {name: [records[name][row] for row in usable] for name in JUDGED}
-    metrics = compute_pretraining_metrics(
-        lists["predicted_words"] + lists["blind_words"],
-        lists["words"] + lists["words"],
-        [*(own > 0), *(other > 0)],
-        [1] * len(own) + [0] * len(other),
-    )
-    losses = {
-        "mlm_loss": np.mean(np.concatenate(lists["word_losses"])),
-        "mlm_blind_loss": np.mean(np.concatenate(lists["blind_word_losses"])),
-        "itm_loss": np.mean(np.logaddexp(0, [-own, other])),
-    }
-    return {
-        **metrics,
-        **{name: float(value) for name, value in losses.items()},
-        "num_skipped_rows": len(asked) - len(usable),
-    }
-
-
-def measure_all(clip_logits: torch.Tensor, records: Mapping[str, Any]) -> tuple[dict[str, float], torch.Tensor]:
-    """
-    Metrics of written predictions, and the log-odds that they are of.
-
-    Args:
-        clip_logits (`torch.FloatTensor` of shape `(rows, 2, clips, 2)`): See `judge`.
-        records (`Mapping[str, Any]`): As `measure` takes them, with the `score_pooling` of the clips.
-
-    Returns:
-        `dict`, `torch.FloatTensor` of shape `(rows, 2)`: `measure` of all rows and, where they come from several data
-        sets, of each as `DATASET_metric`; and the log-odds.
-    """
-    odds = compute_match_odds(clip_logits, records["score_pooling"])
-    metrics, names = measure(odds, records), list(dict.fromkeys(records["dataset"]))
-    for name in names if len(names) > 1 else []:
-        metrics |= {f"{name}_{key}": value for key, value in measure(odds, records, name).items()}
-    return metrics, odds
-
-
-__all__ = ["JUDGED", "JudgedPairs", "JudgedRow", "judge", "measure", "measure_all"]
+__all__ = ["WORDS", "ContrastedRow", "ContrastedRows", "predict_batch"]

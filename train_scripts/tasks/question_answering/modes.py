@@ -1,15 +1,15 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Ways of answering questions: what each of them asks the model, learns from, and is measured by.
+"""Modes of answering questions: what each of them asks the model, learns from, and is measured by.
 
-    way             texts scored        model                 measured by
+    mode            texts scored        head                  measured by
     OpenAnswers     the question        VideoQA               accuracy, by answer type
     SoftAnswers     the question        VideoQA (bce)         VQA score, by answer type
     Options         question + option   MultipleChoice        accuracy, beside chance
     Captions        the option alone    VideoTextRetrieval    accuracy, beside chance
     Counts          the question        Regression            accuracy and squared error of rounded counts
 
-Each way also answers without looking, from counts of the training split (`blind.py`): the blind baseline that
-stands beside every score, and that a model has to beat.
+Each mode also answers without looking, from counts of the training split (`blind.py`): the blind baseline that stands
+beside every score, and that a model has to beat.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,19 +25,21 @@ from clipbert.datasets_scripts.answers import AnswerVocabulary
 from clipbert.metrics.multiple_choice.multiple_choice import compute_multiple_choice_metrics
 from clipbert.metrics.video_qa.video_qa import compute_count_metrics, compute_video_qa_metrics
 from clipbert.metrics.vqa_score.vqa_score import compute_vqa_score
-from clipbert.train_scripts.blind import OptionReader, TextOnlyReader
-from clipbert.train_scripts.question_scores import pool_existing
-from clipbert.train_scripts.questions import Question
+from clipbert.train_scripts.engine.task import Batch
+from clipbert.train_scripts.tasks.building import forward_options
+from clipbert.train_scripts.tasks.pooling import log_odds
+from clipbert.train_scripts.tasks.question_answering.blind import OptionReader, TextOnlyReader
+from clipbert.train_scripts.tasks.question_answering.items import Question
+from clipbert.train_scripts.tasks.scoring import TextBlock, VideoBlock, match_texts, matches_of_clips
 
 
 Row = Mapping[str, Any]
-Records = dict[str, Any]
-BY_QUESTION = ("gold", "answer_types", "options", "blind", "blind_mean")  # records with one entry for each question
+Rows = Sequence[Row]
 
 
 class Answering:
     """
-    One way of answering.
+    One mode of answering.
 
     Args:
         train_rows (`Iterable[Mapping]`, *optional*): The training split, for the blind baseline; `None` where there is
@@ -51,10 +53,6 @@ class Answering:
         """What the model's config has to say."""
         return {}
 
-    def num_outputs(self, config: Any) -> int:
-        """Scores that the model gives a text."""
-        return 1
-
     def prepare_head(self, model: PreTrainedModel) -> None:
         """Set what a new head should not have to learn."""
 
@@ -66,20 +64,44 @@ class Answering:
         """The labels of a batch, as the model takes them."""
         return torch.tensor(labels)
 
-    def question(self, row: Row) -> Question | None:
+    def question(self, row: Row) -> Question:
         """A training question."""
-        label = self.label(row)
-        return None if label is None else Question(row["question"], (), label)
+        return Question(row["question"], (), self.label(row))
 
     def texts(self, row: Row) -> list[str]:
         """What is scored with the video of a question in an evaluation."""
         return [row["question"]]
 
-    def records(self, rows: Sequence[Row]) -> Records:
-        """Gold answers, and those of the blind baseline, as `measure` reads them."""
+    def read(
+        self, model: PreTrainedModel, texts: TextBlock, block: VideoBlock, video_indices: torch.Tensor
+    ) -> torch.Tensor:
+        """Scores `(texts, clips, labels)` of texts, each with the video it belongs to."""
+        mask = {} if block.clip_mask is None else {"clip_mask": block.clip_mask}
+        outputs = model(
+            **self.text_inputs(texts),
+            video_indices=video_indices,
+            visual_embeds=block.videos,
+            **mask,
+            **forward_options(model),
+        )
+        return outputs.clip_logits
+
+    def text_inputs(self, texts: TextBlock) -> dict[str, torch.Tensor]:
+        return {"input_ids": texts.input_ids, "attention_mask": texts.attention_mask}
+
+    def gold(self, row: Row) -> dict[str, Any]:
+        """What a row of predictions says of a question's right answer (`gold`, `None` where it is not published)."""
         raise NotImplementedError
 
-    def training_context(self, model: nn.Module, batch: Mapping[str, torch.Tensor]) -> AbstractContextManager:
+    def blind(self, row: Row) -> dict[str, Any]:
+        """The answer of the blind baseline (`blind`); empty where there is no training split."""
+        return {}
+
+    def info(self) -> dict[str, Any]:
+        """What `predict` and `measure` have to know beside the rows."""
+        return {}
+
+    def training_context(self, model: nn.Module, batch: Batch) -> AbstractContextManager:
         """What a forward pass of training runs in."""
         return nullcontext()
 
@@ -88,13 +110,15 @@ class Answering:
         return {"accuracy": (logits.argmax(dim=1) == labels).float().mean()}
 
     @staticmethod
-    def predict(scores: torch.Tensor, records: Records) -> list:
+    def predict(scores: torch.Tensor, rows: Rows, info: Mapping[str, Any]) -> list:
         """The answer to each question, from scores `(texts, labels)` that are pooled over clips."""
         raise NotImplementedError
 
     @staticmethod
-    def measure(scores: torch.Tensor, predictions: Sequence[Any], records: Records) -> dict[str, float]:
-        """Metrics, with those of the blind baseline; `scores`, `predictions` and `records` speak of the same questions."""
+    def measure(
+        scores: torch.Tensor, predictions: Sequence[Any], rows: Rows, info: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """Metrics, with those of the blind baseline; `scores`, `predictions` and `rows` are of the same questions."""
         raise NotImplementedError
 
 
@@ -119,36 +143,31 @@ class OpenAnswers(Answering):
     def config_values(self):
         return {"id2label": self.vocabulary.id2label, "label2id": self.vocabulary.label2id}
 
-    def num_outputs(self, config):
-        return config.num_labels
-
     def label(self, row):
         return self.vocabulary.label2id.get(row["answer"])
 
-    def records(self, rows):
-        records = {
-            "answers": list(self.vocabulary.answers),
-            "answers_sha256": self.vocabulary.sha256,
-            "gold": [self.gold(row) for row in rows],
-            "answer_types": [row["answer_type"] or "" for row in rows],
-        }
-        if self.reader:
-            records["blind"] = [self.reader.answer(row["question"], row["answer_type"] or "") for row in rows]
-        return records
+    def info(self):
+        return {"answers": list(self.vocabulary.answers), "answers_sha256": self.vocabulary.sha256}
 
-    def gold(self, row: Row) -> Any:
+    def gold(self, row):
+        return {"gold": self.right_answer(row), "answer_type": row["answer_type"] or ""}
+
+    def right_answer(self, row: Row) -> Any:
         return row["answer"]
 
-    @staticmethod
-    def predict(scores, records):
-        return [records["answers"][label] for label in scores.argmax(dim=1).tolist()]
+    def blind(self, row):
+        return {"blind": self.reader.answer(row["question"], row["answer_type"] or "")} if self.reader else {}
 
     @staticmethod
-    def measure(scores, predictions, records):
-        gold, known = records["gold"], set(records["answers"])
-        metrics, beside = compute_video_qa_metrics(predictions, gold, records["answer_types"]), {}
-        if "blind" in records:
-            beside["blind_accuracy"] = compute_video_qa_metrics(records["blind"], gold)["accuracy"]
+    def predict(scores, rows, info):
+        return [info["answers"][label] for label in scores.argmax(dim=1).tolist()]
+
+    @staticmethod
+    def measure(scores, predictions, rows, info):
+        gold, known = column(rows, "gold"), set(info["answers"])
+        metrics, beside = compute_video_qa_metrics(predictions, gold, column(rows, "answer_type")), {}
+        if "blind" in rows[0]:
+            beside["blind_accuracy"] = compute_video_qa_metrics(column(rows, "blind"), gold)["accuracy"]
         beside["answer_coverage"] = sum(answer in known for answer in gold) / len(gold)
         return {"accuracy": metrics.pop("accuracy"), **beside, **metrics}
 
@@ -159,12 +178,12 @@ class SoftAnswers(OpenAnswers):
     name = "soft"
 
     def weights(self, row):
-        return {answer: score for answer, score in (self.gold(row) or {}).items() if answer in self.vocabulary}
+        return {answer: score for answer, score in (self.right_answer(row) or {}).items() if answer in self.vocabulary}
 
     def config_values(self):
         return {**super().config_values(), "loss_type": "bce"}
 
-    def gold(self, row):
+    def right_answer(self, row):
         if row["answer"] is None:  # not published
             return None
         return dict(zip(row["soft_answers"], row["soft_scores"], strict=True))
@@ -183,11 +202,11 @@ class SoftAnswers(OpenAnswers):
         return {"vqa_score": labels.gather(1, logits.argmax(dim=1, keepdim=True)).mean()}
 
     @staticmethod
-    def measure(scores, predictions, records):
-        gold, known = records["gold"], set(records["answers"])
-        metrics, beside = compute_vqa_score(predictions, gold, records["answer_types"]), {}
-        if "blind" in records:
-            beside["blind_vqa_score"] = compute_vqa_score(records["blind"], gold)["vqa_score"]
+    def measure(scores, predictions, rows, info):
+        gold, known = column(rows, "gold"), set(info["answers"])
+        metrics, beside = compute_vqa_score(predictions, gold, column(rows, "answer_type")), {}
+        if "blind" in rows[0]:
+            beside["blind_vqa_score"] = compute_vqa_score(column(rows, "blind"), gold)["vqa_score"]
         best = [max((score for answer, score in soft.items() if answer in known), default=0.0) for soft in gold]
         beside["answer_coverage"] = sum(best) / len(best)
         return {"vqa_score": metrics.pop("vqa_score"), **beside, **metrics}
@@ -212,27 +231,29 @@ class Options(Answering):
     def texts(self, row):
         return [f"{row['question']} {option}" for option in row["options"]]
 
-    def records(self, rows):
-        records = {"options": [list(row["options"]) for row in rows], "gold": [row["answer_index"] for row in rows]}
-        if self.reader:
-            records["blind"] = [self.reader.scores(row["question"], row["options"]) for row in rows]
-        return records
+    def text_inputs(self, texts):  # every text is a row of its own: to choose among options is to compare rows
+        return {"input_ids": texts.input_ids[:, None], "attention_mask": texts.attention_mask[:, None]}
+
+    def gold(self, row):
+        return {"options": list(row["options"]), "gold": row["answer_index"]}
+
+    def blind(self, row):
+        return {"blind": self.reader.scores(row["question"], row["options"])} if self.reader else {}
 
     @staticmethod
-    def by_question(scores: torch.Tensor, records: Records) -> list[list[float]]:
-        return [part.tolist() for part in scores[:, 0].split(texts_of_questions(records))]
+    def by_question(scores: torch.Tensor, rows: Rows) -> list[list[float]]:
+        return [part.tolist() for part in scores[:, 0].split(texts_of_questions(rows))]
 
     @staticmethod
-    def predict(scores, records):
-        return [int(np.argmax(row)) for row in Options.by_question(scores, records)]
+    def predict(scores, rows, info):
+        return [int(np.argmax(options)) for options in Options.by_question(scores, rows)]
 
     @staticmethod
-    def measure(scores, predictions, records):
-        metrics = compute_multiple_choice_metrics(Options.by_question(scores, records), records["gold"])
-        beside = {}
-        if "blind" in records:
-            blind = compute_multiple_choice_metrics(records["blind"], records["gold"])
-            beside["blind_accuracy"] = blind["accuracy"]
+    def measure(scores, predictions, rows, info):
+        gold, beside = column(rows, "gold"), {}
+        metrics = compute_multiple_choice_metrics(Options.by_question(scores, rows), gold)
+        if "blind" in rows[0]:
+            beside["blind_accuracy"] = compute_multiple_choice_metrics(column(rows, "blind"), gold)["accuracy"]
         return {"accuracy": metrics.pop("accuracy"), **beside, **metrics}
 
 
@@ -241,24 +262,20 @@ class Captions(Options):
 
     name, head = "retrieval", "VideoTextRetrieval"
 
-    def num_outputs(self, config):
-        return config.num_labels
-
     def texts(self, row):
         return list(row["options"])
 
-    @staticmethod
-    def predict(scores, records):
-        return Options.predict(Captions.odds(scores), records)
+    def read(self, model, texts, block, video_indices):
+        encoded = model.encode_texts(texts.input_ids, texts.attention_mask)
+        return matches_of_clips(match_texts(model, encoded, block, video_indices))
 
     @staticmethod
-    def measure(scores, predictions, records):
-        return Options.measure(Captions.odds(scores), predictions, records)
+    def predict(scores, rows, info):
+        return Options.predict(log_odds(scores)[:, None], rows, info)
 
     @staticmethod
-    def odds(scores: torch.Tensor) -> torch.Tensor:
-        """Log-odds `(texts, 1)` of a match."""
-        return scores[:, 1:] - scores[:, :1] if scores.shape[1] == 2 else scores
+    def measure(scores, predictions, rows, info):
+        return Options.measure(log_odds(scores)[:, None], predictions, rows, info)
 
 
 class Counts(Answering):
@@ -273,7 +290,7 @@ class Counts(Answering):
 
     def __init__(self, train_rows: Iterable[Row]):
         rows = list(train_rows)
-        counts = [self.gold(row) for row in rows]
+        counts = [self.count_of(row) for row in rows]
         self.count_range, self.mean = (min(counts), max(counts)), sum(counts) / len(counts)
         self.reader = TextOnlyReader(
             (row["question"], row["answer_type"] or "", {str(count): 1.0})
@@ -284,35 +301,40 @@ class Counts(Answering):
         return {"num_labels": 1}
 
     def prepare_head(self, model):
+        *_, last = (module for module in model.modules() if isinstance(module, nn.Linear))
         with torch.no_grad():
-            model.regressor.out_proj.bias.fill_(self.mean)  # else hundreds of steps are spent on getting there
+            last.bias.fill_(self.mean)  # else hundreds of steps are spent on getting there
 
     @staticmethod
-    def gold(row: Row) -> int:
+    def count_of(row: Row) -> int:
         try:
             return int(row["answer"])
         except ValueError:
             raise ValueError(
                 f"Question {row['question_id']}: expected a whole number to count with, got the answer {row['answer']!r}. "
-                "Set model.answer to another way of answering."
+                "Set model.answer to another mode of answering."
             ) from None
 
     def label(self, row):
-        return float(self.gold(row))
+        return float(self.count_of(row))
 
-    def records(self, rows):
+    def info(self):
+        return {"count_range": list(self.count_range)}
+
+    def gold(self, row):
+        return {"gold": self.count_of(row)}
+
+    def blind(self, row):
         counts = np.array([int(answer) for answer in self.reader.answers])
-        guesses = [self.reader.probabilities(row["question"], row["answer_type"] or "") for row in rows]
-        return {
-            "count_range": list(self.count_range),
-            "gold": [self.gold(row) for row in rows],
-            "blind": [int(counts[guess.argmax()]) for guess in guesses],  # the most frequent count, and the mean
-            "blind_mean": [float(guess @ counts) for guess in guesses],
-        }
+        guess = self.reader.probabilities(row["question"], row["answer_type"] or "")
+        # the most frequent count, and the mean
+        return {"blind": int(counts[guess.argmax()]), "blind_mean": float(guess @ counts)}
 
     def training_context(self, model, batch):
-        clip_mask, num_clips = batch.get("clip_mask"), batch["pixel_values"].shape[1]
-        clips = num_clips * len(batch["labels"]) if clip_mask is None else int(clip_mask[batch["video_indices"]].sum())
+        clip_mask, num_clips = batch.inputs.get("clip_mask"), batch.inputs["pixel_values"].shape[1]
+        clips = num_clips * len(batch.targets["labels"])
+        if clip_mask is not None:
+            clips = int(clip_mask[batch.inputs["video_indices"]].sum())
         # the batch norm of the head has nothing to compare a single clip with
         return running_statistics(model) if clips == 1 else nullcontext()
 
@@ -320,15 +342,15 @@ class Counts(Answering):
         return {"accuracy": (logits[:, 0].round() == labels).float().mean()}
 
     @staticmethod
-    def predict(scores, records):
-        return np.clip(np.floor(scores[:, 0].numpy() + 0.5), *records["count_range"]).astype(int).tolist()
+    def predict(scores, rows, info):
+        return np.clip(np.floor(scores[:, 0].numpy() + 0.5), *info["count_range"]).astype(int).tolist()
 
     @staticmethod
-    def measure(scores, predictions, records):
-        gold, count_range = records["gold"], records["count_range"]
+    def measure(scores, predictions, rows, info):
+        gold, count_range = column(rows, "gold"), info["count_range"]
         metrics = compute_count_metrics(scores[:, 0].tolist(), gold, count_range)
-        blind = compute_count_metrics(records["blind"], gold, count_range)
-        blind_mean = compute_count_metrics(records["blind_mean"], gold, count_range)
+        blind = compute_count_metrics(column(rows, "blind"), gold, count_range)
+        blind_mean = compute_count_metrics(column(rows, "blind_mean"), gold, count_range)
         return {
             "accuracy": metrics["accuracy"],
             "blind_accuracy": blind["accuracy"],
@@ -351,62 +373,25 @@ def running_statistics(model: nn.Module) -> Iterator[None]:
             norm.train()
 
 
-WAYS = {way.name: way for way in (OpenAnswers, SoftAnswers, Options, Captions, Counts)}
+MODES = {mode.name: mode for mode in (OpenAnswers, SoftAnswers, Options, Captions, Counts)}
 
 
-def texts_of_questions(records: Records) -> list[int]:
+def texts_of_questions(rows: Rows) -> list[int]:
     """How many texts are scored for each question."""
-    return [len(options) for options in records["options"]] if "options" in records else [1] * len(records["gold"])
+    return [len(row["options"]) if "options" in row else 1 for row in rows]
 
 
-def measure_answers(clip_logits: torch.Tensor, records: Records) -> tuple[dict[str, float], list]:
-    """
-    Metrics of written predictions, and the predictions themselves.
-
-    Questions whose videos could not be decoded, and those whose answers are not published, take no part.
-
-    Args:
-        clip_logits (`torch.FloatTensor` of shape `(texts, clips, labels)`): See `OwnScores`.
-        records (`dict`): Written beside them.
-
-    Returns:
-        `dict`, `list`: Scores as fractions; and for each question a text, the place of an option or a count, `None`
-        where the video could not be decoded.
-    """
-    way = WAYS[records["answer"]]
-    if way is Counts and records["score_pooling"] == "lse":
-        raise ValueError("score_pooling=lse collects evidence for a soft-max over classes, but counts are no classes.")
-    scores = pool_existing(clip_logits, records["score_pooling"])  # (texts, labels)
-    by_question = scores.split(texts_of_questions(records))
-
-    def select(questions: list[int]) -> tuple[torch.Tensor, Records]:
-        columns = {
-            name: [column[question] for question in questions]
-            for name, column in records.items()
-            if name in BY_QUESTION
-        }
-        return torch.cat([by_question[question] for question in questions]), {**records, **columns}
-
-    seen = [question for question, part in enumerate(by_question) if not part.isnan().any()]
-    predictions: list = [None] * len(by_question)
-    for question, answer in zip(seen, way.predict(*select(seen)), strict=True):
-        predictions[question] = answer
-    metrics: dict[str, float] = {"num_examples": 0}
-    if asked := [question for question in seen if records["gold"][question] is not None]:
-        chosen, columns = select(asked)
-        metrics = way.measure(chosen, [predictions[question] for question in asked], columns)
-    videos = [
-        {records["video_indices"][question] for question in questions} for questions in (range(len(predictions)), seen)
-    ]
-    return {**metrics, "num_skipped_videos": len(videos[0] - videos[1])}, predictions
+def column(rows: Rows, name: str) -> list:
+    return [row[name] for row in rows]
 
 
 __all__ = [
+    "MODES",
     "Answering",
     "Captions",
     "Counts",
     "OpenAnswers",
     "Options",
     "SoftAnswers",
-    "measure_answers",
+    "texts_of_questions",
 ]

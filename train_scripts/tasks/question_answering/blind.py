@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from clipbert.train_scripts.pairs import normalise
+from clipbert.train_scripts.tasks.rows import normalise
 
 
 BACK_OFF = 2.0  # training examples that the coarser distribution counts for

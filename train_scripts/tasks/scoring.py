@@ -1,0 +1,413 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""
+Texts scored with videos: each video decoded and encoded once, each text tokenised and encoded once, in blocks.
+
+A block of videos meets one block of texts after the other; texts are sorted by length and padded to the longest of their
+block. Memory is bounded by one block of videos and by the table of scores. Processes share the videos.
+
+The contract of matching. A head that says how well a text fits a video has three methods, and nothing else is asked of
+it, be it a cross-encoder that reads both together or a dual encoder that compares two vectors:
+
+    encode_videos(pixel_values, clip_mask=None) -> videos   a tensor, first dimension videos
+    encode_texts(input_ids, attention_mask) -> texts        a tensor, or a dict of them, first dimension texts; a
+                                                            cross-encoder returns the tokens it will need
+    match(texts, videos, video_indices, clip_mask=None)     text i with video `video_indices[i]`; returns
+        .match_odds (pairs,)                                log-odds that they belong together
+        .clip_odds (pairs, clips)                           the same for each clip, or frame, by itself
+        .clip_logits (pairs, clips, labels), or None        what the model says of each clip, where its scores can be
+                                                            pooled over clips in several ways
+
+`clip_mask` is given only where the processor has made one.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+from clipbert.processing.decoding import VideoDecodeError
+from clipbert.train_scripts.engine.data import Skipped, UndecodableVideosError, check_skipped, ignore_termination
+from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.tasks.pooling import mark_absent_clips
+
+
+ELEMENTS_PER_MESSAGE = 2**24  # of a table that processes share; bounds memory, not the result
+Texts = torch.Tensor | Mapping[str, torch.Tensor]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Videos in blocks
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def decode_or_explain(decode: Callable[[], Any], skip: bool) -> Any:
+    """
+    What `decode` returns; or, if that cannot be decoded and `skip` allows for it, the reason as a text.
+
+    Raises:
+        UndecodableVideosError: If it cannot be decoded and must be.
+    """
+    try:
+        return decode()
+    except VideoDecodeError as error:
+        if not skip:
+            raise UndecodableVideosError(f"{error} Repair it, or set data.on_decode_error=skip.") from error
+        return str(error)
+
+
+class VisualInputs(Dataset):
+    """
+    Videos or images as model inputs with `frame_seconds`; in place of one that cannot be decoded the reason.
+
+    Args:
+        visuals (`Mapping[int, str]`): Paths by number.
+        media (`str`): `"video"` or `"image"`.
+        processor (`ProcessorMixin` or `BaseVideoProcessor`): Decodes them.
+        options (`Mapping[str, Any]`): How clips are chosen, as the processor takes it; empty for images.
+        skip (`bool`): Whether those that cannot be decoded pass, with the reason, instead of failing.
+        seed (`int`): Random clips of a video depend on it and on its number.
+    """
+
+    def __init__(
+        self,
+        visuals: Mapping[int, str],
+        media: str,
+        processor: Any,
+        options: Mapping[str, Any],
+        skip: bool,
+        seed: int,
+    ):
+        self.numbers, self.visuals, self.media = list(visuals), visuals, media
+        self.processor, self.options, self.skip = processor, options, skip
+        self.seed = seed if options.get("sampling") == "random" else None
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor] | str:
+        inputs = decode_or_explain(lambda: self.prepare(self.numbers[index]), self.skip)
+        if isinstance(inputs, str):
+            return inputs
+        return {name: value for name, value in inputs.items() if name not in ("frame_indices", "video_metadata")}
+
+    def prepare(self, number: int) -> Mapping[str, Any]:
+        """What the processor makes of a video or image."""
+        seeds = {} if self.seed is None else {"seeds": [(self.seed, number)]}
+        given = {f"{self.media}s": [self.visuals[number]]}
+        return self.processor(**given, return_metadata=True, **seeds, **self.options)
+
+
+class VideoBlock(NamedTuple):
+    """Encoded videos: their numbers, what `encode_videos` returned, and which of their clips exist."""
+
+    numbers: list[int]
+    videos: torch.Tensor
+    clip_mask: torch.Tensor | None
+
+
+@dataclass
+class VisualReader:
+    """
+    Decodes and encodes a list of videos or images, those of this process, block by block.
+
+    Args:
+        visuals (`Sequence[str]`): All of them, on every process.
+        media (`str`): `"video"` or `"image"`.
+        processor: Makes model inputs.
+        options (`Mapping[str, Any]`): How clips are chosen; empty for images.
+        recipe (`Recipe`): Size of blocks, workers, and what happens to videos that cannot be decoded.
+        accelerator (`Accelerator`): The processes.
+        draw (`int`, *optional*, defaults to 0): Which of several draws of random clips.
+
+    After all blocks have been read, `skipped` maps the numbers of those that could not be decoded to the reason, and
+    `frame_seconds` `(videos, clips, frames)` says when each frame is shown, from the start of the video (NaN where
+    unknown); both for all processes once `gather` has been called.
+    """
+
+    visuals: Sequence[str]
+    media: str
+    processor: Any
+    options: Mapping[str, Any]
+    recipe: Recipe
+    accelerator: Accelerator
+    draw: int = 0
+    skipped: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.own = range(self.accelerator.process_index, len(self.visuals), self.accelerator.num_processes)
+        self.num_clips = self.options.get("num_clips", 1)
+        # zeros, to which the other processes add what they have found
+        shape = (len(self.visuals), self.num_clips, self.options.get("num_frames", 1))
+        self.frame_seconds = torch.zeros(shape, dtype=torch.float64)
+
+    def blocks(self, model: PreTrainedModel) -> Iterator[VideoBlock]:
+        """The usable videos of this process; those that cannot be decoded are noted."""
+        recipe = self.recipe
+        dataset = VisualInputs(
+            {number: self.visuals[number] for number in self.own},
+            self.media,
+            self.processor,
+            self.options,
+            skip=recipe.data.on_decode_error == "skip",
+            seed=recipe.run.seed + self.draw,
+        )
+        loader = DataLoader(
+            dataset,
+            batch_size=recipe.eval.video_block,
+            num_workers=recipe.data.num_workers,
+            collate_fn=list,
+            worker_init_fn=ignore_termination,
+            generator=torch.Generator(),
+        )
+        quiet, done = None if self.accelerator.is_main_process else True, 0
+        with tqdm(total=len(self.own), desc="evaluating", unit=self.media, disable=quiet) as bar:
+            for items in loader:
+                numbers, inputs = [], []
+                for number, item in zip(self.own[done : done + len(items)], items, strict=True):
+                    if isinstance(item, str):
+                        self.skipped[number], self.frame_seconds[number] = item, torch.nan
+                    else:
+                        self.note_seconds(number, item.pop("frame_seconds", None))
+                        numbers.append(number)
+                        inputs.append(item)
+                if numbers:
+                    yield self.encode(model, numbers, inputs)
+                done += len(items)
+                bar.update(len(items))
+
+    def note_seconds(self, number: int, seconds: torch.Tensor | None) -> None:
+        self.frame_seconds[number] = torch.nan if seconds is None else seconds[0]
+
+    def encode(
+        self, model: PreTrainedModel, numbers: list[int], inputs: Sequence[Mapping[str, torch.Tensor]]
+    ) -> VideoBlock:
+        device = self.accelerator.device
+        together = {name: torch.cat([item[name] for item in inputs]).to(device) for name in inputs[0]}
+        mask = {"clip_mask": together["clip_mask"]} if "clip_mask" in together else {}
+        return VideoBlock(numbers, model.encode_videos(together["pixel_values"], **mask), mask.get("clip_mask"))
+
+    def gather(self) -> None:
+        """Let every process know what all of them have found."""
+        self.frame_seconds = add_tables(self.frame_seconds, self.accelerator)
+        self.skipped = dict(gather_object(list(self.skipped.items())))
+
+    def check_skipped(self, names: Sequence[str]) -> None:
+        """Report what could not be decoded, by name; more than the recipe allows for is an error."""
+        skipped = [Skipped(0, names[number], reason) for number, reason in self.skipped.items()]
+        check_skipped(skipped, len(self.visuals), self.recipe.data.max_decode_error_rate)
+
+
+def add_tables(table: torch.Tensor, accelerator: Accelerator) -> torch.Tensor:
+    """The sum of what every process has found; each row is not 0 in one of them at most."""
+    if accelerator.num_processes > 1:
+        for part in table.flatten().split(ELEMENTS_PER_MESSAGE):  # views: the table itself changes
+            part.copy_(accelerator.reduce(part.to(accelerator.device), reduction="sum"))
+    return table
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Texts in blocks
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class TextBlock(NamedTuple):
+    """Texts of similar length: their numbers, and their tokens."""
+
+    numbers: list[int]
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+
+
+def build_text_blocks(texts: Sequence[str], processor: Any, size: int, device: torch.device) -> list[TextBlock]:
+    """Texts in blocks of similar length, longest first."""
+    encoded = processor(text=list(texts), padding=False, return_tensors=None)
+    order = sorted(range(len(texts)), key=lambda text: -len(encoded["input_ids"][text]))
+    blocks = []
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        padded = processor.tokenizer.pad(
+            {name: [encoded[name][text] for text in chosen] for name in ("input_ids", "attention_mask")},
+            return_tensors="pt",
+        )
+        blocks.append(TextBlock(chosen, padded["input_ids"].to(device), padded["attention_mask"].to(device)))
+    return blocks
+
+
+def repeat_texts(texts: Texts, times: int) -> Texts:
+    """All texts of a block, so many times in a row."""
+    if isinstance(texts, Mapping):
+        return {name: repeat_texts(values, times) for name, values in texts.items()}
+    return texts.repeat(times, *[1] * (texts.ndim - 1))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Scores
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def match_texts(model: PreTrainedModel, texts: Texts, block: VideoBlock, video_indices: torch.Tensor) -> Any:
+    """What `match` says of texts and the videos of a block."""
+    mask = {} if block.clip_mask is None else {"clip_mask": block.clip_mask}
+    return model.match(texts, block.videos, video_indices, **mask)
+
+
+def matches_of_clips(outputs: Any) -> torch.Tensor:
+    """Scores `(pairs, clips, labels)` that can be pooled, or `(pairs, 1, 1)` where the model pools by itself."""
+    clip_logits = getattr(outputs, "clip_logits", None)
+    return outputs.match_odds[:, None, None].float() if clip_logits is None else clip_logits.float()
+
+
+def score_blocks(model: PreTrainedModel, block: VideoBlock, encoded: Sequence[Texts]) -> torch.Tensor:
+    """Scores `(videos, texts, clips, labels)` of a block of videos with all texts, which stand as in their blocks."""
+    num_videos, parts = len(block.numbers), []
+    for texts in encoded:
+        num_texts = len(next(iter(texts.values())) if isinstance(texts, Mapping) else texts)
+        video_indices = torch.arange(num_videos, device=block.videos.device).repeat_interleave(num_texts)
+        outputs = match_texts(model, repeat_texts(texts, num_videos), block, video_indices)
+        parts.append(matches_of_clips(outputs).unflatten(0, (num_videos, -1)))
+    return torch.cat(parts, dim=1).cpu()
+
+
+def score_all_pairs(
+    model: PreTrainedModel, reader: VisualReader, texts: Sequence[str], pairs_per_forward: int
+) -> torch.Tensor:
+    """
+    Score every text with every video; all processes return the whole table.
+
+    Args:
+        model (`PreTrainedModel`): Keeps the contract of matching; in evaluation mode.
+        reader (`VisualReader`): The videos.
+        texts (`Sequence[str]`): Sentences.
+        pairs_per_forward (`int`): Pairs of a text and a clip that `match` gets at a time.
+
+    Returns:
+        `torch.FloatTensor` of shape `(texts, videos, clips, labels)`: What the model says of each clip; NaN for clips
+        that do not exist and for videos that could not be decoded. One clip and one label, the log-odds, where the model
+        gives nothing that could be pooled.
+    """
+    accelerator, size = reader.accelerator, reader.recipe.eval.video_block * reader.num_clips
+    blocks = build_text_blocks(texts, reader.processor, max(1, pairs_per_forward // size), accelerator.device)
+    encoded = [model.encode_texts(block.input_ids, block.attention_mask) for block in blocks]
+    table = SharedTable((len(reader.visuals), len(texts)), accelerator)
+    order = torch.tensor([number for text_block in blocks for number in text_block.numbers]).argsort()
+    for block in reader.blocks(model):
+        scores = score_blocks(model, block, encoded)[:, order]
+
+        def name(row: int, text: int, numbers: list[int] = block.numbers) -> str:
+            return f"the text {texts[text]!r} and the video {reader.visuals[numbers[row]]}"
+
+        mask = None if block.clip_mask is None or scores.shape[2] == 1 else block.clip_mask[:, None]
+        table.fill(block.numbers, mark_absent_clips(scores, mask, name))
+    table.fill(list(reader.skipped), torch.tensor(torch.nan))
+    reader.gather()
+    return table.gather().transpose(0, 1).contiguous()
+
+
+def score_own_texts(
+    model: PreTrainedModel,
+    reader: VisualReader,
+    texts: Sequence[str],
+    owners: Sequence[int],
+    read: Callable[[PreTrainedModel, TextBlock, VideoBlock, torch.Tensor], torch.Tensor],
+    pairs_per_forward: int,
+) -> torch.Tensor:
+    """
+    Score every text with the video, or image, that it belongs to; all processes return the whole table.
+
+    Args:
+        model (`PreTrainedModel`): In evaluation mode.
+        reader (`VisualReader`): The videos.
+        texts (`Sequence[str]`): Questions, questions with an option, or captions.
+        owners (`Sequence[int]`): For each text the number of its video.
+        read (`Callable`): `read(model, texts, videos, video_indices)` gives scores `(texts, clips, labels)`.
+        pairs_per_forward (`int`): Pairs of a text and a clip in one forward pass.
+
+    Returns:
+        `torch.FloatTensor` of shape `(texts, clips, labels)`; NaN for clips that do not exist and for videos that could
+        not be decoded.
+    """
+    accelerator = reader.accelerator
+    members: dict[int, list[int]] = {}
+    for text, owner in enumerate(owners):
+        members.setdefault(owner, []).append(text)
+    table = SharedTable((len(texts),), accelerator)
+    for block in reader.blocks(model):
+        rows = [row for number in block.numbers for row in members.get(number, ())]
+        if not rows:
+            continue
+        places = {number: place for place, number in enumerate(block.numbers)}
+        video_indices = torch.tensor([places[owners[row]] for row in rows], device=accelerator.device)
+        text_blocks = build_text_blocks(
+            [texts[row] for row in rows],
+            reader.processor,
+            max(1, pairs_per_forward // reader.num_clips),
+            accelerator.device,
+        )
+        parts = [read(model, texts_, block, video_indices[texts_.numbers]).float() for texts_ in text_blocks]
+        order = torch.tensor([number for text_block in text_blocks for number in text_block.numbers]).argsort()
+        scores = torch.cat(parts).cpu()[order]
+
+        def name(row: int, rows: list[int] = rows) -> str:
+            return f"the text {texts[rows[row]]!r} and the {reader.media} {reader.visuals[owners[rows[row]]]}"
+
+        mask = None if block.clip_mask is None or scores.shape[1] == 1 else block.clip_mask[video_indices]
+        table.fill(rows, mark_absent_clips(scores, mask, name))
+    table.fill([row for number in reader.skipped for row in members.get(number, ())], torch.tensor(torch.nan))
+    reader.gather()
+    return table.gather()
+
+
+class SharedTable:
+    """
+    Scores that processes fill together, each its own rows.
+
+    Args:
+        shape (`Sequence[int]`): Leading dimensions; those of a score are known when there is one.
+        accelerator (`Accelerator`): The processes.
+    """
+
+    def __init__(self, shape: Sequence[int], accelerator: Accelerator):
+        self.shape, self.accelerator = tuple(shape), accelerator
+        self.parts: list[tuple[list[int], torch.Tensor]] = []
+        self.table: torch.Tensor | None = None
+
+    def fill(self, rows: list[int], scores: torch.Tensor) -> None:
+        """Set rows; a single number stands for all of their scores."""
+        if scores.ndim and self.table is None:
+            self.table = torch.zeros(*self.shape, *scores.shape[len(self.shape) :])
+        if scores.ndim:
+            self.table[rows] = scores
+        elif rows:
+            self.parts.append((rows, scores))
+
+    def gather(self) -> torch.Tensor:
+        """The table with the rows of all processes."""
+        own = [] if self.table is None else [tuple(self.table.shape[len(self.shape) :])]
+        found = gather_object(own)
+        if self.table is None:
+            self.table = torch.zeros(*self.shape, *(found[0] if found else (1, 1)))
+        for rows, value in self.parts:
+            self.table[rows] = value
+        return add_tables(self.table, self.accelerator)
+
+
+__all__ = [
+    "ELEMENTS_PER_MESSAGE",
+    "TextBlock",
+    "VideoBlock",
+    "VisualInputs",
+    "VisualReader",
+    "build_text_blocks",
+    "decode_or_explain",
+    "match_texts",
+    "matches_of_clips",
+    "score_all_pairs",
+    "score_blocks",
+    "score_own_texts",
+]

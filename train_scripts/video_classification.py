@@ -1,0 +1,106 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""One class out of many for a video.
+
+Run:     accelerate launch train_scripts/video_classification.py --recipe FILE
+
+For every family with a head `...ForVideoClassification`, whose `forward(pixel_values, ..., labels)` returns `loss` and
+`logits` `(videos, classes)`. The classes are those of the training split, and their names travel with the checkpoint. Every
+score stands beside that of a blind baseline, which always answers with the most frequent class of the training split.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from clipbert.train_scripts.engine.data import Skipped, check_skipped
+from clipbert.train_scripts.engine.items import NoTrainSet
+from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
+from clipbert.train_scripts.tasks.building import build_model, build_processor, check_head
+from clipbert.train_scripts.tasks.classification.items import EvaluatedVideos, LabelledCollator, LabelledVideos
+from clipbert.train_scripts.tasks.classification.measures import measure
+from clipbert.train_scripts.tasks.rows import coverage_metrics, evaluation_problems, find_data, load_rows
+from clipbert.train_scripts.tasks.videos import ClipEvalSection, VideoSection, video_options
+
+
+KINDS = ("classification",)  # of rows
+
+
+@dataclass(kw_only=True)
+class ClassificationRecipe(Recipe):
+    data: VideoSection = field(default_factory=VideoSection)
+    eval: ClipEvalSection = field(default_factory=ClipEvalSection)
+
+    def problems(self):
+        yield from evaluation_problems(self)
+
+    def metrics(self):
+        return ("accuracy", "top5_accuracy", "mean_class_accuracy")
+
+
+class ClassificationTask(Task):
+    """Classification of videos."""
+
+    name = "classification"
+    recipe_class = ClassificationRecipe
+
+    def build(self, recipe: ClassificationRecipe) -> Parts:
+        find_data(recipe.data)
+        self.processor, train_split = build_processor(recipe), recipe.data.train_split
+        check_head(recipe, "VideoClassification")
+        splits = filter(None, (train_split, *recipe.eval.splits))
+        rows = {split: load_rows(recipe.data, split, KINDS) for split in splits}
+        self.class_names = next(iter(rows.values())).features["label"].names
+        self.majority = {}
+        if train_split is not None:
+            counts = Counter(label for label in rows[train_split]["label"] if label is not None)
+            self.majority = {"majority_class": min(counts, key=lambda label: (-counts[label], label))}
+        model = build_model(recipe, "VideoClassification", self.processor, **self.config_values())
+        if list(model.config.id2label.values()) != self.class_names:
+            raise ValueError(
+                f"The model knows the classes {', '.join(map(str, model.config.id2label.values()))}; the data have "
+                f"{', '.join(self.class_names)}."
+            )
+        train_set = NoTrainSet()
+        if recipe.run.total_steps != 0:
+            options = video_options(recipe, self.processor, is_training=True)
+            labelled = rows[train_split].filter(lambda label: label is not None, input_columns="label")
+            train_set = LabelledVideos(labelled, self.processor, options, recipe.run.seed)
+        eval_sets = {split: rows[split] for split in recipe.eval.splits}
+        return Parts(model, self.processor, train_set, LabelledCollator(), eval_sets)
+
+    def config_values(self) -> dict[str, dict]:
+        names = self.class_names
+        return {"id2label": dict(enumerate(names)), "label2id": {name: label for label, name in enumerate(names)}}
+
+    def training_step(self, model, batch):
+        outputs = model(**batch.inputs, labels=batch.targets["labels"])
+        accuracy = (outputs.logits.argmax(dim=1) == batch.targets["labels"]).float().mean()
+        return {"loss": outputs.loss}, {"accuracy": accuracy}
+
+    def eval_step(self, model, batch):
+        logits = torch.full((len(batch["rows"]), len(self.class_names)), torch.nan, device=model.device)
+        if batch["inputs"]:
+            decoded = [number for number, reason in enumerate(batch["skipped"]) if not reason]
+            logits[decoded] = model(**batch["inputs"]).logits.float()
+        columns = {name: [row[name] for row in batch["rows"]] for name in ("video_id", "gold")}
+        return {"logits": logits, "skipped": batch["skipped"], **columns}
+
+    def evaluate(self, model, examples, accelerator, recipe, draw=0):
+        options = video_options(recipe, self.processor, is_training=False)
+        skip = recipe.data.on_decode_error == "skip"
+        videos = EvaluatedVideos(examples, self.processor, options, skip, recipe.run.seed + draw)
+        predictions = self.predict(model, videos, accelerator, recipe)
+        skipped = [Skipped(0, row["video_id"], row["skipped"]) for row in predictions.rows if row["skipped"]]
+        check_skipped(skipped, len(predictions.rows), recipe.data.max_decode_error_rate)
+        info = {"class_names": self.class_names, **self.majority, **coverage_metrics(examples)}
+        predictions = replace(predictions, info=info)
+        return Evaluation(self.measure(predictions), predictions)
+
+    def measure(self, predictions):
+        return measure(predictions)
+
+
+if __name__ == "__main__":
+    main(ClassificationTask())
