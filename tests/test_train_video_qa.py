@@ -20,8 +20,8 @@ from tiny_runs import MODEL, one_thread, start_from, steps_of, tiny_run  # noqa:
 from transformers import AutoModelForMultipleChoice, AutoModelForVisualQuestionAnswering, AutoProcessor
 
 from clipbert.datasets_scripts import list_benchmarks, load_benchmark
+from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS as TASKS
 from clipbert.datasets_scripts.synthetic import generate_synthetic
-from clipbert.datasets_scripts.tasks import TASKS
 from clipbert.modeling_clipbert import (
     ClipBERTConfig,
     ClipBERTForRegression,

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow
 import torch
 
-from clipbert.datasets_scripts.checks import compute_coverage
+from clipbert.datasets_scripts.building.coverage import compute_coverage
 from clipbert.train_scripts.engine.build import (
     NoTrainSet,
     build_model,

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from clipbert.datasets_scripts.msrvtt import QUESTION
-from clipbert.datasets_scripts.tasks import TASKS
+from clipbert.datasets_scripts.building.multiple_choice import WHICH_CAPTION as QUESTION
+from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS as TASKS
 from clipbert.processing.processing_clipbert import VideoTextProcessor
 from clipbert.processing.sampling import build_rng
 from clipbert.train_scripts.engine.recipe import DataSection, option

@@ -18,10 +18,8 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
 import clipbert  # noqa: F401  registers the classes that the checkpoint names
+from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.processing import VideoDecodeError
-
-
-VIDEO_SUFFIXES = {".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 
 
 @dataclass

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from datasets import Dataset
 from transformers import AutoConfig, PreTrainedModel
 
-from clipbert.datasets_scripts.answers import AnswerVocabulary
+from clipbert.datasets_scripts.building.answer_vocabulary import AnswerVocabulary
 from clipbert.train_scripts.answering import Answering, Captions, Counts, OpenAnswers, Options, measure_answers
 from clipbert.train_scripts.engine.build import (
     NoTrainSet,

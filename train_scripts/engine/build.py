@@ -16,8 +16,8 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 import clipbert.modeling_clipbert as modeling_clipbert
 from clipbert.datasets_scripts import find_loader, load_benchmark
-from clipbert.datasets_scripts.checks import compute_coverage
-from clipbert.datasets_scripts.tasks import TASKS
+from clipbert.datasets_scripts.building.coverage import compute_coverage
+from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS as TASKS
 from clipbert.processing.processing_clipbert import VideoTextProcessor, load_tokenizer
 from clipbert.processing.video_processing_clipbert import ClipBERTVideoProcessor
 from clipbert.train_scripts.engine.recipe import DataSection, Recipe

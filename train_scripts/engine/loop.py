@@ -26,7 +26,7 @@ from torch import nn
 from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from clipbert.datasets_scripts.checks import compute_coverage
+from clipbert.datasets_scripts.building.coverage import compute_coverage
 from clipbert.train_scripts.engine.checkpoint import (
     CheckpointError,
     RunCheckpoints,
