@@ -39,7 +39,7 @@ from tiny_runs import one_thread, tiny_run  # noqa: F401
 from torch import nn
 
 from clipbert.datasets_scripts.synthetic import generate_synthetic
-from clipbert.datasets_scripts.synthetic_images import generate_synthetic_images
+from clipbert.datasets_scripts.synthetic.images import generate_synthetic_images
 from clipbert.train_scripts.engine import pace
 from clipbert.train_scripts.engine.checkpoint import (
     CheckpointError,

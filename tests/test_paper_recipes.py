@@ -17,7 +17,7 @@ from benchmark_files import write_benchmarks
 from tiny_runs import one_thread, steps_of  # noqa: F401
 from transformers import BertConfig, BertForPreTraining, ResNetBackbone, ResNetConfig
 
-from clipbert.datasets_scripts.synthetic_texts import vocabulary
+from clipbert.datasets_scripts.synthetic.texts import vocabulary
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.image_qa import ImageQATask

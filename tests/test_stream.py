@@ -23,10 +23,10 @@ from stub_task import wait_for_step
 from tiny_runs import one_thread, steps_of, tiny_run  # noqa: F401
 
 import clipbert.train_scripts.engine.stream
-from clipbert.datasets_scripts.base import AnnotationError
-from clipbert.datasets_scripts.checks import UnusableVideosError
+from clipbert.datasets_scripts.building.records import AnnotationError
+from clipbert.datasets_scripts.building.usable_videos import UnusableVideosError
 from clipbert.datasets_scripts.synthetic import generate_synthetic
-from clipbert.datasets_scripts.synthetic_images import generate_synthetic_images
+from clipbert.datasets_scripts.synthetic.images import generate_synthetic_images
 from clipbert.processing.decoding import VideoDecodeError
 from clipbert.train_scripts.engine.checkpoint import CheckpointError
 from clipbert.train_scripts.engine.data import Batch, MicroBatch, NoCounterpartError, UndecodableVideosError
