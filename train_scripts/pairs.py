@@ -17,10 +17,11 @@ from clipbert.train_scripts.engine.data import Batch, NoCounterpartError
 from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.engine.recipe import option
 from clipbert.train_scripts.engine.stream import StreamSection
+from clipbert.train_scripts.tasks.videos import VideoSection
 
 
 @dataclass(kw_only=True)
-class PairSection(StreamSection):
+class PairSection(VideoSection, StreamSection):
     captions_per_video: int = option(1, "Captions of an item. A video is decoded once for all of them.", at_least=1)
     negatives: Literal["random", "in_batch", "hard"] = option(
         "random",

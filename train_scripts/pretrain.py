@@ -38,6 +38,7 @@ from clipbert.train_scripts.judged_pairs import JudgedPairs, judge, measure_all
 from clipbert.train_scripts.masked_pairs import CaptionTable, MaskedCollator, MaskedPairs
 from clipbert.train_scripts.masking import IGNORED, WordMasker
 from clipbert.train_scripts.tasks.coverage import coverage_of
+from clipbert.train_scripts.tasks.videos import ClipEvalSection, VideoSection
 
 
 CAPTIONS = ("retrieval", "video_text", "image_text")  # tasks of `datasets_scripts`
@@ -49,14 +50,16 @@ class SourceSection(Section):
 
     dataset: str = option("", "Name of a dataset of `datasets_scripts` (required).")
     config: str | None = option(None, "Configuration of the dataset.")
-    data_dir: str | None = option(None, "Folder of annotations and pictures; relative to the working folder.")
+    data_dir: str | None = option(
+        None, "Folder of annotations and pictures; relative to the working folder.", is_changeable=True
+    )
     options: dict[str, Any] = option({}, "Further fields of the dataset.")
     train_split: str = option("train", "Split to train on.")
     weight: float = option(1.0, "How often the set is drawn, relative to the others and whatever their sizes.")
 
 
 @dataclass(kw_only=True)
-class PretrainDataSection(StreamSection):
+class PretrainDataSection(VideoSection, StreamSection):
     datasets: list[SourceSection] = option(
         [], "Instead of `dataset`: several sets, each {dataset: NAME, weight: 1.0}."
     )
@@ -90,9 +93,6 @@ class PretrainDataSection(StreamSection):
         own = ("dataset", "config", "data_dir", "options", "train_split")
         return replace(self, datasets=[], **{name: getattr(source, name) for name in own})
 
-    def without_folders(self) -> "PretrainDataSection":
-        return replace(self, datasets=[replace(source, data_dir=None) for source in self.datasets])
-
     def sources(self) -> dict[str, tuple["PretrainDataSection", float]]:
         """Settings and weight of each set, by a name that tells it from the others."""
         parts = [(self.of_source(source), source.weight) for source in self.datasets] or [(self, 1.0)]
@@ -108,14 +108,10 @@ class PretrainDataSection(StreamSection):
 @dataclass(kw_only=True)
 class PretrainRecipe(Recipe):
     data: PretrainDataSection = field(default_factory=PretrainDataSection)
+    eval: ClipEvalSection = field(default_factory=ClipEvalSection)
 
     def problems(self):
         yield from evaluation_problems(self)
-
-    def differences(self, other, ignore=()):
-        if "data.data_dir" in ignore:  # so are the folders of a mixture
-            self, other = (replace(recipe, data=recipe.data.without_folders()) for recipe in (self, other))
-        return Recipe.differences(self, other, ignore)
 
     def metrics(self):
         scores, sources = ("mlm_accuracy", "mlm_loss", "itm_accuracy", "itm_loss"), self.data.sources()

@@ -15,15 +15,16 @@ from clipbert.processing.processing_clipbert import VideoTextProcessor
 from clipbert.processing.sampling import build_rng
 from clipbert.train_scripts.engine.data import Batch
 from clipbert.train_scripts.engine.items import TrainItems
-from clipbert.train_scripts.engine.recipe import DataSection, option
+from clipbert.train_scripts.engine.recipe import option
 from clipbert.train_scripts.pairs import group_rows, normalise
+from clipbert.train_scripts.tasks.videos import VideoSection
 
 
 Media = Literal["video", "image"]
 
 
 @dataclass(kw_only=True)
-class QuestionSection(DataSection):
+class QuestionSection(VideoSection):
     questions_per_video: int = option(
         1, "Questions of an item. A video (or image) is decoded once for all of them.", at_least=1
     )

@@ -37,6 +37,7 @@ from clipbert.train_scripts.engine.task import Evaluation, NoTrainSet, Parts, Pr
 from clipbert.train_scripts.pairs import CaptionedVideos, PairCollator, PairSection, contrastive_loss
 from clipbert.train_scripts.scoring import compute_match_odds, score_all_pairs
 from clipbert.train_scripts.tasks.coverage import coverage_of
+from clipbert.train_scripts.tasks.videos import ClipEvalSection
 
 
 CAPTIONS = ("retrieval", "video_text")  # tasks of `datasets_scripts`
@@ -56,6 +57,7 @@ class RetrievalModelSection(ModelSection):
 class RetrievalRecipe(Recipe):
     model: RetrievalModelSection = field(default_factory=RetrievalModelSection)
     data: PairSection = field(default_factory=PairSection)
+    eval: ClipEvalSection = field(default_factory=ClipEvalSection)
 
     def problems(self):
         yield from evaluation_problems(self)

@@ -45,6 +45,7 @@ from clipbert.train_scripts.questions import (
     make_caption_choices,
 )
 from clipbert.train_scripts.tasks.coverage import coverage_of
+from clipbert.train_scripts.tasks.videos import ClipEvalSection
 
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class VideoQAModelSection(ModelSection):
 @dataclass(kw_only=True)
 class QuestionRecipe(Recipe):
     data: QuestionSection = field(default_factory=QuestionSection)
+    eval: ClipEvalSection = field(default_factory=ClipEvalSection)
 
     def problems(self):
         yield from evaluation_problems(self)

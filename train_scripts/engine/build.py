@@ -117,6 +117,8 @@ def evaluation_problems(recipe: Recipe) -> Iterator[str]:
     """What is missing in a recipe, be it to train or to evaluate alone."""
     if recipe.data.train_split is None and recipe.run.total_steps != 0:
         yield "data.train_split: needed to train; null goes with run.total_steps=0"
+    if recipe.model.config is not None and recipe.model.tokenizer is None:
+        yield "model.tokenizer: missing; a model from random weights has none of its own"
     if recipe.run.total_steps == 0 and recipe.model.from_pretrained is None:
         yield "model.from_pretrained: missing; without training (run.total_steps=0) a trained model is evaluated"
 
@@ -131,7 +133,7 @@ def check_start(key: str, start: str) -> None:
             "If another run is to write it, run that one first (train_scripts/recipes/clipbert/pretrain.yaml for "
             "outputs/clipbert_pretrain); a released checkpoint becomes such a folder with `python -m "
             "modeling_clipbert.convert_clipbert_checkpoint`; without any, set model.from_pretrained=null, "
-            "model.vision=microsoft/resnet-50 and model.text=google-bert/bert-base-uncased."
+            "model.parts.vision=microsoft/resnet-50 and model.parts.text=google-bert/bert-base-uncased."
         )
     if Path(start).exists():
         raise FileNotFoundError(f"model.{key}={start} is no checkpoint: it has no config.json. {advice}")
@@ -173,26 +175,32 @@ def build_processor(recipe: Recipe) -> VideoTextProcessor:
         OSError: If there is nothing in the place that the model comes from.
     """
     model, data = recipe.model, recipe.data
-    for key in ("from_pretrained", "vision", "text"):
-        if (start := getattr(model, key)) is not None:
-            check_start(key, start)
+    for key, start in {"from_pretrained": model.from_pretrained, **(model.parts or {})}.items():
+        if start is not None:
+            check_start(key if key == "from_pretrained" else f"parts.{key}", start)
     ClipBERTVideoProcessor(
         **video_options(recipe, is_training=True)
     )  # refuses contradictions, before any video is read
-    settings = {"size": {"longest_edge": data.image_size}, **video_options(recipe, is_training=False)}
+    settings = video_options(recipe, is_training=False)
+    if data.image_size is not None:
+        settings["size"] = {"longest_edge": data.image_size}
+    max_length = data.max_text_length
     if model.from_pretrained is not None:
         processor = VideoTextProcessor.from_pretrained(model.from_pretrained)
+        max_length = max_length or processor.max_length
         video_processor, tokenizer = processor.video_processor, processor.tokenizer
         for name, value in settings.items():
             setattr(video_processor, name, value)
-    elif model.vision is not None:
-        processor = VideoTextProcessor.from_vision_text_pretrained(model.vision, model.text, **settings)
+    elif model.parts is not None:
+        processor = VideoTextProcessor.from_vision_text_pretrained(
+            model.parts["vision"], model.parts["text"], **settings
+        )
         video_processor, tokenizer = processor.video_processor, processor.tokenizer
     else:
         video_processor, tokenizer = ClipBERTVideoProcessor(**settings), None
     if model.tokenizer is not None:
         tokenizer = load_tokenizer(model.tokenizer)
-    return VideoTextProcessor(video_processor, tokenizer, max_length=data.max_text_length)
+    return VideoTextProcessor(video_processor, tokenizer, max_length=max_length)
 
 
 @contextmanager
@@ -226,8 +234,8 @@ def build_model(recipe: Recipe, head: str, processor: VideoTextProcessor, **defa
     if settings.config is not None:
         values = {"vocab_size": len(processor.tokenizer), **defaults, **settings.config, **settings.overrides}
         model = model_class(model_class.config_class(**values))
-    elif settings.vision is not None:
-        model = model_class.from_vision_text_pretrained(settings.vision, settings.text, **overrides)
+    elif settings.parts is not None:
+        model = model_class.from_vision_text_pretrained(settings.parts["vision"], settings.parts["text"], **overrides)
     else:
         model, info = model_class.from_pretrained(
             settings.from_pretrained,
@@ -265,7 +273,8 @@ def build_model(recipe: Recipe, head: str, processor: VideoTextProcessor, **defa
         )
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable()
-    model.chunk_clips(settings.clips_per_chunk)
+    if hasattr(settings, "apply"):
+        settings.apply(model)
     return model
 
 
