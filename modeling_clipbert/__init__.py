@@ -29,6 +29,7 @@ from .modeling_clipbert import (
     ClipBERTPreTrainedModel,
     pool_clip_scores,
 )
+from .recipe_clipbert import RECIPE_OPTIONS
 
 
 AutoConfig.register("clipbert", ClipBERTConfig)
@@ -42,6 +43,7 @@ AutoModelForMultipleChoice.register(ClipBERTConfig, ClipBERTForMultipleChoice)
 AutoModelForSequenceClassification.register(ClipBERTConfig, (ClipBERTForVideoTextRetrieval, ClipBERTForRegression))
 
 __all__ = [
+    "RECIPE_OPTIONS",
     "ClipBERTConfig",
     "ClipBERTForMultipleChoice",
     "ClipBERTForPreTraining",

@@ -15,7 +15,7 @@ from clipbert.train_scripts.engine.optim import (
     compute_lr,
     set_lr,
 )
-from clipbert.train_scripts.engine.recipe import OptimSection
+from clipbert.train_scripts.engine.recipe import GroupSection, OptimSection
 
 
 @pytest.fixture(scope="module")
@@ -136,15 +136,17 @@ class TwoParts(nn.Module):
 
 def test_parameter_groups():
     model = TwoParts()
-    settings = OptimSection(lr=1e-3, backbone_lr=1e-4, weight_decay=0.1, backbone_weight_decay=0.2)
-    groups = {group["name"]: group for group in build_parameter_groups(model, settings, ["grid_encoder"])}
+    settings = OptimSection(
+        lr=1e-3, weight_decay=0.1, groups={"grid_encoder": GroupSection(lr=1e-4, weight_decay=0.2)}
+    )
+    groups = {group["name"]: group for group in build_parameter_groups(model, settings)}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     members = {key: [names[id(parameter)] for parameter in group["params"]] for key, group in groups.items()}
     assert members == {
-        "transformer": ["words.weight", "head.weight"],
-        "transformer, not decayed": ["layer_norm.weight", "layer_norm.bias", "head.bias"],
-        "backbone": ["grid_encoder.2.weight"],
-        "backbone, not decayed": ["grid_encoder.1.weight", "grid_encoder.1.bias", "grid_encoder.2.bias"],
+        "the rest": ["words.weight", "head.weight"],
+        "the rest, not decayed": ["layer_norm.weight", "layer_norm.bias", "head.bias"],
+        "grid_encoder": ["grid_encoder.2.weight"],
+        "grid_encoder, not decayed": ["grid_encoder.1.weight", "grid_encoder.1.bias", "grid_encoder.2.bias"],
     }
     assert [(group["lr"], group["weight_decay"]) for group in groups.values()] == [
         (1e-3, 0.1),
@@ -154,14 +156,43 @@ def test_parameter_groups():
     ]
 
 
-def test_backbone_takes_the_common_values_by_default():
-    groups = build_parameter_groups(TwoParts(), OptimSection(lr=2e-3, weight_decay=0.3), ["grid_encoder"])
+def test_modules_take_the_common_values_by_default():
+    settings = OptimSection(lr=2e-3, weight_decay=0.3, groups={"grid_encoder": GroupSection()})
+    groups = build_parameter_groups(TwoParts(), settings)
+    assert len(groups) == 4
+    assert [group["name"] for group in build_parameter_groups(TwoParts(), OptimSection())] == [
+        "all",
+        "all, not decayed",
+    ]
     assert {(group["lr"], group["weight_decay"]) for group in groups} == {(2e-3, 0.3), (2e-3, 0.0)}
 
 
 def test_set_lr_scales_each_group_by_its_own_peak():
-    settings = OptimSection(lr=1e-3, backbone_lr=1e-4, warmup_ratio=0.5)
-    optimizer = build_optimizer(TwoParts(), settings, ["grid_encoder"])
+    settings = OptimSection(lr=1e-3, warmup_ratio=0.5, groups={"grid_encoder": GroupSection(lr=1e-4)})
+    optimizer = build_optimizer(TwoParts(), settings)
     for step in (1, 2, 1):  # computed from the number of the step: no state to go wrong
         set_lr(optimizer, step, 8, settings)
     assert {group["lr"] for group in optimizer.param_groups} == {1e-3 / 4, 1e-4 / 4}
+
+
+def test_the_first_pattern_that_fits_counts():
+    groups = {"grid_encoder.2": GroupSection(lr=1.0), "grid_*": GroupSection(lr=2.0), "head": GroupSection(lr=3.0)}
+    found = build_parameter_groups(TwoParts(), OptimSection(lr=0.5, groups=groups))
+    assert {group["name"].split(",")[0]: group["lr"] for group in found} == {
+        "the rest": 0.5,
+        "grid_encoder.2": 1.0,
+        "grid_*": 2.0,
+        "head": 3.0,
+    }
+
+
+def test_a_pattern_that_fits_no_module_is_refused_with_the_modules():
+    with pytest.raises(ValueError, match=r"'grid_encodr'. Did you mean 'grid_encoder'\? Modules: grid_encoder, words"):
+        build_optimizer(TwoParts(), OptimSection(groups={"grid_encodr": GroupSection()}))
+
+
+def test_optimizers_are_chosen_by_name_and_torchs_is_the_default():
+    kinds = {name: type(build_optimizer(TwoParts(), OptimSection(optimizer=name))) for name in ("adamw", "adam")}
+    assert kinds == {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+    assert type(build_optimizer(TwoParts(), OptimSection())) is torch.optim.AdamW
+    assert type(build_optimizer(TwoParts(), OptimSection(optimizer="adamw_official"))) is DecayAfterAdamW

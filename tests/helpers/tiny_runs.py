@@ -38,6 +38,7 @@ def one_thread():
 def tiny_run(dataset, config, data_dir, output_dir, *more):
     """Command line of a run of two steps on generated data; later settings replace earlier ones."""
     values = [
+        "model.family=clipbert",
         f"model.config={json.dumps(MODEL)}",
         f"model.tokenizer={data_dir}/vocab.txt",
         f"data.dataset={dataset}",

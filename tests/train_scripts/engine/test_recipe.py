@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Recipes: what is read, what is refused, and what the refusal says."""
 
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from clipbert.train_scripts.video_qa import VideoQATask
 
 
 MINIMAL = {
-    "model": {"from_pretrained": "somewhere"},
+    "model": {"family": "clipbert", "from_pretrained": "somewhere"},
     "data": {"dataset": "synthetic"},
     "run": {"output_dir": "out", "total_steps": 10},
 }
@@ -34,7 +35,7 @@ def minimal(**sections) -> dict:
 
 def test_defaults_fill_what_the_file_leaves_out(tmp_path):
     recipe = Recipe.load(write(tmp_path, MINIMAL))
-    assert (recipe.run.total_steps, recipe.optim.lr, recipe.data.num_frames) == (10, 5e-5, 2)
+    assert (recipe.run.total_steps, recipe.optim.lr, recipe.data.num_workers) == (10, 5e-5, 2)
 
 
 def test_set_replaces_and_adds_values(tmp_path):
@@ -65,7 +66,7 @@ def test_saved_recipe_reads_back_equal(tmp_path):
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"data": {"num_clip": 2}}, r"recipe.yaml: data has no key 'num_clip'. Did you mean 'num_clips'\?"),
+        ({"data": {"num_worker": 2}}, r"recipe.yaml: data has no key 'num_worker'. Did you mean 'num_workers'\?"),
         ({"dta": {}}, r"there is no section 'dta'. Did you mean 'data'\?"),
         ({"zzz": {}}, r"there is no section 'zzz'. Known: model, data, optim, run, eval."),
         (
@@ -97,12 +98,18 @@ def test_saved_recipe_reads_back_equal(tmp_path):
             r"eval.splits: expected keys with one of tuning, monitor, final, got \['test'\]",
         ),
         ({"data": {"skip_list": [3]}}, r"data.skip_list.0: expected str, got 3 \(int\)"),
-        ({"data": {"fps": 0}}, r"data.fps: must be above 0"),
         ({"run": {"num_epochs": 2}}, r"run.total_steps: give either total_steps or num_epochs; got 10 and 2.0"),
         ({"run": {"total_steps": 0, "push_to_hub": "u/m"}}, r"run.push_to_hub: without training .*publish.py"),
         ({"run": {"output_dir": __file__}}, r"run.output_dir: .*test_recipe.py is a file; name a folder"),
         ({"run": {"global_batch_size": 9, "micro_batch_size": 2}}, r"run.global_batch_size: 9 is not a multiple"),
-        ({"model": {"vision": "resnet"}}, r"got \['from_pretrained', 'vision \+ text'\].*text: missing"),
+        ({"model": {"parts": {"vision": "resnet"}}}, r"one start; .* got \['from_pretrained', 'parts'\]"),
+        ({"model": {"family": None}}, r"model.family: missing"),
+        ({"model": {"family": "clpbert"}}, r"recipe.yaml: model.family: There is no family 'clpbert'"),
+        ({"model": {"clips_per_chunk": 0}}, r"model.clips_per_chunk: expected at least 1, got 0"),
+        ({"model": {"clip_per_chunk": 2}}, r"model has no key 'clip_per_chunk'. Did you mean 'clips_per_chunk'\?"),
+        ({"optim": {"groups": {"head": {"lrr": 1}}}}, r"optim.groups.head has no key 'lrr'. Did you mean 'lr'\?"),
+        ({"optim": {"optimizer": "sgd"}}, r"optim.optimizer: expected one of adamw, adam, adamw_official, got 'sgd'"),
+        ({"run": {"eval_every": "epochs"}}, r"run.eval_every: expected int or epoch or null, got 'epochs'"),
         ({"model": {"from_pretrained": None}}, r"model.from_pretrained: a model has one start; .* got none"),
         ({"optim": {"schedule": "multi_step"}}, r"optim.milestones: `multi_step` needs increasing steps"),
         ({"optim": {"milestones": [5]}}, r"optim.milestones: .* others none; got \[5\] with linear"),
@@ -230,8 +237,66 @@ def test_the_goal_follows_from_the_metric_and_cannot_contradict_it(tmp_path, tas
 
 def test_differences_name_key_and_values(tmp_path):
     path = write(tmp_path, MINIMAL)
-    first, second = Recipe.load(path), Recipe.load(path, ["optim.lr=1.0", "run.seed=3", "eval.pairs_per_forward=2"])
-    assert first.differences(second, ignore=["run.seed", "eval"]) == ["optim.lr: 5e-05 != 1.0"]
+    changed = [
+        "optim.lr=1.0",
+        "run.log_every=3",
+        "eval.batch_size=2",
+        "model.clips_per_chunk=3",
+        "optim.groups.head.lr=1",
+    ]
+    first, second = Recipe.load(path), Recipe.load(path, changed)
+    assert first.differences(second) == [
+        "optim.lr: 5e-05 != 1.0",
+        "optim.groups: {} != {'head': {'lr': 1.0, 'weight_decay': None}}",
+    ]
+
+
+def test_what_is_changeable_in_a_list_of_sections_may_differ(tmp_path):
+    path, sets = (
+        write(tmp_path, minimal(data={"dataset": ""})),
+        "data.datasets=[{dataset: coco, data_dir: %s, weight: %s}]",
+    )
+    first, moved, heavier = (
+        PretrainTask.recipe_class.load(path, [sets % values]) for values in (("a", 1), ("b", 1), ("a", 2))
+    )
+    assert first.differences(moved) == []
+    assert len(first.differences(heavier)) == 1
+
+
+def test_the_family_of_a_checkpoint_folder_need_not_be_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "clipbert"}')
+    settings = ["model.family=null", f"model.from_pretrained={tmp_path}", "model.clips_per_chunk=2"]
+    recipe = Recipe.load(write(tmp_path, MINIMAL), settings)
+    assert (recipe.model.family, recipe.model.clips_per_chunk) == ("clipbert", 2)
+    assert pickle.loads(pickle.dumps(recipe)) == recipe  # workers that do not fork get their settings so
+
+
+def test_options_of_a_family_outside_are_read_checked_and_listed(tmp_path, monkeypatch, capsys):
+    (tmp_path / "modeling_foreign").mkdir()
+    (tmp_path / "modeling_foreign" / "__init__.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from clipbert.support.options import option\n\n\n"
+        "@dataclass(kw_only=True)\n"
+        "class Options:\n"
+        "    depth: int = option(3, 'How deep.', at_least=1, saves='memory')\n\n"
+        "    def problems(self):\n"
+        "        if self.depth == 13:\n"
+        "            yield 'depth: brings bad luck'\n\n\n"
+        "RECIPE_OPTIONS = {'data': Options}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    path = write(tmp_path, minimal(model={"family": "foreign"}, data={"depth": 5}))
+    recipe = Recipe.load(path)
+    assert recipe.data.depth == 5
+    assert "data.depth (5)" in recipe.keys_that_save("memory", "data")
+    assert recipe.differences(Recipe.load(path, ["data.depth=4"])) == ["data.depth: 5 != 4"]
+    with pytest.raises(RecipeError, match="data.depth: brings bad luck.*run.output_dir: missing"):
+        Recipe.load(path, ["data.depth=13", "run.output_dir=''"])
+    with pytest.raises(RecipeError, match="data.depth: expected at least 1, got 0"):
+        Recipe.load(path, ["data.depth=0"])
+    with pytest.raises(SystemExit):
+        Recipe.from_command_line(["--help", "--recipe", str(path)])
+    assert "data.depth (int, default 3) [foreign]: How deep." in capsys.readouterr().out
 
 
 def test_help_lists_every_key(capsys):

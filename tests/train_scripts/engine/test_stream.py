@@ -48,7 +48,7 @@ from clipbert.train_scripts.retrieval import RetrievalRecipe, RetrievalTask
 from clipbert.train_scripts.video_qa import VideoQATask
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """A task with a ten-line model for tests of the engine, and what they do with its runs.
 
-`python tests/stub_task.py --recipe FILE` runs the task itself, so that tests can launch and kill it.
+`python tests/helpers/stub_task.py --recipe FILE` runs the task itself, so that tests can launch and kill it.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,12 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from clipbert.processing.decoding import VideoDecodeError
+from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.task import Batch, Parts, Task, TrainItems, main
+from clipbert.train_scripts.tasks.videos import VideoSection
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 class StubConfig(PreTrainedConfig):
@@ -31,6 +34,7 @@ class StubConfig(PreTrainedConfig):
 
 class StubModel(PreTrainedModel):
     config: StubConfig
+    _no_split_modules = ["Linear"]
 
     def __init__(self, config):
         super().__init__(config)
@@ -77,8 +81,13 @@ def collate(items):
     return Batch({name: torch.stack([item[name] for item in items]) for name in ("x", "y")}, {})
 
 
+@dataclass(kw_only=True)
+class StubRecipe(Recipe):
+    data: VideoSection = field(default_factory=VideoSection)
+
+
 class StubTask(Task):
-    name = "stub"
+    name, recipe_class = "stub", StubRecipe
 
     def build(self, recipe):
         options = recipe.data.options
@@ -110,6 +119,7 @@ class NoDropout(StubTask):
 
 def settings_of(output_dir, *more):
     values = [
+        "model.family=clipbert",  # some family: the model is the stub
         "model.config={}",
         "model.tokenizer=none",
         "data.dataset=stub",

@@ -1,11 +1,10 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Runs a task on CPU processes that FSDP2 or DeepSpeed divides it among: `accelerate launch ... THIS_FILE TASK ARGUMENTS`.
+"""Runs a task on CPU processes that FSDP2 divides it among: `accelerate launch ... THIS_FILE TASK ARGUMENTS`.
 
-Accelerate does that on accelerators only, although torch and DeepSpeed do it on CPUs as well. So that the real path can
+Accelerate does that on accelerators only, although torch does it on CPUs as well. So that the real path can
 be tested without any, processes on CPUs are passed off as processes on GPUs here, whose device stays the CPU.
 """
 
-import os
 import sys
 
 from accelerate.state import PartialState
@@ -13,12 +12,6 @@ from accelerate.utils import DistributedType
 
 
 def pass_off_as_gpus():
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
-        del os.environ[
-            "ACCELERATE_USE_CPU"
-        ]  # with it, accelerate does not start DeepSpeed; without it, it finds no backend
-        PartialState._prepare_backend = lambda *args, **kwargs: ("gloo", DistributedType.MULTI_CPU)
-        return
     initialise = PartialState.__init__
 
     def patched(self, *args, **kwargs):
@@ -30,8 +23,6 @@ def pass_off_as_gpus():
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "stub":  # the recipes name the layer of ClipBERT
-        os.environ["FSDP_TRANSFORMER_CLS_TO_WRAP"] = "Linear"
     pass_off_as_gpus()
     from stub_task import StubTask
 

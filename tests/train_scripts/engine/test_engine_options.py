@@ -1,8 +1,6 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""What a recipe can switch on: averaged weights, early stopping, plateau, grouped and mixed batches, FSDP2,
-DeepSpeed."""
+"""What a recipe can switch on: averaged weights, early stopping, plateau, grouped and mixed batches, FSDP2."""
 
-import importlib.util
 import io
 import json
 import os
@@ -253,6 +251,23 @@ def test_reductions_are_those_of_torch(seed):
     assert optimizer.param_groups[0]["lr"] == 0.5 ** count_reductions(scores, patience)
 
 
+@pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize("seed", range(10))
+def test_the_threshold_of_a_better_metric_is_that_of_torch(seed, mode):
+    rng = np.random.default_rng(seed)
+    gain = rng.uniform(0.0, 0.1, 40).cumsum()  # slow progress, which a threshold takes for none
+    metrics, patience = np.exp(gain if mode == "max" else -gain).tolist(), int(rng.integers(1, 4))
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    torchs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode=mode, factor=0.5, patience=patience - 1, threshold=0.2, eps=0.0
+    )
+    for metric in metrics:
+        torchs.step(metric)
+    scores = [metric if mode == "max" else -metric for metric in metrics]
+    assert optimizer.param_groups[0]["lr"] == 0.5 ** count_reductions(scores, patience, 0.2, mode)
+    assert count_reductions(scores, patience, 0.2, mode) > count_reductions(scores, patience) == 0
+
+
 PLATEAU = ["optim.schedule=plateau", "optim.plateau_factor=0.1", "optim.plateau_patience=1", "optim.warmup_ratio=0.25"]
 PLATEAU += ["run.eval_every=2", "run.save_total_limit=null", *TUNING]
 ERRORS = (0.5, 0.6, 0.4, 0.4, 0.3, 0.3)
@@ -263,6 +278,26 @@ def test_plateau_reduces_after_evaluations_without_gain(tmp_path):
     rates = [row["lr"] for row in steps_of(tmp_path)]
     expected = [1 / 3, 2 / 3, 1.0, 1.0, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01]
     assert rates == pytest.approx([0.05 * factor for factor in expected])
+
+
+def test_schedule_and_selection_listen_to_a_validation_loss(tmp_path):
+    class WithLoss(Scripted):
+        def evaluate(self, *arguments):
+            result = super().evaluate(*arguments)
+            result.metrics["loss"] = result.metrics.pop("error")
+            return result
+
+    settings = [*PLATEAU, "eval.metric=loss", "eval.metric_goal=null", "optim.plateau_threshold=0.3"]
+    result = run(tmp_path, *settings, task=WithLoss(*ERRORS))
+    assert result["results"]["validation"]["step"] == 10  # 0.3, the first of equals
+    rates = [row["lr"] for row in steps_of(tmp_path)]  # 0.4 is less than 30 % below 0.5, and 0.3 is not
+    assert rates[4::2] == pytest.approx([0.05 * factor for factor in (0.1, 0.01, 0.001, 0.001)])
+
+
+def test_evaluations_come_once_an_epoch(tmp_path):
+    run(tmp_path, "run.eval_every=epoch", *TUNING)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row.get("split") == "validation"] == [3, 6, 9, 11, 12]  # of 11 items by 4
 
 
 @pytest.mark.parametrize("step", [2, 4, 8])
@@ -303,7 +338,7 @@ def test_the_first_minute_names_the_bottleneck_and_what_to_change(
     tmp_path, caplog, monkeypatch, task, pause, bottleneck
 ):
     monkeypatch.setattr(pace, "FIRST_STEPS", 5)
-    run(tmp_path, f"data.options.pause_s={pause}", "run.log_every=6", task=task)
+    run(tmp_path, f"data.options.pause_s={pause}", "run.log_every=6", "data.image_size=448", task=task)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     ((step, found),) = [(row["step"], row["pace"]) for row in rows if "pace" in row]
     assert (step, found["bottleneck"]) == (5, bottleneck)
@@ -340,6 +375,36 @@ def test_advice_fits_the_device():
     assert on_cpu.endswith("use a GPU")
     recipe.data.num_workers = 10_000
     assert pace.advise("data", recipe, torch.device("cuda"), 1, 1).startswith("re-encode the videos")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Too little memory
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError(), None])
+def test_a_run_that_does_not_fit_says_which_keys_help(tmp_path, error):
+    class TooLarge(StubTask):
+        def training_step(self, model, batch):
+            if error is not None:
+                raise error
+            torch.empty(2**60)  # what torch says on a CPU
+
+    with pytest.raises(torch.OutOfMemoryError, match="Out of memory in step 1: ") as raised:
+        run(tmp_path, "data.num_clips=4", "run.micro_batch_size=4", task=TooLarge())
+    for key in ("run.micro_batch_size (4)", "model.clips_per_chunk (None)", "data.num_clips (4)"):
+        assert key in str(raised.value)
+    for key in ("model.gradient_checkpointing (False)", "run.mixed_precision (no)"):
+        assert key in str(raised.value)
+
+
+def test_an_evaluation_that_does_not_fit_names_its_own_keys(tmp_path):
+    class TooLarge(StubTask):
+        def eval_step(self, model, batch):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(torch.OutOfMemoryError, match=r"Out of memory in test: CUDA .*: eval.batch_size \(8\)\.$"):
+        run(tmp_path, "run.total_steps=1", "eval.splits={test: final}", task=TooLarge())
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -521,31 +586,30 @@ def test_mixtures_that_cannot_be_drawn_are_refused(arguments, message):
 RECIPES = ROOT / "train_scripts" / "recipes" / "accelerate"
 
 
-NEEDS_DEEPSPEED = pytest.mark.skipif(
-    importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed: pip install deepspeed"
-)
-ZERO = pytest.param("deepspeed_zero2.yaml", marks=NEEDS_DEEPSPEED)
-
-
 def run_divided(name, arguments):
-    """`accelerate launch` with a recipe for FSDP2 or DeepSpeed, on two CPU processes."""
+    """`accelerate launch` with a recipe for FSDP2, on two CPU processes."""
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(RECIPES / name)]
-    launcher += ["--num_processes", "2", "--main_process_port", "0", str(ROOT / "tests" / "divided_on_cpu.py")]
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    launcher += [
+        "--num_processes",
+        "2",
+        "--main_process_port",
+        "0",
+        str(ROOT / "tests" / "helpers" / "divided_on_cpu.py"),
+    ]
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    environment["DS_ACCELERATOR"] = "cpu"
     done = subprocess.run([*launcher, *arguments], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-5000:]
     return done.stderr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fsdp2.yaml", "fsdp2_zero2.yaml", ZERO])
+@pytest.mark.parametrize("name", ["fsdp2.yaml", "fsdp2_zero2.yaml"])
 def test_divided_weights_give_the_losses_of_one_process_and_resume(tmp_path, name):
     settings = ["run.total_steps=6", "run.global_batch_size=8", "run.eval_every=3", "optim.ema_decay=0.9", *TUNING]
     run(tmp_path / "one", *settings)
     log = run_divided(name, ["stub", *settings_of(tmp_path / "two", *settings)])
-    assert f"2 processes ({'DEEPSPEED' if 'deepspeed' in name else 'FSDP'})" in log
+    assert "2 processes (FSDP)" in log
     assert_same_run(tmp_path / "one", tmp_path / "two", rtol=1e-4, atol=1e-6)
     one, two = (json.loads((tmp_path / folder / "results.json").read_text())["splits"] for folder in ("one", "two"))
     assert two["test"]["metrics"] == pytest.approx(one["test"]["metrics"], rel=1e-4)
@@ -567,9 +631,8 @@ def test_divided_weights_give_the_losses_of_one_process_and_resume(tmp_path, nam
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launch", ["fsdp2.yaml", ZERO])
 @pytest.mark.parametrize("name", ["retrieval", "pretrain"])
-def test_a_divided_clipbert_gives_the_losses_and_scores_of_a_whole_one(tmp_path, name, launch):
+def test_a_divided_clipbert_gives_the_losses_and_scores_of_a_whole_one(tmp_path, name):
     task, settings = RetrievalTask, ["data.negatives=in_batch"]
     data = tmp_path / "data"
     if name == "pretrain":  # words and their decoder, and its bias, are tied
@@ -577,9 +640,13 @@ def test_a_divided_clipbert_gives_the_losses_and_scores_of_a_whole_one(tmp_path,
         generate_synthetic_images(data, num_train=10, num_validation=4, num_test=4)
     else:
         generate_shapes(data)
-    settings += ["run.total_steps=3", "run.global_batch_size=8", "model.overrides={freeze_backbone_norm: true}"]
+    settings += [
+        "run.total_steps=3",
+        "run.global_batch_size=8",
+        "model.overrides={freeze_backbone_norm: true, num_hidden_layers: 2}",
+    ]
     main(task(), retrieval_settings(data, tmp_path / "one", *settings))
-    run_divided(launch, [name, *retrieval_settings(data, tmp_path / "two", *settings)])
+    run_divided("fsdp2.yaml", [name, *retrieval_settings(data, tmp_path / "two", *settings)])
     for ours, theirs in zip(steps_of(tmp_path / "one"), steps_of(tmp_path / "two"), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3)
     one, two = (json.loads((tmp_path / folder / "results.json").read_text())["splits"] for folder in ("one", "two"))
@@ -591,57 +658,16 @@ def test_a_divided_clipbert_gives_the_losses_and_scores_of_a_whole_one(tmp_path,
 
 
 @pytest.mark.slow
-@NEEDS_DEEPSPEED
-@pytest.mark.parametrize("precision", ["no", "bf16"])
-def test_deepspeed_takes_precision_and_clipping_from_the_recipe(tmp_path, precision):
-    settings = ["run.total_steps=4", "run.global_batch_size=8", "run.save_every=2", f"run.mixed_precision={precision}"]
-    settings.append("optim.max_grad_norm=0.05")
-    alone = launch(tmp_path / "one", *settings)
-    assert alone.wait(timeout=300) == 0, alone.communicate()[0]
-    run_divided("deepspeed_zero2.yaml", ["stub", *settings_of(tmp_path / "two", *settings)])
-    assert_same_run(tmp_path / "one", tmp_path / "two", rtol=1e-4 if precision == "no" else 1e-2, atol=1e-6)
-    assert all(step["grad_norm"] > 0.05 for step in steps_of(tmp_path / "two"))
-    weights = load_file(tmp_path / "two/checkpoints/last/model.safetensors")
-    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["fsdp2.yaml", ZERO])
-def test_a_loss_that_is_not_finite_stops_divided_runs_too(tmp_path, name):
+def test_a_loss_that_is_not_finite_stops_divided_runs_too(tmp_path):
     settings = settings_of(tmp_path, "run.global_batch_size=8", "optim.lr=1.0e+15")
     with pytest.raises(AssertionError, match="NonFiniteLossError: Step 2: loss (nan|inf)"):
-        run_divided(name, ["stub", *settings])
+        run_divided("fsdp2.yaml", ["stub", *settings])
     assert all(weight.isfinite().all() for weight in weights_of(tmp_path).values())
 
 
-@pytest.mark.parametrize(
-    ("variables", "settings", "message"),
-    [
-        (
-            {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"},
-            [],
-            "ZeRO stage 3; this engine trains with stages 1 and 2.*fsdp2.yaml",
-        ),
-        ({"ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE": "cpu"}, [], "offloads to the CPU.*Remove the offload"),
-        ({"ACCELERATE_DEEPSPEED_CONFIG_FILE": "zero.json"}, [], "has its own optimizer; the recipe's section optim"),
-        ({}, ["run.mixed_precision=fp16"], "fp16 is not supported with DeepSpeed; use bf16 or no"),
-    ],
-)
-def test_what_deepspeed_cannot_do_here_is_refused(tmp_path, monkeypatch, variables, settings, message):
-    monkeypatch.setattr("train_scripts.engine.zero.importlib.util.find_spec", lambda name: True)
-    theirs = {"zero_optimization": {"stage": 2}, "optimizer": {"type": "AdamW", "params": {"lr": 1e-4}}}
-    (tmp_path / "zero.json").write_text(json.dumps(theirs))
-    monkeypatch.chdir(tmp_path)
-    for name, value in {"ACCELERATE_USE_DEEPSPEED": "true", **variables}.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match=message):
-        run(tmp_path, *settings)
-
-
-def test_deepspeed_that_is_not_installed_is_told_with_what_to_use_instead(tmp_path, monkeypatch):
-    monkeypatch.setattr("train_scripts.engine.zero.importlib.util.find_spec", lambda name: None)
+def test_deepspeed_is_refused_with_what_to_use_instead(tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    with pytest.raises(ImportError, match=r"pip install deepspeed.*fsdp2_zero2.yaml"):
+    with pytest.raises(ValueError, match=r"asks for DeepSpeed.*fsdp2.yaml.*or fsdp2_zero2.yaml"):
         run(tmp_path)
 
 
@@ -815,7 +841,7 @@ def test_workers_outlive_a_signal_to_the_whole_group(tmp_path):
     """Ctrl-C and schedulers signal every process of a group; the loop still needs its workers for the running step."""
     settings = ["run.total_steps=5000", "data.options.pause_s=0.01", "data.num_workers=1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "tests" / "stub_task.py"), *settings_of(tmp_path, *settings)]
+    command = [sys.executable, str(ROOT / "tests" / "helpers" / "stub_task.py"), *settings_of(tmp_path, *settings)]
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )

@@ -25,7 +25,7 @@ from clipbert.train_scripts.engine.checkpoint import (
 from clipbert.train_scripts.engine.recipe import Recipe, RunSection
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 
 def write_files(folder):
