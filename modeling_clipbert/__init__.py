@@ -29,6 +29,7 @@ from .modeling_clipbert import (
     ClipBERTPreTrainedModel,
     pool_clip_scores,
 )
+from .parts_clipbert import PARTS, from_parts, processor_from_parts
 from .recipe_clipbert import RECIPE_OPTIONS
 
 
@@ -43,6 +44,7 @@ AutoModelForMultipleChoice.register(ClipBERTConfig, ClipBERTForMultipleChoice)
 AutoModelForSequenceClassification.register(ClipBERTConfig, (ClipBERTForVideoTextRetrieval, ClipBERTForRegression))
 
 __all__ = [
+    "PARTS",
     "RECIPE_OPTIONS",
     "ClipBERTConfig",
     "ClipBERTForMultipleChoice",
@@ -52,5 +54,7 @@ __all__ = [
     "ClipBERTForVideoTextRetrieval",
     "ClipBERTModel",
     "ClipBERTPreTrainedModel",
+    "from_parts",
     "pool_clip_scores",
+    "processor_from_parts",
 ]
