@@ -133,7 +133,7 @@ def test_captions_of_a_plain_folder(run, clips, data):
         for row in read_jsonl(clips / "captions.jsonl")
     ]
     write_jsonl(data / "captions.jsonl", rows)
-    results = run("retrieval_video_folder", "model.vision=null", "model.text=null")
+    results = run("retrieval_video_folder", "model.parts=null")
     for name, metrics in results.items():
         assert metrics["num_examples"] == sum(row["split"] == name for row in rows)
 

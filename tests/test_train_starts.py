@@ -98,7 +98,7 @@ def test_a_start_that_is_not_there_is_named_before_data_are_read(data, tmp_path,
         run(task, data, tmp_path / "out", *start_from(start))
     for part in (f"model.from_pretrained={start}: there is no such folder in {Path.cwd()}", "pretrain.yaml"):
         assert part in str(caught.value)
-    assert "convert_clipbert_checkpoint" in str(caught.value) and "model.vision=" in str(caught.value)
+    assert "convert_clipbert_checkpoint" in str(caught.value) and "model.parts.vision=" in str(caught.value)
 
 
 def test_a_folder_that_is_no_checkpoint_is_named(data, tmp_path):
@@ -106,16 +106,18 @@ def test_a_folder_that_is_no_checkpoint_is_named(data, tmp_path):
         run("retrieval", data, tmp_path / "out", *start_from(tmp_path))
 
 
-@pytest.mark.parametrize("key", ["from_pretrained", "vision", "text"])
+@pytest.mark.parametrize("key", ["from_pretrained", "parts.vision", "parts.text"])
 def test_a_name_that_the_hub_does_not_give_is_told_with_the_reason(data, tmp_path, monkeypatch, key):
     def out_of_reach(name, **options):
         raise OSError("We couldn't connect to 'https://huggingface.co'\nmore")
 
     monkeypatch.setattr(build.AutoConfig, "from_pretrained", out_of_reach)
-    starts = {"from_pretrained": ["from_pretrained=user/model"]}.get(key, ["vision=user/resnet", "text=user/bert"])
-    if key == "text":
+    starts = {"from_pretrained": ["from_pretrained=user/model"]}.get(
+        key, ["parts.vision=user/resnet", "parts.text=user/bert"]
+    )
+    if key == "parts.text":
         (tmp_path / "config.json").write_text("{}")
-        starts[0] = f"vision={tmp_path}"
+        starts[0] = f"parts.vision={tmp_path}"
     settings = ["model.config=null", "model.tokenizer=null", *[f"model.{start}" for start in starts]]
     with pytest.raises(
         OSError, match=f"model.{key}=user/.*As for the Hub: We couldn't connect to 'https://hugg[^\n]*$"
