@@ -148,10 +148,8 @@ def check_split(builder, split: str, where: str) -> None:
 
 def build_loader(name: str, config: str | None = None, data_dir=None, cache_dir=None, **fields):
     """The builder of a benchmark for a folder; without one, for the folder in the cache that it is fetched into."""
-    from clipbert.datasets_scripts.fetching.sources import SOURCES
-
     loader = find_loader(name)
-    if data_dir is not None or name not in SOURCES:
+    if data_dir is not None or not loader.SOURCES:
         return loader(cache_dir=cache_dir, config_name=config, data_dir=data_dir, **fields)
     from clipbert.datasets_scripts.fetching.benchmark import by_hand, fetch_benchmark
 
@@ -160,7 +158,7 @@ def build_loader(name: str, config: str | None = None, data_dir=None, cache_dir=
     try:
         return loader(cache_dir=cache_dir, config_name=config, data_dir=data_dir, **fields)
     except FileNotFoundError as error:
-        told = by_hand(SOURCES[name], data_dir, kinds=("annotations",))
+        told = by_hand(loader.SOURCES, data_dir, kinds=("annotations",))
         raise FileNotFoundError(f"{error}\n{told}".rstrip()) from None
 
 

@@ -25,6 +25,7 @@ from datasets import ClassLabel
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, AmbiguousMediaError, MediaIndex
 from clipbert.datasets_scripts.building.records import AnnotationError, Record
 from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS
+from clipbert.datasets_scripts.fetching.sources import Source
 from clipbert.support.names import closest, unknown_name
 
 
@@ -71,6 +72,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
     VERSION = datasets.Version("1.0.0")
     BUILDER_CONFIG_CLASS = BenchmarkConfig
     LAYOUT = ""  # what `data_dir` has to hold; shown when it does not
+    SOURCES: tuple[Source, ...] = ()  # where its files come from; none: nothing can be fetched
     MEDIA_SUFFIXES: frozenset[str] | None = None  # of files that `find_media` looks up; None: paths are known exactly
     MEDIA_WITH_ANNOTATIONS = False  # they come in one folder: annotations alone are of no use
     IS_HUGE = False  # gigabytes, millions of rows: files are told apart by size and time, ids are not held to compare

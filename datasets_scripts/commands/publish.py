@@ -10,9 +10,7 @@ The videos themselves are left out, because the licences of most benchmarks forb
 """
 
 import argparse
-import inspect
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +26,7 @@ from tqdm import tqdm
 
 from clipbert.datasets_scripts.building.base import VideoTextBuilder
 from clipbert.datasets_scripts.building.coverage import compute_coverage
+from clipbert.datasets_scripts.building.docstrings import read_docstring
 from clipbert.datasets_scripts.building.skip_lists import read_skip_list
 from clipbert.datasets_scripts.building.usable_videos import (
     UnusableVideosError,
@@ -276,26 +275,6 @@ def card_text(publication: Publication, parts: dict[str, str], repo_id: str | No
         "",
     ]
     return "\n".join(lines)
-
-
-def read_docstring(loader: type[VideoTextBuilder]) -> dict[str, str]:
-    """`title`, `summary` and the parts `Source:`, `Licence:`, ... of the docstring of a loader's module."""
-    text = inspect.getdoc(inspect.getmodule(loader)) or loader.__name__
-    title, *rest = text.splitlines()
-    parts, name = {"title": title.rstrip("."), "summary": ""}, None
-    for line in rest:
-        heading = re.match(r"([A-Z][a-z]+(?: [a-z]+)?):\s+(\S.*)", line)
-        if heading:
-            name = heading[1]
-            parts[name] = heading[2]
-        elif name and line.startswith(" "):
-            parts[name] += f"\n{line[11:] if not line[:11].strip() else line.strip()}"
-        elif name and line.strip():
-            name = None
-    for name in ("Source", "Licence"):
-        if name in parts:
-            parts[name] = " ".join(parts[name].split())
-    return parts
 
 
 def size_category(num_rows: int) -> str:

@@ -5,7 +5,8 @@
 
 Source:    D. Chen and W. Dolan, "Collecting Highly Parallel Data for Paraphrase Evaluation", ACL 2011;
            cs.utexas.edu/users/ml/clamp/videoDescription
-Licence:   descriptions (c) Microsoft Research, for research; the clips belong to their uploaders.
+Licence:   descriptions (c) Microsoft Research, for research; the clips belong to their uploaders, under YouTube's
+           terms.
 Layout:    `AllVideoDescriptions.txt` (a line "<clip> <sentence>"; those that begin with "#" are comments), or the
            corpus as a table, `video_corpus.csv` (VideoID, Start, End, WorkerID, Source, AnnotationTime, Language,
            Description). With it `train_list.txt`, `val_list.txt`, `test_list.txt` (a clip a line, also in
@@ -31,6 +32,7 @@ from pathlib import Path
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.records import Record, read_csv, read_lines
+from clipbert.datasets_scripts.fetching.sources import Source
 
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,23 @@ class MSVD(VideoTextBuilder):
     ]
     LAYOUT = (
         "It holds AllVideoDescriptions.txt, and train_list.txt, val_list.txt, test_list.txt or youtube_mapping.txt."
+    )
+    SOURCES = (
+        Source(
+            "AllVideoDescriptions.txt",
+            ("https://www.cs.utexas.edu/users/ml/clamp/videoDescription/AllVideoDescriptions.txt",),
+        ),
+        Source(
+            "msvd_data.zip",
+            ("https://github.com/ArrowLuo/CLIP4Clip/releases/download/v0.0/msvd_data.zip",),
+            unpack=".",
+        ),
+        Source(
+            "YouTubeClips.tar",
+            ("https://www.cs.utexas.edu/users/ml/clamp/videoDescription/YouTubeClips.tar",),
+            kind="videos",
+            unpack="videos",
+        ),
     )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
 
