@@ -109,7 +109,7 @@ def load_benchmark(
         on_missing = "error" if builder.expects_media() else "keep"
         if on_missing == "keep":
             logger.warning(
-                "%s: no video lies in %s; rows tell where each is expected. `video_dir` names another folder, "
+                "%s: no video lies in %s; rows say where each is expected. `video_dir` names another folder, "
                 '`on_missing="error"` makes this an error.',
                 where,
                 builder.media_root,
@@ -126,7 +126,7 @@ def load_benchmark(
 
 def check_split(builder, split: str, where: str) -> None:
     """Raise for a split that is not there, with the file that would hold it or what there is in its place."""
-    from clipbert.datasets_scripts.building.base import describe_choices
+    from clipbert.datasets_scripts.building.splits import describe_choices
 
     if not isinstance(split, str):
         raise ValueError(f'Expected `split` as a text such as "train", got {split!r}; without it all splits come')
@@ -153,13 +153,13 @@ def build_loader(name: str, config: str | None = None, data_dir=None, cache_dir=
         return loader(cache_dir=cache_dir, config_name=config, data_dir=data_dir, **fields)
     from clipbert.datasets_scripts.fetching.benchmark import by_hand, fetch_benchmark
 
-    loader.complete_config(config, ".", dict(fields))  # a wrong name is told before anything is fetched
+    loader.complete_config(config, ".", dict(fields))  # a wrong name is an error before anything is fetched
     data_dir = fetch_benchmark(name, cache_dir=cache_dir)
     try:
         return loader(cache_dir=cache_dir, config_name=config, data_dir=data_dir, **fields)
     except FileNotFoundError as error:
-        told = by_hand(loader.SOURCES, data_dir, kinds=("annotations",))
-        raise FileNotFoundError(f"{error}\n{told}".rstrip()) from None
+        to_do = by_hand(loader.SOURCES, data_dir, kinds=("annotations",))
+        raise FileNotFoundError(f"{error}\n{to_do}".rstrip()) from None
 
 
 def prepare(builder) -> None:

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"Fetching {len(wanted)} {'file' if len(wanted) == 1 else 'files'} into {folder}", flush=True)
         try:
             fetch_benchmark(options.name, folder, kinds=kinds, files=options.files)
-        except FetchError as error:  # what is left to be done by hand is told all the same
+        except FetchError as error:  # what is left to be done by hand is printed all the same
             failure = error
     if not failure and wanted:
         print(f"All of them are there and verified: load_benchmark({options.name!r}, data_dir={str(folder)!r})")

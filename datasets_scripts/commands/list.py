@@ -41,20 +41,20 @@ def how_to_get(name: str) -> str:
     loader = find_loader(name)
     if not loader.SOURCES:
         return "generated" if hasattr(loader.BUILDER_CONFIG_CLASS, "generate") else "your own files"
-    ways = []
+    parts = []
     for kind in ("annotations", "videos"):
         sources = [source for source in loader.SOURCES if source.kind == kind]
         placed = [source for source in sources if not source.urls]
         status = next((f" ({source.status})" for source in placed if source.status != "public"), "")
         if not placed:
-            ways.append("fetched" if sources else "-")
+            parts.append("fetched" if sources else "-")
         else:
-            ways.append(f"{'some ' * (len(placed) < len(sources))}by hand{status}")
-    return " / ".join(ways)
+            parts.append(f"{'some ' * (len(placed) < len(sources))}by hand{status}")
+    return " / ".join(parts)
 
 
 def describe_benchmark(name: str) -> str:
-    """Configs with what tells them apart, licence, and every file with its address or what to do."""
+    """Configs with what distinguishes them, licence, and every file with its address or what to do."""
     loader = find_loader(name)
     lines = [f"{name}: {(loader.__doc__ or '').strip()}"]
     lines += [f"  {config.name} ({config.task}): {config.description}" for config in loader.BUILDER_CONFIGS]

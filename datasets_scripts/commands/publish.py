@@ -3,7 +3,7 @@
 
 OUT holds `<config>/<split>-00000-of-0000N.parquet` and `README.md`, which `load_dataset("OUT", "<config>")` reads, from
 the Hub as from disk. The rows are those of `load_benchmark`, but that `video` (or `image`) is the name of the file
-alone: nothing in OUT tells where it lay. `--push_to_hub USER/NAME` uploads the folder.
+alone: nothing in OUT says where it lay. `--push_to_hub USER/NAME` uploads the folder.
 
 The videos themselves are left out, because the licences of most benchmarks forbid to pass them on. With
 `--include_videos` they come along, each once, in a config `videos` of its own: `video_id` and the bytes of the file.
@@ -165,7 +165,7 @@ def write_rows(table: Dataset, folder: Path, split: str) -> None:
     columns = table.with_format("arrow")[:]
     place = columns.column_names.index(media)
     names = pc.replace_substring_regex(columns[media], r"^.*[/\\]", "")
-    # the schema of `features` alone: what `datasets` knows beside it includes paths of this machine
+    # the schema of `features` alone: what `datasets` knows apart from it includes paths of this machine
     columns = columns.set_column(place, media, names).cast(table.features.arrow_schema)
     num_shards = max(1, -(-columns.nbytes // SHARD_BYTES))
     size = -(-len(columns) // num_shards)

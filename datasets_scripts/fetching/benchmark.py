@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""The public files of a benchmark in one folder, fetched once; what is not public is told, with where to place it."""
+"""The public files of a benchmark in one folder, fetched once; for what is not public, where to place it."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatch
@@ -62,9 +62,9 @@ def fetch_benchmark(
     if not wanted:
         if folder.is_dir() and any(folder.iterdir()):
             return folder  # with what was placed by hand
-        told = by_hand(sources, folder, kinds)
+        to_do = by_hand(sources, folder, kinds)
         raise FetchError(
-            f"Nothing of {name} ({', '.join(kinds)}) can be fetched. Place it in a folder yourself:\n{told}"
+            f"Nothing of {name} ({', '.join(kinds)}) can be fetched. Place it in a folder yourself:\n{to_do}"
         )
     failures, untried, unreachable = [], [], set()
     with open_client(download_options.pop("client", None), download_options.get("timeout_s", 30.0)) as client:

@@ -92,7 +92,7 @@ class HMDB51(VideoTextBuilder):
         expected = {record.values["line"].strip() for record in read_lines(lists[0])} if lists else set()
         missing, unknown = sorted(expected - set(files)), sorted(set(files) - expected) if expected else []
         if missing or unknown or (not expected and len(files) != 51):
-            named = f" without {', '.join(missing)}" if missing else f" beside {', '.join(unknown)}" if unknown else ""
+            named = f" without {', '.join(missing)}" if missing else f" and {', '.join(unknown)}" if unknown else ""
             raise FileNotFoundError(
                 f"Expected *_test_{config.name}.txt of {len(expected) or 51} classes in {root / folder}, got those of "
                 f"{len(files)}{named}. {cls.LAYOUT}"

@@ -88,7 +88,7 @@ class Kinetics400(VideoTextBuilder):
         rows = (row for split in self.annotations for row in read_csv(self.annotations[split][0]))
         names = sorted({row.require("label") for row in rows if "label" in row.values})
         if not names:
-            raise FileNotFoundError(f"{files[0]} names no class: place {LABEL_MAP} or another split beside it.")
+            raise FileNotFoundError(f"{files[0]} names no class: place {LABEL_MAP} or another split next to it.")
         return names
 
     @cached_property

@@ -16,7 +16,7 @@ Splits:    train 1,200 / validation 100 / test 670 clips.
 Videos:    `<YouTube id>_<start>_<end>.avi`, as in `YouTubeClips.tar`; start and end in whole seconds.
 Odd cases: the test split has about 41 sentences a clip, and every sentence is a query of its own: text-to-video recall
            counts sentences, video-to-text recall (`video_to_text="best"`) takes a clip's best-ranked sentence. The
-           same sentence may stand several times with one clip: rows are told apart by `caption_id`, the clip with the
+           same sentence may stand several times with one clip: rows are distinguished by `caption_id`, the clip with the
            position of the sentence among the clip's own. A clip of a list without sentences is an error, and so
            is a sentence of the text file about a clip that no list has (as long as all lists are there). The table
            also describes clips that are not in the splits, in many languages: its English rows about listed clips are
@@ -90,7 +90,7 @@ class MSVD(VideoTextBuilder):
                 raise record.error(f"expected a sentence about one of the {len(known)} clips, got {clip!r}")
             if clip not in listed:
                 if not is_table:
-                    clip_facts(record, clip)  # tells a line that is none
+                    clip_facts(record, clip)  # an error for a line that is none
                 continue
             if is_table and not record.values["sentence"].strip():
                 num_empty += 1

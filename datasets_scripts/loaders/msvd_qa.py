@@ -10,10 +10,10 @@ Licence:   none is stated for the questions, which are for research; the clips a
 Layout:    `train_qa.json`, `val_qa.json`, `test_qa.json`, lists of {"id", "video_id": 1301, "question", "answer"}, and
            `youtube_mapping.txt` of MSVD with lines such as `-4wsuPCjDBc_5_15 vid1`.
 Splits:    train 30,933 questions on 1,200 clips, validation 6,415 on 100, test 13,157 on 670.
-Videos:    `-4wsuPCjDBc_5_15.avi` for the number 1: `youtube_mapping.txt` tells the name, as in the retrieval task, so
+Videos:    `-4wsuPCjDBc_5_15.avi` for the number 1: `youtube_mapping.txt` has the name, as in the retrieval task, so
            that the ids of both agree. Any container, any folder below `video_dir`.
 Odd cases: a number without a line in `youtube_mapping.txt` is an error. Spelling and `answer_type` as in MSRVTT-QA.
-           The name of a clip tells its recording (the YouTube id) and its length (start and end, in seconds).
+           The name of a clip holds its recording (the YouTube id) and its length (start and end, in seconds).
 """
 
 from collections.abc import Iterator

@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Something-Something V2: what a hand does with some thing, where only the order of frames tells it.
+"""Something-Something V2: what a hand does with some thing, where only the order of frames shows it.
 
     load_benchmark("ssv2", config="classification", split="train", data_dir="ssv2")
     load_benchmark("ssv2", config="label_retrieval", data_dir="ssv2")

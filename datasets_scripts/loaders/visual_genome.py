@@ -26,7 +26,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipbert.datasets_scripts.building import vqa_scores
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import IMAGE_SUFFIXES
 from clipbert.datasets_scripts.building.records import Record, read_json_list, read_lines
@@ -93,8 +92,7 @@ class VisualGenome(VideoTextBuilder):
 
     @classmethod
     def content_digest(cls, config: VisualGenomeConfig, files: list[Path]) -> str:
-        others = [Path(vqa_scores.__file__), *([Path(config.exclude_coco)] if config.exclude_coco else [])]
-        return super().content_digest(config, [*files, *others])
+        return super().content_digest(config, [*files, *([Path(config.exclude_coco)] if config.exclude_coco else [])])
 
     def load_records(self, split: str, files: list[Path]) -> Iterator[Record]:
         """One record a caption or question."""

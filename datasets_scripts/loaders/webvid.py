@@ -59,7 +59,7 @@ class WebVid(VideoTextBuilder):
     )
     SOURCES = (
         by_hand(
-            "results_2M_train.csv, results_2M_val.csv (or 10M) with videos beside them, or *.tar (WebDataset)",
+            "results_2M_train.csv, results_2M_val.csv (or 10M) with videos next to them, or *.tar (WebDataset)",
             "No official address is left (https://github.com/m-bain/webvid); place the shards of a copy you hold.",
             kind="annotations",
             status="dead",
