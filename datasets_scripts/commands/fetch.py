@@ -4,10 +4,10 @@
 import argparse
 from pathlib import Path
 
-from clipbert.datasets_scripts import find_loader
 from clipbert.datasets_scripts.building.docstrings import read_docstring
 from clipbert.datasets_scripts.fetching.benchmark import by_hand, choose, default_folder, fetch_benchmark, find_sources
 from clipbert.datasets_scripts.fetching.downloading import FetchError
+from clipbert.datasets_scripts.loaders import find_loader
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,8 +5,8 @@ import argparse
 import shutil
 import textwrap
 
-from clipbert.datasets_scripts import find_loader, list_benchmarks
 from clipbert.datasets_scripts.building.docstrings import read_docstring
+from clipbert.datasets_scripts.loaders import find_loader, list_benchmarks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

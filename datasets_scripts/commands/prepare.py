@@ -31,7 +31,6 @@ from pathlib import Path
 import av
 from tqdm import tqdm
 
-from clipbert.datasets_scripts import find_loader
 from clipbert.datasets_scripts.building.base import VideoTextBuilder
 from clipbert.datasets_scripts.building.file_memory import file_state
 from clipbert.datasets_scripts.building.media import MediaIndex
@@ -46,6 +45,7 @@ from clipbert.datasets_scripts.commands.benchmark_arguments import (
     load_splits,
 )
 from clipbert.datasets_scripts.commands.reencoding import PrepareError, PrepareSettings, prepare_video
+from clipbert.datasets_scripts.loaders import find_loader
 from clipbert.support.files import remove_leftovers
 
 

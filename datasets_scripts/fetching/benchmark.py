@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
-from clipbert.datasets_scripts import find_loader, list_benchmarks
 from clipbert.datasets_scripts.fetching.downloading import FetchError, download_file, host_of, open_client
 from clipbert.datasets_scripts.fetching.sources import Source
 from clipbert.datasets_scripts.fetching.unpacking import ArchiveError, is_unpacked, unpack_archive
+from clipbert.datasets_scripts.loaders import find_loader, list_benchmarks
 from clipbert.support.names import unknown_name
 
 
