@@ -3,56 +3,46 @@
 
 import importlib
 import logging
+import pkgutil
 import re
 
 import clipbert  # noqa: F401  one name for a package, also where it is imported by its bare one
+from clipbert.datasets_scripts import loaders
+from clipbert.support.names import unknown_name
 
 
 logger = logging.getLogger(__name__)
 
-# Name -> "module:class". A loader is imported when it is asked for.
-BENCHMARKS = {
-    "activitynet_captions": "activitynet_captions:ActivityNetCaptions",
-    "ava": "ava:AVA",
-    "charades_sta": "charades_sta:CharadesSTA",
-    "clipbert_jsonl": "clipbert_jsonl:ClipBERTJsonl",
-    "coco_captions": "coco_captions:COCOCaptions",
-    "didemo": "didemo:DiDeMo",
-    "hmdb51": "hmdb51:HMDB51",
-    "howto100m": "howto100m:HowTo100M",
-    "kinetics400": "kinetics400:Kinetics400",
-    "lsmdc": "lsmdc:LSMDC",
-    "msrvtt": "msrvtt:MSRVTT",
-    "msrvtt_qa": "msrvtt_qa:MSRVTTQA",
-    "msvd": "msvd:MSVD",
-    "msvd_qa": "msvd_qa:MSVDQA",
-    "qvhighlights": "qvhighlights:QVHighlights",
-    "ssv2": "ssv2:SomethingSomethingV2",
-    "synthetic": "synthetic:Synthetic",
-    "synthetic_images": "synthetic_images:SyntheticImages",
-    "tgif_qa": "tgif_qa:TGIFQA",
-    "ucf101": "ucf101:UCF101",
-    "vatex": "vatex:VATEX",
-    "video_folder": "video_folder:VideoFolder",
-    "visual_genome": "visual_genome:VisualGenome",
-    "vqa2": "vqa2:VQA2",
-    "webvid": "webvid:WebVid",
-}
-
 
 def list_benchmarks() -> list[str]:
-    """Names that `load_benchmark` knows."""
-    return sorted(BENCHMARKS)
+    """Names that `load_benchmark` knows: the modules of `loaders/`."""
+    return sorted(module.name for module in pkgutil.iter_modules(loaders.__path__))
 
 
 def find_loader(name: str) -> type:
-    """The builder class of a benchmark."""
-    from .base import unknown_name
+    """
+    The builder class of a benchmark: the one with configs in the module of its name.
 
-    if name not in BENCHMARKS:
-        raise ValueError(unknown_name("benchmark", name, BENCHMARKS))
-    module, class_name = BENCHMARKS[name].split(":")
-    return getattr(importlib.import_module(f".{module}", __name__), class_name)
+    Raises:
+        ValueError: If no module has the name (those that there are are listed).
+        ImportError: If the module cannot be imported, or defines no such class or several.
+    """
+    if name not in list_benchmarks():
+        raise ValueError(unknown_name("benchmark", name, list_benchmarks()))
+    from clipbert.datasets_scripts.building.base import VideoTextBuilder
+
+    try:
+        module = importlib.import_module(f"{loaders.__name__}.{name}")
+    except Exception as error:
+        raise ImportError(f"The loader {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    classes = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, VideoTextBuilder)]
+    found = [each for each in classes if each.__module__ == module.__name__ and "BUILDER_CONFIGS" in vars(each)]
+    if len(found) != 1:
+        listed = ", ".join(each.__name__ for each in found) or "none"
+        raise ImportError(
+            f"{module.__file__}: expected one subclass of VideoTextBuilder with BUILDER_CONFIGS, got {listed}"
+        )
+    return found[0]
 
 
 def load_benchmark(
@@ -107,7 +97,8 @@ def load_benchmark(
         >>> rows[0]["caption"]
         'a blue circle moves left on a white background'
     """
-    from .checks import keep_usable_rows, keep_usable_videos, read_skip_list
+    from clipbert.datasets_scripts.building.skip_lists import read_skip_list
+    from clipbert.datasets_scripts.building.usable_videos import keep_usable_rows, keep_usable_videos
 
     skipped = read_skip_list(skip_list)
     builder = build_loader(name, config, data_dir, cache_dir, **fields)
@@ -135,7 +126,7 @@ def load_benchmark(
 
 def check_split(builder, split: str, where: str) -> None:
     """Raise for a split that is not there, with the file that would hold it or what there is in its place."""
-    from .base import describe_choices, unknown_name
+    from clipbert.datasets_scripts.building.base import describe_choices
 
     if not isinstance(split, str):
         raise ValueError(f'Expected `split` as a text such as "train", got {split!r}; without it all splits come')
@@ -157,12 +148,12 @@ def check_split(builder, split: str, where: str) -> None:
 
 def build_loader(name: str, config: str | None = None, data_dir=None, cache_dir=None, **fields):
     """The builder of a benchmark for a folder; without one, for the folder in the cache that it is fetched into."""
-    from .sources import SOURCES
+    from clipbert.datasets_scripts.fetching.sources import SOURCES
 
     loader = find_loader(name)
     if data_dir is not None or name not in SOURCES:
         return loader(cache_dir=cache_dir, config_name=config, data_dir=data_dir, **fields)
-    from .fetching import by_hand, fetch_benchmark
+    from clipbert.datasets_scripts.fetching.benchmark import by_hand, fetch_benchmark
 
     loader.complete_config(config, ".", dict(fields))  # a wrong name is told before anything is fetched
     data_dir = fetch_benchmark(name, cache_dir=cache_dir)
@@ -177,8 +168,8 @@ def prepare(builder) -> None:
     """Write the builder's Arrow tables, with errors in the records shown as themselves."""
     from datasets.exceptions import DatasetGenerationError
 
-    from .base import AnnotationError
-    from .media import AmbiguousMediaError
+    from clipbert.datasets_scripts.building.media import AmbiguousMediaError
+    from clipbert.datasets_scripts.building.records import AnnotationError
 
     try:
         builder.download_and_prepare()

@@ -1,7 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """`python -m datasets_scripts list|fetch|check|prepare|unpack|publish`: everything around the loaders.
 
-A sub-command is a module with `add_arguments(parser)` and `run(options) -> int`; it is imported when it is chosen, so
+A command is a module of commands/ with `add_arguments(parser)` and `run(options) -> int`; it is imported when it is chosen, so
 that help is quick and one command never needs the extras of another.
 """
 
@@ -13,14 +13,14 @@ import sys
 from collections.abc import Sequence
 
 
-# name -> module, what it does
+# what each module of commands/ does; none is imported until it is chosen
 COMMANDS = {
-    "list": ("listing", "show every benchmark: its configs, its task and how to get it"),
-    "fetch": ("fetching", "download what is public, and say what has to be placed by hand"),
-    "check": ("checking", "report missing, unreadable and leaking videos, and write a skip list"),
-    "prepare": ("preparing", "re-encode a collection of videos for sparse sampling"),
-    "unpack": ("lmdb_store", "write the videos of an LMDB folder as files"),
-    "publish": ("publishing", "write Parquet with a dataset card, and push it to the Hub when asked"),
+    "list": "show every benchmark: its configs, its task and how to get it",
+    "fetch": "download what is public, and say what has to be placed by hand",
+    "check": "report missing, unreadable and leaking videos, and write a skip list",
+    "prepare": "re-encode a collection of videos for sparse sampling",
+    "unpack": "write the videos of an LMDB folder as files",
+    "publish": "write Parquet with a dataset card, and push it to the Hub when asked",
 }
 
 
@@ -28,12 +28,12 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
     """The parser of all commands; only `chosen` gets its own arguments."""
     parser = argparse.ArgumentParser(prog="python -m datasets_scripts", description="Benchmarks of video and text.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for name, (module, summary) in COMMANDS.items():
+    for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name == chosen:
-            chosen_module = importlib.import_module(f".{module}", __package__)
-            chosen_module.add_arguments(command)
-            command.set_defaults(run=chosen_module.run)
+            module = importlib.import_module(f".commands.{name}", __package__)
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
     return parser
 
 

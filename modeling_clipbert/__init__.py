@@ -29,6 +29,8 @@ from .modeling_clipbert import (
     ClipBERTPreTrainedModel,
     pool_clip_scores,
 )
+from .parts_clipbert import PARTS, from_parts, processor_from_parts
+from .recipe_clipbert import RECIPE_OPTIONS
 
 
 AutoConfig.register("clipbert", ClipBERTConfig)
@@ -42,6 +44,8 @@ AutoModelForMultipleChoice.register(ClipBERTConfig, ClipBERTForMultipleChoice)
 AutoModelForSequenceClassification.register(ClipBERTConfig, (ClipBERTForVideoTextRetrieval, ClipBERTForRegression))
 
 __all__ = [
+    "PARTS",
+    "RECIPE_OPTIONS",
     "ClipBERTConfig",
     "ClipBERTForMultipleChoice",
     "ClipBERTForPreTraining",
@@ -50,5 +54,7 @@ __all__ = [
     "ClipBERTForVideoTextRetrieval",
     "ClipBERTModel",
     "ClipBERTPreTrainedModel",
+    "from_parts",
     "pool_clip_scores",
+    "processor_from_parts",
 ]

@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModelForPreTraining, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
@@ -461,26 +461,6 @@ class ClipBERTPooler(nn.Module):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-# What `from_vision_text_pretrained` takes from the text checkpoint: what must not be overridden, and what may be.
-_SIZES_OF_TEXT_CHECKPOINT = (
-    "vocab_size",
-    "hidden_size",
-    "num_attention_heads",
-    "intermediate_size",
-    "type_vocab_size",
-    "max_position_embeddings",
-)
-_SETTINGS_OF_TEXT_CHECKPOINT = (
-    "num_hidden_layers",
-    "hidden_act",
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "layer_norm_eps",
-    "initializer_range",
-    "pad_token_id",
-)
-
-
 class ClipBERTPreTrainedModel(PreTrainedModel):
     """Weight initialisation and what transformers needs to know about every ClipBERT model."""
 
@@ -534,101 +514,6 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
             init.zeros_(module.bias)
         elif isinstance(module, ClipBERTMaskedWordHead):
             init.zeros_(module.bias)
-
-    @classmethod
-    def from_vision_text_pretrained(cls, vision, text, *, output_loading_info=False, **config_overrides):
-        """
-        Build a model from a vision backbone and a BERT checkpoint, for want of official weights.
-
-        Everything else (grid convolution, visual positions, task head) is new and needs training. Make the matching
-        inputs with `VideoTextProcessor.from_vision_text_pretrained(vision, text)`.
-
-        Args:
-            vision (`str` or `os.PathLike`): Name on the Hub or folder of a backbone, such as `"microsoft/resnet-50"`.
-            text (`str` or `os.PathLike`): Name on the Hub or folder of a BERT, such as
-                `"google-bert/bert-base-uncased"`.
-            output_loading_info (`bool`, *optional*, defaults to `False`): Also return the report.
-            **config_overrides: Fields of [`ClipBERTConfig`] that the checkpoints do not decide.
-
-        Returns:
-            The model, or `(model, info)`. `info` lists parameter names: `"loaded"`, `"new"` (no checkpoint has them),
-            `"unused_vision"` and `"unused_text"` (in a checkpoint, not in this model).
-
-        Raises:
-            ValueError: If the vision checkpoint is not a backbone or the text checkpoint not a BERT, if one of them
-                lacks tensors, or if an override contradicts a checkpoint.
-
-        Example:
-            >>> model = ClipBERTForVideoTextRetrieval.from_vision_text_pretrained(
-            ...     "microsoft/resnet-50", "google-bert/bert-base-uncased", score_pooling="lse"
-            ... )  # doctest: +SKIP
-        """
-        text_config = AutoConfig.from_pretrained(text)
-        if text_config.model_type != "bert":
-            raise ValueError(
-                f"text={str(text)!r} is a {text_config.model_type!r} checkpoint; ClipBERT's transformer has the parameters "
-                "of a 'bert'."
-            )
-        for name in _SIZES_OF_TEXT_CHECKPOINT:
-            if config_overrides.get(name, getattr(text_config, name)) != getattr(text_config, name):
-                raise ValueError(
-                    f"{name}={config_overrides[name]} contradicts {getattr(text_config, name)} of text={str(text)!r}."
-                )
-        vision_config = AutoConfig.from_pretrained(vision)
-        if type(vision_config) not in MODEL_FOR_BACKBONE_MAPPING:
-            raise ValueError(
-                f"vision={str(vision)!r} is a {vision_config.model_type!r} checkpoint, which has no backbone class in "
-                "transformers."
-            )
-        # not `AutoBackbone.from_pretrained`, which takes a local folder for the name of a timm model
-        backbone_class = MODEL_FOR_BACKBONE_MAPPING[type(vision_config)]
-        backbone, vision_info = backbone_class.from_pretrained(vision, output_loading_info=True)
-        bert, text_info = AutoModelForPreTraining.from_pretrained(text, output_loading_info=True)
-        _refuse_incomplete(vision, vision_info["missing_keys"], needed="")
-        _refuse_incomplete(text, text_info["missing_keys"], needed=("bert.embeddings.", "bert.encoder."))
-        shared = {
-            name: getattr(text_config, name) for name in _SIZES_OF_TEXT_CHECKPOINT + _SETTINGS_OF_TEXT_CHECKPOINT
-        }
-        model = cls(cls.config_class(**{**shared, "backbone_config": backbone.config, **config_overrides}))
-
-        # 1. tensors of the two checkpoints under our names; heads that BERT lacked are random and left out
-        prefix = f"{cls.base_model_prefix}." if hasattr(model, cls.base_model_prefix) else ""
-        vision_state = {
-            f"{prefix}grid_encoder.backbone.{name}": tensor for name, tensor in backbone.state_dict().items()
-        }
-        text_state = {
-            prefix + name.removeprefix("bert.") if name.startswith("bert.") else name: tensor
-            for name, tensor in bert.state_dict().items()
-            if name not in text_info["missing_keys"]
-        }
-        # 2. copy what this model has
-        new = set(model.load_state_dict({**vision_state, **text_state}, strict=False).missing_keys)
-        model.tie_weights()
-        model.eval()  # as `from_pretrained` leaves it
-        own = model.state_dict().keys()
-        info = {
-            "loaded": sorted(own - new),
-            "new": sorted(new),
-            "unused_vision": sorted((vision_state.keys() - own) | set(vision_info["unexpected_keys"])),
-            "unused_text": sorted((text_state.keys() - own) | set(text_info["unexpected_keys"])),
-        }
-        logger.warning(
-            f"{cls.__name__}: {len(info['loaded'])} tensors come from {vision} and {text}.\n"
-            f"New, to be trained: {info['new']}\n"
-            f"Not used of {vision}: {info['unused_vision']}\n"
-            f"Not used of {text}: {info['unused_text']}"
-        )
-        return (model, info) if output_loading_info else model
-
-
-def _refuse_incomplete(checkpoint, missing, needed):
-    # counters of batch norms are absent from old checkpoints, and nothing depends on them
-    missing = sorted(name for name in missing if name.startswith(needed) and not name.endswith("num_batches_tracked"))
-    if missing:
-        raise ValueError(
-            f"{str(checkpoint)!r} lacks {len(missing)} tensors that its config.json promises: "
-            f"{', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}."
-        )
 
 
 class ClipBERTModel(ClipBERTPreTrainedModel):

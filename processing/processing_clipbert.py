@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import AutoImageProcessor, AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin, TextKwargs
 from transformers.utils import logging
@@ -38,7 +38,6 @@ TEXT_OPTIONS = (
     "truncation",
     "verbose",
 )
-PIXEL_SETTINGS = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
 
 
 def load_tokenizer(name_or_path: str | os.PathLike, **kwargs: Any) -> PreTrainedTokenizerBase:
@@ -243,54 +242,6 @@ class VideoTextProcessor(ProcessorMixin):
         """Save the code with processors from now on, and that of video processors, which are loaded by themselves."""
         super().register_for_auto_class(auto_class)
         ClipBERTVideoProcessor.register_for_auto_class()
-
-    @classmethod
-    def from_vision_text_pretrained(
-        cls, vision: str | os.PathLike, text: str | os.PathLike, max_length: int | None = None, **video_kwargs: Any
-    ) -> "VideoTextProcessor":
-        """Make a processor for a model put together from a vision and a text checkpoint.
-
-        What a CNN expects of its pixels (mean, standard deviation, whether they are divided by 255) is read from its
-        image processor; how frames are resized and chosen is this family's own business.
-
-        Args:
-            vision (`str` or `os.PathLike`): Checkpoint with a `preprocessor_config.json`, or with a saved
-                [`ClipBERTVideoProcessor`], of which every setting is taken.
-            text (`str` or `os.PathLike`): Checkpoint with a tokenizer, or a `vocab.txt`.
-            max_length (`int`, *optional*): See [`VideoTextProcessor`].
-            video_kwargs: Settings of [`ClipBERTVideoProcessor`], stronger than those read.
-
-        Raises:
-            OSError: If `vision` has no preprocessing settings and the call does not give `image_mean`, `image_std` and
-                `do_rescale` either.
-
-        Example:
-            >>> names = "microsoft/resnet-50", "google-bert/bert-base-uncased"
-            >>> processor = VideoTextProcessor.from_vision_text_pretrained(*names)  # doctest: +SKIP
-        """
-        settings = {} if {"image_mean", "image_std", "do_rescale"} <= set(video_kwargs) else _pixel_settings(vision)
-        video_processor = ClipBERTVideoProcessor(**{**settings, **video_kwargs})
-        return cls(video_processor, load_tokenizer(text), max_length=max_length)
-
-
-def _pixel_settings(vision: str | os.PathLike) -> dict[str, Any]:
-    """Settings for [`ClipBERTVideoProcessor`] that suit a vision checkpoint."""
-    missing = (
-        f"Found no preprocessing settings for the vision checkpoint {vision}: expected a preprocessor_config.json "
-        f"with {', '.join(PIXEL_SETTINGS)}. Without them nobody knows which pixels the CNN expects: pass image_mean=, "
-        "image_std= and do_rescale=."
-    )
-    try:
-        saved, _ = ClipBERTVideoProcessor.get_video_processor_dict(vision)
-        if saved.get("video_processor_type") == ClipBERTVideoProcessor.__name__:
-            return saved
-        image_processor = AutoImageProcessor.from_pretrained(vision)
-    except (OSError, ValueError) as error:
-        raise OSError(missing) from error
-    settings = {name: getattr(image_processor, name, None) for name in PIXEL_SETTINGS}
-    if None in settings.values():
-        raise OSError(missing)
-    return settings
 
 
 def _flatten_texts(text: Any, visuals: dict[str, list[Any]]) -> tuple[list[str], list[int] | None]:

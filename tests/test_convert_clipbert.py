@@ -31,6 +31,8 @@ from clipbert.modeling_clipbert import (
     ClipBERTForPreTraining,
     ClipBERTForVideoTextRetrieval,
     ClipBERTModel,
+    from_parts,
+    processor_from_parts,
 )
 from clipbert.modeling_clipbert.checkpoint_files import ConversionError, new_folder, read_checkpoint
 from clipbert.modeling_clipbert.convert_clipbert_checkpoint import (
@@ -46,7 +48,6 @@ from clipbert.modeling_clipbert.convert_clipbert_checkpoint import (
 )
 from clipbert.modeling_clipbert.official_layout import SIZES as SIZE_TENSORS
 from clipbert.modeling_clipbert.official_layout import is_known_unused, official_layout
-from clipbert.processing import VideoTextProcessor
 
 
 TINY = SIZES["one_frame"]
@@ -839,8 +840,11 @@ def test_a_backbone_and_a_bert_become_a_model(tmp_path, bert, model_class, kind)
     torch.save({"model": state}, tmp_path / "x.pth")
     convert_backbone_checkpoint(tmp_path / "x.pth", tmp_path / "resnet")
     write_bert(tmp_path / "bert", bert, kind)
-    model, info = model_class.from_vision_text_pretrained(
-        tmp_path / "resnet", tmp_path / "bert", output_loading_info=True, score_pooling="max"
+    model, info = from_parts(
+        model_class,
+        {"vision": tmp_path / "resnet", "text": tmp_path / "bert"},
+        output_loading_info=True,
+        score_pooling="max",
     )
     assert model.config.score_pooling == "max"
 
@@ -881,7 +885,7 @@ def test_parts_with_missing_tensors_are_refused_by_name(tmp_path, bert, part, lo
     state.pop(lost)
     save_file(state, weights, metadata={"format": "pt"})
     with pytest.raises(ValueError, match=f"lacks 1 tensors .*{lost}"):
-        ClipBERTModel.from_vision_text_pretrained(tmp_path / "resnet", tmp_path / "bert")
+        from_parts(ClipBERTModel, {"vision": tmp_path / "resnet", "text": tmp_path / "bert"})
 
 
 def test_parts_of_the_wrong_kind_are_refused(tmp_path, bert):
@@ -889,18 +893,18 @@ def test_parts_of_the_wrong_kind_are_refused(tmp_path, bert):
     convert_backbone_checkpoint(tmp_path / "x.pth", tmp_path / "resnet")
     bert.save_pretrained(tmp_path / "bert")
     with pytest.raises(ValueError, match="is a 'resnet' checkpoint"):
-        ClipBERTModel.from_vision_text_pretrained(tmp_path / "resnet", tmp_path / "resnet")
+        from_parts(ClipBERTModel, {"vision": tmp_path / "resnet", "text": tmp_path / "resnet"})
     with pytest.raises(ValueError, match="'bert' checkpoint, which has no backbone class"):
-        ClipBERTModel.from_vision_text_pretrained(tmp_path / "bert", tmp_path / "bert")
+        from_parts(ClipBERTModel, {"vision": tmp_path / "bert", "text": tmp_path / "bert"})
     with pytest.raises(ValueError, match="hidden_size=32 contradicts 16"):
-        ClipBERTModel.from_vision_text_pretrained(tmp_path / "resnet", tmp_path / "bert", hidden_size=32)
+        from_parts(ClipBERTModel, {"vision": tmp_path / "resnet", "text": tmp_path / "bert"}, hidden_size=32)
 
 
 def test_the_processor_of_the_parts_prepares_official_pixels(tmp_path, bert, vocabulary):
     torch.save(detector_state_dict(), tmp_path / "x.pth")
     convert_backbone_checkpoint(tmp_path / "x.pth", tmp_path / "resnet")
-    processor = VideoTextProcessor.from_vision_text_pretrained(
-        tmp_path / "resnet", vocabulary, size={"longest_edge": 64}, num_frames=1
+    processor = processor_from_parts(
+        {"vision": tmp_path / "resnet", "text": vocabulary}, size={"longest_edge": 64}, num_frames=1
     )
     frame = np.full((1, 64, 64, 3), 200, dtype=np.uint8)
     pixel_values = processor(videos=[frame])["pixel_values"]

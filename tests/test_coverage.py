@@ -8,7 +8,7 @@ import pytest
 import yaml
 from tiny_runs import one_thread, tiny_run  # noqa: F401
 
-from clipbert.datasets_scripts.checks import write_skip_list
+from clipbert.datasets_scripts.building.skip_lists import write_skip_list
 from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.train_scripts.engine.model_card import ModelCardInfo
 from clipbert.train_scripts.engine.publishing import read_scores

@@ -41,6 +41,7 @@ from clipbert.modeling_clipbert import (
     ClipBERTForVideoQA,
     ClipBERTForVideoTextRetrieval,
     ClipBERTModel,
+    from_parts,
     pool_clip_scores,
 )
 
@@ -799,7 +800,7 @@ def vision_and_text(tmp_path):
 def test_model_from_a_resnet_and_a_bert(model_class, vision_and_text):
     vision, text = vision_and_text
     extra = {"num_labels": 1} if model_class is ClipBERTForRegression else {}
-    model, info = model_class.from_vision_text_pretrained(vision, text, output_loading_info=True, **extra)
+    model, info = from_parts(model_class, {"vision": vision, "text": text}, output_loading_info=True, **extra)
     own = model.state_dict()
     assert sorted(info["loaded"] + info["new"]) == sorted(own)
     assert info["unused_vision"] == []
@@ -818,10 +819,10 @@ def test_model_from_a_resnet_and_a_bert(model_class, vision_and_text):
 def test_contradictions_with_the_text_checkpoint_are_refused(vision_and_text, tmp_path):
     vision, text = vision_and_text
     with pytest.raises(ValueError, match=f"hidden_size=64 contradicts {WIDTH}"):
-        ClipBERTModel.from_vision_text_pretrained(vision, text, hidden_size=64)
+        from_parts(ClipBERTModel, {"vision": vision, "text": text}, hidden_size=64)
     RobertaConfig().save_pretrained(tmp_path / "roberta")
     with pytest.raises(ValueError, match="'roberta' checkpoint"):
-        ClipBERTModel.from_vision_text_pretrained(vision, tmp_path / "roberta")
+        from_parts(ClipBERTModel, {"vision": vision, "text": tmp_path / "roberta"})
 
 
 # ----------------------------------------------------------------------------------------------------------------------

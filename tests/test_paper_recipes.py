@@ -17,7 +17,7 @@ from benchmark_files import write_benchmarks
 from tiny_runs import one_thread, steps_of  # noqa: F401
 from transformers import BertConfig, BertForPreTraining, ResNetBackbone, ResNetConfig
 
-from clipbert.datasets_scripts.synthetic_texts import vocabulary
+from clipbert.datasets_scripts.synthetic.texts import vocabulary
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.image_qa import ImageQATask
@@ -61,7 +61,7 @@ def write_parts(folder):
     bert = BertConfig(vocab_size=len(words), max_position_embeddings=128, **sizes)
     BertForPreTraining(bert).save_pretrained(folder / "bert")
     (folder / "bert" / "vocab.txt").write_text("\n".join(words) + "\n")
-    return [f"model.vision={folder / 'resnet'}", f"model.text={folder / 'bert'}"]
+    return [f"model.parts={{vision: {folder / 'resnet'}, text: {folder / 'bert'}}}"]
 
 
 def task_of(name):
@@ -93,7 +93,7 @@ def settings_of(name, workspace):
     if name == "pretrain_webvid":
         return [*settings_of("pretrain", workspace), "data.stream_lanes=2", "data.stream_window=6"]
     if name == "pretrain" or name == "retrieval_video_folder":
-        return [f"model.vision={workspace / 'resnet'}", f"model.text={workspace / 'bert'}"]
+        return [f"model.parts={{vision: {workspace / 'resnet'}, text: {workspace / 'bert'}}}"]
     if name == "image_qa_vqa2":
         return ["data.min_answer_count=1"]  # nine questions for an answer are more than there are
     return []

@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoProcessor, AutoTokenizer, AutoVideoProcessor, BertTokenizer, ConvNextImageProcessor
 
+from clipbert.modeling_clipbert import processor_from_parts
 from clipbert.processing import ClipBERTVideoProcessor, VideoDecodeError, VideoTextProcessor, load_tokenizer
 from clipbert.processing.processing_clipbert import logger as processing_logger
 
@@ -279,14 +280,14 @@ def test_places_without_a_vocabulary_are_refused(tmp_path, vocab_file):
 
 def test_pixel_settings_of_a_vision_checkpoint(tmp_path, vocab_file):
     ConvNextImageProcessor(image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6]).save_pretrained(tmp_path)
-    processor = VideoTextProcessor.from_vision_text_pretrained(tmp_path, vocab_file, max_length=9, num_clips=7)
+    processor = processor_from_parts({"vision": tmp_path, "text": vocab_file}, max_length=9, num_clips=7)
     video_processor = processor.video_processor
     assert list(video_processor.image_mean) == [0.1, 0.2, 0.3]
     assert list(video_processor.image_std) == [0.4, 0.5, 0.6]
     assert video_processor.do_rescale
     assert video_processor.rescale_factor == 1 / 255
     assert (video_processor.num_clips, video_processor.size["longest_edge"], processor.max_length) == (7, 448, 9)
-    stronger = VideoTextProcessor.from_vision_text_pretrained(tmp_path, vocab_file, image_mean=[0.0, 0.0, 0.0])
+    stronger = processor_from_parts({"vision": tmp_path, "text": vocab_file}, image_mean=[0.0, 0.0, 0.0])
     assert list(stronger.video_processor.image_mean) == [0.0, 0.0, 0.0]
 
 
@@ -294,7 +295,7 @@ def test_old_image_settings_without_do_rescale_mean_pixels_up_to_one(tmp_path, v
     """Settings written before `do_rescale` existed: reading the bare JSON would give pixels 255 times too large."""
     old = {"feature_extractor_type": "ConvNextFeatureExtractor", "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(old))
-    processor = VideoTextProcessor.from_vision_text_pretrained(tmp_path, vocab_file)
+    processor = processor_from_parts({"vision": tmp_path, "text": vocab_file})
     pixels = processor(videos=np.full((1, 4, 4, 3), 255, dtype=np.uint8), size=SIDE)["pixel_values"]
     torch.testing.assert_close(pixels, torch.ones_like(pixels))
 
@@ -302,16 +303,16 @@ def test_old_image_settings_without_do_rescale_mean_pixels_up_to_one(tmp_path, v
 def test_all_settings_of_one_of_our_own_processors(tmp_path, vocab_file):
     saved = ClipBERTVideoProcessor(size=SIDE, fps=2, timeout_s=None, image_mean=[1.0, 2.0, 3.0])
     saved.save_pretrained(tmp_path)
-    processor = VideoTextProcessor.from_vision_text_pretrained(tmp_path, vocab_file)
+    processor = processor_from_parts({"vision": tmp_path, "text": vocab_file})
     assert processor.video_processor.to_dict() == saved.to_dict()
 
 
 def test_a_vision_checkpoint_without_settings_is_reported(tmp_path, vocab_file):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "resnet"}))
     with pytest.raises(OSError, match="no preprocessing settings.*image_mean="):
-        VideoTextProcessor.from_vision_text_pretrained(tmp_path, vocab_file)
+        processor_from_parts({"vision": tmp_path, "text": vocab_file})
     settings = {"image_mean": [1.0, 2.0, 3.0], "image_std": [1.0, 1.0, 1.0], "do_rescale": False}
-    processor = VideoTextProcessor.from_vision_text_pretrained(tmp_path, vocab_file, **settings)
+    processor = processor_from_parts({"vision": tmp_path, "text": vocab_file}, **settings)
     assert list(processor.video_processor.image_mean) == [1.0, 2.0, 3.0]
 
 

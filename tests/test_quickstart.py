@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clipbert.datasets_scripts.synthetic_generation import generate_synthetic
+from clipbert.datasets_scripts.synthetic.generation import generate_synthetic
 from clipbert.metrics.retrieval.retrieval import chance_recall
 from clipbert.train_scripts import quickstart
 from clipbert.train_scripts.engine.task import main

@@ -21,8 +21,8 @@ from tiny_runs import MODEL, one_thread, steps_of, tiny_run  # noqa: F401
 from transformers import AutoModelForVisualQuestionAnswering, AutoProcessor
 
 from clipbert.datasets_scripts import list_benchmarks, load_benchmark
-from clipbert.datasets_scripts.answers import AnswerVocabulary
-from clipbert.datasets_scripts.synthetic_images import generate_synthetic_images
+from clipbert.datasets_scripts.building.answer_vocabulary import AnswerVocabulary
+from clipbert.datasets_scripts.synthetic.images import generate_synthetic_images
 from clipbert.metrics.vqa_score import compute_vqa_score
 from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.engine.task import main

@@ -22,7 +22,7 @@ from transformers import AutoProcessor
 import clipbert.train_scripts.tasks.pretraining.masking as masking
 from clipbert.datasets_scripts import load_benchmark
 from clipbert.datasets_scripts.synthetic import generate_synthetic
-from clipbert.datasets_scripts.synthetic_images import generate_synthetic_images
+from clipbert.datasets_scripts.synthetic.images import generate_synthetic_images
 from clipbert.modeling_clipbert import ClipBERTForPreTraining, ClipBERTForVideoTextRetrieval
 from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
 from clipbert.processing.sampling import build_rng

@@ -492,7 +492,7 @@ def test_gradient_checkpointing_changes_no_loss(shapes, tmp_path):
 
 
 def test_starts_from_a_trained_folder_and_from_parts(shapes, tmp_path):
-    run(shapes, tmp_path / "first", "data.fps=8", "eval.splits={}")
+    run(shapes, tmp_path / "first", "data.fps=8", "data.max_text_length=40", "eval.splits={}")
     start = tmp_path / "first" / "checkpoints" / "last"
     run(shapes, tmp_path / "second", *start_from(start), "run.total_steps=0")
     processor = AutoProcessor.from_pretrained(start)
@@ -511,7 +511,7 @@ def test_starts_from_a_trained_folder_and_from_parts(shapes, tmp_path):
     pixels = {"image_mean": [0.5] * 3, "image_std": [0.2] * 3, "do_rescale": True, "rescale_factor": 1 / 255}
     pixels |= {"image_processor_type": "ConvNextImageProcessor", "do_normalize": True}
     (vision / "preprocessor_config.json").write_text(json.dumps(pixels))
-    more = [f"model.vision={vision}", f"model.text={text}", "model.config=null", "model.tokenizer=null"]
+    more = [f"model.parts={{vision: {vision}, text: {text}}}", "model.config=null", "model.tokenizer=null"]
     run(shapes, tmp_path / "parts", *more, "model.overrides.score_pooling=lse", "eval.splits={}")
     saved = AutoModelForSequenceClassification.from_pretrained(tmp_path / "parts/checkpoints/last")
     assert saved.config.score_pooling == "lse"

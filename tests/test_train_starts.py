@@ -9,7 +9,7 @@ import pytest
 from tiny_runs import one_thread, start_from, tiny_run  # noqa: F401
 
 from clipbert.datasets_scripts.synthetic import generate_synthetic
-from clipbert.datasets_scripts.synthetic_images import generate_synthetic_images
+from clipbert.datasets_scripts.synthetic.images import generate_synthetic_images
 from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.task import main

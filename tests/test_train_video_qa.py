@@ -20,9 +20,9 @@ from tiny_runs import MODEL, one_thread, start_from, steps_of, tiny_run  # noqa:
 from transformers import AutoModelForMultipleChoice, AutoModelForVisualQuestionAnswering, AutoProcessor
 
 from clipbert.datasets_scripts import list_benchmarks, load_benchmark
-from clipbert.datasets_scripts.answers import AnswerVocabulary
+from clipbert.datasets_scripts.building.answer_vocabulary import AnswerVocabulary
+from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS
 from clipbert.datasets_scripts.synthetic import generate_synthetic
-from clipbert.datasets_scripts.tasks import TASKS
 from clipbert.modeling_clipbert import (
     ClipBERTConfig,
     ClipBERTForRegression,
@@ -218,7 +218,7 @@ def test_captions_become_questions_of_multiple_choice():
     assert list(rows["answer"]) == [text for of_video in texts.values() for text in of_video]
     assert rows["question_id"][3] == "b-1" and rows["video"][3] == "b.mp4"
     for row in rows:
-        TASKS["qa"].check(row)
+        ROW_SCHEMAS["qa"].check(row)
         own = {text.strip().casefold() for text in texts[row["video_id"]]}
         others = [option.strip().casefold() for option in row["options"] if option != row["answer"]]
         assert len(row["options"]) == 3 and len(set(others)) == 2 and not own & set(others)

@@ -10,7 +10,7 @@ to its own picture and to another one, so that the accuracy of words has the acc
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,11 +35,6 @@ class PretrainRecipe(Recipe):
 
     def problems(self):
         yield from evaluation_problems(self)
-
-    def differences(self, other, ignore=()):
-        if "data.data_dir" in ignore:  # so are the folders of a mixture
-            self, other = (replace(recipe, data=recipe.data.without_folders()) for recipe in (self, other))
-        return Recipe.differences(self, other, ignore)
 
     def metrics(self):
         scores, sources = ("mlm_accuracy", "mlm_loss", "itm_accuracy", "itm_loss"), self.data.sources()

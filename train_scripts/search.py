@@ -16,12 +16,10 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
+from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.processing import VideoDecodeError
 from clipbert.train_scripts.tasks.building import load_trained
 from clipbert.train_scripts.tasks.scoring import VideoBlock, match_texts, repeat_texts
-
-
-VIDEO_SUFFIXES = {".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 
 
 @dataclass

@@ -9,7 +9,6 @@ OUTPUT_DIR/checkpoints/last, best      links to two of them
 """
 
 import fnmatch
-import hashlib
 import json
 import logging
 import os
@@ -21,44 +20,15 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 
-from clipbert.processing.processing_clipbert import load_tokenizer
+from clipbert.support.files import PARTIAL, hash_file, whole_folder
 from clipbert.train_scripts.engine.recipe import Recipe
-from clipbert.train_scripts.engine.sharding import load_optimizer
 
 
-logger = logging.getLogger(__name__)
-
-# What may differ between a checkpoint's recipe and the one that resumes it: where, how fast and how often, not what.
-CHANGEABLE = (
-    "eval",
-    "model.tokenizer",  # `check_inputs` compares the tokenizers and
-    "data.skip_list",  # the training items themselves
-    "model.gradient_checkpointing",
-    "model.clips_per_chunk",
-    "data.data_dir",
-    "data.num_workers",
-    "data.on_decode_error",
-    "data.max_decode_error_rate",
-    "run.output_dir",
-    "run.eval_every",
-    "run.save_every",
-    "run.save_total_limit",
-    "run.resume",
-    "run.log_every",
-    "run.log_with",
-    "run.patience",
-    "run.push_to_hub",
-    "run.hub_private",
-)
-# With the schedule `plateau` the evaluations decide the learning rate.
-FIXED_BY_PLATEAU = ("eval", "run.eval_every")
-# Nobody knows the items of a stream beforehand.
-FIXED_BY_STREAMING = ("data.skip_list",)
+logger = logging.getLogger("clipbert.train_scripts")
 MANIFEST = Path("trainer", "manifest.json")
 
 
@@ -72,7 +42,7 @@ class RunCheckpoints:
 
     Args:
         root (`Path`): Folder of the checkpoints.
-        recipe (`Recipe`): Saved with each of them; decides how many are kept and where to resume.
+        recipe (`Recipe`): Saved with each of them; decides how many are kept.
         accelerator (`Accelerator`): The processes.
     """
 
@@ -81,64 +51,6 @@ class RunCheckpoints:
 
     def folder(self, step: int) -> Path:
         return self.root / f"step_{step:08d}"
-
-    def find(self) -> Path | None:
-        """
-        The whole checkpoint that `run.resume` means; it has to come from the same recipe.
-
-        Raises:
-            CheckpointError: If there is none to go on from, or `model.from_pretrained` is a broken one.
-        """
-        found, problem = None, None
-        if self.accelerator.is_main_process:
-            try:
-                found = self._find()
-            except ValueError as error:
-                problem = str(error)
-        found, problem = broadcast_object_list([found, problem])
-        if problem is not None:
-            raise CheckpointError(problem)
-        return found
-
-    def _find(self) -> Path | None:
-        resume, start = self.recipe.run.resume, self.recipe.model.from_pretrained
-        if start is not None and (Path(start) / MANIFEST).is_file():
-            try:
-                verify_checkpoint(Path(start), "*.safetensors")  # a config may have been edited since
-            except CheckpointError as error:
-                raise CheckpointError(
-                    f"model.from_pretrained: {error} Name another checkpoint, or run the command that wrote it again in a "
-                    "new run.output_dir."
-                ) from error
-        if resume == "never":
-            if there := list_checkpoints(self.root):
-                raise CheckpointError(
-                    f"run.resume=never, but {self.root} holds {there[-1].name}. Choose another run.output_dir, or go on "
-                    "with run.resume=auto."
-                )
-            return None
-        if resume == "auto":
-            folder = find_last_checkpoint(self.root)
-        else:
-            folder = Path(resume)
-            verify_checkpoint(folder)
-            if folder.resolve().parent != self.root.resolve():
-                own = find_last_checkpoint(self.root)  # this run has begun there, and gone further
-                if own is not None and read_state(own)["step"] > read_state(folder)["step"]:
-                    logger.info(f"{own} is later than run.resume={folder}.")
-                    folder = own
-        if folder is not None:
-            saved = type(self.recipe).load(folder / "recipe.yaml")
-            fixed = FIXED_BY_PLATEAU if self.recipe.optim.schedule == "plateau" else ()
-            if getattr(self.recipe.data, "streaming", False):
-                fixed += FIXED_BY_STREAMING
-            ignore = [key for key in CHANGEABLE if key not in fixed]
-            if different := self.recipe.differences(saved, ignore=ignore):
-                raise CheckpointError(
-                    f"{folder} was trained by another recipe ({'; '.join(different)}; here != there). Choose another "
-                    "run.output_dir, or start from its weights with model.from_pretrained."
-                )
-        return folder
 
     def save(
         self,
@@ -182,7 +94,7 @@ class RunCheckpoints:
         self.accelerator.wait_for_everyone()
 
     def _link(self, name: str, step: int) -> None:
-        link = self.root / f".{name}.partial"
+        link = self.root / f".{name}{PARTIAL}"
         link.unlink(missing_ok=True)
         link.symlink_to(self.folder(step).name, target_is_directory=True)
         os.replace(link, self.root / name)
@@ -193,29 +105,6 @@ class RunCheckpoints:
             if folder.resolve() != best:
                 (folder / MANIFEST).unlink(missing_ok=True)  # first: half of a deleted checkpoint must not look whole
                 shutil.rmtree(folder)
-
-
-def check_inputs(folder: Path, tokenizer: PreTrainedTokenizerBase | None, items: str | None) -> None:
-    """
-    Raise a `CheckpointError` if a checkpoint was trained on other words or items than the run that goes on from it.
-
-    Args:
-        folder (`Path`): The checkpoint.
-        tokenizer (`PreTrainedTokenizerBase`, *optional*): The run's.
-        items (`str`, *optional*): Digest of the run's training items.
-    """
-    if tokenizer is not None:
-        saved = load_tokenizer(folder)
-        if (saved.get_vocab(), saved.special_tokens_map) != (tokenizer.get_vocab(), tokenizer.special_tokens_map):
-            raise CheckpointError(
-                f"{folder} was trained with another tokenizer: words or special tokens differ from those of "
-                f"{tokenizer.name_or_path}. Name the tokenizer that it was trained with in model.tokenizer."
-            )
-    if read_state(folder).get("items", items) != items:
-        raise CheckpointError(
-            f"{folder} was trained on other items than data.data_dir and data.skip_list give now. Bring them back, choose "
-            "another run.output_dir, or start from its weights with model.from_pretrained."
-        )
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
@@ -233,15 +122,6 @@ def load_weights(model: nn.Module, folder: Path) -> None:
             "was trained on, or choose another run.output_dir."
         )
     model.load_state_dict(loaded.state_dict())
-
-
-def load_trainer_state(folder: Path, optimizer: torch.optim.Optimizer, scaler: Any) -> dict[str, Any]:
-    """Restore optimizer and gradient scaler; returns the rest of the trainer's state."""
-    tensors = load_tensors(folder, "optimizer")
-    load_optimizer(optimizer, tensors["optimizer"])
-    if scaler is not None and tensors["scaler"] is not None:
-        scaler.load_state_dict(tensors["scaler"])
-    return read_state(folder)
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -262,18 +142,16 @@ def write_checkpoint(folder: Path, write: Callable[[Path], None]) -> None:
         folder (`Path`): The checkpoint's final place. What is already there is replaced.
         write (`Callable[[Path], None]`): Writes the content into the folder it is given.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed while writing
-    (partial / MANIFEST.parent).mkdir(parents=True)
+    for leftover in folder.parent.glob(f".step_*{PARTIAL}"):  # of a run that was killed while writing
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
-        write(partial)
-        files = {str(path.relative_to(partial)): _fingerprint(path) for path in _files(partial)}
-        write_atomically(partial / MANIFEST, json.dumps({"files": files}, indent=1))
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(partial, folder)
+        with whole_folder(folder) as partial:
+            (partial / MANIFEST.parent).mkdir()
+            write(partial)
+            files = {str(path.relative_to(partial)): _fingerprint(path) for path in _files(partial)}
+            (partial / MANIFEST).write_text(json.dumps({"files": files}, indent=1))
+            _fingerprint(partial / MANIFEST)
     except Exception as error:  # a full disk has another exception in each library
-        shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(
             f"Could not write {folder}: {error}. Earlier checkpoints are untouched; run the same command again when "
             "the cause is removed."
@@ -297,7 +175,7 @@ def verify_checkpoint(folder: Path, pattern: str = "*") -> None:
                 f"{folder} is not a whole checkpoint: {name} has {path.stat().st_size} bytes, written were "
                 f"{expected['size']}."
             )
-        if _digest(path) != expected["sha256"]:
+        if hash_file(path) != expected["sha256"]:
             raise CheckpointError(f"{folder} is not a whole checkpoint: the content of {name} has changed.")
 
 
@@ -331,16 +209,6 @@ def list_checkpoints(root: Path) -> list[Path]:
     return [numbered[step] for step in sorted(numbered)]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a small file in one step, so that a reader sees the old or the new content."""
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Around the writing of anything but a checkpoint: say what could not be written, and that the run can go on."""
@@ -362,25 +230,18 @@ def _files(folder: Path) -> list[Path]:
 def _fingerprint(path: Path) -> dict[str, int | str]:
     with open(path, "rb+") as file:
         os.fsync(file.fileno())  # the rename must not reach the disk before the content
-    return {"size": path.stat().st_size, "sha256": _digest(path)}
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {"size": path.stat().st_size, "sha256": hash_file(path)}
 
 
 __all__ = [
     "CheckpointError",
     "RunCheckpoints",
-    "check_inputs",
     "find_last_checkpoint",
     "list_checkpoints",
     "load_tensors",
-    "load_trainer_state",
     "load_weights",
+    "read_state",
     "verify_checkpoint",
-    "write_atomically",
     "write_checkpoint",
     "writing",
 ]

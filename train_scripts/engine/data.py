@@ -2,9 +2,6 @@
 """The loader of training items, and what happens to videos that cannot be decoded."""
 
 import logging
-import os
-import signal
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,10 +10,11 @@ from torch.utils.data import DataLoader
 
 from clipbert.processing.decoding import VideoDecodeError
 from clipbert.train_scripts.engine.order import ItemKey, PlannedBatches, PlannedItem
-from clipbert.train_scripts.engine.recipe import DataSection
+from clipbert.train_scripts.engine.sections import DataSection
+from clipbert.train_scripts.engine.termination import ignore_termination
 
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("clipbert.train_scripts")
 
 
 class Batch(NamedTuple):
@@ -120,26 +118,6 @@ def build_train_loader(
     )
 
 
-def ignore_termination(worker_id: int = 0) -> None:
-    """
-    For workers: SIGTERM often reaches the whole process group, and the loop needs them until it has saved.
-
-    The signal counts only if their parent sends it, as it does when it ends. A worker deaf to that as well would keep
-    a parent that ends by an exception waiting for ever.
-    """
-    if not hasattr(signal, "sigwaitinfo"):  # where senders cannot be told apart, torch's own handler stays
-        return
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # threads begun from here on inherit it
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
-    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
-        pass
-    os._exit(0)
-
-
 def check_skipped(skipped: Sequence[Skipped], num_items: int, limit: float) -> None:
     """Report the items left out in an epoch or an evaluation; more than `limit` of its `num_items` are an error."""
     if not skipped:
@@ -163,4 +141,5 @@ __all__ = [
     "UndecodableVideosError",
     "build_train_loader",
     "check_skipped",
+    "ignore_termination",
 ]

@@ -16,7 +16,6 @@ from transformers.utils.logging import disable_progress_bar
 
 from clipbert.train_scripts.engine.log import check_trackers
 from clipbert.train_scripts.engine.recipe import Recipe
-from clipbert.train_scripts.engine.zero import build_plugin
 
 
 def build_accelerator(recipe: Recipe, find_unused_parameters: bool = False) -> Accelerator:
@@ -29,9 +28,13 @@ def build_accelerator(recipe: Recipe, find_unused_parameters: bool = False) -> A
 
     Raises:
         ValueError: If the processes were launched in a way that this engine does not train in.
-        ImportError: If they were launched for DeepSpeed, which is not installed.
     """
     check_trackers(recipe.run.log_with)
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+        raise ValueError(
+            "The launch configuration asks for DeepSpeed. FSDP2 comes with torch and divides the same: "
+            "train_scripts/recipes/accelerate/fsdp2.yaml (weights too, as ZeRO stage 3) or fsdp2_zero2.yaml."
+        )
     # with FSDP only one process would read the weights; resuming is simpler, and no slower, where all of them do
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     accelerator = Accelerator(
@@ -40,7 +43,6 @@ def build_accelerator(recipe: Recipe, find_unused_parameters: bool = False) -> A
         project_dir=recipe.run.output_dir,
         # the loader is not accelerate's, so its end says nothing about accumulation; the loop sets the number of steps
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1, sync_with_dataloader=False),
-        deepspeed_plugin=build_plugin(recipe),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=find_unused_parameters)],
     )
     disable_progress_bar()  # of transformers: two bars for every checkpoint

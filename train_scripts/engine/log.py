@@ -13,14 +13,15 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedType, broadcast_object_list
 
-from clipbert.train_scripts.engine.checkpoint import write_atomically, writing
+from clipbert.support.files import write_whole
+from clipbert.train_scripts.engine.checkpoint import writing
 from clipbert.train_scripts.engine.order import BatchPlan
 from clipbert.train_scripts.engine.pace import Pace, advise, show_duration
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.selection import count_reductions, count_since_best, find_best_step, tuning_scores
 
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("clipbert.train_scripts")
 
 
 class RunLog:
@@ -60,7 +61,7 @@ class RunLog:
             if is_own:
                 known = {row["step"] for row in kept if row.get("purpose") == "tuning"}
                 kept = [row for row in earlier if row["step"] < step and row["step"] not in known] + kept
-            write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
+            write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))
         (self.evaluations,) = broadcast_object_list([[row for row in kept if "split" in row]])
         known = {row["step"] for row in self.evaluations if row["purpose"] == "tuning"}
         self.earlier = [row for row in earlier if row["step"] < step and row["step"] not in known]
@@ -121,7 +122,8 @@ class RunLog:
         optim = self.recipe.optim
         if optim.schedule != "plateau":
             return 0
-        return count_reductions(list(self.tuning_scores().values()), optim.plateau_patience)
+        scores = list(self.tuning_scores().values())
+        return count_reductions(scores, optim.plateau_patience, optim.plateau_threshold, self.recipe.eval.goal)
 
     def is_out_of_patience(self) -> bool:
         patience = self.recipe.run.patience

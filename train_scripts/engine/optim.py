@@ -1,13 +1,16 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Optimizer, parameter groups and learning-rate schedules of the ClipBERT recipe."""
+"""Optimizers, parameter groups and learning-rate schedules."""
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
 
-from clipbert.train_scripts.engine.recipe import OptimSection
+from clipbert.support.names import did_you_mean
+from clipbert.train_scripts.engine.sections import GroupSection, OptimSection
 
 
 # Modules whose scale and shift are not decayed. The original names LayerNorm only, because its batch norms are frozen.
@@ -59,50 +62,91 @@ class DecayAfterAdamW(torch.optim.AdamW):
         return loss
 
 
-def build_parameter_groups(model: nn.Module, settings: OptimSection, backbone: Iterable[str] = ()) -> list[dict]:
+OPTIMIZERS = {
+    "adamw": functools.partial(torch.optim.AdamW, fused=True),
+    "adam": functools.partial(torch.optim.Adam, fused=True),
+    "adamw_official": DecayAfterAdamW,
+}
+
+
+def build_parameter_groups(model: nn.Module, settings: OptimSection) -> list[dict]:
     """
-    Divide the trainable parameters by part (CNN or the rest) and by whether they are decayed.
+    Divide the trainable parameters by the modules of `settings.groups` and by whether they are decayed.
 
     Biases and the parameters of norms are not decayed, embeddings are. Frozen parameters are left out.
 
     Args:
         model (`nn.Module`): The model, with `requires_grad` already set.
         settings (`OptimSection`): Learning rates and weight decays.
-        backbone (`Iterable[str]`): Names of the modules that take `backbone_lr` and `backbone_weight_decay`, as they
-            occur in parameter names, e.g. `"backbone"`.
 
     Returns:
         `list[dict]`: Groups with `params`, `name`, `size` (their numbers, all processes together), `lr`, `base_lr` and
-        `weight_decay`; empty ones are left out.
+        `weight_decay`; empty ones are left out. Those outside of `settings.groups` come first.
+
+    Raises:
+        ValueError: If no module has the name of a group.
     """
-    backbone = set(backbone)
+    check_patterns(model, settings.groups)
     in_norm = {id(p) for module in model.modules() if isinstance(module, NORMS) for p in module.parameters(False)}
-    members: dict[tuple[bool, bool], list[nn.Parameter]] = {(b, d): [] for b in (False, True) for d in (True, False)}
+    members: dict[tuple[str | None, bool], list[nn.Parameter]] = {
+        (pattern, is_decayed): [] for pattern in (None, *settings.groups) for is_decayed in (True, False)
+    }
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            is_decayed = id(parameter) not in in_norm and not name.endswith("bias")
-            members[not backbone.isdisjoint(name.split(".")), is_decayed].append(parameter)
-    rates = {False: settings.lr, True: settings.lr if settings.backbone_lr is None else settings.backbone_lr}
-    decays = {False: settings.weight_decay, True: settings.backbone_weight_decay}
-    decays[True] = decays[False] if decays[True] is None else decays[True]
-    return [
-        {
-            "params": parameters,
-            "name": f"{'backbone' if is_backbone else 'transformer'}{'' if is_decayed else ', not decayed'}",
-            "size": sum(parameter.numel() for parameter in parameters),
-            "lr": rates[is_backbone],
-            "base_lr": rates[is_backbone],
-            "weight_decay": decays[is_backbone] if is_decayed else 0.0,
-        }
-        for (is_backbone, is_decayed), parameters in members.items()
-        if parameters
-    ]
+            pattern = next((pattern for pattern in settings.groups if lies_in(name, pattern)), None)
+            members[pattern, id(parameter) not in in_norm and not name.endswith("bias")].append(parameter)
+    groups = []
+    for (pattern, is_decayed), parameters in members.items():
+        own = GroupSection() if pattern is None else settings.groups[pattern]
+        lr = settings.lr if own.lr is None else own.lr
+        weight_decay = settings.weight_decay if own.weight_decay is None else own.weight_decay
+        if parameters:
+            name = ("the rest" if settings.groups else "all") if pattern is None else pattern
+            groups.append(
+                {
+                    "params": parameters,
+                    "name": f"{name}{'' if is_decayed else ', not decayed'}",
+                    "size": sum(parameter.numel() for parameter in parameters),
+                    "lr": lr,
+                    "base_lr": lr,
+                    "weight_decay": weight_decay if is_decayed else 0.0,
+                }
+            )
+    return groups
 
 
-def build_optimizer(model: nn.Module, settings: OptimSection, backbone: Iterable[str] = ()) -> DecayAfterAdamW:
+def lies_in(name: str, pattern: str) -> bool:
+    """
+    Whether a parameter belongs to a module whose name, or the end of whose name, is like `pattern`.
+
+    Example:
+        >>> lies_in("clipbert.encoder.layer.11.output.weight", "encoder.layer.1?")
+        True
+        >>> lies_in("clipbert.encoder.layer.11.output.weight", "layer"), lies_in("clipbert.player.weight", "layer")
+        (True, False)
+    """
+    parts = name.split(".")[:-1]
+    modules = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+    return any(fnmatchcase(f".{module}", f"*.{pattern}") for module in modules)
+
+
+def check_patterns(model: nn.Module, patterns: Iterable[str]) -> None:
+    """Raise a `ValueError` that lists the modules of a model if there is none for one of the patterns."""
+    names = [name for name, _ in model.named_parameters()]
+    modules = list(dict.fromkeys(".".join(name.split(".")[:-1][:depth]) for depth in (1, 2, 3) for name in names))
+    for pattern in patterns:
+        if not any(lies_in(name, pattern) for name in names):
+            raise ValueError(
+                f"optim.groups: no module is called {pattern!r}. {did_you_mean(pattern, {m.split('.')[-1] for m in modules})} "
+                f"Modules: {', '.join(modules)}."
+            )
+
+
+def build_optimizer(model: nn.Module, settings: OptimSection) -> torch.optim.Optimizer:
     """The recipe's optimizer over `build_parameter_groups(model, ...)`."""
-    groups = build_parameter_groups(model, settings, backbone)
-    return DecayAfterAdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
+    make = OPTIMIZERS[settings.optimizer]
+    groups = build_parameter_groups(model, settings)
+    return make(groups, lr=settings.lr, betas=tuple(settings.betas), eps=settings.eps)
 
 
 def compute_lr(step: int, total_steps: int, base_lr: float, settings: OptimSection, num_reductions: int = 0) -> float:

@@ -65,26 +65,19 @@ class Pace:
 def advise(bottleneck: str, recipe: Recipe, device: torch.device, accumulation_steps: int, num_processes: int) -> str:
     """What to change first, given what holds the run up."""
     data, run = recipe.data, recipe.run
+    smaller = [f"lower {' or '.join(keys)}"] if (keys := recipe.keys_that_save("time", "data", "model")) else []
     if bottleneck == "data":
         spare = (os.cpu_count() or 1) // num_processes - data.num_workers
         advice = [f"raise data.num_workers ({data.num_workers}; {spare} more cores for each process)"] * (spare > 0)
-        advice += [
-            "re-encode the videos at the size they are trained at (`python -m datasets_scripts prepare`)",
-            f"lower data.image_size ({data.image_size}) or data.num_clips ({data.num_clips})",
-        ]
+        advice += ["re-encode the videos at the size they are trained at (`python -m datasets_scripts prepare`)"]
     elif device.type == "cpu":
-        advice = [
-            f"lower data.image_size ({data.image_size}), data.num_clips ({data.num_clips}) or data.num_frames "
-            f"({data.num_frames})",
-            "use a GPU",
-        ]
+        return "; ".join([*smaller, "use a GPU"])
     else:
         advice = ["set run.mixed_precision to bf16"] * (run.mixed_precision == "no")
         advice += [f"raise run.micro_batch_size ({run.micro_batch_size}) if memory allows"] * (accumulation_steps > 1)
         advice += ["use more processes"] * (accumulation_steps > 1)
         advice += ["set data.group_by_length"] * (not data.group_by_length and not getattr(data, "streaming", False))
-        advice += [f"lower data.image_size ({data.image_size}) or data.num_clips ({data.num_clips})"]
-    return "; ".join(advice)
+    return "; ".join([*advice, *smaller])
 
 
 def show_duration(seconds: float) -> str:

@@ -7,9 +7,9 @@ that a resumed run could lose.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from clipbert.train_scripts.engine.recipe import EvalSection
+from clipbert.train_scripts.engine.sections import EvalSection
 
 
 def tuning_scores(evaluations: Iterable[Mapping[str, Any]], settings: EvalSection) -> dict[int, float]:
@@ -34,17 +34,26 @@ def count_since_best(scores: Mapping[int, float]) -> int:
     return sum(step > best for step in scores)
 
 
-def count_reductions(scores: Sequence[float], patience: int) -> int:
+def count_reductions(
+    scores: Sequence[float], patience: int, threshold: float = 0.0, goal: Literal["max", "min"] = "max"
+) -> int:
     """
     How often a rate has been reduced that is reduced after every `patience` evaluations without a better score.
+
+    Args:
+        scores (`Sequence[float]`): As `tuning_scores` gives them: larger is better.
+        patience (`int`): Evaluations.
+        threshold (`float`, *optional*, defaults to 0): Share of the best metric by which a better one differs.
+        goal (`str`, *optional*, defaults to `"max"`): `"min"` if the scores are metrics times -1.
 
     Example:
         >>> count_reductions([0.1, 0.3, 0.2, 0.3, 0.2, 0.1], patience=2)
         2
     """
     best, waited, reductions = -math.inf, 0, 0
+    margin = 1 + threshold if goal == "max" else 1 - threshold  # as torch's ReduceLROnPlateau has it
     for score in scores:
-        if score > best:
+        if score > (best * margin if math.isfinite(best) else best):
             best, waited = score, 0
             continue
         waited += 1

@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Weights and optimizer state that FSDP2 or DeepSpeed has divided among processes, made whole and divided again.
+"""Weights and optimizer state that FSDP2 has divided among processes, made whole and divided again.
 
 Checkpoints hold whole tensors under the same names in every case, so a run may go on with another number of processes,
 and divided or not. The functions below do nothing to tensors that are whole already; where tensors are divided, all
@@ -7,16 +7,15 @@ processes have to call them.
 """
 
 import copy
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from accelerate.utils.deepspeed import DeepSpeedOptimizerWrapper
+from accelerate import Accelerator
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
-
-from clipbert.train_scripts.engine import zero
 
 
 def gather(values: Any) -> Any:
@@ -45,16 +44,11 @@ def distribute_as(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 def gather_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """`optimizer.state_dict()` with every divided tensor made whole."""
-    if isinstance(optimizer, DeepSpeedOptimizerWrapper):
-        return zero.gather_optimizer(optimizer.optimizer)
     return gather(optimizer.state_dict())
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """`optimizer.load_state_dict` of a whole state, divided like the parameters that it belongs to."""
-    if isinstance(optimizer, DeepSpeedOptimizerWrapper):
-        zero.divide_optimizer(optimizer.optimizer, state)
-        return
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     divided = {
         index: {
@@ -66,6 +60,29 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
         for index, values in state["state"].items()
     }
     optimizer.load_state_dict({**state, "state": divided})
+
+
+def prepare(
+    accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[nn.Module, torch.optim.Optimizer, "Replica | None"]:
+    """`accelerator.prepare`; of a model that is divided also what makes whole copies of it."""
+    if not accelerator.is_fsdp2:
+        return (*accelerator.prepare(model, optimizer), None)
+    replica, plugin = Replica(model), accelerator.state.fsdp_plugin
+    if plugin.transformer_cls_names_to_wrap is None:
+        plugin.transformer_cls_names_to_wrap = repeated_layers(model)
+    with tied_weights_together(model):
+        return (*accelerator.prepare(model, optimizer), replica)
+
+
+def repeated_layers(model: nn.Module) -> list[str]:
+    """
+    The classes of `_no_split_modules` of which a model has several instances, as of its layers.
+
+    Accelerate takes all of `_no_split_modules`, embeddings among them, whose weights the decoder may share.
+    """
+    counts = Counter(type(module).__name__ for module in model.modules())
+    return [name for name in model._no_split_modules or () if counts[name] > 1]
 
 
 @contextmanager
@@ -119,4 +136,4 @@ def _copy_with(model: nn.Module, tensors: Mapping[int, torch.Tensor]) -> nn.Modu
     return copy.deepcopy(model, memo)
 
 
-__all__ = ["Replica", "copy_into", "gather", "gather_optimizer", "load_optimizer", "tied_weights_together"]
+__all__ = ["Replica", "copy_into", "gather", "gather_optimizer", "load_optimizer", "prepare"]

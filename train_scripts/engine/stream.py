@@ -19,6 +19,7 @@ import torch
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from clipbert.support.options import option
 from clipbert.train_scripts.engine.checkpoint import CheckpointError
 from clipbert.train_scripts.engine.data import (
     Batch,
@@ -30,10 +31,10 @@ from clipbert.train_scripts.engine.data import (
 from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.engine.mixture import divide
 from clipbert.train_scripts.engine.order import ItemKey, PlannedBatches, PlannedItem, shuffle_items
-from clipbert.train_scripts.engine.recipe import DataSection, option
+from clipbert.train_scripts.engine.sections import DataSection
 
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("clipbert.train_scripts")
 MOST_JOINED = 16  # windows that become one, before the search for two videos with different captions ends
 SEED_OF_LANES, SEED_OF_SHARDS, SEED_OF_WINDOWS = 3, 4, 5  # tell their draws from others with the recipe's seed
 
@@ -64,6 +65,9 @@ class StreamSection(DataSection):
             yield f"stream_num_items: needed with `streaming: true`, and only then; got {self.stream_num_items}"
         if self.streaming and self.group_by_length:
             yield "group_by_length: needs the lengths of all items, which a stream does not know"
+
+    def pinned(self):
+        return {"skip_list"} if self.streaming else set()  # nobody can compare the items of a stream
 
 
 class Cursor(NamedTuple):

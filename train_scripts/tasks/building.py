@@ -77,7 +77,7 @@ def check_starts(settings: ModelSection) -> None:
     if settings.from_pretrained is not None:
         check_start("from_pretrained", settings.from_pretrained, advise_start(settings.family))
     known = getattr(load_family(settings.family), "PARTS", {}) if settings.family else {}
-    for name, start in getattr(settings, "parts", {}).items():
+    for name, start in (settings.parts or {}).items():
         if name not in known:
             raise ValueError(
                 f"model.parts: {settings.family} cannot start from a part {name!r}. {did_you_mean(name, known)}"
@@ -85,9 +85,7 @@ def check_starts(settings: ModelSection) -> None:
         check_start(
             f"parts.{name}", start, "Name a folder with a checkpoint, or one of the Hub while it can be reached."
         )
-    if missing := [
-        name for name in known if getattr(settings, "parts", {}) and name not in getattr(settings, "parts", {})
-    ]:
+    if missing := [name for name in known if (settings.parts or {}) and name not in (settings.parts or {})]:
         raise ValueError(f"model.parts: {', '.join(missing)} missing; {', '.join(known)} go together.")
 
 
@@ -140,8 +138,8 @@ def build_processor(recipe: Recipe) -> Any:
         video_processor = getattr(processor, "video_processor", processor)
         for name, value in settings.items():
             setattr(video_processor, name, value)
-    elif getattr(model, "parts", {}):
-        processor = load_family(model_type).processor_from_parts(getattr(model, "parts", {}), **settings)
+    elif model.parts:
+        processor = load_family(model_type).processor_from_parts(model.parts, **settings)
     elif processor_class is None:
         processor = video_processor_class(**settings)
     elif model.tokenizer is None:
@@ -210,8 +208,8 @@ def build_model(recipe: Recipe, head: str, processor: Any, **defaults: Any) -> P
         words = {"vocab_size": len(processor.tokenizer)} if hasattr(processor, "tokenizer") else {}
         words = _known_values(model_class.config_class, words)
         model = model_class(model_class.config_class(**{**words, **defaults, **settings.config, **settings.overrides}))
-    elif getattr(settings, "parts", {}):
-        model = load_family(model_type).from_parts(model_class, getattr(settings, "parts", {}), **overrides)
+    elif settings.parts:
+        model = load_family(model_type).from_parts(model_class, settings.parts, **overrides)
     else:
         model = _load_model(model_class, recipe, overrides)
     _check_words(model, processor)

@@ -12,8 +12,8 @@ import pyarrow.compute
 from accelerate import PartialState
 
 from clipbert.datasets_scripts import find_loader, load_benchmark
-from clipbert.datasets_scripts.checks import compute_coverage
-from clipbert.datasets_scripts.tasks import TASKS
+from clipbert.datasets_scripts.building.coverage import compute_coverage
+from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS
 from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.engine.recipe import DataSection, Recipe
 
@@ -87,10 +87,10 @@ def _load(
         **{"on_missing": "error", **settings.options, **more},
     )
     columns = set(rows.column_names)
-    if not any(columns >= set(TASKS[kind].features) for kind in kinds):
+    if not any(columns >= set(ROW_SCHEMAS[kind].features) for kind in kinds):
         fitting = [config.name for config in find_loader(settings.dataset).BUILDER_CONFIGS if config.task in kinds]
-        script = next((name for kind, name in SCRIPTS.items() if columns >= set(TASKS[kind].features)), "none")
-        expected = dict.fromkeys(", ".join(TASKS[kind].features) for kind in kinds)
+        script = next((name for kind, name in SCRIPTS.items() if columns >= set(ROW_SCHEMAS[kind].features)), "none")
+        expected = dict.fromkeys(", ".join(ROW_SCHEMAS[kind].features) for kind in kinds)
         raise ValueError(
             f"data.dataset={settings.dataset}, data.config={settings.config}, split {split}: expected the columns "
             f"{' or '.join(expected)}; got {', '.join(rows.column_names)}. Configs of {settings.dataset} that have the "

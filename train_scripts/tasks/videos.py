@@ -13,19 +13,22 @@ from clipbert.train_scripts.engine.recipe import DataSection, EvalSection, Recip
 class VideoSection(DataSection):
     """Data of a task that samples videos."""
 
-    num_clips: int = option(1, "Clips drawn from a video.", at_least=1)
-    num_frames: int = option(2, "Frames of a clip.", at_least=1)
+    num_clips: int = option(1, "Clips drawn from a video.", at_least=1, saves="memory, time")
+    num_frames: int = option(2, "Frames of a clip.", at_least=1, saves="memory, time")
     fps: float | None = option(None, "Frames a second inside a clip; null: a clip is an equal part of the video.")
     sampling: Literal["random", "uniform", "start", "middle", "end", "whole_video"] = option(
         "random", "Where clips are taken while training; `random` depends on (seed, epoch, sample) only."
     )
     placement: Literal["even", "official"] = option("even", "`official` repeats the released code's positions.")
     short_video: Literal["repeat", "mask", "error"] = option("repeat", "Rule for videos that are too short.")
-    image_size: int | None = option(None, "Size of a frame in pixels; null: the processor's own.", at_least=33)
+    image_size: int | None = option(
+        None, "Size of a frame in pixels; null: the processor's own.", at_least=33, saves="memory, time"
+    )
     max_text_length: int | None = option(
         None,
         "Longest text in tokens; batches are padded to their own longest; null: what processor and model allow.",
         at_least=3,
+        saves="memory",
     )
 
     def problems(self) -> Iterator[str]:
@@ -46,9 +49,15 @@ class ClipEvalSection(EvalSection):
     score_pooling: Literal["mean", "max", "lse"] | None = option(
         None, "Pooling over clips; null: the model's.", is_changeable=True
     )
-    video_block: int = option(1, "Videos scored together; more pay on a GPU.", at_least=1, is_changeable=True)
+    video_block: int = option(
+        1, "Videos scored together; more pay on a GPU.", at_least=1, is_changeable=True, saves="memory"
+    )
     pairs_per_forward: int = option(
-        64, "Pairs of a text and a clip in one forward pass; a GPU likes a thousand.", at_least=1, is_changeable=True
+        64,
+        "Pairs of a text and a clip in one forward pass; a GPU likes a thousand.",
+        at_least=1,
+        is_changeable=True,
+        saves="memory",
     )
 
     def problems(self) -> Iterator[str]:

@@ -28,7 +28,9 @@ class SourceSection(Section):
 
     dataset: str = option("", "Name of a dataset of `datasets_scripts` (required).")
     config: str | None = option(None, "Configuration of the dataset.")
-    data_dir: str | None = option(None, "Folder of annotations and pictures; relative to the working folder.")
+    data_dir: str | None = option(
+        None, "Folder of annotations and pictures; relative to the working folder.", is_changeable=True
+    )
     options: dict[str, Any] = option({}, "Further fields of the dataset.")
     train_split: str = option("train", "Split to train on.")
     weight: float = option(1.0, "How often the set is drawn, relative to the others and whatever their sizes.")
@@ -68,9 +70,6 @@ class PretrainDataSection(StreamSection, VideoSection):
         """The settings with one set of the mixture as the only one."""
         own = ("dataset", "config", "data_dir", "options", "train_split")
         return replace(self, datasets=[], **{name: getattr(source, name) for name in own})
-
-    def without_folders(self) -> "PretrainDataSection":
-        return replace(self, datasets=[replace(source, data_dir=None) for source in self.datasets])
 
     def sources(self) -> dict[str, tuple["PretrainDataSection", float]]:
         """Settings and weight of each set, by a name that tells it from the others."""

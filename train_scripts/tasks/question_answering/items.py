@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from clipbert.datasets_scripts.msrvtt import QUESTION
-from clipbert.datasets_scripts.tasks import TASKS
+from clipbert.datasets_scripts.building.multiple_choice import WHICH_CAPTION
+from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS
 from clipbert.processing.sampling import build_rng
 from clipbert.support.options import option
 from clipbert.train_scripts.engine.task import Batch
@@ -96,7 +96,7 @@ def make_caption_choices(rows: Dataset, num_options: int, seed: int) -> Dataset:
             {
                 "video_id": video_id,
                 "video": videos[row],
-                "question": QUESTION,
+                "question": WHICH_CAPTION,
                 "answer": captions[row],
                 "options": [captions[options[place]] for place in order],
                 "answer_index": int(np.flatnonzero(order == 0)[0]),
@@ -104,7 +104,7 @@ def make_caption_choices(rows: Dataset, num_options: int, seed: int) -> Dataset:
                 "question_id": caption_ids[row],
             }
         )
-    return Dataset.from_list(questions, features=TASKS["qa"].features)
+    return Dataset.from_list(questions, features=ROW_SCHEMAS["qa"].features)
 
 
 class QuestionItem(NamedTuple):

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from clipbert.datasets_scripts.answers import AnswerVocabulary
+from clipbert.datasets_scripts.building.answer_vocabulary import AnswerVocabulary
 from clipbert.metrics.multiple_choice.multiple_choice import compute_multiple_choice_metrics
 from clipbert.metrics.video_qa.video_qa import compute_count_metrics, compute_video_qa_metrics
 from clipbert.metrics.vqa_score.vqa_score import compute_vqa_score

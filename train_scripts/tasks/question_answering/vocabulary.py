@@ -7,7 +7,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import AutoConfig, PreTrainedModel
 
-from clipbert.datasets_scripts.answers import AnswerVocabulary
+from clipbert.datasets_scripts.building.answer_vocabulary import AnswerVocabulary
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.tasks.building import build_model, has_head
 from clipbert.train_scripts.tasks.question_answering.modes import Answering

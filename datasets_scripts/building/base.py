@@ -1,0 +1,379 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""The builder that every benchmark shares: annotation files in, rows with the same columns per task out.
+
+A loader subclasses `VideoTextBuilder` and answers four questions: which files hold a split (`split_files` or
+`annotation_files`), what is in them (`load_records`), where a record's video lies (`video_path`) and which rows it
+makes (`text`). It inherits checked rows, errors with file and line, and an Arrow cache that notices changed files.
+"""
+
+import copy
+import hashlib
+import inspect
+import logging
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+
+import datasets
+from datasets import ClassLabel
+
+from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, AmbiguousMediaError, MediaIndex
+from clipbert.datasets_scripts.building.records import AnnotationError, Record
+from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS
+from clipbert.support.names import closest, unknown_name
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class BenchmarkConfig(datasets.BuilderConfig):
+    """What a loader can be asked for. Subclasses add fields; `load_benchmark(..., field=value)` sets them.
+
+    Args:
+        task (`str`): A key of `ROW_SCHEMAS`; decides the columns.
+        video_dir (`str`, *optional*): Folder of the videos (or images), where they do not lie with the annotations.
+        validation_fraction (`float`, defaults to 0): Share of the training videos that becomes the split "validation",
+            where the benchmark has none. The videos are chosen by a hash of their ids: always the same ones. Of few
+            videos one is held out.
+        only_split (`str`, *optional*): Prepare this split alone: no table of a training split that is streamed.
+        digest (`str`): Set by the builder, so that other annotations never meet an old cache.
+    """
+
+    task: str = "retrieval"
+    video_dir: str | None = None
+    validation_fraction: float = 0.0
+    only_split: str | None = None
+    digest: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What annotations tell about a video beside its texts; `python -m datasets_scripts check` compares with it.
+
+    Args:
+        duration_s (`float`, *optional*): Length in seconds.
+        recording (`str`, *optional*): What it was cut from; videos of one recording in two splits are a leak.
+    """
+
+    duration_s: float | None = None
+    recording: str | None = None
+
+
+class VideoTextBuilder(datasets.GeneratorBasedBuilder):
+    """Base of all loaders; see the module's docstring. `data_dir` holds the original files under their own names."""
+
+    VERSION = datasets.Version("1.0.0")
+    BUILDER_CONFIG_CLASS = BenchmarkConfig
+    LAYOUT = ""  # what `data_dir` has to hold; shown when it does not
+    MEDIA_SUFFIXES: frozenset[str] | None = None  # of files that `find_media` looks up; None: paths are known exactly
+    MEDIA_WITH_ANNOTATIONS = False  # they come in one folder: annotations alone are of no use
+    IS_HUGE = False  # gigabytes, millions of rows: files are told apart by size and time, ids are not held to compare
+
+    # ------------------------------------------------------------------------------------------------ a loader's part
+
+    @classmethod
+    def split_files(cls, config: BenchmarkConfig) -> dict[str, list[tuple[str, ...]]]:
+        """For each split the file names that can hold it, best first; the names of one tuple belong together.
+
+        `{"train": [("train.json",), ("annotations.zip",)], "test": [("test.json", "test_ids.txt")]}`
+        """
+        raise NotImplementedError
+
+    def load_records(self, split: str, files: list[Path]) -> Iterator[Record]:
+        """The records of a split."""
+        raise NotImplementedError
+
+    def video_path(self, record: Record) -> str | Path:
+        """Where the video (or image) of a record should lie; whether it does is checked later.
+
+        While rows are made, `datasets` replaces `Path` and `os.path` in a loader's module by slow ones that know URLs:
+        joining texts keeps a hundred thousand records a matter of seconds.
+        """
+        raise NotImplementedError
+
+    def text(self, record: Record) -> Iterable[dict]:
+        """The rows of a record, one per caption or question: the task's columns but `video` and, if absent, the id."""
+        raise NotImplementedError
+
+    def class_names(self) -> list[str]:
+        """Names of the classes in the order of their numbers, for the task "classification"."""
+        raise NotImplementedError
+
+    def video_facts(self) -> dict[str, VideoFacts]:
+        """What the annotations tell about each `video_id`; empty where they tell nothing."""
+        return {}
+
+    @classmethod
+    def default_config(cls, data_dir: Path) -> str | None:
+        """The config meant when none is named; `None` where the user has to choose."""
+        return cls.BUILDER_CONFIGS[0].name if len(cls.BUILDER_CONFIGS) == 1 else None
+
+    @classmethod
+    def annotation_files(cls, config: BenchmarkConfig) -> dict[str, list[Path] | tuple[Path, ...]]:
+        """The files of each split that is there, by default those of `split_files`.
+
+        `datasets` shares out a list among processes and workers; a tuple stays together.
+        """
+        root, alternatives = Path(config.data_dir), cls.split_files(config)
+        found = {}
+        for split, choices in alternatives.items():
+            whole = (names for names in choices if all((root / name).is_file() for name in names))
+            if names := next(whole, None):
+                found[split] = tuple(root / name for name in names)
+        if not found:
+            wanted = "".join(f"\n  {split}: {describe_choices(choices)}" for split, choices in alternatives.items())
+            raise FileNotFoundError(
+                f"No annotation file of {cls.__name__}/{config.name} in {root}. Expected for each split:{wanted}\n"
+                f"{cls.LAYOUT}"
+            )
+        return found
+
+    def find_media(self, name: str, default_suffix: str) -> str:
+        """Path of a file below `video_dir` (or `data_dir`), by its name without suffix; see `MediaIndex.locate`."""
+        return self.media.locate(name, default_suffix)
+
+    # ------------------------------------------------------------------------------------------------ what it inherits
+
+    def __init__(self, cache_dir=None, config_name=None, data_dir=None, **config_fields):
+        config = self.complete_config(config_name, data_dir, config_fields)
+        self.annotations = self.annotation_files(config)
+        if config.validation_fraction:
+            self.hold_out_validation(config)
+        if config.only_split in self.annotations:  # else `check_split` tells which ones there are
+            self.annotations = {config.only_split: self.annotations[config.only_split]}
+        files = sorted({path for paths in self.annotations.values() for path in paths})
+        self.media_root = config.video_dir or config.data_dir
+        config_fields["digest"] = self.content_digest(config, files)
+        if self.MEDIA_SUFFIXES is not None:
+            listing = f"{config_fields['digest']} {self.media.digest()}"
+            config_fields["digest"] = hashlib.sha256(listing.encode()).hexdigest()[:32]
+        super().__init__(cache_dir=cache_dir, config_name=config.name, data_dir=config.data_dir, **config_fields)
+
+    def expects_media(self) -> bool:
+        """Whether videos should be there: a folder for them is named, or one lies with the annotations."""
+        if self.MEDIA_WITH_ANNOTATIONS or self.config.video_dir or ROW_SCHEMAS[self.config.task].holds_files:
+            return True
+        index = MediaIndex(self.media_root, self.MEDIA_SUFFIXES or VIDEO_SUFFIXES)
+        return next(index.walk(index.root, set()), None) is not None
+
+    def known_splits(self) -> dict[str, list[tuple[str, ...]]]:
+        """The splits of the config with their files, there or not; empty for loaders that look for files themselves."""
+        own = type(self).split_files.__func__ is not VideoTextBuilder.split_files.__func__
+        return self.split_files(self.config) if own else {}
+
+    def split_of(self, video_id: str, split: str) -> str:
+        """The split that a video goes to when a part of the training videos is held out."""
+        if split not in ("train", "validation"):
+            return split
+        return "validation" if hash_fraction(video_id) <= self.largest_held_out else "train"
+
+    @cached_property
+    def largest_held_out(self) -> float:
+        """Training videos with a hash up to this are held out: `validation_fraction`, or the smallest hash there is."""
+        fraction, media, smallest = self.config.validation_fraction, ROW_SCHEMAS[self.config.task].media, 1.0
+        with suppress(ValueError):  # a broken record is told with its place when its rows are made
+            for record in self.load_records("train", self.annotations.get("train") or self.annotations["validation"]):
+                for row in self.text(record):
+                    smallest = min(smallest, hash_fraction(row[f"{media}_id"]))
+                    if smallest <= fraction:
+                        return fraction
+        return smallest
+
+    def as_dataset(self, split: str | None = None, **options) -> datasets.Dataset | datasets.DatasetDict:
+        """
+        The tables that were written. A split without rows is left out, and an error if it is asked for.
+
+        A share of rows, as in `train[95%:]`, and what is left of it have at least one row each.
+        """
+        sizes = {name: part.num_examples for name, part in self.info.splits.items()}
+        asked = [name for name in sizes if split is None or re.search(rf"\b{name}\b", split)]
+        empty = {name: self.describe_empty(name) for name in asked if not sizes[name]}
+        if split is None and len(empty) < len(asked):
+            for message in empty.values():
+                logger.warning("%s: it is left out.", message)
+            filled = [name for name in asked if name not in empty]
+            return datasets.DatasetDict({name: self.as_dataset(name, **options) for name in filled})
+        if empty:
+            raise AnnotationError("; ".join(empty.values()))
+        return super().as_dataset(in_rows(split, sizes), **options)
+
+    def describe_empty(self, split: str) -> str:
+        files, fraction = ", ".join(map(str, self.annotations[split])), self.config.validation_fraction
+        divided = f" (validation_fraction={fraction} divides the training videos)" if fraction else ""
+        return f"{files} holds no record of the split {split!r}{divided if split in ('train', 'validation') else ''}"
+
+    @cached_property
+    def media(self) -> MediaIndex:
+        return MediaIndex(self.media_root, self.MEDIA_SUFFIXES)
+
+    @classmethod
+    def complete_config(cls, config_name: str | None, data_dir, config_fields: dict) -> BenchmarkConfig:
+        """The named config with the given fields; unknown names are answered with the known ones."""
+        if data_dir is None:
+            raise ValueError(f"{cls.__name__} needs `data_dir`. {cls.LAYOUT}")
+        data_dir = Path(data_dir).expanduser().resolve()  # the cache key holds the path: one spelling for one folder
+        if not data_dir.is_dir():
+            raise FileNotFoundError(f"{cls.__name__}: data_dir {data_dir} is not a folder. {cls.LAYOUT}")
+        configs = {config.name: config for config in cls.BUILDER_CONFIGS}
+        config_name = config_name or cls.default_config(data_dir)
+        if config_name not in configs:
+            asked, near = "no config was named", list(configs)
+            if config_name:
+                asked = f"got config {config_name!r}"
+                alike = closest(config_name, configs, most=len(configs), cutoff=0.8)
+                near = [name for name in configs if name.startswith(config_name)]
+                near = near or [name for name in configs if config_name in name or name in alike] or list(configs)
+            listed = "".join(f"\n  {name}: {configs[name].description}" for name in near)
+            raise ValueError(f"{cls.__name__} has several configs and {asked}; choose one of{listed}")
+        config = copy.deepcopy(configs[config_name])
+        config.data_dir = str(data_dir)
+        known = {each.name for each in fields(config)} - {each.name for each in fields(datasets.BuilderConfig)}
+        known -= {"task", "digest"}
+        for name, value in config_fields.items():
+            if name not in known:
+                arguments = (
+                    "on_missing",
+                    "on_broken",
+                )  # of `load_benchmark`, which come from the same place in a recipe
+                raise ValueError(unknown_name(f"field of {cls.__name__}", name, {*known, *arguments}))
+            if name == "video_dir" and value is not None:
+                config_fields[name] = value = str(Path(value).expanduser().resolve())
+                if not Path(value).is_dir():
+                    raise FileNotFoundError(f"{cls.__name__}: video_dir {value} is not a folder.")
+            setattr(config, name, value)
+        return config
+
+    def hold_out_validation(self, config: BenchmarkConfig) -> None:
+        fraction = config.validation_fraction
+        if not 0 < fraction < 1:
+            raise ValueError(f"Expected `validation_fraction` between 0 and 1, got {fraction!r}")
+        if "validation" in self.annotations or "train" not in self.annotations:
+            present = ", ".join(self.annotations)
+            raise ValueError(
+                f"{type(self).__name__}/{config.name} has the splits {present}; `validation_fraction` is for those with "
+                "a split 'train' and none 'validation'."
+            )
+        train = self.annotations["train"]
+        others = {split: files for split, files in self.annotations.items() if split != "train"}
+        self.annotations = {"train": train, "validation": train, **others}
+
+    @classmethod
+    def content_digest(cls, config: BenchmarkConfig, files: list[Path]) -> str:
+        """Hash of the annotation files and of the loader's own source: both decide what the cache would hold."""
+        digest = hashlib.sha256()
+        for path in files:
+            digest.update(f"{path}\0".encode())
+            if cls.IS_HUGE:
+                state = path.stat()
+                digest.update(f"{state.st_size} {state.st_mtime_ns}\0".encode())
+                continue
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        package = __name__.split(".")[0]
+        sources = {inspect.getfile(each) for each in cls.__mro__ if each.__module__.split(".")[0] == package}
+        sources |= {inspect.getfile(Record), inspect.getfile(MediaIndex)}
+        for source in sorted(sources):
+            digest.update(Path(source).read_bytes())
+        return digest.hexdigest()[:32]
+
+    def _info(self) -> datasets.DatasetInfo:
+        features = ROW_SCHEMAS[self.config.task].features.copy()
+        if self.config.task == "classification":
+            features["label"] = ClassLabel(names=self.distinct_class_names())
+        return datasets.DatasetInfo(description=inspect.getdoc(type(self)), features=features)
+
+    def distinct_class_names(self) -> list[str]:
+        names = self.class_names()
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None or not names:
+            files = ", ".join(sorted({str(path) for paths in self.annotations.values() for path in paths})[:4])
+            got = f"{twice!r} {names.count(twice)} times" if names else "none"
+            raise AnnotationError(f"{files}: expected the names of the classes, each once, got {got}")
+        return names
+
+    def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
+        return [
+            datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "files": files, "several": len(files) > 1})
+            for split, files in self.annotations.items()
+        ]
+
+    def _generate_examples(self, split: str, files: list[Path], several: bool) -> Iterator[tuple[str, dict]]:
+        task, fraction = ROW_SCHEMAS[self.config.task], self.config.validation_fraction
+        first_seen = {}
+        # records come from "train" where the validation split is held out of it
+        source = "train" if fraction and split == "validation" else split
+        for record in self.load_records(source, files):
+            where = record.file, record.line, record.entry  # not the record, whose columns would stay in memory
+            try:
+                media = self.video_path(record)
+                media = media if isinstance(media, bytes) else str(media)
+                for number, row in enumerate(self.text(record)):
+                    row = {task.media: media, **row}
+                    if fraction and split != self.split_of(row[f"{task.media}_id"], split):
+                        continue
+                    if row.get(task.id_column) is None:
+                        # from file and place, not counted: each process may see only some of the files
+                        place = str(record.line) if record.line is not None else record.entry
+                        parts = (source, record.file.stem if several else "", place, str(number or ""))
+                        row[task.id_column] = "-".join(part for part in parts if part)
+                    task.check(row)
+                    key = row[task.id_column]
+                    if self.IS_HUGE:
+                        yield key, row
+                        continue
+                    if key in first_seen:
+                        first = Record({}, *first_seen[key])
+                        raise ValueError(
+                            f"expected every {task.id_column!r} once, got {key!r} as in {first.file.name}, {first.place}"
+                        )
+                    first_seen[key] = where
+                    yield key, row
+            except (AnnotationError, AmbiguousMediaError):
+                raise
+            except ValueError as error:
+                raise record.error(str(error)) from None
+
+
+def describe_choices(choices: list[tuple[str, ...]]) -> str:
+    """`train.json, or annotations.zip`; `a.csv or a.txt with b.json or b.zip` where all combinations are there."""
+    described = []
+    for length, alike in groupby(choices, key=len):
+        alike = list(alike)
+        parts = [list(dict.fromkeys(names)) for names in zip(*alike, strict=True)]
+        if length > 1 and math.prod(map(len, parts)) == len(alike):
+            described.append(" with ".join(" or ".join(names) for names in parts))
+        else:
+            described += [" with ".join(names) for names in alike]
+    return ", or ".join(described)
+
+
+def in_rows(split: str, sizes: Mapping[str, int]) -> str:
+    """`train[:95%]` as `train[:19]`, rounded as `datasets` does, but with a row on either side of every cut."""
+
+    def place(share: str | None, size: int) -> str:
+        if share is None:
+            return ""
+        percent = int(share) if int(share) >= 0 else 100 + int(share)
+        cut = round(percent * size / 100)
+        return str(min(max(cut, 1), size - 1) if 0 < percent < 100 else cut)
+
+    def replace(match: re.Match) -> str:
+        name, first, last = match.groups()
+        size = sizes.get(name, 0)
+        return f"{name}[{place(first, size)}:{place(last, size)}]" if size > 1 else match.group()
+
+    return re.sub(r"(\w+)\[(?:(-?\d+)%)?:(?:(-?\d+)%)?\]", replace, split)
+
+
+def hash_fraction(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+__all__ = ["BenchmarkConfig", "VideoFacts", "VideoTextBuilder"]

@@ -1,0 +1,141 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""ActivityNet Captions: YouTube videos of two minutes on average, described sentence by sentence with times.
+
+    load_benchmark("activitynet_captions", config="retrieval", split="validation", data_dir="activitynet")
+
+Source:    R. Krishna et al., "Dense-Captioning Events in Videos", ICCV 2017;
+           cs.stanford.edu/people/ranjaykrishna/densevid
+Licence:   for research; the videos belong to their uploaders.
+Layout:    `train.json`, `val_1.json`, `val_2.json`, or `captions.zip` with them; for moments the files may have the
+           names of 2D-TAN, `val.json` and `test.json`.
+Splits:    train 10,009 videos (37,421 sentences), val_1 4,917 (17,505), val_2 4,885 (17,031). val_1 and val_2 describe
+           the same videos twice; the official test set is not public.
+           retrieval          train / validation = val_1, one row a video: its sentences joined by blanks. This is what
+                              papers report.
+           retrieval_val_2    the same with validation = val_2; numbers differ from those on val_1.
+           moments            train / validation = val_1 / test = val_2, one row a sentence, as in 2D-TAN and VSLNet:
+                              validation and test share their videos (not their sentences).
+Videos:    `v_<YouTube id>.mp4`, or .mkv, .webm, as they were downloaded. Part of them is gone from YouTube; papers use
+           the subset they have.
+Odd cases: most sentences begin with a blank: stripped. Ends beyond the video (by rounding, up to 0.01 s: 261 in train,
+           134 in val_1, 111 in val_2) become its duration, their number is logged. Four moments of train.json have
+           start >= end: they are known by name, left out of `moments` and logged (37,417 remain); any other such
+           moment is an error. Paragraphs keep all sentences. `moment_id` is the video with the sentence's position.
+"""
+
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
+from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
+from clipbert.datasets_scripts.building.records import Record, read_json_dict
+
+
+logger = logging.getLogger(__name__)
+
+PARTS = {  # the official file of each split
+    "retrieval": {"train": "train.json", "validation": "val_1.json"},
+    "retrieval_val_2": {"train": "train.json", "validation": "val_2.json"},
+    "moments": {"train": "train.json", "validation": "val_1.json", "test": "val_2.json"},
+}
+ALIASES = {"val_1.json": "val.json", "val_2.json": "test.json"}
+REVERSED = {("v_N7ppHQNikv8", 2), ("v_4rKTw99bM8g", 1), ("v_0bosp4-pyTM", 3), ("v_rhOtqArO-3Y", 5)}
+
+
+class ActivityNetCaptions(VideoTextBuilder):
+    """ActivityNet Captions, paragraph retrieval and moments."""
+
+    BUILDER_CONFIGS = [
+        BenchmarkConfig(
+            name="retrieval", description="find the video of a paragraph; validation is val_1, which papers report"
+        ),
+        BenchmarkConfig(
+            name="retrieval_val_2",
+            description="the same with validation = val_2, second descriptions of almost the same videos",
+        ),
+        BenchmarkConfig(
+            name="moments", task="moments", description="when a sentence happens; validation is val_1, test is val_2"
+        ),
+    ]
+    LAYOUT = "It holds train.json, val_1.json and val_2.json, or captions.zip."
+    MEDIA_SUFFIXES = VIDEO_SUFFIXES
+
+    @classmethod
+    def split_files(cls, config: BenchmarkConfig) -> dict[str, list[tuple[str, ...]]]:
+        return {
+            split: [(part,), ("captions.zip",), *([(ALIASES[part],)] if part in ALIASES else [])]
+            for split, part in PARTS[config.name].items()
+        }
+
+    def load_records(self, split: str, files: list[Path]) -> Iterator[Record]:
+        part = PARTS[self.config.name][split]
+        known, num_clamped = [], 0
+        for video_id, record in read_json_dict(files[0], part):
+            moments = []
+            for number, (start_s, end_s, sentence) in enumerate(read_moments(record)):
+                if start_s >= end_s:
+                    if (video_id, number) not in REVERSED:
+                        raise record.error(
+                            f"expected timestamps[{number}] with start < end, got {start_s} and {end_s}"
+                        )
+                    known.append(f"{video_id}-{number}")
+                    if self.config.task == "moments":
+                        continue
+                num_clamped += end_s > record.values["duration"]
+                moments.append((number, start_s, min(end_s, record.values["duration"]), sentence.strip()))
+            yield Record({"video_id": video_id, **record.values, "moments": moments}, record.file, entry=video_id)
+        if self.config.task == "moments" and (known or num_clamped):
+            logger.warning(
+                f"{files[0]}: left out {len(known)} moments that are known to have start >= end "
+                f"({', '.join(known) or 'none'}); {num_clamped} ends beyond the video became its duration"
+            )
+
+    def video_path(self, record: Record) -> str:
+        return self.find_media(record.values["video_id"], ".mp4")
+
+    def text(self, record: Record) -> Iterator[dict]:
+        values, video_id = record.values, record.values["video_id"]
+        if self.config.task == "retrieval":
+            paragraph = " ".join(sentence for *_, sentence in values["moments"])
+            yield {"video_id": video_id, "caption": paragraph, "caption_id": video_id}
+            return
+        for number, start_s, end_s, sentence in values["moments"]:
+            times = {"start_s": start_s, "end_s": end_s, "duration_s": values["duration"]}
+            yield {"video_id": video_id, "caption": sentence, **times, "moment_id": f"{video_id}-{number}"}
+
+    def video_facts(self) -> dict[str, VideoFacts]:
+        return {
+            video_id: VideoFacts(record.number("duration"), youtube_id(record))
+            for split, files in self.annotations.items()
+            for video_id, record in read_json_dict(files[0], PARTS[self.config.name][split])
+        }
+
+
+def youtube_id(record: Record) -> str:
+    if not record.entry.startswith("v_"):
+        raise record.error(f"expected a key v_<YouTube id>, got {record.entry!r}")
+    return record.entry[2:]
+
+
+def is_seconds(value) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def read_moments(record: Record) -> list[tuple[float, float, str]]:
+    """Start and end in seconds, and sentence, of each moment of a video."""
+    youtube_id(record)
+    times, sentences = record.require("timestamps", list), record.require("sentences", list)
+    if not is_seconds(record.require("duration", (int, float))) or record.values["duration"] <= 0:
+        raise record.error(f"expected a 'duration' in seconds, got {record.values['duration']}")
+    if len(times) != len(sentences):
+        raise record.error(f"expected as many timestamps as sentences, got {len(times)} and {len(sentences)}")
+    moments = []
+    for number, (span, sentence) in enumerate(zip(times, sentences, strict=True)):
+        if not (isinstance(span, list) and len(span) == 2 and all(map(is_seconds, span))):
+            raise record.error(f"expected timestamps[{number}] as [start, end] in seconds, got {span!r}")
+        if not isinstance(sentence, str) or not sentence.strip():
+            raise record.error(f"expected sentences[{number}] to be a non-empty text, got {sentence!r}")
+        moments.append((*span, sentence))
+    return moments

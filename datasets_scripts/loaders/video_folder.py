@@ -1,0 +1,229 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""A user's own folder of videos with captions, questions or moments.
+
+    load_benchmark("video_folder", config="retrieval", data_dir="my_videos")
+
+Source:    whatever you have, in any container FFmpeg reads.
+Layout:    `captions.jsonl`   {"video": "a.mp4", "caption": "a dog runs"}          "caption" may be a list of sentences
+           `questions.jsonl`  {"video": "a.mp4", "question": "what runs?", "answer": "dog"}
+                              optional "options" (list; "answer" is one of them or its position) and "answer_type"
+           `moments.jsonl`    {"video": "a.mp4", "caption": "the dog stops", "start_s": 1.5, "end_s": 3}
+                              optional "duration_s"
+           or the same as `.csv` with a header line ("options" as a JSON list). A video may have any number of lines.
+           `file="train_9k.json"` names a file that is called otherwise. For captions it may be a JSON object as
+           mmaction2 and Mug-STAN have it, {"a.mp4": ["a dog runs", "the dog stops"], ...}.
+           Optional everywhere: "video_id" (else the name as written) and "caption_id" / "question_id" / "moment_id".
+Splits:    folders `train/`, `validation/`, `test/` with such files in each; or one file with a column "split"; or one
+           file without it, which is "train".
+Videos:    relative to the file that names them, or to a folder `videos/` beside it, or to `video_dir`. Names that lead
+           out of that folder are refused; links inside it are followed.
+Odd cases: missing videos stop the loading, or are dropped and counted (`on_missing`); see `checks.py` for broken ones.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
+from clipbert.datasets_scripts.building.records import AnnotationError, Record, read_csv, read_json, read_jsonl
+
+
+FILE_STEMS = {"retrieval": "captions", "qa": "questions", "moments": "moments"}
+SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+
+
+def read_captions(path: Path) -> Iterator[Record]:
+    """One JSON object: the sentences of each video by its name; a text stands for a list of one."""
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise AnnotationError(f'{path}: expected {{"<video>": ["<sentence>", ...], ...}}, got {document!r:.80}')
+    for video, captions in document.items():
+        yield Record({"video": video, "caption": captions}, path, entry=video)
+
+
+READERS = {".jsonl": read_jsonl, ".csv": read_csv, ".json": read_captions}
+
+
+@dataclass
+class VideoFolderConfig(BenchmarkConfig):
+    """
+    `question_task` keeps only the questions whose column "task" says so (one file may hold several kinds); `file`
+    names the file to read, where it is not called as the layout has it.
+    """
+
+    question_task: str | None = None
+    file: str | None = None
+
+
+class VideoFolder(VideoTextBuilder):
+    """Videos of the user's own, with `captions`, `questions` or `moments` as .jsonl or .csv."""
+
+    BUILDER_CONFIG_CLASS = VideoFolderConfig
+    BUILDER_CONFIGS = [
+        VideoFolderConfig(
+            name="retrieval", task="retrieval", description="captions.jsonl: find the video of a sentence"
+        ),
+        VideoFolderConfig(name="qa", task="qa", description="questions.jsonl: open-ended or multiple-choice answers"),
+        VideoFolderConfig(name="moments", task="moments", description="moments.jsonl: when a described event happens"),
+    ]
+    MEDIA_WITH_ANNOTATIONS = True
+    LAYOUT = (
+        "It is a folder with captions.jsonl, questions.jsonl or moments.jsonl (or .csv), or with train/, validation/ "
+        "and test/ that hold them."
+    )
+
+    @classmethod
+    def default_config(cls, data_dir: Path) -> str | None:
+        present = [name for name, stem in FILE_STEMS.items() if any(find_files(data_dir, stem))]
+        return present[0] if len(present) == 1 else None
+
+    @classmethod
+    def annotation_files(cls, config: VideoFolderConfig) -> dict[str, list[Path]]:
+        root, stem = Path(config.data_dir), FILE_STEMS[config.task]
+        if config.file is not None:
+            return cls.named_file(root / config.file, config)
+        found = find_files(root, stem)
+        if not found:
+            raise FileNotFoundError(f"No {stem}.jsonl or {stem}.csv in {root} or in its split folders. {cls.LAYOUT}")
+        in_root = [path for path in found if path.parent == root]
+        if len(in_root) < len(found) and in_root:
+            raise ValueError(
+                f"Expected {stem} either in {root} or in its split folders, got {', '.join(map(str, found))}"
+            )
+        splits = {}
+        for path in found:
+            for split in [SPLIT_NAMES[path.parent.name]] if not in_root else splits_inside(path):
+                splits.setdefault(split, []).append(path)
+        for split, paths in splits.items():
+            if len(paths) > 1:
+                raise ValueError(f"Expected one file for the split {split!r}, got {' and '.join(map(str, paths))}")
+        return {split: splits[split] for split in ("train", "validation", "test") if split in splits}
+
+    @classmethod
+    def named_file(cls, path: Path, config: VideoFolderConfig) -> dict[str, list[Path]]:
+        if path.suffix not in READERS or (path.suffix == ".json" and config.task != "retrieval"):
+            known = READERS if config.task == "retrieval" else READERS.keys() - {".json"}
+            raise ValueError(f"Expected `file` to end in {', '.join(sorted(known))}, got {config.file!r}")
+        if not path.is_file():
+            raise FileNotFoundError(f"{cls.__name__}: `file` {path} is not there. {cls.LAYOUT}")
+        return {split: [path] for split in splits_inside(path)}
+
+    @classmethod
+    def content_digest(cls, config: VideoFolderConfig, files: list[Path]) -> str:
+        nested = [(path.parent / "videos").is_dir() for path in files]  # decides `video_path`
+        return hashlib.sha256(f"{super().content_digest(config, files)} {nested}".encode()).hexdigest()[:32]
+
+    def load_records(self, split: str, files: list[Path]) -> Iterator[Record]:
+        self.video_roots = {}
+        for path in files:
+            self.video_roots[path] = self.config.video_dir or str(path.parent), (path.parent / "videos").is_dir()
+            in_split_folder = path.parent != Path(self.config.data_dir) and self.config.file is None
+            for record in READERS[path.suffix](path):
+                of_split = split_of(record, default=split) == split
+                if in_split_folder and not of_split:
+                    raise record.error(f"expected the split of its folder, {split!r}, got {record.values['split']!r}")
+                wanted = self.config.question_task
+                if of_split and (wanted is None or record.require("task") == wanted):
+                    yield record
+
+    def video_path(self, record: Record) -> str:
+        name = record.require("video")
+        parts = re.split(r"[/\\]", name)
+        rooted = not parts[0] or re.match(r"[A-Za-z]:[/\\]", name)
+        if rooted or ".." in parts or "\0" in name or set(parts) <= {"", "."}:
+            raise record.error(f"expected 'video' to be a path inside the folder, got {name!r}; see `video_dir`")
+        root, has_videos = self.video_roots[record.file]
+        inside = has_videos and not self.config.video_dir and parts[0] != "videos"
+        return f"{root}/videos/{name}" if inside else f"{root}/{name}"
+
+    def text(self, record: Record) -> Iterator[dict]:
+        values, task = record.values, self.config.task
+        row = {"video_id": as_text(values.get("video_id")) or values["video"]}
+        if task == "qa":
+            yield {**row, **question_columns(record)}
+        elif task == "moments":
+            seconds = {name: read_seconds(record, name) for name in ("start_s", "end_s")}
+            duration_s = read_seconds(record, "duration_s") if values.get("duration_s") not in (None, "") else None
+            columns = {"caption": record.require("caption"), **seconds, "duration_s": duration_s}
+            yield {**row, **columns, "moment_id": as_text(values.get("moment_id"))}
+        else:
+            captions = record.require("caption", (str, list))
+            captions = [captions] if isinstance(captions, str) else captions
+            identifier = as_text(values.get("caption_id"))
+            for number, caption in enumerate(captions):
+                yield {
+                    **row,
+                    "caption": caption,
+                    "caption_id": f"{identifier}-{number}" if identifier and number else identifier,
+                }
+
+
+def find_files(root: Path, stem: str) -> list[Path]:
+    folders = [root, *(root / name for name in SPLIT_NAMES)]
+    candidates = [folder / f"{stem}{suffix}" for folder in folders for suffix in (".jsonl", ".csv")]
+    return [path for path in candidates if path.is_file()]
+
+
+def splits_inside(path: Path) -> list[str]:
+    """The splits that the column "split" names; without such a column all is for training."""
+    found, unnamed = set(), None
+    for record in READERS[path.suffix](path):
+        found.add(split_of(record, default=""))
+        unnamed = record if "split" not in record.values else unnamed
+    if unnamed and found != {""}:
+        raise unnamed.error("expected a column 'split', as other lines of the file have it")
+    return sorted(found - {""}) or ["train"]
+
+
+def split_of(record: Record, default: str) -> str:
+    if "split" not in record.values:
+        return default
+    if str(record.values["split"]) not in SPLIT_NAMES:
+        raise record.error(f"expected 'split' to be train, validation or test, got {record.values['split']!r}")
+    return SPLIT_NAMES[record.values["split"]]
+
+
+def question_columns(record: Record) -> dict:
+    values, answer = record.values, record.require("answer", (str, int))
+    options = values.get("options") or []
+    if isinstance(options, str):
+        try:
+            options = json.loads(options)
+        except ValueError:
+            raise record.error(f"expected 'options' to be a JSON list of texts, got {options!r}") from None
+    if not isinstance(options, list):
+        raise record.error(f"expected 'options' to be a list of texts, got {options!r}")
+    index = None
+    if options and isinstance(answer, int):
+        if not 0 <= answer < len(options):
+            raise record.error(f"expected 'answer' to be a position from 0 to {len(options) - 1}, got {answer}")
+        index = answer
+    elif options.count(answer) == 1:
+        index = options.index(answer)
+    return {
+        "question": record.require("question"),
+        "answer": str(answer if index is None else options[index]),
+        "options": options,
+        "answer_index": index,
+        "answer_type": as_text(values.get("answer_type")) or "",
+        "question_id": as_text(values.get("question_id")),
+    }
+
+
+def read_seconds(record: Record, name: str) -> float:
+    value = record.require(name, (str, int, float))
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise record.error(f"expected {name!r} in seconds, got {value!r}")
+    return seconds
+
+
+def as_text(value) -> str | None:
+    return None if value is None or value == "" else str(value)

@@ -1,0 +1,38 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""`python -m datasets_scripts.synthetic --output_dir DIR`: generate videos of moving shapes."""
+
+import argparse
+
+from clipbert.datasets_scripts.synthetic.generation import SPLITS, Settings, generate_synthetic, read_manifest
+from clipbert.datasets_scripts.synthetic.scenes import PRESETS
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets_scripts.synthetic", description="Generate videos of moving shapes with annotations."
+    )
+    defaults = Settings()
+    parser.add_argument(
+        "--output_dir", required=True, help="new or empty folder, or one finished with the same settings"
+    )
+    parser.add_argument("--preset", choices=PRESETS, default=defaults.preset, help="default: %(default)s")
+    for name in ("num_train", "num_validation", "num_test", "size", "fps", "seed", "captions_per_video"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name), help="default: %(default)s")
+    parser.add_argument("--num_frames", type=int, help="frames a video; default: 16 (easy), 24 (the others)")
+    parser.add_argument(
+        "--unseen_combinations",
+        action="store_true",
+        help="keep the combinations of validation and test out of training",
+    )
+    settings = vars(parser.parse_args(arguments))
+    try:
+        folder = generate_synthetic(**settings)
+    except (ValueError, FileExistsError) as error:
+        parser.error(str(error))
+    for split, facts in sorted(read_manifest(folder)["splits"].items(), key=lambda item: SPLITS.index(item[0])):
+        counts = ", ".join(f"{facts[name]} {name}" for name in ("videos", "captions", "combinations"))
+        print(f"{folder / split}: {counts}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Writing a folder of generated videos with their annotations: whole or not at all, the same for the same settings."""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from clipbert.datasets_scripts.synthetic.rendering import render_scene, write_h264
+from clipbert.datasets_scripts.synthetic.scenes import (
+    PRESETS,
+    Preset,
+    Scene,
+    count_combinations,
+    describes,
+    sample_scene,
+)
+from clipbert.datasets_scripts.synthetic.texts import captions, moments, questions, vocabulary
+
+
+SPLITS = ("train", "validation", "test")
+FORMAT = {"format": "synthetic", "version": 1}  # a higher version draws other videos from the same settings
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the content of a generated folder."""
+
+    num_train: int = 400
+    num_validation: int = 64
+    num_test: int = 64
+    preset: str = "standard"
+    size: int = 64
+    num_frames: int | None = None
+    fps: int = 8
+    seed: int = 0
+    captions_per_video: int = 1
+    unseen_combinations: bool = False
+
+    def __post_init__(self):
+        def expect(condition: bool, what: str, got) -> None:
+            if not condition:
+                raise ValueError(f"Synthetic videos: expected {what}, got {got}")
+
+        expect(self.preset in PRESETS, f"a preset out of {', '.join(PRESETS)}", repr(self.preset))
+        expect(self.size >= 32 and self.size % 2 == 0, "an even `size` of at least 32 pixels", self.size)
+        expect(self.num_frames is None or self.num_frames >= 8, "`num_frames` of at least 8", self.num_frames)
+        expect(self.fps >= 1, "`fps` of at least 1", self.fps)
+        expect(self.seed >= 0, "a `seed` of at least 0", self.seed)
+        expect(1 <= self.captions_per_video <= 3, "`captions_per_video` from 1 to 3", self.captions_per_video)
+        counts = [self.count(split) for split in SPLITS]
+        expect(min(counts) >= 0 and sum(counts) > 0, "numbers of videos of at least 0, not all 0", counts)
+
+    def count(self, split: str) -> int:
+        return getattr(self, f"num_{split}")
+
+
+def generate_synthetic(output_dir, progress: bool = True, **settings) -> Path:
+    """Write a synthetic benchmark into a folder, in the layout that `video_folder` reads too.
+
+    The folder appears only when it is complete. A finished one with the same settings is left as it is.
+
+    Args:
+        output_dir (`str` or `Path`): The folder: new, empty, or finished earlier with the same settings.
+        progress (`bool`, defaults to `True`): Show a progress bar.
+        settings: Fields of `Settings`: `num_train`, `num_validation`, `num_test`, `preset` ("standard", "easy",
+            "counting" or "sequences"), `size` (pixels, even), `num_frames` (default: what the preset says), `fps`,
+            `seed`, `captions_per_video` (1 to 3 wordings), `unseen_combinations` (train without the combinations of
+            validation and test).
+
+    Returns:
+        `Path`: The folder, with `train/`, `validation/` and `test/` (each `videos/`, `captions.jsonl`,
+        `questions.jsonl`, `moments.jsonl`), `vocab.txt` (WordPiece) and `manifest.json`.
+
+    Raises:
+        ValueError: If a setting is out of range.
+        FileExistsError: If the folder holds something else, or a benchmark with other settings.
+
+    Example:
+        >>> folder = generate_synthetic("shapes", preset="easy", num_train=4, num_validation=2, num_test=2)
+        >>> sorted(path.name for path in folder.iterdir())
+        ['manifest.json', 'test', 'train', 'validation', 'vocab.txt']
+    """
+    settings = Settings(**settings)
+    settings = replace(settings, num_frames=settings.num_frames or PRESETS[settings.preset].num_frames)
+    output_dir = Path(output_dir).expanduser().absolute()
+    if is_finished(output_dir, settings):
+        return output_dir
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output_dir.name}-unfinished-", dir=output_dir.parent) as temporary:
+        unfinished = Path(temporary) / output_dir.name
+        unfinished.mkdir()
+        write_benchmark(unfinished, settings, progress)
+        if output_dir.is_dir() and not any(output_dir.iterdir()):
+            output_dir.rmdir()
+        try:
+            os.rename(unfinished, output_dir)
+        except OSError:
+            if not is_finished(output_dir, settings):  # else another process was quicker with the same content
+                raise
+    return output_dir
+
+
+def is_finished(output_dir: Path, settings: Settings) -> bool:
+    """Whether the folder already holds exactly this benchmark; anything else in it is an error."""
+    if not output_dir.exists() or (output_dir.is_dir() and not any(output_dir.iterdir())):
+        return False
+    try:
+        manifest = read_manifest(output_dir)
+    except FileNotFoundError as error:
+        raise FileExistsError(f"{output_dir} is not empty. {error}") from None
+    there, wanted = {**FORMAT, **manifest["settings"]}, {**FORMAT, **settings.__dict__}
+    there["version"] = manifest["version"]
+    if different := [name for name in wanted if there.get(name) != wanted[name]]:
+        listed = ", ".join(f"{name} is {there.get(name)} there, {wanted[name]} asked" for name in different)
+        raise FileExistsError(
+            f"{output_dir} holds a synthetic benchmark with other settings ({listed}); choose another folder"
+        )
+    for split, facts in manifest["splits"].items():
+        present = sum(1 for _ in (output_dir / split / "videos").glob("*.mp4"))
+        if present != facts["videos"]:
+            raise FileExistsError(
+                f"{output_dir / split} holds {present} of the {facts['videos']} videos its manifest lists; "
+                "delete the folder and generate it again"
+            )
+    return True
+
+
+def read_manifest(folder: Path) -> dict:
+    """The `manifest.json` of a finished synthetic benchmark."""
+    path = Path(folder) / "manifest.json"
+    manifest = json.loads(path.read_text()) if path.is_file() else {}
+    if manifest.get("format") != FORMAT["format"]:
+        raise FileNotFoundError(
+            f"{folder} is not a finished synthetic benchmark (it has no manifest.json of one); generate one into a "
+            "new or empty folder with `python -m datasets_scripts.synthetic --output_dir FOLDER`"
+        )
+    return manifest
+
+
+def write_benchmark(folder: Path, settings: Settings, progress: bool) -> None:
+    preset = PRESETS[settings.preset]
+    combinations = count_combinations(preset, settings.num_frames)
+    manifest = {**FORMAT, "settings": settings.__dict__, "combinations": combinations, "splits": {}}
+    evaluated = set()
+    with tqdm(
+        total=sum(map(settings.count, SPLITS)), desc="synthetic videos", unit="video", disable=not progress
+    ) as bar:
+        for split in reversed(SPLITS):  # test and validation first: training may have to avoid what they hold
+            if not settings.count(split):
+                continue
+            excluded = evaluated if settings.unseen_combinations and split == "train" else set()
+            scenes, distinct = draw_scenes(settings, split, preset, combinations, excluded)
+            manifest["splits"][split] = write_split(folder / split, settings, split, scenes, bar)
+            if split != "train":
+                evaluated |= {scene.meaning for scene in scenes}
+                manifest["splits"][split]["every_caption_fits_one_video"] = distinct
+                if not distinct:
+                    bar.write(
+                        f"synthetic: {len(scenes)} {split} videos are more than the preset {settings.preset!r} can "
+                        "tell apart, so some captions fit several videos and R@1 cannot reach 100 %"
+                    )
+    (folder / "vocab.txt").write_text("\n".join(vocabulary()) + "\n")
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def split_rng(settings: Settings, split: str, *more: int) -> np.random.Generator:
+    return np.random.default_rng([settings.seed, SPLITS.index(split), *more])
+
+
+def draw_scenes(
+    settings: Settings, split: str, preset: Preset, combinations: int, excluded: set
+) -> tuple[list[Scene], bool]:
+    """Draw the scenes of a split; also say whether each caption fits only its own video.
+
+    Validation and test avoid every scene that an earlier caption describes, or whose caption describes an earlier
+    scene. Training only spreads over the combinations, returning to known ones when it has seen most.
+    """
+    rng = split_rng(settings, split)
+    if len(excluded) >= combinations:
+        raise ValueError(
+            f"Validation and test use all {combinations} combinations of the preset {settings.preset!r}: with "
+            "`unseen_combinations` none is left to train on. Ask for fewer of them, or for another preset."
+        )
+    scenes, groups, distinct = [], {}, True
+    while len(scenes) < settings.count(split):
+        for _ in range(20 if split == "train" or not distinct else min(20 * combinations, 20_000)):
+            scene = sample_scene(rng, preset, settings.num_frames)
+            while scene.meaning in excluded:
+                scene = sample_scene(rng, preset, settings.num_frames)
+            # only scenes that agree in these can be described by one caption
+            group = groups.setdefault((scene.shape, scene.number, scene.background), [])
+            if split == "train":
+                clashes = any(scene.meaning == other.meaning for other in group)
+            else:
+                clashes = any(describes(scene, other) or describes(other, scene) for other in group)
+            if not clashes:
+                break
+        else:
+            distinct = False
+        scenes.append(scene)
+        group.append(scene)
+    return scenes, distinct
+
+
+def write_split(folder: Path, settings: Settings, split: str, scenes: list[Scene], bar: tqdm) -> dict:
+    """Render the videos of a split, write its three annotation files, and return the counts."""
+    (folder / "videos").mkdir(parents=True)
+    lines = {"captions": [], "questions": [], "moments": []}
+    for index, scene in enumerate(scenes):
+        rng = split_rng(settings, split, index)
+        video = {"video": f"videos/{split}_{index:05d}.mp4", "video_id": f"{split}_{index:05d}"}
+        write_h264(folder / video["video"], render_scene(scene, settings.num_frames, settings.size, rng), settings.fps)
+        duration_s = settings.num_frames / settings.fps
+        lines["captions"] += [
+            {**video, "caption": caption} for caption in captions(scene)[: settings.captions_per_video]
+        ]
+        lines["questions"] += [{**video, **asked} for asked in questions(scene, PRESETS[settings.preset], rng)]
+        lines["moments"] += [{**video, **moment, "duration_s": duration_s} for moment in moments(scene, settings.fps)]
+        bar.update()
+    for name, rows in lines.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tasks = [row["task"] for row in lines["questions"]]
+    return {
+        "videos": len(scenes),
+        "combinations": len({scene.meaning for scene in scenes}),
+        "captions": len(lines["captions"]),
+        "questions": {task: tasks.count(task) for task in sorted(set(tasks))},
+        "moments": len(lines["moments"]),
+    }

@@ -1,0 +1,143 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""The pictures of a generated video, and the H.264 file they are written to.
+
+Two renderings of one scene never agree: place, path, size, colours and grain are drawn anew from `rng`.
+"""
+
+from pathlib import Path
+
+import av
+import numpy as np
+
+from clipbert.datasets_scripts.synthetic.scenes import Scene
+
+
+RGB = {
+    "red": (215, 30, 30),
+    "green": (30, 165, 50),
+    "blue": (45, 85, 235),
+    "yellow": (245, 225, 45),
+    "purple": (145, 45, 190),
+    "cyan": (55, 215, 225),
+    "orange": (245, 135, 20),
+    "pink": (250, 130, 190),
+    "black": (12, 12, 12),
+    "white": (238, 238, 238),
+    "gray": (128, 128, 128),
+    "brown": (105, 62, 30),
+    "navy": (18, 24, 78),
+}
+RADIUS = {"small": 0.10, "large": 0.148}  # in widths of the picture; three large shapes still fit side by side
+# mbtree=0: on pictures this small the macroblock tree makes the bytes differ from run to run
+X264_OPTIONS = {"preset": "veryfast", "crf": "18", "g": "12", "x264-params": "mbtree=0"}
+PULSE = 1.8  # how many times larger a pulsing shape becomes
+PLACE_CENTRES = {"left": (0.25, 0.5), "right": (0.75, 0.5), "top": (0.5, 0.25), "bottom": (0.5, 0.75)}
+
+
+def outline_distance(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How far outside the outline of a shape of radius about 1 the points lie; negative inside (y points down)."""
+    if shape == "circle":
+        return np.hypot(x, y) - 0.95
+    if shape == "square":
+        return np.maximum(abs(x), abs(y)) - 0.82
+    if shape == "triangle":
+        return np.maximum(y - 0.75, 0.894 * abs(x) - 0.447 * y - 0.447)
+    if shape == "cross":
+        wide, tall = np.maximum(abs(x) - 0.95, abs(y) - 0.32), np.maximum(abs(x) - 0.32, abs(y) - 0.95)
+        return np.minimum(wide, tall)
+    if shape == "ring":
+        return abs(np.hypot(x, y) - 0.72) - 0.28
+    if shape == "star":
+        # fold the plane onto one half of one of five points, whose edge is then a straight line
+        angle = np.arctan2(x, -y)
+        folded = abs((angle + np.pi / 5) % (2 * np.pi / 5) - np.pi / 5)
+        radius = np.hypot(x, y)
+        tip, notch = np.array([1.1, 0.0]), 0.5 * np.array([np.cos(np.pi / 5), np.sin(np.pi / 5)])
+        normal = np.array([notch[1] - tip[1], tip[0] - notch[0]]) / np.hypot(*(tip - notch))
+        return normal[0] * (radius * np.cos(folded) - tip[0]) + normal[1] * radius * np.sin(folded)
+    raise ValueError(f"Expected a known shape, got {shape!r}")
+
+
+def animate(scene: Scene, num_frames: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Centre, radius, visibility and colour wipes of the shapes in every frame, each of shape `(num_frames,)`."""
+    kinds = [act.kind for act in scene.acts]
+    radius = RADIUS.get(scene.size, 0.20 if scene.number == 1 else 0.13) * rng.uniform(0.95, 1.05)
+    smallest, largest = (0.08, 0.24) if scene.number == 1 else (0.07, 0.15)
+    if "pulse" in kinds:
+        radius = smallest * 1.15
+    if {"grow", "shrink"} & set(kinds):
+        radius = smallest if next(kind for kind in kinds if kind in ("grow", "shrink")) == "grow" else largest
+    reach = radius * PULSE if "pulse" in kinds else largest if {"grow", "shrink"} & set(kinds) else radius
+    near, far = reach + rng.uniform(0.01, 0.06), 1 - reach - rng.uniform(0.01, 0.06)
+    x, y = np.array(PLACE_CENTRES.get(scene.place, (0.5, 0.5))) + rng.uniform(-0.05, 0.05, 2) / scene.number
+    starts = {"right": near, "left": far, "down": near, "up": far, "bounce": far}
+    x = next((starts[kind] for kind in kinds if kind in ("right", "left")), x)
+    y = next((starts[kind] for kind in kinds if kind in ("up", "down", "bounce")), y)
+
+    frames = np.arange(num_frames)
+    state = {"x": np.full(num_frames, x), "y": np.full(num_frames, y), "radius": np.full(num_frames, radius)}
+    state["visible"] = np.ones(num_frames)
+    state["wipes"] = np.zeros((len(kinds), num_frames))
+    for index, act in enumerate(scene.acts):
+        length = act.end_frame - act.first_frame
+        progress = np.clip((frames - act.first_frame) / (length - 1), 0, 1)
+        phase = np.clip((frames - act.first_frame) / length, 0, 1) * act.times  # whole numbers: at rest
+        if act.kind in ("right", "left", "up", "down"):
+            axis = "x" if act.kind in ("right", "left") else "y"
+            target = far if act.kind in ("right", "down") else near
+            state[axis] = state[axis] + (target - state[axis][act.first_frame]) * progress
+        elif act.kind in ("grow", "shrink"):
+            target = largest if act.kind == "grow" else smallest
+            state["radius"] = state["radius"] + (target - state["radius"][act.first_frame]) * progress
+        elif act.kind == "turn":
+            state["wipes"][index] = progress
+        elif act.kind == "bounce":
+            state["y"] = state["y"] - (far - near) * 0.8 * abs(np.sin(np.pi * phase))
+        elif act.kind == "shake":
+            state["x"] = state["x"] + 0.16 * np.sin(2 * np.pi * phase)
+        elif act.kind == "pulse":
+            state["radius"] = state["radius"] * (1 + (PULSE - 1) * np.sin(np.pi * phase) ** 2)
+        elif act.kind == "blink":
+            state["visible"] = np.where((phase % 1 >= 0.25) & (phase % 1 < 0.75), 0.0, state["visible"])
+    return state
+
+
+def lane_offsets(scene: Scene) -> np.ndarray:
+    """Where several shapes stand: in lanes across the direction of travel, `(number, 2)` in picture widths."""
+    travels_sideways = any(act.kind in ("right", "left", "shake") for act in scene.acts)
+    steps = (np.arange(scene.number) - (scene.number - 1) / 2) * (0.32 if scene.number > 2 else 0.42)
+    return np.stack([np.zeros_like(steps), steps] if travels_sideways else [steps, np.zeros_like(steps)], axis=1)
+
+
+def render_scene(scene: Scene, num_frames: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw the scene: uint8 `(num_frames, size, size, 3)`."""
+    state = animate(scene, num_frames, rng)
+    vary = {name: np.array(RGB[name]) + rng.uniform(-8, 8) + rng.uniform(-5, 5, 3) for name in RGB}
+    grid = (np.arange(size) + 0.5) / size
+    grain = rng.normal(0, 2, (size, size, 1)) + 8 * rng.uniform(-1, 1) * (grid[:, None, None] - 0.5)
+    frames = np.broadcast_to(vary[scene.background], (num_frames, size, size, 3)).astype(np.float32)
+    for offset_x, offset_y in lane_offsets(scene):
+        radius = state["radius"][:, None, None]
+        x = (grid[None, None, :] - offset_x - state["x"][:, None, None]) / radius  # (frames, 1, size)
+        y = (grid[None, :, None] - offset_y - state["y"][:, None, None]) / radius  # (frames, size, 1)
+        x, y = np.broadcast_arrays(x.astype(np.float32), y.astype(np.float32))
+        coverage = np.clip(0.5 - outline_distance(scene.shape, x, y) * radius * size, 0, 1)  # one pixel of soft edge
+        coverage = (coverage * state["visible"][:, None, None])[..., None].astype(np.float32)
+        color = vary[scene.acts[0].color].astype(np.float32)
+        for act, wiped in zip(scene.acts, state["wipes"], strict=True):
+            if act.new_color:  # the new colour sweeps over the shape: a blend would pass through colours nobody named
+                swept = (x < (2.2 * wiped[:, None, None] - 1.1)) & (wiped[:, None, None] > 0)
+                color = np.where(swept[..., None], vary[act.new_color].astype(np.float32), color)
+        frames = frames + (color - frames) * coverage
+    return np.clip(np.rint(frames + grain), 0, 255).astype(np.uint8)
+
+
+def write_h264(path: Path, frames: np.ndarray, fps: int) -> None:
+    """Encode uint8 `(frames, height, width, 3)` pictures with even sides as MP4; the same bytes every time."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options=X264_OPTIONS)
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        stream.thread_count = 1
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())

@@ -1,0 +1,397 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""A user's own folder: layouts, malformed lines, missing and broken videos."""
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from clipbert.datasets_scripts import load_benchmark
+from clipbert.datasets_scripts.building.records import AnnotationError
+from clipbert.datasets_scripts.building.usable_videos import UnusableVideosError, check_videos
+
+
+@pytest.fixture
+def load(folder, tmp_path):
+    def load(config=None, **arguments):
+        return load_benchmark("video_folder", config, data_dir=folder, cache_dir=str(tmp_path / "cache"), **arguments)
+
+    return load
+
+
+def write_lines(path: Path, *lines: dict | str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"not decoded here")
+
+
+def test_one_file_is_for_training(folder, load):
+    touch(folder, "a.mp4", "deep/b c.webm")
+    write_lines(
+        folder / "captions.jsonl",
+        {"video": "a.mp4", "caption": "a dog runs"},
+        {"video": "deep/b c.webm", "caption": ["a cat sleeps", "a grey cat"], "caption_id": 7, "video_id": "cat"},
+        "",
+        {"video": "a.mp4", "caption": "the dog is brown"},
+    )
+    rows = load()["train"].to_list()
+    assert rows == [
+        {"video_id": "a.mp4", "video": str(folder / "a.mp4"), "caption": "a dog runs", "caption_id": "train-1"},
+        {"video_id": "cat", "video": str(folder / "deep/b c.webm"), "caption": "a cat sleeps", "caption_id": "7"},
+        {"video_id": "cat", "video": str(folder / "deep/b c.webm"), "caption": "a grey cat", "caption_id": "7-1"},
+        {"video_id": "a.mp4", "video": str(folder / "a.mp4"), "caption": "the dog is brown", "caption_id": "train-4"},
+    ]
+
+
+def test_split_folders_and_videos_beside_the_captions(folder, load):
+    for name, video in (("train", "a.mp4"), ("val", "videos/b.mp4"), ("test", "c.mp4")):
+        touch(folder / name, "videos/a.mp4" if name == "train" else video)
+        write_lines(folder / name / "captions.jsonl", {"video": video, "caption": f"from {name}"})
+    loaded = load("retrieval")
+    assert list(loaded) == ["train", "validation", "test"]
+    assert loaded["train"][0]["video"] == str(folder / "train/videos/a.mp4")
+    assert loaded["validation"][0]["video"] == str(folder / "val/videos/b.mp4")
+    assert loaded["test"][0]["video"] == str(folder / "test/c.mp4")
+    assert load("retrieval", split="validation")["caption"][:] == ["from val"]
+
+
+def test_a_split_column(folder, load):
+    touch(folder, "a.mp4", "b.mp4")
+    lines = [
+        {"video": "a.mp4", "caption": "one", "split": "train"},
+        {"video": "b.mp4", "caption": "two", "split": "test"},
+        {"video": "a.mp4", "caption": "three", "split": "train"},
+        {"video": "b.mp4", "caption": "four", "split": "val"},
+    ]
+    write_lines(folder / "captions.jsonl", *lines)
+    assert {split: rows["caption"][:] for split, rows in load().items()} == {
+        "train": ["one", "three"],
+        "validation": ["four"],
+        "test": ["two"],
+    }
+    write_lines(folder / "captions.jsonl", *lines, {"video": "a.mp4", "caption": "five"})
+    with pytest.raises(AnnotationError, match=r"captions\.jsonl, line 5: expected a column 'split'"):
+        load()
+    write_lines(folder / "captions.jsonl", *lines, {"video": "a.mp4", "caption": "five", "split": "dev2"})
+    with pytest.raises(AnnotationError, match="line 5: expected 'split' to be train, validation or test, got 'dev2'"):
+        load()
+
+
+def test_ambiguous_layouts_are_refused(folder, load):
+    line = {"video": "a.mp4", "caption": "one"}
+    write_lines(folder / "captions.jsonl", line)
+    write_lines(folder / "test/captions.jsonl", line)
+    with pytest.raises(ValueError, match="either in .* or in its split folders"):
+        load()
+    (folder / "captions.jsonl").unlink()
+    write_lines(folder / "test/captions.csv", "video,caption", "a.mp4,one")
+    with pytest.raises(ValueError, match="one file for the split 'test', got .*captions.jsonl and .*captions.csv"):
+        load()
+    (folder / "test/captions.csv").unlink()
+    write_lines(folder / "test/captions.jsonl", {**line, "split": "train"})
+    with pytest.raises(AnnotationError, match="line 1: expected the split of its folder, 'test', got 'train'"):
+        load()
+
+
+def test_csv(folder, load):
+    touch(folder, "a.mp4")
+    (folder / "captions.csv").write_bytes('\ufeffvideo,caption\r\na.mp4,"a dog, running"\r\na.mp4,café\r\n'.encode())
+    assert load()["train"]["caption"][:] == ["a dog, running", "café"]
+    (folder / "captions.csv").unlink()
+    write_lines(
+        folder / "questions.csv",
+        "video,question,answer,options,answer_type",
+        "a.mp4,what runs?,dog,,what",
+        'a.mp4,what next?,sit,"[""run"", ""sit""]",',
+    )
+    rows = load("qa")["train"].to_list()
+    assert [row["options"] for row in rows] == [[], ["run", "sit"]]
+    assert [row["answer_index"] for row in rows] == [None, 1]
+    write_lines(folder / "questions.csv", "video,question,answer", "a.mp4,what runs?,dog", "a.mp4,what next?")
+    with pytest.raises(
+        AnnotationError, match=r"questions\.csv, line 3: expected the 3 columns \[.video., .question., .answer.\]"
+    ):
+        load("qa")
+
+
+def test_questions(folder, load):
+    touch(folder, "a.mp4")
+    write_lines(
+        folder / "questions.jsonl",
+        {"video": "a.mp4", "question": "what runs?", "answer": "dog", "answer_type": "what", "question_id": 12},
+        {"video": "a.mp4", "question": "how many?", "answer": 3, "answer_type": "count"},
+        {"video": "a.mp4", "question": "what next?", "answer": "sit", "options": ["run", "sit", "lie"]},
+        {"video": "a.mp4", "question": "what next?", "answer": 2, "options": ["sit", "sit", "lie"]},
+    )
+    rows = load()["train"].to_list()
+    assert rows[0] == {
+        "video_id": "a.mp4",
+        "video": str(folder / "a.mp4"),
+        "question": "what runs?",
+        "answer": "dog",
+        "options": [],
+        "answer_index": None,
+        "answer_type": "what",
+        "question_id": "12",
+    }
+    assert [(row["answer"], row["answer_index"]) for row in rows] == [
+        ("dog", None),
+        ("3", None),
+        ("sit", 1),
+        ("lie", 2),
+    ]
+
+
+def test_moments(folder, load):
+    touch(folder, "a.mp4")
+    write_lines(
+        folder / "moments.jsonl",
+        {"video": "a.mp4", "caption": "the dog stops", "start_s": 1.5, "end_s": 3, "duration_s": 4.0},
+        {"video": "a.mp4", "caption": "the dog sits", "start_s": 0, "end_s": 1},
+    )
+    rows = load()["train"].to_list()
+    assert [(row["start_s"], row["end_s"], row["duration_s"]) for row in rows] == [(1.5, 3.0, 4.0), (0.0, 1.0, None)]
+
+
+GOOD = {"video": "a.mp4", "caption": "a dog"}
+ASKED = {"video": "a.mp4", "question": "what?", "answer": "dog"}
+MOMENT = {"video": "a.mp4", "caption": "a dog", "start_s": 0, "end_s": 1}
+
+
+@pytest.mark.parametrize(
+    "name, line, expected",
+    [
+        ("captions", '{"video": "a.mp4", "caption": "a dog"', "expected one JSON object a line"),
+        ("captions", '["a.mp4", "a dog"]', "expected a JSON object .* got list"),
+        ("captions", {"caption": "a dog"}, "expected a column 'video', got 'caption'"),
+        ("captions", {"video": "a.mp4", "text": "a dog"}, "expected a column 'caption', got 'video', 'text'"),
+        ("captions", {"video": 3, "caption": "a dog"}, "expected 'video' to be a non-empty str, got 3"),
+        ("captions", {"video": "a.mp4", "caption": " "}, "expected 'caption' to be a non-empty str or list, got ' '"),
+        ("captions", {"video": "a.mp4", "caption": None}, "'caption' to be a non-empty str or list, got None"),
+        ("captions", {"video": "a.mp4", "caption": []}, r"'caption' to be a non-empty str or list, got \[\]"),
+        ("captions", {"video": "a.mp4", "caption": ["a dog", 3]}, "expected 'caption' to be a non-empty text, got 3"),
+        (
+            "captions",
+            {**GOOD, "caption_id": "train-1"},
+            "every 'caption_id' once, got 'train-1' as in captions.jsonl, line 1",
+        ),
+        ("captions", {**GOOD, "video": "../secret.mp4"}, "a path inside the folder, got '../secret.mp4'"),
+        ("captions", {**GOOD, "video": "deep/../../secret.mp4"}, "a path inside the folder"),
+        ("captions", {**GOOD, "video": "/etc/passwd"}, "a path inside the folder"),
+        ("captions", {**GOOD, "video": "C:\\secret.mp4"}, "a path inside the folder"),
+        ("captions", {**GOOD, "video": "..\\secret.mp4"}, "a path inside the folder"),
+        ("captions", {**GOOD, "video": "a\0.mp4"}, "a path inside the folder"),
+        ("captions", {**GOOD, "video": "."}, "a path inside the folder"),
+        ("questions", {"video": "a.mp4", "question": "what?"}, "expected a column 'answer'"),
+        ("questions", {**ASKED, "question": ""}, "expected 'question' to be a non-empty str"),
+        ("questions", {**ASKED, "answer": True}, "expected 'answer' to be a non-empty str or int, got True"),
+        ("questions", {**ASKED, "options": ["cat", "cow"]}, "'answer' to be exactly one of the options .* got 'dog'"),
+        ("questions", {**ASKED, "options": ["dog", "dog"]}, "'answer' to be exactly one of the options"),
+        ("questions", {**ASKED, "options": ["dog"]}, "'options' to be at least two texts"),
+        ("questions", {**ASKED, "options": ["dog", None]}, "'options' to be at least two texts"),
+        ("questions", {**ASKED, "options": "dog, cat"}, "'options' to be a JSON list"),
+        ("questions", {**ASKED, "options": {"dog": 1}}, "'options' to be a list of texts"),
+        ("questions", {**ASKED, "answer": 2, "options": ["dog", "cat"]}, "a position from 0 to 1, got 2"),
+        ("moments", {**MOMENT, "start_s": 2}, "0 <= start_s < end_s in seconds, got 2.0 and 1.0"),
+        ("moments", {**MOMENT, "start_s": -1}, "0 <= start_s < end_s"),
+        ("moments", {**MOMENT, "end_s": "soon"}, "expected 'end_s' in seconds, got 'soon'"),
+        (
+            "moments",
+            '{"video": "a.mp4", "caption": "a dog", "start_s": 0, "end_s": NaN}',
+            "'end_s' in seconds, got nan",
+        ),
+        ("moments", {**MOMENT, "end_s": 9, "duration_s": 5}, "end_s within the video of 5.0 s, got 9.0"),
+    ],
+)
+def test_malformed_lines_are_named(folder, load, name, line, expected):
+    touch(folder, "a.mp4")
+    write_lines(folder / f"{name}.jsonl", {"captions": GOOD, "questions": ASKED, "moments": MOMENT}[name], "", line)
+    with pytest.raises(AnnotationError, match=rf"data/{name}\.jsonl, line 3: .*{expected}"):
+        load()
+
+
+def test_bytes_that_are_no_text_are_named(folder, load):
+    (folder / "captions.jsonl").write_bytes(b'{"video": "a.mp4", "caption": "caf\xe9"}\n')
+    with pytest.raises(AnnotationError, match="line 1: expected one JSON object a line"):
+        load()
+    (folder / "captions.jsonl").rename(folder / "captions.csv")
+    with pytest.raises(AnnotationError, match="line 1: expected UTF-8, got b"):
+        load()
+
+
+def test_missing_videos_stop_the_loading_or_are_counted(folder, load, caplog):
+    touch(folder, "here.mp4")
+    (folder / "folder.mp4").mkdir()
+    lines = [GOOD | {"video": name} for name in ("here.mp4", "gone.mp4", "here.mp4", "far/away.mp4", "folder.mp4")]
+    write_lines(folder / "train/captions.jsonl", *lines[:4])
+    shutil.move(folder / "here.mp4", folder / "train/here.mp4")
+    write_lines(folder / "test/captions.jsonl", lines[0], lines[1])
+    shutil.copy(folder / "train/here.mp4", folder / "test/here.mp4")
+    with pytest.raises(UnusableVideosError, match="5 videos: 3 missing, 0 broken") as caught:
+        load()
+    assert caught.value.report.missing == [
+        str(folder / name) for name in ("train/gone.mp4", "train/far/away.mp4", "test/gone.mp4")
+    ]
+    assert "train/far/away.mp4" in str(caught.value) and 'on_missing="skip"' in str(caught.value)
+    with caplog.at_level(logging.WARNING):
+        loaded = load(on_missing="skip")
+    assert {split: len(rows) for split, rows in loaded.items()} == {"train": 2, "test": 1}
+    assert "video_folder/retrieval train: dropped 2 of 4 rows. 3 videos: 2 missing" in caplog.text
+    assert "video_folder/retrieval test: dropped 1 of 2 rows." in caplog.text
+    (folder / "test/here.mp4").unlink()
+    with pytest.raises(UnusableVideosError, match="test: none of its videos can be used"):
+        load(on_missing="skip")
+
+
+def test_a_folder_is_not_a_video(folder, load):
+    (folder / "a.mp4").mkdir()
+    write_lines(folder / "captions.jsonl", GOOD)
+    with pytest.raises(FileNotFoundError, match="1 missing"):
+        load()
+
+
+def test_presence_is_looked_up_again_although_rows_are_cached(folder, load):
+    touch(folder, "a.mp4")
+    write_lines(folder / "captions.jsonl", GOOD)
+    assert len(load()["train"]) == 1
+    (folder / "a.mp4").unlink()
+    with pytest.raises(UnusableVideosError):
+        load()
+
+
+def test_changed_annotations_do_not_meet_an_old_cache(folder, load):
+    touch(folder, "a.mp4")
+    write_lines(folder / "captions.jsonl", GOOD)
+    assert load()["train"]["caption"][:] == ["a dog"]
+    state = os.stat(folder / "captions.jsonl")
+    write_lines(folder / "captions.jsonl", GOOD | {"caption": "a cat"})
+    os.utime(folder / "captions.jsonl", ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert load()["train"]["caption"][:] == ["a cat"]
+    touch(folder, "videos/a.mp4")  # videos moved into a folder of their own
+    assert load()["train"]["video"][:] == [str(folder / "videos/a.mp4")]
+
+
+def test_videos_elsewhere(folder, load, tmp_path, monkeypatch):
+    touch(tmp_path / "movies", "a.mp4")
+    write_lines(folder / "captions.jsonl", GOOD)
+    with pytest.raises(UnusableVideosError, match="data/a.mp4"):
+        load()
+    assert load(video_dir=tmp_path / "movies")["train"][0]["video"] == str(tmp_path / "movies/a.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert load(video_dir="movies")["train"][0]["video"] == str(tmp_path / "movies/a.mp4")
+
+
+def test_linked_video_folders_are_followed(folder, load, tmp_path):
+    touch(tmp_path / "big_disk", "a.mp4")
+    (folder / "videos").symlink_to(tmp_path / "big_disk")
+    write_lines(folder / "captions.jsonl", GOOD)
+    assert load()["train"][0]["video"] == str(folder / "videos/a.mp4")
+
+
+def test_an_empty_or_absent_file(folder, load):
+    with pytest.raises(ValueError, match="no config was named; choose one of\n  retrieval: captions.jsonl"):
+        load()
+    with pytest.raises(FileNotFoundError, match="No captions.jsonl or captions.csv in .*data or in its split folders"):
+        load("retrieval")
+    write_lines(folder / "captions.jsonl")
+    with pytest.raises(ValueError, match="captions.jsonl holds no record"):
+        load()
+
+
+@pytest.fixture
+def mixed(folder, write_video) -> Path:
+    """Two good videos, one that is no video, one that is empty, one cut short, one absent."""
+    for name in ("one.mp4", "two.mp4", "cut.mp4"):
+        write_video(folder / name, num_frames=8)
+    (folder / "text.mp4").write_text("this is no video")
+    (folder / "empty.mp4").touch()
+    (folder / "cut.mp4").write_bytes((folder / "cut.mp4").read_bytes()[:300])
+    names = ("one", "two", "text", "empty", "cut", "gone", "one")
+    write_lines(folder / "captions.jsonl", *({"video": f"{name}.mp4", "caption": f"a {name}"} for name in names))
+    return folder
+
+
+def test_check_videos_reports_what_cannot_be_opened(mixed, tmp_path, monkeypatch):
+    names = ["one", "two", "text", "empty", "cut", "gone", "one"]
+    paths = [str(mixed / f"{name}.mp4") for name in names]
+    report = check_videos(paths, cache_file=tmp_path / "checks.json", progress=False)
+    assert report.total == 6
+    assert report.missing == [str(mixed / "gone.mp4")]
+    assert list(report.broken) == [str(mixed / f"{name}.mp4") for name in ("text", "empty", "cut")]
+    assert str(report).startswith("6 videos: 1 missing, 3 broken\n")
+    assert all(path in str(report) for path in report.unusable)
+    monkeypatch.chdir(mixed)
+    report = check_videos(["one.mp4", "gone.mp4", "text.mp4"], cache_file=tmp_path / "checks.json", progress=False)
+    assert (report.missing, list(report.broken)) == (["gone.mp4"], ["text.mp4"])
+
+
+def test_check_videos_remembers_until_a_file_changes(mixed, write_video, tmp_path, monkeypatch):
+    import clipbert.processing.decoding
+
+    opened = []
+    read_video_metadata = clipbert.processing.decoding.read_video_metadata
+    monkeypatch.setattr(
+        "clipbert.processing.decoding.read_video_metadata",
+        lambda path: opened.append(path) or read_video_metadata(path),
+    )
+    paths = [str(mixed / f"{name}.mp4") for name in ("one", "text", "two")]
+    first = check_videos(paths, cache_file=tmp_path / "checks.json", progress=False)
+    assert opened == paths
+    assert check_videos(paths, cache_file=tmp_path / "checks.json", progress=False) == first
+    assert opened == paths
+    write_video(mixed / "text.mp4", num_frames=4)
+    assert not check_videos(paths, cache_file=tmp_path / "checks.json", progress=False).broken
+    assert opened == [*paths, paths[1]]
+    monkeypatch.setattr("av.__version__", "0.0")  # another FFmpeg may judge otherwise
+    check_videos(paths, cache_file=tmp_path / "checks.json", progress=False)
+    assert opened == [*paths, paths[1], *paths]
+
+
+def test_an_interrupted_check_goes_on_where_it_stopped(mixed, tmp_path, monkeypatch):
+    import clipbert.processing.decoding
+
+    opened = []
+    read_video_metadata = clipbert.processing.decoding.read_video_metadata
+
+    def stop_at_the_second(path):
+        opened.append(path)
+        if len(opened) == 2:
+            raise KeyboardInterrupt
+        return read_video_metadata(path)
+
+    monkeypatch.setattr(clipbert.processing.decoding, "read_video_metadata", stop_at_the_second)
+    paths = [str(mixed / "one.mp4"), str(mixed / "two.mp4")]
+    with pytest.raises(KeyboardInterrupt):
+        check_videos(paths, cache_file=tmp_path / "checks.json", progress=False)
+    check_videos(paths, cache_file=tmp_path / "checks.json", progress=False)
+    assert opened == [paths[0], paths[1], paths[1]]
+
+
+def test_broken_videos_stop_the_loading_or_are_dropped(mixed, load, caplog):
+    assert len(load(on_missing="skip")["train"]) == 6  # broken files go unnoticed unless they are looked for
+    with pytest.raises(UnusableVideosError, match="6 videos: 1 missing, 3 broken"):
+        load(on_missing="skip", on_broken="error")
+    with caplog.at_level(logging.WARNING):
+        rows = load(on_missing="skip", on_broken="skip", split="train")
+    assert rows["caption"][:] == ["a one", "a two", "a one"]
+    assert "dropped 4 of 7 rows. 6 videos: 1 missing, 3 broken" in caplog.text
+    # a DatasetDict is fine too
+    report = check_videos(load(on_missing="skip"), cache_file=mixed / "checks.json", progress=False)
+    assert (report.total, len(report.missing), len(report.broken)) == (5, 0, 3)
+
+
+def test_unknown_ways_to_treat_videos_are_refused(folder, load):
+    touch(folder, "a.mp4")
+    write_lines(folder / "captions.jsonl", GOOD)
+    with pytest.raises(ValueError, match="`on_missing` to be one of error, skip, keep, got 'ignore'"):
+        load(on_missing="ignore")
+    with pytest.raises(ValueError, match="`on_broken` to be one of unchecked, error, skip, got 'drop'"):
+        load(on_broken="drop")

@@ -1,0 +1,198 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Optimizer, parameter groups and schedules against recorded values of the official code."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from clipbert.train_scripts.engine.optim import (
+    DecayAfterAdamW,
+    build_optimizer,
+    build_parameter_groups,
+    compute_lr,
+    set_lr,
+)
+from clipbert.train_scripts.engine.recipe import GroupSection, OptimSection
+
+
+@pytest.fixture(scope="module")
+def recorded(small_parity_dir):
+    return json.loads((small_parity_dir / "recipe" / "optim.json").read_text())
+
+
+def test_schedules_give_the_recorded_rates(recorded):
+    checked = 0
+    for case in recorded["lr_schedule"]:
+        if case["decay"] == "multi_step":
+            settings = OptimSection(schedule="multi_step_official", milestones=case["milestones"], warmup_ratio=0.0)
+            # the record counts epochs from 0, updates are counted from 1
+            values = {int(epoch) + 1: lr for epoch, lr in case["values_by_epoch"].items()}
+        else:
+            settings = OptimSection(schedule=case["decay"], warmup_ratio=case.get("warmup_ratio", 0.0))
+            values = {int(step): lr for step, lr in case["values"].items()}
+        for step, lr in values.items():
+            assert compute_lr(step, case.get("total", 10), case["lr"], settings) == pytest.approx(lr, rel=1e-12)
+            checked += 1
+    assert checked > 50
+
+
+def test_multi_step_halves_once_for_each_milestone():
+    settings = OptimSection(schedule="multi_step", milestones=[4, 8], warmup_ratio=0.0)
+    rates = [compute_lr(step, 10, 1.0, settings) for step in range(1, 11)]
+    assert rates == [1.0] * 4 + [0.5] * 4 + [0.25] * 2
+
+
+def test_cosine_rises_falls_and_ends_above_zero():
+    settings = OptimSection(schedule="cosine", warmup_ratio=0.2)
+    rates = [compute_lr(step, 100, 1.0, settings) for step in range(1, 101)]
+    assert rates[19] == max(rates) == 1.0
+    assert rates[59] == pytest.approx(0.5)
+    assert all(later < earlier for earlier, later in zip(rates[19:], rates[20:], strict=False))
+    assert rates[-1] == 1e-8
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "invsqrt", "constant"])
+@pytest.mark.parametrize("warmup_ratio", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("total_steps", [1, 2, 7])
+def test_short_runs_have_a_rate_in_every_step(schedule, warmup_ratio, total_steps):
+    settings = OptimSection(schedule=schedule, warmup_ratio=warmup_ratio)
+    rates = [compute_lr(step, total_steps, 1e-3, settings) for step in range(1, total_steps + 2)]
+    assert all(0 < rate <= 1e-3 for rate in rates)
+
+
+def test_a_rate_of_zero_stays_zero():
+    assert compute_lr(3, 10, 0.0, OptimSection()) == 0.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_optimizer_takes_the_recorded_steps(recorded, dtype):
+    record = recorded["adamw"]
+    weight = nn.Parameter(torch.tensor(record["w0"], dtype=dtype))
+    bias = nn.Parameter(torch.tensor(record["b0"], dtype=dtype))
+    optimizer = DecayAfterAdamW(
+        [
+            {"params": [weight], "weight_decay": record["weight_decay_w"]},
+            {"params": [bias], "weight_decay": record["weight_decay_b"]},
+        ],
+        lr=1.0,
+        betas=record["betas"],
+        eps=record["eps"],
+    )
+    for (weight_grad, bias_grad), expected in zip(record["grads"], record["after_each_step"], strict=True):
+        weight.grad, bias.grad = torch.tensor(weight_grad, dtype=dtype), torch.tensor(bias_grad, dtype=dtype)
+        for group in optimizer.param_groups:
+            group["lr"] = expected["lr"]
+        optimizer.step()
+        tolerance = {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 1e-6, "atol": 1e-6}
+        torch.testing.assert_close(weight, torch.tensor(expected["w"], dtype=dtype), **tolerance)
+        torch.testing.assert_close(bias, torch.tensor(expected["b"], dtype=dtype), **tolerance)
+
+
+def official_step(parameter, gradient, first, second, step, lr, weight_decay, betas=(0.9, 0.98), eps=1e-6):
+    """The rule of the specification, one tensor at a time."""
+    first.mul_(betas[0]).add_(gradient, alpha=1 - betas[0])
+    second.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
+    size = lr * math.sqrt(1 - betas[1] ** step) / (1 - betas[0] ** step)
+    parameter.addcdiv_(first, second.sqrt().add_(eps), value=-size)
+    parameter.add_(parameter, alpha=-lr * weight_decay)
+
+
+def test_optimizer_follows_the_rule_over_many_steps_and_a_reload():
+    torch.manual_seed(0)
+    parameter = nn.Parameter(torch.randn(7, 5, dtype=torch.float64))
+    unused = nn.Parameter(torch.ones(3, dtype=torch.float64))
+    expected = parameter.detach().clone()
+    first, second = torch.zeros_like(expected), torch.zeros_like(expected)
+    optimizer = DecayAfterAdamW([parameter, unused], lr=0.01, weight_decay=0.1)
+    for step in range(1, 41):
+        # tiny gradients: there the place of eps decides
+        gradient = torch.randn(7, 5, dtype=torch.float64) * 10.0 ** (-step % 8)
+        parameter.grad = gradient
+        optimizer.step()
+        official_step(expected, gradient, first, second, step, lr=0.01, weight_decay=0.1)
+        torch.testing.assert_close(parameter.detach(), expected, rtol=1e-11, atol=1e-13)
+        if step == 20:
+            saved = optimizer.state_dict()
+            optimizer = DecayAfterAdamW([parameter, unused], lr=5.0)
+            optimizer.load_state_dict(saved)
+    assert torch.equal(unused.detach(), torch.ones(3, dtype=torch.float64))  # no gradient, no decay
+    assert optimizer.param_groups[0]["eps"] == 1e-6
+
+
+class TwoParts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.grid_encoder = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1))
+        self.words = nn.Embedding(11, 4)
+        self.layer_norm = nn.LayerNorm(4)
+        self.head = nn.Linear(4, 2)
+        self.tied = nn.Linear(4, 11, bias=False)
+        self.tied.weight = self.words.weight
+        self.grid_encoder[0].requires_grad_(False)
+
+
+def test_parameter_groups():
+    model = TwoParts()
+    settings = OptimSection(
+        lr=1e-3, weight_decay=0.1, groups={"grid_encoder": GroupSection(lr=1e-4, weight_decay=0.2)}
+    )
+    groups = {group["name"]: group for group in build_parameter_groups(model, settings)}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    members = {key: [names[id(parameter)] for parameter in group["params"]] for key, group in groups.items()}
+    assert members == {
+        "the rest": ["words.weight", "head.weight"],
+        "the rest, not decayed": ["layer_norm.weight", "layer_norm.bias", "head.bias"],
+        "grid_encoder": ["grid_encoder.2.weight"],
+        "grid_encoder, not decayed": ["grid_encoder.1.weight", "grid_encoder.1.bias", "grid_encoder.2.bias"],
+    }
+    assert [(group["lr"], group["weight_decay"]) for group in groups.values()] == [
+        (1e-3, 0.1),
+        (1e-3, 0.0),
+        (1e-4, 0.2),
+        (1e-4, 0.0),
+    ]
+
+
+def test_modules_take_the_common_values_by_default():
+    settings = OptimSection(lr=2e-3, weight_decay=0.3, groups={"grid_encoder": GroupSection()})
+    groups = build_parameter_groups(TwoParts(), settings)
+    assert len(groups) == 4
+    assert [group["name"] for group in build_parameter_groups(TwoParts(), OptimSection())] == [
+        "all",
+        "all, not decayed",
+    ]
+    assert {(group["lr"], group["weight_decay"]) for group in groups} == {(2e-3, 0.3), (2e-3, 0.0)}
+
+
+def test_set_lr_scales_each_group_by_its_own_peak():
+    settings = OptimSection(lr=1e-3, warmup_ratio=0.5, groups={"grid_encoder": GroupSection(lr=1e-4)})
+    optimizer = build_optimizer(TwoParts(), settings)
+    for step in (1, 2, 1):  # computed from the number of the step: no state to go wrong
+        set_lr(optimizer, step, 8, settings)
+    assert {group["lr"] for group in optimizer.param_groups} == {1e-3 / 4, 1e-4 / 4}
+
+
+def test_the_first_pattern_that_fits_counts():
+    groups = {"grid_encoder.2": GroupSection(lr=1.0), "grid_*": GroupSection(lr=2.0), "head": GroupSection(lr=3.0)}
+    found = build_parameter_groups(TwoParts(), OptimSection(lr=0.5, groups=groups))
+    assert {group["name"].split(",")[0]: group["lr"] for group in found} == {
+        "the rest": 0.5,
+        "grid_encoder.2": 1.0,
+        "grid_*": 2.0,
+        "head": 3.0,
+    }
+
+
+def test_a_pattern_that_fits_no_module_is_refused_with_the_modules():
+    with pytest.raises(ValueError, match=r"'grid_encodr'. Did you mean 'grid_encoder'\? Modules: grid_encoder, words"):
+        build_optimizer(TwoParts(), OptimSection(groups={"grid_encodr": GroupSection()}))
+
+
+def test_optimizers_are_chosen_by_name_and_torchs_is_the_default():
+    kinds = {name: type(build_optimizer(TwoParts(), OptimSection(optimizer=name))) for name in ("adamw", "adam")}
+    assert kinds == {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+    assert type(build_optimizer(TwoParts(), OptimSection())) is torch.optim.AdamW
+    assert type(build_optimizer(TwoParts(), OptimSection(optimizer="adamw_official"))) is DecayAfterAdamW

@@ -1,0 +1,34 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""A run that does not fit into memory, and the keys of its recipe that make it smaller."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from clipbert.train_scripts.engine.recipe import Recipe
+
+
+@contextmanager
+def naming_what_saves_memory(recipe: Recipe, doing: str, *sections: str) -> Iterator[None]:
+    """
+    Around work that may not fit: say in an out-of-memory error which options help, those of task and family included.
+
+    Args:
+        recipe (`Recipe`): The run.
+        doing (`str`): What is being done, such as `"step 3"`.
+        sections (`str`): Where such options are.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if type(error) is RuntimeError and "can't allocate memory" not in str(error):  # what torch says on a CPU
+            raise
+        keys = ", ".join(recipe.keys_that_save("memory", *sections))
+        raise torch.OutOfMemoryError(
+            f"Out of memory in {doing}: {str(error).splitlines()[0] if str(error) else type(error).__name__} Change what "
+            f"fits the task: {keys}."
+        ) from error
+
+
+__all__ = ["naming_what_saves_memory"]
