@@ -8,12 +8,14 @@ datasets) is loaded when a name is asked for.
 
     clipbert.load_benchmark, clipbert.list_benchmarks           tables of the benchmarks
     clipbert.VideoTextProcessor, clipbert.decode_video, ...     videos and words to model inputs
+    clipbert.metric_path                                        a metric for `evaluate.load`
     clipbert.ClipBERTConfig, clipbert.ClipBERTForVideoQA, ...   all public classes of all families
 
 Every folder of the repository is a package below this one (`clipbert.processing`, `clipbert.train_scripts`, ...).
 """
 
 import importlib
+import importlib.util
 from pathlib import Path
 
 
@@ -25,6 +27,7 @@ _PLACES = {  # public names and where they live; those of the families are found
     "list_benchmarks": "datasets_scripts",
     "load_benchmark": "datasets_scripts",
     "load_tokenizer": "processing",
+    "metric_path": "metrics",
     "read_video_metadata": "processing",
     "sample_clips": "processing",
 }
@@ -47,10 +50,12 @@ def __getattr__(name):
     if name in _PLACES:
         return getattr(importlib.import_module(f"clipbert.{_PLACES[name]}"), name)
     if not name.startswith("_"):
+        if importlib.util.find_spec(f"clipbert.{name}") is not None:  # a folder: `clipbert.processing`
+            return importlib.import_module(f"clipbert.{name}")
         from clipbert.support.families import list_families, load_family
 
         for family in map(load_family, list_families()):
-            if name in family.__all__:
+            if name in getattr(family, "__all__", ()):
                 return getattr(family, name)
     raise AttributeError(f"module 'clipbert' has no attribute {name!r}")
 

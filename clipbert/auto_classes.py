@@ -7,8 +7,8 @@ families are imported by the first question that a name can be the answer to: th
 class that a saved processor names.
 """
 
-import importlib.util
 import sys
+import threading
 from importlib.abc import MetaPathFinder
 
 
@@ -24,18 +24,21 @@ MAPPINGS = {
 class RegisteredWhenAsked(dict):
     """What was registered with an Auto class; the first look registers the families, too."""
 
-    is_complete = False
+    is_complete = False  # of all such tables at once
+    at_work = threading.local()  # registering looks here as well
 
     def complete(self) -> None:
-        if not RegisteredWhenAsked.is_complete:
-            from clipbert.support.families import load_all_families
+        shared = RegisteredWhenAsked
+        if shared.is_complete or getattr(shared.at_work, "is_registering", False):
+            return
+        from clipbert.support.families import load_all_families
 
-            RegisteredWhenAsked.is_complete = True  # first, because registering looks here as well
-            try:
-                load_all_families()
-            except BaseException:
-                RegisteredWhenAsked.is_complete = False
-                raise
+        shared.at_work.is_registering = True
+        try:
+            load_all_families()
+            shared.is_complete = True  # not after an error: the next look tries again
+        finally:
+            shared.at_work.is_registering = False
 
     def __contains__(self, key):
         self.complete()
@@ -73,11 +76,10 @@ class _AfterImport(MetaPathFinder):
     def find_spec(self, fullname, path=None, target=None):
         if fullname not in MAPPINGS:
             return None
-        sys.meta_path.remove(self)
-        try:
-            spec = importlib.util.find_spec(fullname)
-        finally:
-            sys.meta_path.insert(0, self)
+        others = (finder.find_spec(fullname, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, others), None)
+        if spec is None:
+            return None
         execute = spec.loader.exec_module
 
         def exec_module(module):

@@ -39,7 +39,7 @@ class OneName(MetaPathFinder):
         if name in ("clipbert", "benchmarks", "tests") or not (folder / "__init__.py").is_file():
             return False
         found = PathFinder.find_spec(name)
-        return found is not None and found.origin == str(folder / "__init__.py")
+        return found is not None and found.origin is not None and Path(found.origin).resolve().parent == folder
 
 
 class _SameModule(Loader):

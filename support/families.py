@@ -140,7 +140,8 @@ def _package_name(model_type: str) -> str | None:
     if not module.isidentifier():
         return None
     for name in (f"{HOUSE}.{module}", module):
-        if name in sys.modules or importlib.util.find_spec(name) is not None:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:  # a file alone is a model's, copied flat
             return name
     return None
 

@@ -17,7 +17,7 @@ from clipbert.train_scripts.retrieval import RetrievalTask
 from clipbert.train_scripts.video_qa import VideoQATask
 
 
-RECIPE = Path(quickstart.ROOT / quickstart.RECIPE)
+RECIPE = quickstart.RECIPE
 TASKS = {"image_qa": ImageQATask, "pretrain": PretrainTask, "retrieval": RetrievalTask, "video_qa": VideoQATask}
 RECIPES = sorted(RECIPE.parent.glob("*.yaml"))
 
@@ -41,7 +41,23 @@ def test_quickstart_learns(tmp_path):
 
 def test_quickstart_names_files_that_exist():
     for path in (quickstart.RECIPE, quickstart.LAUNCHER):
-        assert (quickstart.ROOT / path).is_file()
+        assert path.is_file()
+
+
+def test_quickstart_works_in_the_folder_it_is_started_in(tmp_path, monkeypatch, capsys):
+    # it once wrote its data beside the package, into site-packages of those who had installed it
+    monkeypatch.chdir(tmp_path)
+    started = []
+    monkeypatch.setattr(quickstart.subprocess, "run", lambda command, **options: started.append((command, options)))
+    monkeypatch.setattr(quickstart, "print_results", lambda path: started.append(path))
+    quickstart.main(["a red circle"])
+    folders = [options.get("cwd") for command, options in (each for each in started if isinstance(each, tuple))]
+    assert folders == [None, None, None]  # the working folder
+    written = started[0][0][started[0][0].index("--output_dir") + 1]
+    assert not Path(written).is_absolute() and started[2] == Path("outputs/quickstart/results.json")
+    monkeypatch.chdir(Path(quickstart.__file__).parents[1])
+    quickstart.run("-m", "x", quickstart.RECIPE)
+    assert "\n$ python -m x train_scripts/recipes/quickstart/retrieval.yaml\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

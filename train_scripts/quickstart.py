@@ -1,12 +1,12 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """From nothing to a searchable collection in a few minutes on two CPU cores.
 
-Run:     python train_scripts/quickstart.py [SENTENCE ...]        (or `make quickstart`)
+Run:     python -m clipbert.train_scripts.quickstart [SENTENCE ...]        (in a clone: `make quickstart`)
 
 1. generates videos of moving shapes with captions, 2. fine-tunes a small ClipBERT from random weights, 3. reports
 recall on videos that it has not seen, beside the chance level, 4. ranks those videos for sentences. Every step is a
-command that is printed before it runs, so that it can be repeated by hand. The checkpoint stays in
-`outputs/quickstart`.
+command that is printed before it runs, so that it can be repeated by hand. Everything is written below the folder it is
+started in; the checkpoint stays in `outputs/quickstart`.
 """
 
 import argparse
@@ -21,24 +21,29 @@ from pathlib import Path
 from clipbert.metrics.retrieval.retrieval import chance_recall
 
 
-ROOT = Path(__file__).resolve().parent.parent
-RECIPE = Path("train_scripts/recipes/quickstart/retrieval.yaml")
+RECIPES = Path(__file__).resolve().parent / "recipes"
+RECIPE = RECIPES / "quickstart" / "retrieval.yaml"
+LAUNCHER = RECIPES / "accelerate" / "one_cpu.yaml"
 OUTPUT_DIR = Path("outputs/quickstart")
 DATA_DIR = OUTPUT_DIR / "data"
 CHECKPOINT = OUTPUT_DIR / "checkpoints" / "best"
-LAUNCHER = Path("train_scripts/recipes/accelerate/one_cpu.yaml")
 
 
 def run(*command: str | Path) -> None:
-    """Print a command and run it from the repository's root with this interpreter."""
-    arguments = [str(part) for part in command]
+    """Print a command and run it with this interpreter."""
+    arguments = [str(shorten(part) if isinstance(part, Path) else part) for part in command]
     print(f"\n$ python {shlex.join(arguments)}", flush=True)
-    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, *arguments], check=True)
+
+
+def shorten(path: Path) -> Path:
+    """As seen from the working folder, if it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def test_captions(count: int) -> list[str]:
     """Sentences that are known to have an answer: the first captions of the test split."""
-    lines = (ROOT / DATA_DIR / "test" / "captions.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (DATA_DIR / "test" / "captions.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["caption"] for line in lines[:count]]
 
 
@@ -59,15 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
 
     started = time.perf_counter()
-    run("-m", "datasets_scripts.synthetic", "--output_dir", DATA_DIR, "--preset", "easy")
+    run("-m", "clipbert.datasets_scripts.synthetic", "--output_dir", DATA_DIR, "--preset", "easy")
     # the same as `accelerate launch`; one thread is enough for a model this small, the other core decodes
     launcher = ("-m", "accelerate.commands.launch", "--num_cpu_threads_per_process", "1", "--config_file", LAUNCHER)
-    run(*launcher, "train_scripts/retrieval.py", "--recipe", RECIPE)
-    print_results(ROOT / OUTPUT_DIR / "results.json")
+    run(*launcher, "-m", "clipbert.train_scripts.retrieval", "--recipe", RECIPE)
+    print_results(OUTPUT_DIR / "results.json")
     sentences = given.sentences or test_captions(2)
-    run("train_scripts/search.py", "--checkpoint", CHECKPOINT, "--videos", DATA_DIR / "test", *sentences)
+    search = ("-m", "clipbert.train_scripts.search", "--checkpoint", CHECKPOINT, "--videos", DATA_DIR / "test")
+    run(*search, *sentences)
     print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} minutes. Ask for something else with\n")
-    print(f'  python train_scripts/search.py --checkpoint {CHECKPOINT} --videos {DATA_DIR}/test "a green triangle"\n')
+    print(f'  python {shlex.join(map(str, search))} "a green triangle"\n')
 
 
 if __name__ == "__main__":
