@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
+from clipbert.train_scripts.engine.command_line import load_recipe, parse_command_line, read_rescore_options
 from clipbert.train_scripts.engine.data import Batch, ignore_termination
 from clipbert.train_scripts.engine.items import NoTrainSet, TrainItems
 from clipbert.train_scripts.engine.predictions import Evaluation, Predictions, rescore
@@ -128,12 +129,12 @@ def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
     from clipbert.train_scripts.engine.publishing import check_repository, publish_run
 
     schema = task.recipe_class
-    given = schema.parse_arguments(arguments, description=type(task).__doc__, rescore_options=task.rescore_options)
+    given = parse_command_line(schema, arguments, type(task).__doc__, task.rescore_options)
     if given.rescore:
-        metrics = rescore(task, given.rescore, schema.read_rescore_options(given, task.rescore_options))
+        metrics = rescore(task, given.rescore, read_rescore_options(schema, given, task.rescore_options))
         print(json.dumps(metrics, indent=1))
         return metrics
-    recipe = schema.from_arguments(given)
+    recipe = load_recipe(schema, given)
     run = recipe.run
     if run.push_to_hub and PartialState().is_main_process:
         check_repository(run.push_to_hub, run.hub_private)

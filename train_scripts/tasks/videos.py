@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from clipbert.support.options import option
+from clipbert.support.options import changeable, option
 from clipbert.train_scripts.engine.recipe import DataSection, EvalSection
 
 
@@ -39,27 +39,17 @@ class VideoSection(DataSection):
 
 @dataclass(kw_only=True)
 class ClipEvalSection(EvalSection):
-    num_clips: int | None = option(None, "Clips of a video; null: as in training.", at_least=1, is_changeable=True)
-    num_frames: int | None = option(None, "Frames of a clip; null: as in training.", at_least=1, is_changeable=True)
-    sampling: Literal["uniform", "random", "start", "middle", "end", "whole_video"] = option(
-        "uniform", "Where clips are taken.", is_changeable=True
+    num_clips: int | None = changeable(None, "Clips of a video; null: as in training.", at_least=1)
+    num_frames: int | None = changeable(None, "Frames of a clip; null: as in training.", at_least=1)
+    sampling: Literal["uniform", "random", "start", "middle", "end", "whole_video"] = changeable(
+        "uniform", "Where clips are taken."
     )
-    score_pooling: Literal["mean", "max", "lse"] | None = option(
-        None, "Pooling over clips; null: the model's.", is_changeable=True
+    score_pooling: Literal["mean", "max", "lse"] | None = changeable(None, "Pooling over clips; null: the model's.")
+    video_block: int = changeable(
+        1, "Videos scored together when every pair is scored; more pay on a GPU.", at_least=1, saves="memory"
     )
-    video_block: int = option(
-        1,
-        "Videos scored together when every pair is scored; more pay on a GPU.",
-        at_least=1,
-        is_changeable=True,
-        saves="memory",
-    )
-    pairs_per_forward: int = option(
-        64,
-        "Pairs of a text and a clip in one forward pass; a GPU likes a thousand.",
-        at_least=1,
-        is_changeable=True,
-        saves="memory",
+    pairs_per_forward: int = changeable(
+        64, "Pairs of a text and a clip in one forward pass; a GPU likes a thousand.", at_least=1, saves="memory"
     )
 
     def problems(self):
