@@ -11,12 +11,11 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.data_loader import prepare_data_loader
 from torch import nn
-from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from clipbert.train_scripts.engine.command_line import load_recipe, parse_command_line, read_rescore_options
-from clipbert.train_scripts.engine.data import Batch, ignore_termination
+from clipbert.train_scripts.engine.data import Batch, build_loader
 from clipbert.train_scripts.engine.items import NoTrainSet, TrainItems
 from clipbert.train_scripts.engine.predictions import Evaluation, Predictions, rescore
 from clipbert.train_scripts.engine.recipe import Recipe
@@ -93,14 +92,8 @@ class Task:
             recipe (`Recipe`): The run.
             draw (`int`, *optional*, defaults to 0): Which random choice of clips, of `eval.num_draws`.
         """
-        loader = DataLoader(
-            examples,
-            recipe.eval.batch_size,
-            collate_fn=examples.collate,
-            num_workers=recipe.data.num_workers,
-            worker_init_fn=ignore_termination,
-        )
         found: dict[str, list] = {}
+        loader = build_loader(examples, recipe.data, batch_size=recipe.eval.batch_size, collate_fn=examples.collate)
         loader = prepare_data_loader(
             loader, accelerator.device, accelerator.num_processes, accelerator.process_index, put_on_device=True
         )
