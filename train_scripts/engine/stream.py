@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
-import torch
 from accelerate.utils import gather_object
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
 from clipbert.support.options import option
 from clipbert.train_scripts.engine.checkpoint import CheckpointError
@@ -26,7 +25,7 @@ from clipbert.train_scripts.engine.data import (
     DecodeGuard,
     MicroBatch,
     NoCounterpartError,
-    ignore_termination,
+    build_loader,
 )
 from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.engine.mixture import divide
@@ -140,7 +139,8 @@ class StreamedTrainSet(TrainItems):
         raise ValueError(f"{message} Set data.num_workers to {show_divisors(lanes // num_processes)}.")
 
     def loader(self, collate, batches, settings, pin_memory=False):
-        return build_stream_loader(self, collate, batches, pin_memory)
+        batches = StreamedBatches(self, collate, batches, skip=settings.on_decode_error == "skip")
+        return build_loader(batches, settings, pin_memory, batch_size=None)  # workers take lanes in turn
 
     def advance(self, cursor: Cursor) -> None:
         self.cursors[cursor.lane] = cursor
@@ -305,24 +305,6 @@ class StreamedBatches(IterableDataset):
         return guard().collate(items)._replace(cursor=lane.cursor)
 
 
-def build_stream_loader(
-    train_set: StreamedTrainSet,
-    collate: Callable[[list], Batch],
-    share: PlannedBatches,
-    pin_memory: bool = False,
-) -> DataLoader:
-    """A loader of `MicroBatch`es; workers take them in turn."""
-    settings = train_set.settings
-    return DataLoader(
-        StreamedBatches(train_set, collate, share, skip=settings.on_decode_error == "skip"),
-        batch_size=None,
-        num_workers=settings.num_workers,
-        worker_init_fn=ignore_termination,
-        pin_memory=pin_memory,
-        generator=torch.Generator(),
-    )
-
-
 def show_divisors(number: int) -> str:
     """
     Example:
@@ -333,4 +315,4 @@ def show_divisors(number: int) -> str:
     return f"{', '.join(smaller)} or {last}" if smaller else last
 
 
-__all__ = ["Cursor", "RowStream", "StreamSection", "StreamedTrainSet", "build_stream_loader"]
+__all__ = ["Cursor", "RowStream", "StreamSection", "StreamedTrainSet"]

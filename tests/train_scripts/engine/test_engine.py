@@ -266,6 +266,15 @@ def test_sigterm_saves_and_the_resumed_run_equals_one_without_interruption(tmp_p
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "adam"])
+def test_runs_with_the_optimizers_of_torch_resume_exactly(tmp_path, optimizer):
+    settings = [f"optim.optimizer={optimizer}", "optim.groups={head: {lr: 0.01, weight_decay: 0.1}}"]
+    run(tmp_path / "whole", *settings)
+    assert run(tmp_path / "parts", *settings, task=StoppedAt(5))["step"] == 5
+    run(tmp_path / "parts", *settings)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path):
     run(tmp_path, "eval.splits={test: final}")
     before = (tmp_path / "log.jsonl").read_text()
