@@ -1,48 +1,15 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """One call for every benchmark: `load_benchmark("synthetic", config="retrieval", split="train", data_dir=...)`."""
 
-import importlib
 import logging
-import pkgutil
 import re
 
 import clipbert  # noqa: F401  one name for a package, also where it is imported by its bare one
-from clipbert.datasets_scripts import loaders
+from clipbert.datasets_scripts.loaders import find_loader, list_benchmarks
 from clipbert.support.names import unknown_name
 
 
 logger = logging.getLogger(__name__)
-
-
-def list_benchmarks() -> list[str]:
-    """Names that `load_benchmark` knows: the modules of `loaders/`."""
-    return sorted(module.name for module in pkgutil.iter_modules(loaders.__path__))
-
-
-def find_loader(name: str) -> type:
-    """
-    The builder class of a benchmark: the one with configs in the module of its name.
-
-    Raises:
-        ValueError: If no module has the name (those that there are are listed).
-        ImportError: If the module cannot be imported, or defines no such class or several.
-    """
-    if name not in list_benchmarks():
-        raise ValueError(unknown_name("benchmark", name, list_benchmarks()))
-    from clipbert.datasets_scripts.building.base import VideoTextBuilder
-
-    try:
-        module = importlib.import_module(f"{loaders.__name__}.{name}")
-    except Exception as error:
-        raise ImportError(f"The loader {name!r} cannot be imported: {type(error).__name__}: {error}") from error
-    classes = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, VideoTextBuilder)]
-    found = [each for each in classes if each.__module__ == module.__name__ and "BUILDER_CONFIGS" in vars(each)]
-    if len(found) != 1:
-        listed = ", ".join(each.__name__ for each in found) or "none"
-        raise ImportError(
-            f"{module.__file__}: expected one subclass of VideoTextBuilder with BUILDER_CONFIGS, got {listed}"
-        )
-    return found[0]
 
 
 def load_benchmark(
@@ -109,7 +76,7 @@ def load_benchmark(
         on_missing = "error" if builder.expects_media() else "keep"
         if on_missing == "keep":
             logger.warning(
-                "%s: no video lies in %s; rows tell where each is expected. `video_dir` names another folder, "
+                "%s: no video lies in %s; rows say where each is expected. `video_dir` names another folder, "
                 '`on_missing="error"` makes this an error.',
                 where,
                 builder.media_root,
@@ -126,7 +93,7 @@ def load_benchmark(
 
 def check_split(builder, split: str, where: str) -> None:
     """Raise for a split that is not there, with the file that would hold it or what there is in its place."""
-    from clipbert.datasets_scripts.building.base import describe_choices
+    from clipbert.datasets_scripts.building.splits import describe_choices
 
     if not isinstance(split, str):
         raise ValueError(f'Expected `split` as a text such as "train", got {split!r}; without it all splits come')
@@ -148,20 +115,18 @@ def check_split(builder, split: str, where: str) -> None:
 
 def build_loader(name: str, config: str | None = None, data_dir=None, cache_dir=None, **fields):
     """The builder of a benchmark for a folder; without one, for the folder in the cache that it is fetched into."""
-    from clipbert.datasets_scripts.fetching.sources import SOURCES
-
     loader = find_loader(name)
-    if data_dir is not None or name not in SOURCES:
+    if data_dir is not None or not loader.SOURCES:
         return loader(cache_dir=cache_dir, config_name=config, data_dir=data_dir, **fields)
     from clipbert.datasets_scripts.fetching.benchmark import by_hand, fetch_benchmark
 
-    loader.complete_config(config, ".", dict(fields))  # a wrong name is told before anything is fetched
+    loader.complete_config(config, ".", dict(fields))  # a wrong name is an error before anything is fetched
     data_dir = fetch_benchmark(name, cache_dir=cache_dir)
     try:
         return loader(cache_dir=cache_dir, config_name=config, data_dir=data_dir, **fields)
     except FileNotFoundError as error:
-        told = by_hand(SOURCES[name], data_dir, kinds=("annotations",))
-        raise FileNotFoundError(f"{error}\n{told}".rstrip()) from None
+        to_do = by_hand(loader.SOURCES, data_dir, kinds=("annotations",))
+        raise FileNotFoundError(f"{error}\n{to_do}".rstrip()) from None
 
 
 def prepare(builder) -> None:
@@ -182,4 +147,4 @@ def prepare(builder) -> None:
         raise cause from None
 
 
-__all__ = ["list_benchmarks", "load_benchmark"]
+__all__ = ["build_loader", "find_loader", "list_benchmarks", "load_benchmark", "prepare"]

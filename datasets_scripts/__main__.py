@@ -38,7 +38,7 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status; what a user can mend is told in a line, without a traceback."""
+    """Run one command and return its exit status; what a user can mend is one line, without a traceback."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(format="%(message)s")
     logging.getLogger(__package__).setLevel(logging.INFO)

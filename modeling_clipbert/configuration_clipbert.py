@@ -123,6 +123,8 @@ class ClipBERTConfig(PreTrainedConfig):
         "itm_loss",
         "prediction_logits",
         "clip_logits",
+        "clip_odds",
+        "match_odds",
         "last_hidden_state",
         "pooler_output",
         "hidden_states",

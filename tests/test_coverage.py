@@ -109,7 +109,14 @@ def test_a_skip_list_is_ids_or_a_file(shapes, skip_list):
     [("[a, b]", ["a", "b"]), ("lists/skip.txt", "lists/skip.txt"), ("[]", [])],
 )
 def test_recipes_take_both(text, value, tmp_path):
-    base = ["model.config={}", "model.tokenizer=x", "data.dataset=synthetic", "run.output_dir=x", "run.total_steps=1"]
+    base = [
+        "model.family=clipbert",
+        "model.config={}",
+        "model.tokenizer=x",
+        "data.dataset=synthetic",
+        "run.output_dir=x",
+        "run.total_steps=1",
+    ]
     recipe = Recipe.load(overrides=[*base, f"data.skip_list={text}"])
     assert recipe.data.skip_list == value
     recipe.save(tmp_path / "recipe.yaml")

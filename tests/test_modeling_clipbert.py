@@ -99,12 +99,14 @@ def test_outputs_have_the_promised_names_and_shapes(model_class):
     }
     if model_class is ClipBERTForPreTraining:
         expected["prediction_logits"] = (texts, clips, length, VOCAB_SIZE)
-        expected["seq_relationship_logits"] = (texts, 2)
+        expected["seq_relationship_logits"], expected["clip_logits"] = (texts, 2), (texts, clips, 2)
     elif model_class is ClipBERTForMultipleChoice:
         expected["logits"], expected["clip_logits"] = (2, NUM_CHOICES), (2, clips, NUM_CHOICES)
     elif model_class is not ClipBERTModel:
         labels = NUM_LABELS.get(model_class, 2)
         expected["logits"], expected["clip_logits"] = (texts, labels), (texts, clips, labels)
+    if model_class is ClipBERTForVideoTextRetrieval:
+        expected["match_odds"], expected["clip_odds"] = (texts,), (texts, clips)
     assert set(outputs) == {*expected, "hidden_states", "attentions"}
     assert {name: tuple(outputs[name].shape) for name in expected} == expected
     assert [tuple(states.shape) for states in outputs.hidden_states] == 3 * [(texts, clips, tokens, WIDTH)]

@@ -133,7 +133,7 @@ def test_captions_of_a_plain_folder(run, clips, data):
         for row in read_jsonl(clips / "captions.jsonl")
     ]
     write_jsonl(data / "captions.jsonl", rows)
-    results = run("retrieval_video_folder", "model.vision=null", "model.text=null")
+    results = run("retrieval_video_folder", "model.parts=null")
     for name, metrics in results.items():
         assert metrics["num_examples"] == sum(row["split"] == name for row in rows)
 
@@ -164,7 +164,7 @@ def test_open_questions_in_the_official_files(run, clips, data, tmp_path, answer
     test = run("video_qa_msrvtt", *more)["test"]
     assert test["num_examples"] == 20 and test["answer_coverage"] == 1
     records = json.loads((tmp_path / "out/predictions/test/records.json").read_text())
-    assert set(records["predictions"]) <= {row["answer"] for row in rows}
+    assert {row["prediction"] for row in records["rows"]} <= {row["answer"] for row in rows}
 
 
 def test_multiple_choice_by_a_retrieval_model(run, clips, data, tmp_path):

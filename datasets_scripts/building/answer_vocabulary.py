@@ -3,14 +3,14 @@
 
     vocabulary = AnswerVocabulary.from_dataset(train, size=CLIPBERT_SIZES["msrvtt_qa"])
     vocabulary.save("answers/train_ans2label.json")
-    config = ClipBERTConfig(id2label=vocabulary.id2label, label2id=vocabulary.label2id)
+    config = config_class(id2label=vocabulary.id2label, label2id=vocabulary.label2id)
 
 Sizes:     ClipBERT has 1,500 answers for MSRVTT-QA, 1,540 for TGIF-QA frameqa and 3,129 for VQA 2.0, which are those
            that at least nine questions of train and validation together have as `answer`: `min_count=9`.
 Order:     by frequency; equally frequent answers in the order of their characters' code points. The same rows in any
            order therefore give the same vocabulary, byte for byte.
 Files:     {"man": 0, "woman": 1, ...} as in the `*_ans2label.json` of ClipBERT, which can be loaded as they are; a
-           list of answers by label is read too. `save` puts the SHA-256 of the file beside it, as `<file>.sha256` in
+           list of answers by label is read too. `save` puts the SHA-256 of the file next to it, as `<file>.sha256` in
            the format of `sha256sum`, and `load` refuses a file that does not have it.
 """
 
@@ -25,6 +25,7 @@ from functools import cached_property
 from pathlib import Path
 
 from clipbert.datasets_scripts.building.records import unique_keys
+from clipbert.support.files import whole_file, write_whole
 
 
 logger = logging.getLogger(__name__)
@@ -122,11 +123,11 @@ class AnswerVocabulary:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write `{answer: label}` as JSON, and its SHA-256 beside it as `<path>.sha256`."""
+        """Write `{answer: label}` as JSON, and its SHA-256 next to it as `<path>.sha256`."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.to_json().encode())
-        hash_file(path).write_text(f"{self.sha256}  {path.name}\n", encoding="utf-8")
+        with whole_file(path) as partial:
+            Path(partial).write_bytes(self.to_json().encode())
+        write_whole(checksum_path(path), f"{self.sha256}  {path.name}\n")
         return path
 
     @classmethod
@@ -143,8 +144,9 @@ class AnswerVocabulary:
         path = Path(path)
         data = path.read_bytes()
         where = "expected"
-        if sha256 is None and hash_file(path).is_file():
-            sha256, where = hash_file(path).read_text(encoding="utf-8").partition(" ")[0].strip(), hash_file(path).name
+        if sha256 is None and checksum_path(path).is_file():
+            where = checksum_path(path).name
+            sha256 = checksum_path(path).read_text(encoding="utf-8").partition(" ")[0].strip()
         if sha256 is not None and (found := hashlib.sha256(data).hexdigest()) != sha256.lower():
             raise ValueError(f"{path} has been changed: its SHA-256 is {found}, {where} says {sha256}")
         try:
@@ -163,7 +165,7 @@ def answers_by_label(label2id) -> list[str]:
     return sorted(label2id, key=label2id.get)
 
 
-def hash_file(path: Path) -> Path:
+def checksum_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 

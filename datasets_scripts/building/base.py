@@ -10,13 +10,11 @@ import copy
 import hashlib
 import inspect
 import logging
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 
 import datasets
@@ -25,6 +23,9 @@ from datasets import ClassLabel
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, AmbiguousMediaError, MediaIndex
 from clipbert.datasets_scripts.building.records import AnnotationError, Record
 from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS
+from clipbert.datasets_scripts.building.splits import describe_choices, hash_fraction, in_rows
+from clipbert.datasets_scripts.fetching.sources import Source
+from clipbert.support.files import hash_file
 from clipbert.support.names import closest, unknown_name
 
 
@@ -54,7 +55,7 @@ class BenchmarkConfig(datasets.BuilderConfig):
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What annotations tell about a video beside its texts; `python -m datasets_scripts check` compares with it.
+    """What annotations say about a video apart from its texts; `python -m datasets_scripts check` compares with it.
 
     Args:
         duration_s (`float`, *optional*): Length in seconds.
@@ -71,9 +72,12 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
     VERSION = datasets.Version("1.0.0")
     BUILDER_CONFIG_CLASS = BenchmarkConfig
     LAYOUT = ""  # what `data_dir` has to hold; shown when it does not
+    SOURCES: tuple[Source, ...] = ()  # where its files come from; none: nothing can be fetched
     MEDIA_SUFFIXES: frozenset[str] | None = None  # of files that `find_media` looks up; None: paths are known exactly
     MEDIA_WITH_ANNOTATIONS = False  # they come in one folder: annotations alone are of no use
-    IS_HUGE = False  # gigabytes, millions of rows: files are told apart by size and time, ids are not held to compare
+    IS_HUGE = (
+        False  # gigabytes, millions of rows: files are distinguished by size and time, ids are not held to compare
+    )
 
     # ------------------------------------------------------------------------------------------------ a loader's part
 
@@ -106,7 +110,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         raise NotImplementedError
 
     def video_facts(self) -> dict[str, VideoFacts]:
-        """What the annotations tell about each `video_id`; empty where they tell nothing."""
+        """What the annotations say about each `video_id`; empty where they say nothing."""
         return {}
 
     @classmethod
@@ -145,7 +149,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         self.annotations = self.annotation_files(config)
         if config.validation_fraction:
             self.hold_out_validation(config)
-        if config.only_split in self.annotations:  # else `check_split` tells which ones there are
+        if config.only_split in self.annotations:  # else `check_split` says which ones there are
             self.annotations = {config.only_split: self.annotations[config.only_split]}
         files = sorted({path for paths in self.annotations.values() for path in paths})
         self.media_root = config.video_dir or config.data_dir
@@ -177,7 +181,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
     def largest_held_out(self) -> float:
         """Training videos with a hash up to this are held out: `validation_fraction`, or the smallest hash there is."""
         fraction, media, smallest = self.config.validation_fraction, ROW_SCHEMAS[self.config.task].media, 1.0
-        with suppress(ValueError):  # a broken record is told with its place when its rows are made
+        with suppress(ValueError):  # a broken record is reported with its place when its rows are made
             for record in self.load_records("train", self.annotations.get("train") or self.annotations["validation"]):
                 for row in self.text(record):
                     smallest = min(smallest, hash_fraction(row[f"{media}_id"]))
@@ -265,22 +269,24 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
 
     @classmethod
     def content_digest(cls, config: BenchmarkConfig, files: list[Path]) -> str:
-        """Hash of the annotation files and of the loader's own source: both decide what the cache would hold."""
+        """Hash of the annotation files and of the code that reads them: both decide what the cache would hold."""
         digest = hashlib.sha256()
         for path in files:
             digest.update(f"{path}\0".encode())
             if cls.IS_HUGE:
                 state = path.stat()
                 digest.update(f"{state.st_size} {state.st_mtime_ns}\0".encode())
-                continue
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        package = __name__.split(".")[0]
-        sources = {inspect.getfile(each) for each in cls.__mro__ if each.__module__.split(".")[0] == package}
-        sources |= {inspect.getfile(Record), inspect.getfile(MediaIndex)}
-        for source in sorted(sources):
-            digest.update(Path(source).read_bytes())
+            else:
+                digest.update(hash_file(path).encode())
+        for path in cls.code_files():
+            digest.update(path.read_bytes())
         return digest.hexdigest()[:32]
+
+    @classmethod
+    def code_files(cls) -> list[Path]:
+        """What decides how annotations become rows: the loader, those that it inherits from, and all of `building/`."""
+        loaders = {Path(inspect.getfile(each)) for each in cls.__mro__ if issubclass(each, VideoTextBuilder)}
+        return sorted({*loaders, *Path(__file__).parent.glob("*.py")})
 
     def _info(self) -> datasets.DatasetInfo:
         features = ROW_SCHEMAS[self.config.task].features.copy()
@@ -338,42 +344,6 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
                 raise
             except ValueError as error:
                 raise record.error(str(error)) from None
-
-
-def describe_choices(choices: list[tuple[str, ...]]) -> str:
-    """`train.json, or annotations.zip`; `a.csv or a.txt with b.json or b.zip` where all combinations are there."""
-    described = []
-    for length, alike in groupby(choices, key=len):
-        alike = list(alike)
-        parts = [list(dict.fromkeys(names)) for names in zip(*alike, strict=True)]
-        if length > 1 and math.prod(map(len, parts)) == len(alike):
-            described.append(" with ".join(" or ".join(names) for names in parts))
-        else:
-            described += [" with ".join(names) for names in alike]
-    return ", or ".join(described)
-
-
-def in_rows(split: str, sizes: Mapping[str, int]) -> str:
-    """`train[:95%]` as `train[:19]`, rounded as `datasets` does, but with a row on either side of every cut."""
-
-    def place(share: str | None, size: int) -> str:
-        if share is None:
-            return ""
-        percent = int(share) if int(share) >= 0 else 100 + int(share)
-        cut = round(percent * size / 100)
-        return str(min(max(cut, 1), size - 1) if 0 < percent < 100 else cut)
-
-    def replace(match: re.Match) -> str:
-        name, first, last = match.groups()
-        size = sizes.get(name, 0)
-        return f"{name}[{place(first, size)}:{place(last, size)}]" if size > 1 else match.group()
-
-    return re.sub(r"(\w+)\[(?:(-?\d+)%)?:(?:(-?\d+)%)?\]", replace, split)
-
-
-def hash_fraction(text: str) -> float:
-    """A number in [0, 1) that depends on the text alone."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 __all__ = ["BenchmarkConfig", "VideoFacts", "VideoTextBuilder"]

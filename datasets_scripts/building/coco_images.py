@@ -3,9 +3,15 @@
 
 from clipbert.datasets_scripts.building.base import VideoTextBuilder
 from clipbert.datasets_scripts.building.media import IMAGE_SUFFIXES
+from clipbert.datasets_scripts.fetching.sources import Source
 
 
 COCO_FOLDERS = ("train2014", "val2014", "test2015", "test2014")
+
+
+def coco_images(*names: str) -> list[Source]:
+    host = "http://images.cocodataset.org/zips"
+    return [Source(f"{name}.zip", (f"{host}/{name}.zip",), kind="videos", unpack="images") for name in names]
 
 
 class COCOImages(VideoTextBuilder):

@@ -76,7 +76,7 @@ class EntryReader:
         while True:
             try:
                 value, end = self.decoder.raw_decode(self.text, self.position)
-                # a number may go on in the next piece: only what follows tells that it is whole
+                # a number may go on in the next piece: only what follows shows that it is whole
                 if isinstance(value, dict | list | str) or self.text[end : end + 1] in set(" \t\r\n,}"):
                     self.position = end
                     return value

@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Whether a video or an image can be read, asked at three prices, and remembered until the file changes.
+"""Whether a video or an image can be read, checked at three levels, and remembered until the file changes.
 
 header   the file opens, its packets are all there and the first picture decodes (images: the structure is sound)
 frames   also a middle picture and the last one: finds files that were cut off or that break in between
@@ -95,7 +95,7 @@ def probe_files(
 
 
 def probe_media(path: str, level: str, media: str = "video") -> Probe:
-    """Open one file and judge it."""
+    """Open one file and say what is known about it."""
     from clipbert.processing import decoding  # torch and transformers only when a file is opened
 
     try:
@@ -131,7 +131,7 @@ def probe_image(path: str, level: str) -> Probe:
     try:
         with Image.open(path) as image:
             image.verify()
-    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what PIL raises beside OSError
+    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what PIL raises apart from OSError
         return Probe(reason=str(error))
     return Probe()
 
@@ -189,7 +189,7 @@ def plain_reason(error: Exception) -> str:
 
 
 def memory_key(level: str, media: str) -> str:
-    return f"{media} {level}, av {av.__version__}"  # another FFmpeg may judge otherwise
+    return f"{media} {level}, av {av.__version__}"  # another FFmpeg may find otherwise
 
 
 def recall_probe(memory: FileMemory, path: str, state: list[int], level: str, media: str) -> Probe | None:

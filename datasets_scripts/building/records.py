@@ -107,7 +107,7 @@ def reading(path: Path, member: str | None = None) -> Iterator[io.BufferedIOBase
 
 
 def decode_lines(lines: Iterable[bytes], path: Path) -> Iterator[str]:
-    """Lines with their ends; each is decoded by itself, so that a wrong byte is told with its line."""
+    """Lines with their ends; each is decoded by itself, so that a wrong byte is reported with its line."""
     for number, line in enumerate(lines, start=1):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -173,7 +173,7 @@ def read_csv(
     with reading(path) as file:
         lines = decode_lines(file, path)
         reader = csv.DictReader(lines, fieldnames=columns, delimiter=delimiter, strict=True, quoting=quoting)
-        last = 0  # line on which the record before ended: an error in the next one is told where that begins
+        last = 0  # line on which the record before ended: an error in the next one is reported where that begins
         try:
             names = reader.fieldnames
             if not names:

@@ -116,7 +116,7 @@ ROW_SCHEMAS = {
                 "caption": TEXT,
                 "start_s": Value("float64"),
                 "end_s": Value("float64"),
-                "duration_s": Value("float64"),  # null where the annotation does not tell
+                "duration_s": Value("float64"),  # null where the annotation does not say
                 "moment_id": TEXT,
             }
         ),

@@ -61,7 +61,7 @@ def normalize_answer(answer: str) -> str:
 
 
 def remove_punctuation(text: str) -> str:
-    """A mark becomes a blank ("t-shirt"), or nothing where it stands beside one ("blue, white") or in a number."""
+    """A mark becomes a blank ("t-shirt"), or nothing where it stands next to one ("blue, white") or in a number."""
     text = re.sub(r"\s", " ", text)
     has_number = COMMA_IN_NUMBER.search(text)
     cleaned = text

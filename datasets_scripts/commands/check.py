@@ -11,7 +11,6 @@ not know. The exit status is 0 when every file can be used and nothing leaks, el
 """
 
 import argparse
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -19,10 +18,9 @@ from pathlib import Path
 
 import pyarrow as pa
 from datasets import Dataset
-from tqdm import tqdm
 
 from clipbert.datasets_scripts.building.base import VideoFacts, VideoTextBuilder
-from clipbert.datasets_scripts.building.file_memory import FileMemory, file_state
+from clipbert.datasets_scripts.building.file_memory import FileMemory
 from clipbert.datasets_scripts.building.readable import LEVELS, probe_files
 from clipbert.datasets_scripts.building.skip_lists import write_skip_list
 from clipbert.datasets_scripts.building.usable_videos import find_missing, media_column
@@ -32,6 +30,8 @@ from clipbert.datasets_scripts.commands.benchmark_arguments import (
     default_num_workers,
     load_splits,
 )
+from clipbert.datasets_scripts.commands.leaks import Leak, find_leaks, find_same_content
+from clipbert.support.files import write_whole
 
 
 TOLERANCE_S, TOLERANCE_SHARE = 1.0, 0.05  # of a duration; the larger one counts: annotators round, containers too
@@ -47,21 +47,6 @@ class SplitCounts:
     wrong_duration: int = 0
     rows: int = 0
     usable_rows: int = 0
-
-
-@dataclass
-class Leak:
-    """Something that two splits share: `kind` is "id", "recording" or "content"; `videos` are the ids by split."""
-
-    kind: str
-    value: str
-    videos: dict[str, list[str]]
-
-    def __str__(self) -> str:
-        places = "; ".join(
-            f"{split}: {', '.join(ids[:3])}{' ...' * (len(ids) > 3)}" for split, ids in self.videos.items()
-        )
-        return f"same {self.kind} {self.value} in {places}"
 
 
 @dataclass
@@ -131,7 +116,7 @@ def check_benchmark(
     Args:
         builder (`VideoTextBuilder`): The prepared builder, see `build_benchmark`.
         split (`str`, *optional*): The only split to look at; leaks show only between several.
-        level (`str`, defaults to `"frames"`): One of `LEVELS`, see `probing.py`.
+        level (`str`, defaults to `"frames"`): One of `LEVELS`, see `building/readable.py`.
         num_workers (`int`, defaults to 0): Processes that open files; 0: this one.
         memory_file (`str` or `Path`, *optional*): Where results are kept; default: a file in the cache of `datasets`.
         progress (`bool`, defaults to `True`): Show progress bars.
@@ -212,70 +197,6 @@ def differs(duration_s: float | None, annotated_s: float | None) -> bool:
     return abs(duration_s - annotated_s) > max(TOLERANCE_S, TOLERANCE_SHARE * annotated_s)
 
 
-def find_leaks(listed: dict[str, pa.Table], facts: dict[str, VideoFacts]) -> list[Leak]:
-    """Videos, and recordings of different videos, that occur in several splits."""
-    by_file, by_recording = {}, {}
-    for split, part in listed.items():
-        for video_id, path in zip(part["id"].to_pylist(), part["path"].to_pylist(), strict=True):
-            # one id for two files, as in a user's own folders of splits, is no leak
-            by_file.setdefault((video_id, path), {})[split] = [video_id]
-            recording = facts.get(video_id, VideoFacts()).recording
-            if recording is not None:
-                by_recording.setdefault(recording, {}).setdefault(split, {})[video_id] = path
-    shared = {file: videos for file, videos in by_file.items() if len(videos) > 1}
-    leaks = [Leak("id", video_id, videos) for (video_id, _), videos in shared.items()]
-    for recording, videos in by_recording.items():
-        own = {split: [each for each in ids.items() if each not in shared] for split, ids in videos.items()}
-        ids = {split: [video_id for video_id, _ in files] for split, files in own.items() if files}
-        if len(ids) > 1:
-            leaks.append(Leak("recording", recording, ids))
-    return leaks
-
-
-def find_same_content(
-    listed: dict[str, pa.Table], missing: set[str], memory: FileMemory, progress: bool
-) -> list[Leak]:
-    """Files with the same bytes under two names in two splits. Only files of equal size are read."""
-    by_size: dict[int, dict[str, dict[str, str]]] = {}  # size -> split -> path -> id
-    states = {}
-    for split, part in listed.items():
-        for video_id, path in zip(part["id"].to_pylist(), part["path"].to_pylist(), strict=True):
-            if path not in missing:
-                states[path] = states.get(path) or file_state(path)
-                by_size.setdefault(states[path][0], {}).setdefault(split, {})[path] = video_id
-    candidates = [
-        places
-        for size, places in by_size.items()
-        if size and len(places) > 1 and len(set().union(*places.values())) > 1
-    ]
-    paths = dict.fromkeys(path for places in candidates for files in places.values() for path in files)
-    digests = {
-        path: hash_file(path, states[path], memory)
-        for path in tqdm(paths, desc="comparing files", disable=not (progress and paths))
-    }
-    by_content: dict[str, dict[str, dict[str, str]]] = {}
-    for places in candidates:
-        for split, files in places.items():
-            for path, video_id in files.items():
-                by_content.setdefault(digests[path], {}).setdefault(split, {})[path] = video_id
-    return [
-        Leak(
-            "content", f"sha256 {digest[:12]}", {split: sorted(set(files.values())) for split, files in places.items()}
-        )
-        for digest, places in by_content.items()
-        if len(places) > 1 and len(set().union(*places.values())) > 1
-    ]
-
-
-def hash_file(path: str, state: list[int], memory: FileMemory) -> str:
-    digest = memory.recall(path, state, "sha256")
-    if digest is None:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        memory.remember(path, state, "sha256", digest)
-    return digest
-
-
 # --------------------------------------------------------------------------------------------------------------------
 # The command
 # --------------------------------------------------------------------------------------------------------------------
@@ -321,7 +242,7 @@ def run(options: argparse.Namespace) -> int:
         write_skip_list(options.skip_list, report.unusable, heading)
         print(f"{len(report.unusable):,} ids to skip: {options.skip_list}")
     if options.output:
-        options.output.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_whole(options.output, json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n")
         print(f"whole report: {options.output}")
     return int(bool(report.unusable) or (bool(report.leaks) and not options.allow_leaks))
 

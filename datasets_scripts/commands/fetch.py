@@ -4,9 +4,10 @@
 import argparse
 from pathlib import Path
 
+from clipbert.datasets_scripts.building.docstrings import read_docstring
 from clipbert.datasets_scripts.fetching.benchmark import by_hand, choose, default_folder, fetch_benchmark, find_sources
 from clipbert.datasets_scripts.fetching.downloading import FetchError
-from clipbert.datasets_scripts.fetching.sources import LICENCES
+from clipbert.datasets_scripts.loaders import find_loader
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,13 +26,13 @@ def run(options: argparse.Namespace) -> int:
     folder = (
         Path(options.data_dir).expanduser() if options.data_dir else default_folder(options.name, options.cache_dir)
     )
-    print(f"Licence of {options.name}: {LICENCES[options.name]}")
+    print(f"Licence of {options.name}: {read_docstring(find_loader(options.name)).get('Licence', 'not stated.')}")
     wanted, failure = choose(sources, kinds, options.files), None
     if wanted:
         print(f"Fetching {len(wanted)} {'file' if len(wanted) == 1 else 'files'} into {folder}", flush=True)
         try:
             fetch_benchmark(options.name, folder, kinds=kinds, files=options.files)
-        except FetchError as error:  # what is left to be done by hand is told all the same
+        except FetchError as error:  # what is left to be done by hand is printed all the same
             failure = error
     if not failure and wanted:
         print(f"All of them are there and verified: load_benchmark({options.name!r}, data_dir={str(folder)!r})")

@@ -5,11 +5,8 @@ import argparse
 import shutil
 import textwrap
 
-from clipbert.datasets_scripts import find_loader, list_benchmarks
-from clipbert.datasets_scripts.fetching.sources import LICENCES, SOURCES
-
-
-GENERATED = ("synthetic", "synthetic_images")
+from clipbert.datasets_scripts.building.docstrings import read_docstring
+from clipbert.datasets_scripts.loaders import find_loader, list_benchmarks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,29 +38,30 @@ def describe_all() -> str:
 
 def how_to_get(name: str) -> str:
     """`fetched / by hand (gated)`: annotations, then videos or images."""
-    if name not in SOURCES:
-        return "generated" if name in GENERATED else "your own files"
-    ways = []
+    loader = find_loader(name)
+    if not loader.SOURCES:
+        return "generated" if hasattr(loader.BUILDER_CONFIG_CLASS, "generate") else "your own files"
+    parts = []
     for kind in ("annotations", "videos"):
-        sources = [source for source in SOURCES[name] if source.kind == kind]
+        sources = [source for source in loader.SOURCES if source.kind == kind]
         placed = [source for source in sources if not source.urls]
         status = next((f" ({source.status})" for source in placed if source.status != "public"), "")
         if not placed:
-            ways.append("fetched" if sources else "-")
+            parts.append("fetched" if sources else "-")
         else:
-            ways.append(f"{'some ' * (len(placed) < len(sources))}by hand{status}")
-    return " / ".join(ways)
+            parts.append(f"{'some ' * (len(placed) < len(sources))}by hand{status}")
+    return " / ".join(parts)
 
 
 def describe_benchmark(name: str) -> str:
-    """Configs with what tells them apart, licence, and every file with its address or what to do."""
+    """Configs with what distinguishes them, licence, and every file with its address or what to do."""
     loader = find_loader(name)
     lines = [f"{name}: {(loader.__doc__ or '').strip()}"]
     lines += [f"  {config.name} ({config.task}): {config.description}" for config in loader.BUILDER_CONFIGS]
     lines.append(loader.LAYOUT)
-    if name in LICENCES:
-        lines.append(f"Licence: {LICENCES[name]}")
-    for source in SOURCES.get(name, ()):
+    if licence := read_docstring(loader).get("Licence"):
+        lines.append(f"Licence: {licence}")
+    for source in loader.SOURCES:
         size = f", {source.size:,} bytes" if source.size else ""
         verified = ", checksum known" if source.sha256 else ""
         lines.append(f"  {source.file} ({source.kind}, {source.status}{size}{verified})")

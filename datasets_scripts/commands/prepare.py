@@ -13,29 +13,24 @@ Fetching a few frames of a long, large video costs the decoding of many others. 
 `video_dir=OUT` then works with the loader: names are those that it looks for. Where it looks for exact names, they keep
 their suffix, whatever it is; players and FFmpeg look at the content. `--videos FOLDER` prepares any folder of videos.
 
-A file appears when it is whole. `prepared.jsonl` in OUT tells what was made of what, so another run, also after an
+A file appears when it is whole. `prepared.jsonl` in OUT records what was made of what, so another run, also after an
 interruption, makes only what is missing, changed, or was made with other settings. Videos that fail are listed in
 `failed.txt`, which works as a skip list; the exit status is then 1.
 """
 
 import argparse
 import json
-import math
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
 import av
-import numpy as np
-from av.video.reformatter import VideoReformatter
 from tqdm import tqdm
 
-from clipbert.datasets_scripts import find_loader
 from clipbert.datasets_scripts.building.base import VideoTextBuilder
 from clipbert.datasets_scripts.building.file_memory import file_state
 from clipbert.datasets_scripts.building.media import MediaIndex
@@ -49,43 +44,14 @@ from clipbert.datasets_scripts.commands.benchmark_arguments import (
     default_num_workers,
     load_splits,
 )
-from clipbert.support.files import remove_leftovers, whole_file
+from clipbert.datasets_scripts.commands.reencoding import PrepareError, PrepareSettings, prepare_video
+from clipbert.datasets_scripts.loaders import find_loader
+from clipbert.support.files import remove_leftovers
 
 
 MANIFEST, FAILED = "prepared.jsonl", "failed.txt"
 SHOWN = 10  # failures on the screen
 CRASHED = ({}, "reading it ends the process (a crash inside the decoder, or no memory left)")
-TIMEOUT_S = 4 * 3600.0  # of one video
-TIME_SLACK_S = 1e-3  # time stamps are rounded
-BT601, LIMITED_RANGE = 6, 1  # what swscale makes of RGB, as FFmpeg numbers it: players shall not have to guess
-
-
-@dataclass(frozen=True)
-class PrepareSettings:
-    """How videos are re-encoded.
-
-    Args:
-        short_side (`int`, defaults to 256): Largest shorter side of a picture in pixels.
-        fps (`float`, *optional*, defaults to 3): Most pictures a second; `None` keeps them all.
-        keyframe_interval_s (`float`, defaults to 1): Longest time between key frames.
-        crf (`int`, defaults to 23): Quality, from 0 (lossless) to 51 (worst).
-    """
-
-    short_side: int = 256
-    fps: float | None = 3.0
-    keyframe_interval_s: float = 1.0
-    crf: int = 23
-
-    def __post_init__(self):
-        if self.short_side < 16 or not 0 <= self.crf <= 51:
-            raise ValueError(f"Expected short_side of at least 16 and crf from 0 to 51, got {self}")
-        if not self.keyframe_interval_s > 0 or (self.fps is not None and not 0 < self.fps < math.inf):
-            raise ValueError(f"Expected fps and keyframe_interval_s above 0, got {self}")
-
-    def size_of(self, height: int, width: int) -> tuple[int, int]:
-        """Even height and width of the pictures, never more than the given ones but for a single pixel."""
-        scale = min(1.0, self.short_side / min(height, width))
-        return tuple(max(2, int(side * scale + 1e-6) // 2 * 2) for side in (height, width))
 
 
 @dataclass(frozen=True)
@@ -95,129 +61,6 @@ class Job:
     source: str
     name: str
     ids: tuple[str, ...]
-
-
-class PrepareError(ValueError):
-    """A video that cannot be prepared."""
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# One video
-# --------------------------------------------------------------------------------------------------------------------
-
-
-def prepare_video(source: str, target: str, settings: PrepareSettings) -> int:
-    """Re-encode one video.
-
-    Args:
-        source (`str`): The video.
-        target (`str`): The file to write; it appears when it is whole.
-        settings (`PrepareSettings`): How.
-
-    Returns:
-        `int`: The number of pictures in the new file.
-
-    Raises:
-        VideoDecodeError: If the video is broken, cut off or not there.
-        PrepareError: If its pictures change their size.
-    """
-    from clipbert.processing.decoding import read_video_metadata
-
-    metadata = read_video_metadata(source)
-    if not metadata.timing.is_complete:
-        raise PrepareError(f"cut off before the last of the {metadata.total_num_frames} frames that it promises")
-    seconds = metadata.seconds_of(range(metadata.total_num_frames))
-    if seconds is None:
-        raise PrepareError("neither its pictures nor its header tell a time")
-    with whole_file(target) as partial_file:
-        num_kept = write_video(source, partial_file, metadata, seconds, settings)
-        made = read_video_metadata(partial_file)
-        if made.total_num_frames != num_kept or abs(made.duration - metadata.duration) > 0.1:
-            raise PrepareError(
-                f"expected {num_kept} pictures over {metadata.duration:.2f} s, "
-                f"wrote {made.total_num_frames} over {made.duration:.2f} s"
-            )
-    return num_kept
-
-
-def choose_frames(seconds: Sequence[float], fps: float | None) -> set[int]:
-    """The first frame of each 1 / fps seconds."""
-    if fps is None:
-        return set(range(len(seconds)))
-    # a time stamp a hair before a border, by rounding, belongs behind it
-    parts = np.floor((np.asarray(seconds) + TIME_SLACK_S) * fps).astype(np.int64)
-    return set(np.unique(parts, return_index=True)[1].tolist())
-
-
-def write_video(source: str, target: str, metadata, seconds: Sequence[float], settings: PrepareSettings) -> int:
-    """Encode the chosen pictures with their times; returns their number."""
-    from clipbert.processing.video_reader import VideoReader
-
-    wanted, time_base = choose_frames(seconds, settings.fps), metadata.timing.time_base
-    last_tick, end_tick = round(seconds[max(wanted)] / time_base), round(metadata.duration / time_base)
-    stream, size, next_key_s, number = None, None, 0.0, -1
-    with (
-        VideoReader(source, source, timeout_s=TIMEOUT_S, num_threads=1) as reader,
-        av.open(target, "w", format="mp4", options={"movflags": "+faststart"}) as container,
-    ):
-
-        def mux(packets):
-            for packet in packets:
-                if packet.pts == last_tick:  # else the video would end with the beginning of its last picture
-                    packet.duration = max(1, end_tick - last_tick)
-                container.mux(packet)
-
-        scale = PictureScaler(settings)
-        for number, frame in enumerate(reader.all_frames()):
-            size = size or (frame.width, frame.height)
-            if size != (frame.width, frame.height):
-                raise PrepareError(f"pictures change their size from {size} to {(frame.width, frame.height)}")
-            if number not in wanted:
-                continue
-            picture = scale(frame)
-            stream = stream or add_stream(container, picture.shape, time_base, metadata.fps, settings)
-            made = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            made.pts, made.time_base = round(seconds[number] / time_base), time_base
-            if seconds[number] + TIME_SLACK_S >= next_key_s:
-                made.pict_type = av.video.frame.PictureType.I
-                next_key_s = seconds[number] + settings.keyframe_interval_s
-            mux(stream.encode(made))
-        if reader.damage or number + 1 != len(seconds):
-            raise PrepareError(f"only {number + 1} of {len(seconds)} frames come out. {reader.damage or ''}".strip())
-        mux(stream.encode(None))
-    return len(wanted)
-
-
-class PictureScaler:
-    """Decoded frames to upright RGB pictures `(height, width, 3)` of the size to be written."""
-
-    def __init__(self, settings: PrepareSettings):
-        self.settings, self.to_rgb = settings, VideoReformatter()
-
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        from clipbert.processing.video_reader import display_matrix, upright
-
-        # sides shrink alike, so that the picture may be turned after it was made small
-        height, width = self.settings.size_of(frame.height, frame.width)
-        small = self.to_rgb.reformat(frame, width, height, format="rgb24", interpolation="BICUBIC", threads=1)
-        return np.ascontiguousarray(upright(small.to_ndarray(), display_matrix(frame)))
-
-
-def add_stream(container, shape: tuple[int, ...], time_base: Fraction, fps: float | None, settings: PrepareSettings):
-    """An H.264 stream for pictures of this shape. Key frames come where they are asked for, and at changes of scene."""
-    rate = Fraction(min(settings.fps or math.inf, fps or 25.0)).limit_denominator(1001)  # a hint for the bit rate
-    options = {"preset": "fast", "crf": str(settings.crf), "bf": "0", "g": "100000", "forced-idr": "1"}
-    stream = container.add_stream("libx264", rate=rate, options=options)
-    stream.height, stream.width, stream.pix_fmt = shape[0], shape[1], "yuv420p"
-    stream.codec_context.thread_count = 1  # processes work side by side
-    stream.codec_context.colorspace, stream.codec_context.color_range = BT601, LIMITED_RANGE
-    stream.codec_context.time_base = stream.time_base = time_base
-    return stream
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# A collection
-# --------------------------------------------------------------------------------------------------------------------
 
 
 def list_benchmark_jobs(builders: Sequence[VideoTextBuilder], output_dir: Path, split: str | None = None) -> list[Job]:
@@ -293,7 +136,7 @@ def merge_jobs(triples: Iterable[tuple[str, str, str]]) -> list[Job]:
 
 
 def refuse_overlap(output_dir: Path, source_dir: Path) -> None:
-    """Originals and copies under one root could not be told apart by name."""
+    """Originals and copies under one root could not be distinguished by name."""
     inner, outer = output_dir.expanduser().resolve(), source_dir.expanduser().resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise ValueError(f"Expected --output_dir and the folder of the videos side by side, got {inner} and {outer}.")

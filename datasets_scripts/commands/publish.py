@@ -3,16 +3,14 @@
 
 OUT holds `<config>/<split>-00000-of-0000N.parquet` and `README.md`, which `load_dataset("OUT", "<config>")` reads, from
 the Hub as from disk. The rows are those of `load_benchmark`, but that `video` (or `image`) is the name of the file
-alone: nothing in OUT tells where it lay. `--push_to_hub USER/NAME` uploads the folder.
+alone: nothing in OUT says where it lay. `--push_to_hub USER/NAME` uploads the folder.
 
 The videos themselves are left out, because the licences of most benchmarks forbid to pass them on. With
 `--include_videos` they come along, each once, in a config `videos` of its own: `video_id` and the bytes of the file.
 """
 
 import argparse
-import inspect
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +26,7 @@ from tqdm import tqdm
 
 from clipbert.datasets_scripts.building.base import VideoTextBuilder
 from clipbert.datasets_scripts.building.coverage import compute_coverage
+from clipbert.datasets_scripts.building.docstrings import read_docstring
 from clipbert.datasets_scripts.building.skip_lists import read_skip_list
 from clipbert.datasets_scripts.building.usable_videos import (
     UnusableVideosError,
@@ -166,7 +165,7 @@ def write_rows(table: Dataset, folder: Path, split: str) -> None:
     columns = table.with_format("arrow")[:]
     place = columns.column_names.index(media)
     names = pc.replace_substring_regex(columns[media], r"^.*[/\\]", "")
-    # the schema of `features` alone: what `datasets` knows beside it includes paths of this machine
+    # the schema of `features` alone: what `datasets` knows apart from it includes paths of this machine
     columns = columns.set_column(place, media, names).cast(table.features.arrow_schema)
     num_shards = max(1, -(-columns.nbytes // SHARD_BYTES))
     size = -(-len(columns) // num_shards)
@@ -276,26 +275,6 @@ def card_text(publication: Publication, parts: dict[str, str], repo_id: str | No
         "",
     ]
     return "\n".join(lines)
-
-
-def read_docstring(loader: type[VideoTextBuilder]) -> dict[str, str]:
-    """`title`, `summary` and the parts `Source:`, `Licence:`, ... of the docstring of a loader's module."""
-    text = inspect.getdoc(inspect.getmodule(loader)) or loader.__name__
-    title, *rest = text.splitlines()
-    parts, name = {"title": title.rstrip("."), "summary": ""}, None
-    for line in rest:
-        heading = re.match(r"([A-Z][a-z]+(?: [a-z]+)?):\s+(\S.*)", line)
-        if heading:
-            name = heading[1]
-            parts[name] = heading[2]
-        elif name and line.startswith(" "):
-            parts[name] += f"\n{line[11:] if not line[:11].strip() else line.strip()}"
-        elif name and line.strip():
-            name = None
-    for name in ("Source", "Licence"):
-        if name in parts:
-            parts[name] = " ".join(parts[name].split())
-    return parts
 
 
 def size_category(num_rows: int) -> str:

@@ -1,13 +1,15 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""The public files of a benchmark in one folder, fetched once; what is not public is told, with where to place it."""
+"""The public files of a benchmark in one folder, fetched once; for what is not public, where to place it."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
 from clipbert.datasets_scripts.fetching.downloading import FetchError, download_file, host_of, open_client
-from clipbert.datasets_scripts.fetching.sources import SOURCES, Source
+from clipbert.datasets_scripts.fetching.sources import Source
 from clipbert.datasets_scripts.fetching.unpacking import ArchiveError, is_unpacked, unpack_archive
+from clipbert.datasets_scripts.loaders import find_loader, list_benchmarks
+from clipbert.support.names import unknown_name
 
 
 def default_folder(name: str, cache_dir=None) -> Path:
@@ -33,7 +35,7 @@ def fetch_benchmark(
     on where it stopped. A file that cannot be had does not keep the others from coming.
 
     Args:
-        name (`str`): A benchmark of `SOURCES`.
+        name (`str`): A benchmark whose loader has `SOURCES`.
         data_dir (`str` or `Path`, *optional*): The folder; default: one in the cache.
         cache_dir (`str`, *optional*): Cache to use in place of that of `datasets`.
         kinds (iterable of `str`, defaults to `("annotations",)`): `"annotations"`, `"videos"` or both.
@@ -60,9 +62,9 @@ def fetch_benchmark(
     if not wanted:
         if folder.is_dir() and any(folder.iterdir()):
             return folder  # with what was placed by hand
-        told = by_hand(sources, folder, kinds)
+        to_do = by_hand(sources, folder, kinds)
         raise FetchError(
-            f"Nothing of {name} ({', '.join(kinds)}) can be fetched. Place it in a folder yourself:\n{told}"
+            f"Nothing of {name} ({', '.join(kinds)}) can be fetched. Place it in a folder yourself:\n{to_do}"
         )
     failures, untried, unreachable = [], [], set()
     with open_client(download_options.pop("client", None), download_options.get("timeout_s", 30.0)) as client:
@@ -117,11 +119,11 @@ def fetch_source(source: Source, folder: Path, **download_options) -> None:
 
 
 def find_sources(name: str) -> tuple[Source, ...]:
-    if name not in SOURCES:
-        from clipbert.support.names import unknown_name  # imports `datasets`
-
-        raise ValueError(unknown_name("benchmark with sources", name, SOURCES))
-    return SOURCES[name]
+    """The sources of a benchmark, from its loader."""
+    if sources := find_loader(name).SOURCES:
+        return sources
+    known = [each for each in list_benchmarks() if find_loader(each).SOURCES]
+    raise ValueError(unknown_name("benchmark with sources", name, known))
 
 
 def by_hand(sources: Iterable[Source], folder: Path, kinds: Iterable[str] = ("annotations", "videos")) -> str:

@@ -5,7 +5,6 @@ What has arrived lies in `name.part`; `name.part.json` says of which file it is 
 download fails, so that the next attempt, in this process or a later one, asks for the rest only.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -26,12 +25,14 @@ from filelock import FileLock, Timeout
 from huggingface_hub import is_offline_mode
 from tqdm import tqdm
 
+from clipbert.support.files import hash_file
+
 
 logger = logging.getLogger(__name__)
 
 PASSING_STATUS = frozenset((408, 425, 429, 500, 502, 503, 504))  # worth another attempt at the same address
 LONGEST_WAIT_S = 60.0
-CONNECT_ATTEMPTS, CONNECT_TIMEOUT_S = 2, 10.0  # to a host that has not answered yet: being offline is told soon
+CONNECT_ATTEMPTS, CONNECT_TIMEOUT_S = 2, 10.0  # to a host that has not answered yet: being offline is noticed soon
 
 
 class FetchError(OSError):
@@ -83,8 +84,7 @@ class Expected:
         if self.size is not None and size != self.size:
             return f"expected {self.size:,} bytes, got {size:,}"
         if self.sha256 is not None:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = hash_file(path)
             if found != self.sha256:
                 return f"expected sha256 {self.sha256}, got {found}"
         return None
@@ -106,7 +106,7 @@ class Partial:
 
     @property
     def notes(self) -> dict:
-        """`url`, `etag`, `modified` and `total`, as the server told them; empty when nothing usable is there."""
+        """`url`, `etag`, `modified` and `total`, as the server sent them; empty when nothing usable is there."""
         try:
             notes = json.loads(self.notes_path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -124,7 +124,7 @@ class Partial:
         self.path.unlink(missing_ok=True)
 
     def resumable_from(self, url: str, expected: Expected) -> int:
-        """How many bytes can be kept. Without a checksum the server has to tell whether its file is still the same."""
+        """How many bytes can be kept. Without a checksum the server has to say whether its file is still the same."""
         notes = self.notes
         same = notes.get("url") == url and (notes.get("etag") or notes.get("modified"))
         return self.size if notes and (expected.sha256 or same) else 0
@@ -293,10 +293,10 @@ def agree_on_total(response, url: str, offset: int, partial: Partial, expected: 
     if not offset or status not in (206, 416):  # 416: nothing is left after the bytes we have
         raise AddressError(f"{status} {response.reason_phrase}".strip())
     start, total = content_range(response.headers.get("content-range", ""))
-    notes, told = partial.notes, response.headers
+    notes, headers = partial.notes, response.headers
     facts = [{total, expected.size, notes.get("total")}]
     if notes.get("url") == url:  # mirrors have etags and dates of their own
-        facts += [{told.get("etag"), notes.get("etag")}, {told.get("last-modified"), notes.get("modified")}]
+        facts += [{headers.get("etag"), notes.get("etag")}, {headers.get("last-modified"), notes.get("modified")}]
     same_file = all(len(known - {None}) <= 1 for known in facts)
     if same_file and (start if status == 206 else total) == offset:
         return total
@@ -306,22 +306,22 @@ def agree_on_total(response, url: str, offset: int, partial: Partial, expected: 
 
 def begin_anew(response, url: str, partial: Partial, expected: Expected) -> int | None:
     """Take the answer as the whole file: what had arrived before gives way to it."""
-    told = response.headers
-    total = int(told["content-length"]) if "content-length" in told and not is_encoded(response) else None
+    headers = response.headers
+    total = int(headers["content-length"]) if "content-length" in headers and not is_encoded(response) else None
     if total is not None and expected.size is not None and total != expected.size:
         raise AddressError(f"expected {expected.size:,} bytes, the server announces {total:,}")
-    end_is_told = total is not None or is_encoded(response) or "chunked" in told.get("transfer-encoding", "")
-    if not (end_is_told or expected.size is not None or expected.sha256):
-        raise AddressError("the server does not tell the length: a cut would go unnoticed. Give `size` or `sha256`")
-    is_page = told.get("content-type", "").startswith("text/html")
+    end_is_known = total is not None or is_encoded(response) or "chunked" in headers.get("transfer-encoding", "")
+    if not (end_is_known or expected.size is not None or expected.sha256):
+        raise AddressError("the server does not say the length: a cut would go unnoticed. Give `size` or `sha256`")
+    is_page = headers.get("content-type", "").startswith("text/html")
     if is_page and not expected.sha256 and not partial.path.name.endswith((".html.part", ".htm.part")):
         raise AddressError("got a web page in place of the file")
     room = shutil.disk_usage(partial.path.parent).free + partial.size
     if (total or 0) > room:
         raise AddressError(f"it needs {total:,} bytes, the disk has {room:,} left")
-    etag = told.get("etag", "")
+    etag = headers.get("etag", "")
     etag = None if etag.startswith("W/") else etag or None  # weak ones do not promise the same bytes
-    notes = {"url": url, "etag": etag, "modified": told.get("last-modified"), "total": total}
+    notes = {"url": url, "etag": etag, "modified": headers.get("last-modified"), "total": total}
     partial.begin({} if is_encoded(response) else notes)
     return total
 
@@ -356,7 +356,7 @@ def append(response, partial: Partial, total: int | None, expected: Expected, pr
 
 
 def content_range(header: str) -> tuple[int | None, int | None]:
-    """First byte and total length from `bytes 100-199/200` (or `bytes */200`); `None` for what is not told."""
+    """First byte and total length from `bytes 100-199/200` (or `bytes */200`); `None` for what is not stated."""
     match = re.fullmatch(r"\s*bytes\s+(?:(\d+)-\d+|\*)/(\d+|\*)\s*", header)
     start, total = match.groups() if match else (None, None)
     return int(start) if start else None, int(total) if total and total != "*" else None

@@ -86,7 +86,7 @@ def unpack_archive(
 ) -> Path:
     """Unpack a zip or tar (plain, gz, bz2, xz) into a folder.
 
-    The files are written beside the folder and moved when the last one is whole; an interrupted call leaves nothing
+    The files are written next to the folder and moved when the last one is whole; an interrupted call leaves nothing
     that a loader could take for data, and the next one starts again. A call for an archive that has been unpacked, and
     whose files are all there, does nothing. Files of the folder are never replaced by different ones.
 

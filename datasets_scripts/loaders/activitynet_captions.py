@@ -5,7 +5,8 @@
 
 Source:    R. Krishna et al., "Dense-Captioning Events in Videos", ICCV 2017;
            cs.stanford.edu/people/ranjaykrishna/densevid
-Licence:   for research; the videos belong to their uploaders.
+Licence:   annotations for research (repository of the copy: MIT); the videos belong to their uploaders, under
+           YouTube's terms.
 Layout:    `train.json`, `val_1.json`, `val_2.json`, or `captions.zip` with them; for moments the files may have the
            names of 2D-TAN, `val.json` and `test.json`.
 Splits:    train 10,009 videos (37,421 sentences), val_1 4,917 (17,505), val_2 4,885 (17,031). val_1 and val_2 describe
@@ -31,6 +32,7 @@ from pathlib import Path
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.records import Record, read_json_dict
+from clipbert.datasets_scripts.fetching.sources import VSLNET, by_hand, github
 
 
 logger = logging.getLogger(__name__)
@@ -60,6 +62,23 @@ class ActivityNetCaptions(VideoTextBuilder):
         ),
     ]
     LAYOUT = "It holds train.json, val_1.json and val_2.json, or captions.zip."
+    SOURCES = (
+        *github(
+            VSLNET,
+            "data/dataset/activitynet",
+            {
+                "train.json": (4_041_275, "7e887dd0fc85bd173358caf2c1e9adb6f79a8aa28d129ada22d89e7c6b23d49d"),
+                "val_1.json": (1_910_765, "66834fea850b62fd69ec8c23295abae82f6a26518d0353ddd59d98778dbadb0a"),
+                "val_2.json": (1_727_033, "37df50829c22e913b369af18c0bfb82277257f037082df3781d4dfc20c35f80d"),
+            },
+        ),
+        by_hand(
+            "videos/v_<YouTube id>.mp4",
+            "Ask for the videos with the form on http://activity-net.org/download.html (the answer is a link for "
+            "seven days), or fetch the YouTube ids that are left. Any container will do.",
+            status="gated",
+        ),
+    )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
 
     @classmethod

@@ -4,7 +4,7 @@
     load_benchmark("ava", config="v2.2", split="validation", data_dir="ava", video_dir="ava/trainval")
 
 Source:    https://research.google.com/ava; annotations and films: https://github.com/cvdfoundation/ava-dataset
-Licence:   annotations CC BY 4.0 (Google); the films belong to their uploaders.
+Licence:   annotations CC BY 4.0 (Google); the films belong to their uploaders, under YouTube's terms.
 Layout:    `ava_train_v2.2.csv`, `ava_val_v2.2.csv`, each with `ava_train_excluded_timestamps_v2.2.csv` (or val), flat or in
            `ava_v2.2/` or `annotations/`; the same with v2.1. The lists of actions, `ava_action_list_*.pbtxt`, are read by
            `read_actions`. `ava_sample.csv` and `ava_val_v2.2_sample.csv` stand in for train and validation.
@@ -27,6 +27,7 @@ from pathlib import Path
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.records import AnnotationError, Record, read_csv, read_lines
+from clipbert.datasets_scripts.fetching.sources import ACTIVITYNET, MMACTION2, Source, by_hand, github
 
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,41 @@ class AVA(VideoTextBuilder):
         BenchmarkConfig(name="v2.1", task="detection", description="labels of 2018, on the same films"),
     ]
     LAYOUT = "It holds the csv files of ava_v2.2.zip (or ava_v2.1.zip)."
+    SOURCES = (
+        *(
+            Source(
+                f"ava_{version}.zip",
+                (
+                    f"https://research.google.com/ava/download/ava_{version}.zip",
+                    f"https://s3.amazonaws.com/ava-dataset/annotations/ava_{version}.zip",
+                ),
+                unpack=".",
+            )
+            for version in ("v2.2", "v2.1")
+        ),
+        *github(
+            MMACTION2,
+            "tools/data/ava",
+            {
+                "label_map.txt": (1_209, "c3f747abd4b89e7cfc826986fa33e572aa953860082a2c535dc1d333425cd9ab"),
+            },
+        ),
+        *github(
+            ACTIVITYNET,
+            "Evaluation/ava",
+            {
+                "ava_action_list_v2.1_for_activitynet_2018.pbtxt.txt": (
+                    2_649,
+                    "6759290ef3cb5b0339291f2e9dc8994ce74277123f75911fc30d53e30baa5e28",
+                ),
+            },
+        ),
+        by_hand(
+            "videos/<video id>.mp4, .mkv or .webm",
+            "Fetch https://s3.amazonaws.com/ava-dataset/annotations/ava_file_names_trainval_v2.1.txt and for each name "
+            "in it https://s3.amazonaws.com/ava-dataset/trainval/<name> (299 films, about 150 GB).",
+        ),
+    )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
 
     @classmethod

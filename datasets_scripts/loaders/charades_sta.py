@@ -5,7 +5,7 @@
 
 Source:    sentences: https://github.com/jiyanggao/TALL (Gao et al. 2017), in the copies of 26hzhang/VSLNet and
            microsoft/VideoX; videos and durations: https://prior.allenai.org/projects/charades
-Licence:   Charades has its own licence, for non-commercial use.
+Licence:   Charades has its own licence, for non-commercial use (Allen Institute for AI); Charades-STA is for research.
 Layout:    `charades_sta_train.txt`, `charades_sta_test.txt` (VideoX's may be called `*.videox.txt`), optionally
            `Charades_v1_train.csv`, `Charades_v1_test.csv`, flat or in `Charades/`, for the durations.
 Splits:    12,408 train / 3,720 test moments on 5,338 / 1,334 videos; with `videox` 12,404 train on 5,336. No validation
@@ -28,8 +28,10 @@ from pathlib import Path
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.records import Record, read_csv, read_lines
+from clipbert.datasets_scripts.fetching.sources import VSLNET, Source, github
 
 
+VIDEOX = "microsoft/VideoX/1744b2159c3d11694f94dab4fcde8660c685e79a"
 logger = logging.getLogger(__name__)
 
 # video, start and end of the four lines that VideoX's training file has in the wrong order
@@ -53,6 +55,50 @@ class CharadesSTA(VideoTextBuilder):
     ]
     LAYOUT = (
         "It holds charades_sta_train.txt and charades_sta_test.txt, and Charades_v1_train.csv, Charades_v1_test.csv."
+    )
+    SOURCES = (
+        *github(
+            VSLNET,
+            "data/dataset/charades",
+            {
+                "charades_sta_train.txt": (
+                    622_487,
+                    "e966fc1970cf6bc4cc73db2dd4fc10e148313810a372eef488defb0dd2ee359f",
+                ),
+                "charades_sta_test.txt": (186_686, "fab341679c20b0917173dcffffde367a71113fe63f3a645558cef2ebfbfefb55"),
+            },
+        ),
+        *github(
+            VIDEOX,
+            "2D-TAN/data/Charades-STA",
+            {
+                "charades_sta_train.videox.txt": (
+                    622_491,
+                    "47ec9b6b488fca753373d9cc29b07a959f7237a922cb29463cd088cd6198e805",
+                ),
+            },
+            original={"charades_sta_train.videox.txt": "charades_sta_train.txt"},
+        ),
+        *github(
+            VIDEOX,
+            "2D-TAN/data/Charades-STA",
+            {
+                "Charades_v1_train.csv": (
+                    3_622_045,
+                    "59273c6dc2139ec7eb95b980fd26bc8529774b1ede0602f6ca90b546ed12f0fc",
+                ),
+                "Charades_v1_test.csv": (
+                    1_173_833,
+                    "8b8b207b55fb95b949018027f69d83bd46cd844d15834f8f592ee8e7446173eb",
+                ),
+            },
+        ),
+        Source(
+            "Charades_v1_480.zip",
+            ("https://ai2-public-datasets.s3-us-west-2.amazonaws.com/charades/Charades_v1_480.zip",),
+            kind="videos",
+            unpack="videos",
+        ),
     )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
 

@@ -19,7 +19,7 @@ Layout:    the folder `txt_db`, or the folder of one task; one JSON object a lin
                                  {"question", "image_id", "question_id", "labels": {answer: score}, "answer_type"}
            pretrain              {coco,vg}_{train,val}_captions.jsonl  {"coco_id" or "vg_id", "caption"}
 Splits:    train, validation (`val`, `dev`, `vqa_k_test`) and test: those of ClipBERT, which trains and selects on
-           them. Its files for TGIF-QA have no counting. The lists of answers beside them (`*_ans2label.json`) are read
+           them. Its files for TGIF-QA have no counting. The lists of answers next to them (`*_ans2label.json`) are read
            by `AnswerVocabulary.load`.
 Videos:    a video lies in `<clip_name>.mp4` (`video_id`, `gif_name`), in any container and folder below `video_dir`;
            an image of COCO in `COCO_train2014_000000458752.jpg` or under its number, one of Visual Genome in `4.jpg`.

@@ -23,8 +23,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig
-from clipbert.datasets_scripts.building.coco_images import COCOImages
+from clipbert.datasets_scripts.building.coco_images import COCOImages, coco_images
 from clipbert.datasets_scripts.building.records import Record, iterate_entries, read_csv, read_json, read_json_list
+from clipbert.datasets_scripts.fetching.sources import Source
 
 
 KARPATHY_SPLITS = {"train": "train", "restval": "train", "val": "validation", "test": "test"}
@@ -47,6 +48,17 @@ class COCOCaptions(COCOImages):
         ),
     ]
     LAYOUT = "It holds captions_train2014.json and captions_val2014.json, or dataset_coco.json for Karpathy's splits."
+    SOURCES = (
+        Source(
+            "annotations_trainval2014.zip",
+            ("http://images.cocodataset.org/annotations/annotations_trainval2014.zip",),
+        ),
+        Source(
+            "caption_datasets.zip",
+            ("https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip",),
+        ),
+        *coco_images("train2014", "val2014"),
+    )
 
     @classmethod
     def split_files(cls, config: BenchmarkConfig) -> dict[str, list[tuple[str, ...]]]:

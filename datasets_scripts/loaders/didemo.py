@@ -5,7 +5,8 @@
 
 Source:    L. A. Hendricks et al., "Localizing Moments in Video with Natural Language", ICCV 2017; annotations in
            github.com/LisaAnne/LocalizingMoments, folder `data`.
-Licence:   annotations: BSD 2-Clause, as their readme says; each video has its own Creative Commons licence.
+Licence:   annotations: BSD 2-Clause, as their readme says; each video has its own Creative Commons licence, many of
+           them NC, ND or SA: see `video_licenses.txt`.
 Layout:    `train_data.json`, `val_data.json`, `test_data.json`.
 Splits:    train 8,395 videos (as published) / validation 1,065 (4,180 descriptions) / test 1,004 (4,021), counted by
            Flickr id. retrieval: one row a video, its descriptions in the order of the file, joined by blanks.
@@ -28,6 +29,7 @@ from pathlib import Path
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.records import Record, read_json_list
+from clipbert.datasets_scripts.fetching.sources import Source, by_hand, github
 
 
 CHUNK_S = 5.0
@@ -45,6 +47,33 @@ class DiDeMo(VideoTextBuilder):
         ),
     ]
     LAYOUT = "It holds train_data.json, val_data.json and test_data.json of LocalizingMoments."
+    SOURCES = (
+        *github(
+            "LisaAnne/LocalizingMoments/b6a555c8134581305d0ed4716fbc192860e0b88c",
+            "data",
+            {
+                "train_data.json": (None, None),
+                "val_data.json": (1_111_448, "b0364cc256553332feb19d46bcc4cd2b09774949fe6c0b25e7ed0ff3c6aefebb"),
+                "test_data.json": (1_068_934, "1891c04ec48b3d364c739594b2b6413806b74bd9027c092d896e7ebb930ff1cd"),
+                "yfcc100m_hash.txt": (450_463, "481d9aaf020624d5915200bcf4752fb46d3e1931167e8b46715a5f342577cc4d"),
+                "video_licenses.txt": (1_396_435, "a6b2efc4b071e6c5474f98bd1f23ebcfcd880530ba35a12dcac8070f96a6e2d4"),
+            },
+        ),
+        Source(
+            "didemo_videos.tar.gz",
+            (
+                "https://storage.googleapis.com/sfr-vision-language-research/LAVIS/datasets/didemo/didemo_videos.tar.gz",
+            ),
+            kind="videos",
+            unpack="videos",
+        ),
+        by_hand(
+            "videos/<name in the annotation>.mp4",
+            "If didemo_videos.tar.gz cannot be had: yfcc100m_hash.txt gives the path of each Flickr id below "
+            "https://multimedia-commons.s3-us-west-2.amazonaws.com/data/videos/mp4/ (13 videos were never there). Any "
+            "container will do.",
+        ),
+    )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES | {"."}  # some names end in a bare dot
 
     @classmethod

@@ -5,7 +5,8 @@
 
 Source:    https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database (Kuehne et al. 2011); its
            archives have been unreachable since 2025.
-Licence:   CC BY 4.0 as stated for the collection; the clips come from films and the web.
+Licence:   CC BY 4.0 as stated for the collection (Serre Lab); the clips come from films and YouTube. Copy of the
+           splits: BSD 2-Clause.
 Layout:    `<class>_test_split<1|2|3>.txt`, one file per class and split, flat, in `splits/` or in the
            `testTrainMulti_7030_splits/` of `test_train_splits.rar`, unpacked.
 Splits:    3,570 train / 1,530 test in each of split1, split2 and split3 (70 and 30 clips of every class); published
@@ -28,10 +29,17 @@ from pathlib import Path
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.records import AnnotationError, Record, read_lines
+from clipbert.datasets_scripts.fetching.sources import MMACTION2, TSN, by_hand, github
 
 
 FOLDERS = ("", "splits", "testTrainMulti_7030_splits", "test_train_splits/testTrainMulti_7030_splits")
 FLAGS = {"train": "1", "test": "2"}
+
+
+def split_checksums() -> dict[str, tuple[None, str]]:
+    """The 153 split files with their checksums, from a list in the format of `sha256sum`."""
+    lines = Path(__file__).with_name("hmdb51_splits.sha256").read_text(encoding="utf-8").splitlines()
+    return {name: (None, sha256) for sha256, name in (line.split("  ") for line in lines)}
 
 
 class HMDB51(VideoTextBuilder):
@@ -46,6 +54,29 @@ class HMDB51(VideoTextBuilder):
         for number in (1, 2, 3)
     ]
     LAYOUT = "It holds <class>_test_split<1|2|3>.txt for each of the 51 classes, flat or in splits/."
+    SOURCES = (
+        *github(
+            TSN,
+            "data/hmdb51_splits",
+            {
+                "class_list.txt": (388, "15f768e8ab1271dcd74471cbe95d0ba5d1e62a22f01ee6af25b2a5f938dcd867"),
+            },
+        ),
+        *github(
+            MMACTION2,
+            "tools/data/hmdb51",
+            {
+                "label_map.txt": (377, "c24c56a7af6f3ea55c8fb2a8e5b2c3a42644fcc5d86e49313536cfbd3499538a"),
+            },
+        ),
+        *github(TSN, "data/hmdb51_splits", split_checksums(), into="splits"),
+        by_hand(
+            "videos/<class>/<clip>.avi",
+            "The official hmdb51_org.rar (one rar for each class inside) is gone. A copy as zip: "
+            "https://huggingface.co/datasets/MichiganNLP/hmdb",
+            status="dead",
+        ),
+    )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
 
     @classmethod
@@ -61,7 +92,7 @@ class HMDB51(VideoTextBuilder):
         expected = {record.values["line"].strip() for record in read_lines(lists[0])} if lists else set()
         missing, unknown = sorted(expected - set(files)), sorted(set(files) - expected) if expected else []
         if missing or unknown or (not expected and len(files) != 51):
-            named = f" without {', '.join(missing)}" if missing else f" beside {', '.join(unknown)}" if unknown else ""
+            named = f" without {', '.join(missing)}" if missing else f" and {', '.join(unknown)}" if unknown else ""
             raise FileNotFoundError(
                 f"Expected *_test_{config.name}.txt of {len(expected) or 51} classes in {root / folder}, got those of "
                 f"{len(files)}{named}. {cls.LAYOUT}"

@@ -6,7 +6,8 @@
 
 Source:    https://www.di.ens.fr/willow/research/howto100m (Miech et al. 2019), `HowTo100M.zip`, `raw_caption.zip`,
            `howto100m_captions.zip` (https://github.com/antoine77340/MIL-NCE_HowTo100M)
-Licence:   none stated for the captions, which YouTube recognised from speech; the videos belong to their uploaders.
+Licence:   none stated for the captions, which YouTube recognised from speech; the videos belong to their uploaders,
+           under YouTube's terms, and are for research after a form.
 Layout:    `caption.json`, `raw_caption.json` or `raw_caption_superclean.json` (.gz too), unpacked, each an object
            {"<video id>": {"start": [7.6, ...], "end": [12.2, ...], "text": ["...", ...]}, ...}; per_video: a file
            `<video id>.csv` (start,end,text) or `<video id>.json` for each video, in `howto100m_captions/` or `captions/`,
@@ -31,6 +32,7 @@ from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBu
 from clipbert.datasets_scripts.building.json_entries import read_entries
 from clipbert.datasets_scripts.building.records import AnnotationError, Record, read_csv, read_json
 from clipbert.datasets_scripts.building.webdataset import find_shards, read_samples
+from clipbert.datasets_scripts.fetching.sources import by_hand
 from clipbert.support.names import unknown_name
 
 
@@ -72,6 +74,15 @@ class HowTo100M(VideoTextBuilder):
     ]
     LAYOUT = (
         "It holds caption.json, raw_caption.json, raw_caption_superclean.json, howto100m_captions/ or .tar archives."
+    )
+    SOURCES = (
+        by_hand(
+            "caption.json, raw_caption.json, raw_caption_superclean.json, howto100m_captions/<video id>.csv or *.tar",
+            "Captions: https://www.rocq.inria.fr/cluster-willow/amiech/howto100m/howto100m_captions.zip. Videos "
+            "(12 TB): after the form on https://www.di.ens.fr/willow/research/howto100m/. Cut them into shards of your own.",
+            kind="annotations",
+            status="gated",
+        ),
     )
     IS_HUGE = True
     DEFAULT_WRITER_BATCH_SIZE = 100  # rows may hold videos

@@ -5,7 +5,7 @@
 
 Source:    https://github.com/cvdfoundation/kinetics-dataset (clips and annotations), https://github.com/activitynet/ActivityNet
            (`Crawler/Kinetics/data`), https://storage.googleapis.com/deepmind-media/Datasets/kinetics400.tar.gz
-Licence:   annotations CC BY 4.0 (Google); the clips belong to their uploaders.
+Licence:   annotations CC BY 4.0 (Google); the clips belong to their uploaders, under YouTube's terms.
 Layout:    `kinetics-400_train.csv`, `kinetics-400_val.csv`, `kinetics-400_test.csv`, or `train.csv`, `validate.csv` (or
            `val.csv`), `test.csv`, flat or in `kinetics400/` or `annotations/`; optional `label_map_k400.txt`.
 Splits:    train / validation / test; of ActivityNet's files validation has 19,906 clips and test 38,685. Other copies
@@ -23,6 +23,7 @@ from pathlib import Path
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.records import Record, read_csv, read_lines
+from clipbert.datasets_scripts.fetching.sources import ACTIVITYNET, MMACTION2, by_hand, github
 
 
 FILES = {
@@ -42,6 +43,29 @@ class Kinetics400(VideoTextBuilder):
     ]
     LAYOUT = (
         f"It holds kinetics-400_train.csv, kinetics-400_val.csv, kinetics-400_test.csv and optionally {LABEL_MAP}."
+    )
+    SOURCES = (
+        *github(
+            ACTIVITYNET,
+            "Crawler/Kinetics/data",
+            {
+                "kinetics-400_train.csv": (None, None),
+                "kinetics-400_val.csv": (810_935, "358eaf47e7f80ebf9b17d49eb0635ad5e0fdab98a9cbd75ffdd2ee5d5e5b6944"),
+                "kinetics-400_test.csv": (897_655, "0b44427a620e5b2157c412ea4b7bac3f843582367377b33a8b0daa3f9de861c0"),
+            },
+        ),
+        *github(
+            MMACTION2,
+            "tools/data/kinetics",
+            {
+                "label_map_k400.txt": (5_956, "e9f2806fe9109b851a80a74841244f6f8c9d10917fa0229cd82bab67f2f8e28f"),
+            },
+        ),
+        by_hand(
+            "videos/<YouTube id>_<start>_<end>.mp4",
+            "Fetch the tar files that https://s3.amazonaws.com/kinetics/400/{train,val,test}/k400_{train,val,test}_path.txt "
+            "list (about 450 GB) and unpack them. Start and end have six digits, as in 0wR5jVB-WPk_000417_000427.mp4.",
+        ),
     )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
 
@@ -64,7 +88,7 @@ class Kinetics400(VideoTextBuilder):
         rows = (row for split in self.annotations for row in read_csv(self.annotations[split][0]))
         names = sorted({row.require("label") for row in rows if "label" in row.values})
         if not names:
-            raise FileNotFoundError(f"{files[0]} names no class: place {LABEL_MAP} or another split beside it.")
+            raise FileNotFoundError(f"{files[0]} names no class: place {LABEL_MAP} or another split next to it.")
         return names
 
     @cached_property

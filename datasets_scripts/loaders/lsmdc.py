@@ -4,8 +4,8 @@
     load_benchmark("lsmdc", config="retrieval", split="test", data_dir="lsmdc2016")
 
 Source:    A. Rohrbach et al., "Movie Description", IJCV 2017; the files of the LSMDC 2016 challenge.
-Licence:   gated: user name and password from MPII after signing an agreement (sites.google.com/site/describingmovies);
-           neither sentences nor clips may be passed on.
+Licence:   gated: user name and password from MPII after signing an agreement for academic use
+           (sites.google.com/site/describingmovies); neither sentences nor clips may be passed on.
 Layout:    `LSMDC16_annos_training.csv`, `LSMDC16_annos_val.csv`, `LSMDC16_challenge_1000_publictect.csv` (so spelt):
            no header, six columns separated by tabs: clip, start and end as aligned, start and end as extracted,
            sentence. Quotes are letters like any other. Times are "hh.mm.ss.mmm".
@@ -23,6 +23,7 @@ from pathlib import Path
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.records import Record, read_lines
+from clipbert.datasets_scripts.fetching.sources import by_hand
 
 
 COLUMNS = ("clip", "start_aligned", "end_aligned", "start_extracted", "end_extracted", "sentence")
@@ -35,6 +36,15 @@ class LSMDC(VideoTextBuilder):
         BenchmarkConfig(name="retrieval", description="find the film clip of a sentence; test ranks 1,000 clips")
     ]
     LAYOUT = "It holds the gated files of the LSMDC 2016 challenge; sites.google.com/site/describingmovies/download."
+    SOURCES = (
+        by_hand(
+            "LSMDC16_annos_training.csv, LSMDC16_annos_val.csv, LSMDC16_challenge_1000_publictect.csv",
+            "Ask for user name and password with the form on https://sites.google.com/site/describingmovies/download",
+            kind="annotations",
+            status="gated",
+        ),
+        by_hand("videos/<film>/<clip id>.avi", "Under the same user name and password.", status="gated"),
+    )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
 
     @classmethod

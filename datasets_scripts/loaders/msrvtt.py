@@ -4,7 +4,8 @@
     load_benchmark("msrvtt", config="retrieval_1ka", split="test", data_dir="MSRVTT")
 
 Source:    J. Xu et al., "MSR-VTT: A Large Video Description Dataset for Bridging Video and Language", CVPR 2016.
-Licence:   annotations (c) Microsoft, for research; the clips belong to their uploaders.
+Licence:   annotations (c) Microsoft, for research (repository of the copy: MIT); the clips belong to their uploaders,
+           under YouTube's terms.
 Layout:    the official `train_val_annotation.zip` (or `train_val_videodatainfo.json` out of it) and
            `test_videodatainfo.json.zip` (or the `.json`); or CLIP4Clip's `MSRVTT_data.json`, which is both in one.
            With them, for 1k-A `MSRVTT_JSFUSION_test.csv`, and for its 9k training set `MSRVTT_train.9k.csv` or
@@ -46,6 +47,7 @@ from clipbert.datasets_scripts.building.records import (
     read_jsonl,
     read_lines,
 )
+from clipbert.datasets_scripts.fetching.sources import Source, by_hand, github
 
 
 TRAIN_VAL = ("train_val_videodatainfo.json", "train_val_annotation.zip")
@@ -60,6 +62,7 @@ OFFICIAL = {  # what the official files call the videos of a split
     "retrieval_full": {"train": ("train",), "validation": ("validate",), "test": ("test",)},
     "retrieval_1ka": {"train": ("train", "validate")},
 }
+COLLABORATIVE_EXPERTS = "albanie/collaborative-experts/7eb3b9d362ee313a78cd0a2793c3b6470f8e78f3"
 SPLITS = ("train", "validate", "test")
 
 
@@ -96,6 +99,54 @@ class MSRVTT(VideoTextBuilder):
     LAYOUT = (
         f"It holds the official {TRAIN_VAL[1]} and {TEST[1]} (or {WHOLE} of CLIP4Clip), and the lists of the "
         f"protocol, in the folder itself or in split_lists/; for multiple_choice {MULTIPLE_CHOICE} of ClipBERT."
+    )
+    SOURCES = (
+        *github(
+            "WingsBrokenAngel/MSR-VTT-DataCleaning/f74c5712809535df60db5c56c3e81efb44f81d89",
+            "clean_process",
+            {
+                "train_val_annotation.zip": (
+                    2_594_639,
+                    "ce2d97dd82d03e018c6f9ee69c96eb784397d1c83f734fdb8c17aafa5e27da31",
+                ),
+                "test_videodatainfo.json.zip": (
+                    1_105_940,
+                    "0871bbe19dc9c13edeef4af5d7be39600a2e2b7d967e0206bb5911d633af24a0",
+                ),
+            },
+        ),
+        *github(
+            "foolwood/DRL/475f96ce612b121b7f16937d384f2d1b7411fa80",
+            "data/MSR-VTT/anns",
+            {
+                "MSRVTT_JSFUSION_test.csv": (
+                    74_475,
+                    "e61144b312c8a2fc2126f96504c981f8c23c05b3ba9655a56e2af50ac8a4b16a",
+                ),
+                "MSRVTT_train.9k.csv": (88_899, "0a7ece2418e1f7ac5680555a04ddfef8950293ac3c4bdd6584fb0fa6cc0ff7d3"),
+            },
+        ),
+        *github(
+            COLLABORATIVE_EXPERTS,
+            "misc/datasets/msrvtt",
+            {
+                "train_list_miech.txt": (65_808, "bd1b91cc6e07ace29fd12c2be74b69031f647567bb647c73b8dd8a28e1455b80"),
+                "test_list_miech.txt": (9_886, "e2b489732475874bb32dd2689bd3a1e13a8473a9bf69a6b97efb8f39a1c12d1e"),
+            },
+            into="split_lists",
+        ),
+        by_hand(
+            "msrvtt_retrieval_mc_test.jsonl",
+            "The multiple-choice test is part of ClipBERT's storage, which is closed; place the file if you hold it.",
+            kind="annotations",
+            status="dead",
+        ),
+        Source(
+            "MSRVTT.zip",
+            ("https://www.robots.ox.ac.uk/~maxbain/frozen-in-time/data/MSRVTT.zip",),
+            kind="videos",
+            unpack="videos",
+        ),
     )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
 

@@ -5,7 +5,8 @@
 
 Source:    https://github.com/xudejing/video-question-answering (Xu et al. 2017; the files are on a sharing host named
            there). The tables are the re-packing of https://github.com/doc-doc/HQGA.
-Licence:   none is stated for the questions; MSR-VTT is for research, its videos belong to their owners on YouTube.
+Licence:   none is stated for the questions (repository of the copy: MIT); MSR-VTT is for research, its videos belong
+           to their owners on YouTube.
 Layout:    `train_qa.json`, `val_qa.json`, `test_qa.json`, lists of {"id", "video_id": 7010, "question", "answer",
            ...}; or `train.csv`, `val.csv`, `test.csv` with the columns video, question, answer, qid, type. A split
            that lies there in both layouts is read from the .json.
@@ -25,6 +26,7 @@ from pathlib import Path
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.records import Record, read_csv, read_json_list
+from clipbert.datasets_scripts.fetching.sources import HQGA, by_hand, github
 
 
 QUESTION_WORDS = ("what", "who", "how", "where", "when")
@@ -38,6 +40,27 @@ class MSRVTTQA(VideoTextBuilder):
         BenchmarkConfig(name="open_ended", task="qa", description="one-word answers; the full split of MSR-VTT")
     ]
     LAYOUT = "It holds train_qa.json, val_qa.json and test_qa.json, or the tables train.csv, val.csv and test.csv."
+    SOURCES = (
+        *github(
+            HQGA,
+            "dataset/msrvtt",
+            {
+                "train.csv": (None, None),
+                "val.csv": (701_090, "ec530cdfe39a7307c1772bf846517f3700d0dbf18e2eeecb19ae118db7726ac6"),
+                "test.csv": (4_180_859, "e19316619b3c45880f18ad36f12ca39bc46be0cbabc6c323da0121b288b5d758"),
+            },
+        ),
+        *github(
+            HQGA,
+            "dataset/msrvtt",
+            {"ans_word_4000.json": (57_098, "35d2bba37dacb1697ccc1c0a2e563d029427ff3ff514967f7d8c133321f2c498")},
+            original={"ans_word_4000.json": "ans_word.json"},
+        ),
+        by_hand(
+            "videos/video<N>.mp4",
+            "The videos of msrvtt: fetch those, and give their folder as `video_dir`.",
+        ),
+    )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
 
     @classmethod

@@ -5,7 +5,8 @@
 
 Source:    D. Chen and W. Dolan, "Collecting Highly Parallel Data for Paraphrase Evaluation", ACL 2011;
            cs.utexas.edu/users/ml/clamp/videoDescription
-Licence:   descriptions (c) Microsoft Research, for research; the clips belong to their uploaders.
+Licence:   descriptions (c) Microsoft Research, for research; the clips belong to their uploaders, under YouTube's
+           terms.
 Layout:    `AllVideoDescriptions.txt` (a line "<clip> <sentence>"; those that begin with "#" are comments), or the
            corpus as a table, `video_corpus.csv` (VideoID, Start, End, WorkerID, Source, AnnotationTime, Language,
            Description). With it `train_list.txt`, `val_list.txt`, `test_list.txt` (a clip a line, also in
@@ -15,7 +16,7 @@ Splits:    train 1,200 / validation 100 / test 670 clips.
 Videos:    `<YouTube id>_<start>_<end>.avi`, as in `YouTubeClips.tar`; start and end in whole seconds.
 Odd cases: the test split has about 41 sentences a clip, and every sentence is a query of its own: text-to-video recall
            counts sentences, video-to-text recall (`video_to_text="best"`) takes a clip's best-ranked sentence. The
-           same sentence may stand several times with one clip: rows are told apart by `caption_id`, the clip with the
+           same sentence may stand several times with one clip: rows are distinguished by `caption_id`, the clip with the
            position of the sentence among the clip's own. A clip of a list without sentences is an error, and so
            is a sentence of the text file about a clip that no list has (as long as all lists are there). The table
            also describes clips that are not in the splits, in many languages: its English rows about listed clips are
@@ -31,6 +32,7 @@ from pathlib import Path
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.records import Record, read_csv, read_lines
+from clipbert.datasets_scripts.fetching.sources import Source
 
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,23 @@ class MSVD(VideoTextBuilder):
     ]
     LAYOUT = (
         "It holds AllVideoDescriptions.txt, and train_list.txt, val_list.txt, test_list.txt or youtube_mapping.txt."
+    )
+    SOURCES = (
+        Source(
+            "AllVideoDescriptions.txt",
+            ("https://www.cs.utexas.edu/users/ml/clamp/videoDescription/AllVideoDescriptions.txt",),
+        ),
+        Source(
+            "msvd_data.zip",
+            ("https://github.com/ArrowLuo/CLIP4Clip/releases/download/v0.0/msvd_data.zip",),
+            unpack=".",
+        ),
+        Source(
+            "YouTubeClips.tar",
+            ("https://www.cs.utexas.edu/users/ml/clamp/videoDescription/YouTubeClips.tar",),
+            kind="videos",
+            unpack="videos",
+        ),
     )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
 
@@ -71,7 +90,7 @@ class MSVD(VideoTextBuilder):
                 raise record.error(f"expected a sentence about one of the {len(known)} clips, got {clip!r}")
             if clip not in listed:
                 if not is_table:
-                    clip_facts(record, clip)  # tells a line that is none
+                    clip_facts(record, clip)  # an error for a line that is none
                 continue
             if is_table and not record.values["sentence"].strip():
                 num_empty += 1

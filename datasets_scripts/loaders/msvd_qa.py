@@ -5,14 +5,15 @@
 
 Source:    https://github.com/xudejing/video-question-answering (Xu et al. 2017; the files are on a sharing host named
            there).
-Licence:   none is stated for the questions; the clips belong to their owners on YouTube.
+Licence:   none is stated for the questions, which are for research; the clips are those of `msvd` and belong to their
+           owners on YouTube.
 Layout:    `train_qa.json`, `val_qa.json`, `test_qa.json`, lists of {"id", "video_id": 1301, "question", "answer"}, and
            `youtube_mapping.txt` of MSVD with lines such as `-4wsuPCjDBc_5_15 vid1`.
 Splits:    train 30,933 questions on 1,200 clips, validation 6,415 on 100, test 13,157 on 670.
-Videos:    `-4wsuPCjDBc_5_15.avi` for the number 1: `youtube_mapping.txt` tells the name, as in the retrieval task, so
+Videos:    `-4wsuPCjDBc_5_15.avi` for the number 1: `youtube_mapping.txt` has the name, as in the retrieval task, so
            that the ids of both agree. Any container, any folder below `video_dir`.
 Odd cases: a number without a line in `youtube_mapping.txt` is an error. Spelling and `answer_type` as in MSRVTT-QA.
-           The name of a clip tells its recording (the YouTube id) and its length (start and end, in seconds).
+           The name of a clip holds its recording (the YouTube id) and its length (start and end, in seconds).
 """
 
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts
 from clipbert.datasets_scripts.building.records import Record, read_lines
+from clipbert.datasets_scripts.fetching.sources import by_hand
 from clipbert.datasets_scripts.loaders.msrvtt_qa import MSRVTTQA
 from clipbert.datasets_scripts.loaders.msvd import clip_facts
 
@@ -29,6 +31,17 @@ class MSVDQA(MSRVTTQA):
 
     BUILDER_CONFIGS = [BenchmarkConfig(name="open_ended", task="qa", description="one-word answers on MSVD's clips")]
     LAYOUT = "It holds train_qa.json, val_qa.json, test_qa.json and youtube_mapping.txt."
+    SOURCES = (
+        by_hand(
+            "train_qa.json, val_qa.json, test_qa.json and youtube_mapping.txt",
+            "They are in the archive that https://github.com/xudejing/video-question-answering names, on Google Drive.",
+            kind="annotations",
+        ),
+        by_hand(
+            "videos/<clip>.avi",
+            "The videos of msvd: fetch those, and give their folder as `video_dir`.",
+        ),
+    )
 
     @classmethod
     def split_files(cls, config: BenchmarkConfig) -> dict[str, list[tuple[str, ...]]]:

@@ -5,7 +5,7 @@
     load_benchmark("qvhighlights", config="queries", split="test", data_dir="qvhighlights")
 
 Source:    https://github.com/jayleicn/moment_detr, folder `data` (Lei et al. 2021)
-Licence:   annotations CC BY-NC-SA 4.0; the videos belong to their uploaders.
+Licence:   annotations CC BY-NC-SA 4.0; the videos belong to their uploaders, under YouTube's terms.
 Layout:    `highlight_train_release.jsonl`, `highlight_val_release.jsonl`, `highlight_test_release.jsonl`, or `train.jsonl`,
            `val.jsonl`, `test.jsonl` of the same form, flat or in `data/`:
            {"qid": 8737, "query": "A family plays.", "duration": 126, "vid": "bP5KfdFJzC4_660.0_810.0",
@@ -26,6 +26,7 @@ from pathlib import Path
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.records import Record, read_jsonl
+from clipbert.datasets_scripts.fetching.sources import Source, github
 
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,19 @@ class QVHighlights(VideoTextBuilder):
         ),
     ]
     LAYOUT = "It holds highlight_train_release.jsonl, highlight_val_release.jsonl and highlight_test_release.jsonl."
+    SOURCES = (
+        *github(
+            "jayleicn/moment_detr/1112fe94452c4b2f050e4fd08bbbf55c9c18055f",
+            "data",
+            {f"highlight_{split}_release.jsonl": (None, None) for split in ("train", "val", "test")},
+        ),
+        Source(
+            "qvhilights_videos.tar.gz",
+            ("https://nlp.cs.unc.edu/data/jielei/qvh/qvhilights_videos.tar.gz",),
+            kind="videos",
+            unpack="videos",
+        ),
+    )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
 
     @classmethod

@@ -1,12 +1,13 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Something-Something V2: what a hand does with some thing, where only the order of frames tells it.
+"""Something-Something V2: what a hand does with some thing, where only the order of frames shows it.
 
     load_benchmark("ssv2", config="classification", split="train", data_dir="ssv2")
     load_benchmark("ssv2", config="label_retrieval", data_dir="ssv2")
 
 Source:    https://developer.qualcomm.com/software/ai-datasets/something-something (account and licence needed);
            retrieval files: https://github.com/jayleicn/singularity, `anno_downstream.tar.gz` (Lei et al. 2022)
-Licence:   Qualcomm's research licence; neither annotations nor videos may be passed on.
+Licence:   Qualcomm's terms of the 20BN data sets, for research, after an account and a licence; neither annotations
+           nor videos may be passed on.
 Layout:    classification: `train.json`, `validation.json`, `test.json` with `labels.json`, flat or in `labels/`, or the same
            under their older names `something-something-v2-*.json`; mmaction2's `label_map.txt` may stand for labels.json.
            Files called `*_sample.json` are read too. Retrieval: `ssv2_ret_label_*.json`, `ssv2_ret_template_*.json`.
@@ -27,6 +28,7 @@ from pathlib import Path
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.records import AnnotationError, Record, read_json, read_json_list, read_lines
+from clipbert.datasets_scripts.fetching.sources import MMACTION2, by_hand, github
 
 
 FAMILIES = (  # file name of a split, files that number the classes
@@ -58,6 +60,28 @@ class SomethingSomethingV2(VideoTextBuilder):
         ),
     ]
     LAYOUT = "It holds train.json, validation.json, test.json and labels.json, or Singularity's ssv2_ret_*.json."
+    SOURCES = (
+        *github(
+            MMACTION2,
+            "tools/data/sthv2",
+            {
+                "label_map.txt": (7_601, "c9c5a86ece619e1ab2e7ca0614c85377a534873e17108b13243e5d22089a0a85"),
+            },
+        ),
+        by_hand(
+            "train.json, validation.json, test.json, labels.json",
+            "Make an account and accept the licence on "
+            "https://developer.qualcomm.com/software/ai-datasets/something-something; the files are in the folder "
+            "labels. For the retrieval configs: anno_downstream.tar.gz of https://github.com/jayleicn/singularity.",
+            kind="annotations",
+            status="gated",
+        ),
+        by_hand(
+            "videos/<id>.webm",
+            "The parts 20bn-something-something-v2-?? from the same page, joined and unpacked.",
+            status="gated",
+        ),
+    )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
 
     @classmethod

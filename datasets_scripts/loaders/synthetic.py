@@ -17,7 +17,7 @@ Presets:   `standard`: 6 shapes, 8 colours, 5 backgrounds, 2 sizes, 1-3 objects,
            second each (at 8 frames a second), with stillness before and after.
            `sequences`: the same object, always two acts of any kind.
 Odd cases: `easy` has one uncounted act a video, hence no action, transition or count questions. In `counting` the time
-           spent acting tells how often; in `standard` it does not, as repetitions there are of any speed, and the mean
+           spent acting shows how often; in `standard` it does not, as repetitions there are of any speed, and the mean
            of the frames says little about their number. A blinking object is absent from some frames. Left and right,
            growing and shrinking look the same to a model that averages its frames.
 """

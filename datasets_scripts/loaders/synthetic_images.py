@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Generated pictures of coloured shapes, with captions and with VQA-style questions: the images beside `synthetic`.
+"""Generated pictures of coloured shapes, with captions and with VQA-style questions: the images to go with `synthetic`.
 
     python -m datasets_scripts.synthetic.images --output_dir DIR
     load_benchmark("synthetic_images", config="image_qa", data_dir="DIR")
@@ -8,7 +8,7 @@
 Source:    made on the spot, PNG files (default 64x64); about a millisecond a picture.
 Licence:   the files are yours.
 Splits:    train / validation / test, by default 800 / 100 / 100 pictures. No file occurs twice: place, size, colours
-           and grain of every picture are drawn anew. Combinations of what a caption tells may be known from training.
+           and grain of every picture are drawn anew. Combinations of what a caption says may be known from training.
 Content:   one to three circles, squares or triangles of one of six colours on one of four backgrounds.
 Answers:   ten imagined annotators; up to three of them may use another word ("violet" for purple), so that soft
            scores are those of VQA 2.0: 0.3, 0.6 and 0.9 for one, two and three of ten, 1 from four on.

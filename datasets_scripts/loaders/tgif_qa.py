@@ -5,7 +5,8 @@
 
 Source:    https://github.com/YunseokJANG/tgif-qa, folder `dataset` (Jang et al. 2017); `frameqa_hqga` is the
            re-packing of https://github.com/doc-doc/HQGA, folder `dataset/tgifqa`.
-Licence:   questions: free to use for academic purposes only; GIFs (TGIF): approved non-commercial research.
+Licence:   questions: free to use for academic purposes only; GIFs (TGIF, from Tumblr): approved non-commercial
+           research.
 Layout:    `Train_<config>_question.csv` and `Test_<config>_question.csv`, also below `dataset/`; for `frameqa_hqga`
            `frameqa_train_hqga.csv` (`frameqa/train.csv`, and `val`, `test` likewise).
 Splits:    action      train 20,471, test 2,274      `options` has five acts; `answer_index` counts from 0
@@ -34,6 +35,7 @@ from pathlib import Path
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.records import Record, read_csv
+from clipbert.datasets_scripts.fetching.sources import HQGA, by_hand, github
 
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,59 @@ class TGIFQA(VideoTextBuilder):
         ),
     ]
     LAYOUT = "It holds Train_<config>_question.csv and Test_<config>_question.csv, or HQGA's tables for frameqa_hqga."
+    SOURCES = (
+        *github(
+            "YunseokJANG/tgif-qa/9ecbbc7cb3d08300ddb6662b3dfd651914f3183f",
+            "dataset",
+            {
+                "Train_action_question.csv": (
+                    2_926_933,
+                    "72ad4bb43639936dc918babe64ba71c93dc1cfe8f44683798461b682fc542bb0",
+                ),
+                "Test_action_question.csv": (
+                    327_773,
+                    "d5f023e0455225e882c46cf3c6b1248ec8d0e064204f4a78280129582a1f8aef",
+                ),
+                "Train_transition_question.csv": (None, None),
+                "Test_transition_question.csv": (
+                    1_003_560,
+                    "9dc0554dca97776ed04acfe55d65913b6dd9096d083fd3a4981751f863edcb6a",
+                ),
+                "Train_frameqa_question.csv": (None, None),
+                "Test_frameqa_question.csv": (
+                    2_169_590,
+                    "b7998e8ca0e06ba3f94b65ebda94c6fa1a8b8ba27226903ca53d413d2dfa40cd",
+                ),
+                "Train_count_question.csv": (
+                    2_557_769,
+                    "4f5aeab06524dd79f7b8b3f49c3458cd8471c4be52aebb5821c2df78f3eb9d38",
+                ),
+                "Test_count_question.csv": (
+                    342_784,
+                    "26bc6f83aa391b15e5a21b15cdb0786f0e9109dd081ea5a7e4ac656cc8168d27",
+                ),
+            },
+        ),
+        *github(
+            HQGA,
+            "dataset/tgifqa/frameqa",
+            {
+                "frameqa_train_hqga.csv": (
+                    2_957_270,
+                    "8b24e0a2f8853fc4c0fbf5b1915eec9c32226a62114f573766f8814f8f38b07b",
+                ),
+                "frameqa_test_hqga.csv": (None, None),
+            },
+            original={"frameqa_train_hqga.csv": "train.csv", "frameqa_test_hqga.csv": "test.csv"},
+        ),
+        by_hand(
+            "gifs/<gif_name>.gif",
+            "Fetch the addresses of data/tgif-v1.0.tsv in https://github.com/raingo/TGIF-Release (about 120 GB; the stem "
+            "of the address is the gif_name; some now give a still picture), or ask the authors of "
+            "https://github.com/YunseokJANG/tgif-qa for their copies on Google Drive and Dropbox.",
+            status="gated",
+        ),
+    )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
 
     @classmethod

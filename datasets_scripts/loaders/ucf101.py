@@ -5,7 +5,7 @@
     load_benchmark("ucf101", config="top5", data_dir="ucf101_top5")
 
 Source:    https://www.crcv.ucf.edu/research/data-sets/ucf101 (Soomro et al. 2012)
-Licence:   none stated; the clips are cut from YouTube videos.
+Licence:   none stated; the clips are cut from YouTube videos. Copy of the splits: BSD 2-Clause.
 Layout:    `classInd.txt` with `trainlist01.txt`, `testlist01.txt` (02, 03), flat, in `ucfTrainTestlist/`, or within
            `UCF101TrainTestSplits-RecognitionTask.zip`; for `top5` `train.csv` and `test.csv`, flat or in `top5/`.
 Splits:    split1 9,537 train / 3,783 test, split2 9,586 / 3,734, split3 9,624 / 3,696; published figures are the mean of
@@ -27,6 +27,7 @@ from pathlib import Path
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.records import Record, read_csv, read_lines
+from clipbert.datasets_scripts.fetching.sources import TSN, Source, github
 
 
 ARCHIVE = "UCF101TrainTestSplits-RecognitionTask.zip"
@@ -51,6 +52,36 @@ class UCF101(VideoTextBuilder):
         ),
     ]
     LAYOUT = f"It holds the lists of {ARCHIVE}, the archive itself, or the csv files of ucf101_top5."
+    SOURCES = (
+        *github(
+            TSN,
+            "data/ucf101_splits",
+            {
+                "classInd.txt": (1_586, "d7abbb76074d04e80c62ad8a61529bb8eec32ef978569601b2890edec3af0359"),
+                "trainlist01.txt": (395_164, "f7a4d7abc05147b921c17fc227d731197c3583f29945d1f1d46bce830d1b9f12"),
+                "trainlist02.txt": (397_610, "3ea7145317098bdb4a999f69fb3b53ca3d3831d692602fc5dc8cd5c5e3eb8ca9"),
+                "trainlist03.txt": (398_805, "c75af0148b3b0e70d5d881ad71b0a5fbb685bf2d3278908278658435c3f1bf0f"),
+                "testlist01.txt": (145_735, "81be4765084d72739dca4d11658f7ec369c441ad9e227f11d9468fe2a1c14890"),
+                "testlist02.txt": (143_430, "c9eec18f3f312153cda441f93e30bc9cffef1941367ebc06996e40c9cd056c91"),
+                "testlist03.txt": (142_360, "f9cc029b0598c63f5cc07d070ae1fa4666d1d3901cc79a93490ea0742ca097db"),
+            },
+        ),
+        Source(
+            "UCF101.rar",
+            ("https://www.crcv.ucf.edu/datasets/human-actions/ucf101/UCF101.rar",),
+            kind="videos",
+            instructions="Unpack it with `unrar x UCF101.rar` in this folder (rar is not read here): it makes UCF-101. "
+            "With the clips of top5 there too, say which are meant: video_dir='.../UCF-101'.",
+        ),
+        Source(
+            "ucf101_top5.tar.gz",
+            (
+                "https://github.com/sayakpaul/Action-Recognition-in-TensorFlow/releases/download/v1.0.0/ucf101_top5.tar.gz",
+            ),
+            kind="videos",
+            unpack="top5",
+        ),
+    )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
 
     @classmethod

@@ -5,7 +5,7 @@
 
 Source:    X. Wang et al., "VaTeX: A Large-Scale, High-Quality Multilingual Dataset for Video-and-Language Research",
            ICCV 2019; eric-xw.github.io/vatex-website
-Licence:   annotations CC BY 4.0; the clips belong to their uploaders.
+Licence:   annotations CC BY 4.0; the clips belong to their uploaders, under YouTube's terms.
 Layout:    `vatex_training_v1.0.json`, `vatex_validation_v1.0.json`, `vatex_public_test_english_v1.1.json`. For
            retrieval_hgr also the lists of the halves of the validation set: `val_names.npy` and `tst_names.npy` as
            published (also in `public_split/`), or as text with an id a line `vatex_val1k5.txt` and `vatex_test1k5.txt`
@@ -32,6 +32,7 @@ import numpy as np
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.records import AnnotationError, Record, read_json_list, read_lines
+from clipbert.datasets_scripts.fetching.sources import Source, by_hand
 
 
 CAPTIONS = {"en": "enCap", "zh": "chCap"}
@@ -68,6 +69,26 @@ class VATEX(VideoTextBuilder):
         ),
     ]
     LAYOUT = "It holds the annotation files of eric-xw.github.io/vatex-website under their own names."
+    SOURCES = (
+        *(
+            Source(name, (f"https://eric-xw.github.io/vatex-website/data/{name}",))
+            for name in (
+                "vatex_training_v1.0.json",
+                "vatex_validation_v1.0.json",
+                "vatex_public_test_english_v1.1.json",
+            )
+        ),
+        by_hand(
+            "val_names.npy and tst_names.npy",
+            "For retrieval_hgr: in the folder public_split of the annotations that https://github.com/cshizhe/hgr_v2t "
+            "links to, on a sharing host.",
+            kind="annotations",
+        ),
+        by_hand(
+            "videos/<YouTube id>_<start>_<end>.mp4",
+            "They are clips of Kinetics-600; fetch the ids that are left from YouTube. Start and end have six digits.",
+        ),
+    )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
 
     @classmethod

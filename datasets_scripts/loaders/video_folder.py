@@ -15,7 +15,7 @@ Layout:    `captions.jsonl`   {"video": "a.mp4", "caption": "a dog runs"}       
            Optional everywhere: "video_id" (else the name as written) and "caption_id" / "question_id" / "moment_id".
 Splits:    folders `train/`, `validation/`, `test/` with such files in each; or one file with a column "split"; or one
            file without it, which is "train".
-Videos:    relative to the file that names them, or to a folder `videos/` beside it, or to `video_dir`. Names that lead
+Videos:    relative to the file that names them, or to a folder `videos/` next to it, or to `video_dir`. Names that lead
            out of that folder are refused; links inside it are followed.
 Odd cases: missing videos stop the loading, or are dropped and counted (`on_missing`); see `checks.py` for broken ones.
 """

@@ -4,7 +4,8 @@
     load_benchmark("visual_genome", config="captions", split="train", data_dir="annotations/vg", video_dir="vg")
 
 Source:    https://homes.cs.washington.edu/~ranjay/visualgenome (Krishna et al. 2017).
-Licence:   CC BY 4.0; the photos are from Flickr, each under the terms of its owner.
+Licence:   annotations CC BY 4.0; the photos are from Flickr, half of them by way of COCO, each under the terms of its
+           owner.
 Layout:    `region_descriptions.json` for the captions, `question_answers.json` for the questions, each also as
            `.json.zip`; `image_data.json` (or `.json.zip`) where `exclude_coco` is given. A
            `region_descriptions_sample.json` is read as the captions.
@@ -25,13 +26,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipbert.datasets_scripts.building import vqa_scores
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import IMAGE_SUFFIXES
 from clipbert.datasets_scripts.building.records import Record, read_json_list, read_lines
 from clipbert.datasets_scripts.building.vqa_scores import normalize_answer
+from clipbert.datasets_scripts.fetching.sources import Source
 
 
+VISUAL_GENOME = "https://homes.cs.washington.edu/~ranjay/visualgenome/data/dataset"
 logger = logging.getLogger(__name__)
 
 
@@ -54,6 +56,21 @@ class VisualGenome(VideoTextBuilder):
         VisualGenomeConfig(name="qa", task="image_qa", description="questions with one answer, to extend VQA"),
     ]
     LAYOUT = "It holds region_descriptions.json or question_answers.json, and image_data.json for `exclude_coco`."
+    SOURCES = (
+        *(
+            Source(f"{name}.json.zip", (f"{VISUAL_GENOME}/{name}.json.zip",))
+            for name in ("region_descriptions", "question_answers", "image_data")
+        ),
+        *(
+            Source(
+                f"{name}.zip",
+                (f"https://cs.stanford.edu/people/rak248/VG_100K_2/{name}.zip",),
+                "videos",
+                unpack="images",
+            )
+            for name in ("images", "images2")
+        ),
+    )
     MEDIA_SUFFIXES = IMAGE_SUFFIXES
 
     @classmethod
@@ -75,8 +92,7 @@ class VisualGenome(VideoTextBuilder):
 
     @classmethod
     def content_digest(cls, config: VisualGenomeConfig, files: list[Path]) -> str:
-        others = [Path(vqa_scores.__file__), *([Path(config.exclude_coco)] if config.exclude_coco else [])]
-        return super().content_digest(config, [*files, *others])
+        return super().content_digest(config, [*files, *([Path(config.exclude_coco)] if config.exclude_coco else [])])
 
     def load_records(self, split: str, files: list[Path]) -> Iterator[Record]:
         """One record a caption or question."""

@@ -27,9 +27,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipbert.datasets_scripts.building import vqa_scores
 from clipbert.datasets_scripts.building.base import BenchmarkConfig
-from clipbert.datasets_scripts.building.coco_images import COCOImages
+from clipbert.datasets_scripts.building.coco_images import COCOImages, coco_images
 from clipbert.datasets_scripts.building.records import (
     AnnotationError,
     Record,
@@ -38,8 +37,10 @@ from clipbert.datasets_scripts.building.records import (
     read_json_list,
 )
 from clipbert.datasets_scripts.building.vqa_scores import SCORE_RULES, normalize_answer, score_answers
+from clipbert.datasets_scripts.fetching.sources import Source
 
 
+VQA = "https://s3.amazonaws.com/cvmlp/vqa/mscoco/vqa"
 ANSWER_TYPES = ("yes/no", "number", "other")
 
 
@@ -63,6 +64,19 @@ class VQA2(COCOImages):
     LAYOUT = (
         "It holds the files of visualqa.org, v2_OpenEnded_mscoco_train2014_questions.json and so on, or their zips."
     )
+    SOURCES = (
+        *(
+            Source(name, (f"{VQA}/{name}",))
+            for name in (
+                "v2_Questions_Train_mscoco.zip",
+                "v2_Annotations_Train_mscoco.zip",
+                "v2_Questions_Val_mscoco.zip",
+                "v2_Annotations_Val_mscoco.zip",
+                "v2_Questions_Test_mscoco.zip",
+            )
+        ),
+        *coco_images("train2014", "val2014", "test2015"),
+    )
 
     @classmethod
     def split_files(cls, config: VQA2Config) -> dict[str, list[tuple[str, ...]]]:
@@ -83,10 +97,6 @@ class VQA2(COCOImages):
         if config.score_rule not in SCORE_RULES:
             raise ValueError(f"Expected `score_rule` to be one of {', '.join(SCORE_RULES)}, got {config.score_rule!r}")
         return super().annotation_files(config)
-
-    @classmethod
-    def content_digest(cls, config: VQA2Config, files: list[Path]) -> str:
-        return super().content_digest(config, [*files, Path(vqa_scores.__file__)])  # decides the answers, too
 
     def load_records(self, split: str, files: list[Path]) -> Iterator[Record]:
         part = {"train": "train2014", "validation": "val2014"}.get(split, self.config.test)

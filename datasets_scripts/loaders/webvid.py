@@ -5,7 +5,8 @@
     load_benchmark("webvid", config="webdataset", split="train", data_dir="webvid_shards", streaming=True)
 
 Source:    https://github.com/m-bain/webvid (Bain et al. 2021); the authors no longer hand out the csv files.
-Licence:   non-commercial research (TERMS.md); the videos belong to their makers.
+Licence:   non-commercial research (TERMS.md); withdrawn by its authors, the videos belong to their makers
+           (Shutterstock).
 Layout:    csv: `results_2M_train.csv`, `results_2M_val.csv` (10M alike) with the columns videoid, contentUrl, duration,
            page_dir, name; or the parts that `download.py` cuts them into: a folder `results_2M_train_<parts>/` of
            `0.csv`, `1.csv`, ... webdataset: `<anything>.tar` as video2dataset writes them, in `train/` and `val/` or flat.
@@ -27,6 +28,7 @@ from pathlib import Path
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.records import AnnotationError, Record, read_csv
 from clipbert.datasets_scripts.building.webdataset import find_shards, read_samples
+from clipbert.datasets_scripts.fetching.sources import by_hand
 
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,14 @@ class WebVid(VideoTextBuilder):
     ]
     LAYOUT = (
         "It holds results_2M_train.csv and results_2M_val.csv (or 10M), or a folder of their parts, or .tar archives."
+    )
+    SOURCES = (
+        by_hand(
+            "results_2M_train.csv, results_2M_val.csv (or 10M) with videos next to them, or *.tar (WebDataset)",
+            "No official address is left (https://github.com/m-bain/webvid); place the shards of a copy you hold.",
+            kind="annotations",
+            status="dead",
+        ),
     )
     IS_HUGE = True
     DEFAULT_WRITER_BATCH_SIZE = 100  # rows may hold videos

@@ -4,6 +4,7 @@
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -88,19 +89,28 @@ def generate_synthetic(output_dir, progress: bool = True, **settings) -> Path:
     settings = Settings(**settings)
     settings = replace(settings, num_frames=settings.num_frames or PRESETS[settings.preset].num_frames)
     output_dir = Path(output_dir).expanduser().absolute()
-    if is_finished(output_dir, settings):
+    return generate_once(
+        output_dir,
+        is_finished=lambda: is_finished(output_dir, settings),
+        write=lambda folder: write_benchmark(folder, settings, progress),
+    )
+
+
+def generate_once(output_dir: Path, is_finished: Callable[[], bool], write: Callable[[Path], None]) -> Path:
+    """Fill a folder that is new or empty, unless it is finished; it appears only when it is complete."""
+    if is_finished():
         return output_dir
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output_dir.name}-unfinished-", dir=output_dir.parent) as temporary:
         unfinished = Path(temporary) / output_dir.name
         unfinished.mkdir()
-        write_benchmark(unfinished, settings, progress)
+        write(unfinished)
         if output_dir.is_dir() and not any(output_dir.iterdir()):
             output_dir.rmdir()
         try:
             os.rename(unfinished, output_dir)
         except OSError:
-            if not is_finished(output_dir, settings):  # else another process was quicker with the same content
+            if not is_finished():  # else another process was quicker with the same content
                 raise
     return output_dir
 
@@ -162,7 +172,7 @@ def write_benchmark(folder: Path, settings: Settings, progress: bool) -> None:
                 if not distinct:
                     bar.write(
                         f"synthetic: {len(scenes)} {split} videos are more than the preset {settings.preset!r} can "
-                        "tell apart, so some captions fit several videos and R@1 cannot reach 100 %"
+                        "distinguish, so some captions fit several videos and R@1 cannot reach 100 %"
                     )
     (folder / "vocab.txt").write_text("\n".join(vocabulary()) + "\n")
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")

@@ -3,8 +3,6 @@
 
 import argparse
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from clipbert.datasets_scripts.synthetic.generation import SPLITS, generate_once
 from clipbert.datasets_scripts.synthetic.rendering import render_scene
 from clipbert.datasets_scripts.synthetic.scenes import NUMBER_WORDS, PLACES, PRESETS, Act, Scene, pick, plural
 from clipbert.datasets_scripts.synthetic.texts import vocabulary
 
 
-SPLITS = ("train", "validation", "test")
 MANIFEST = "manifest.json"
 FORMAT = {"format": "synthetic_images", "version": 1}  # a higher version draws others from the same settings
 FILES = {"image_qa": "questions.jsonl", "image_text": "captions.jsonl"}
@@ -77,22 +75,19 @@ def generate_synthetic_images(output_dir, **settings) -> Path:
         ('what color are the squares?', ['green'], [1.0])
     """
     settings, output_dir = ImageSettings(**settings), Path(output_dir).expanduser().absolute()
-    if is_finished(output_dir, settings):
-        return output_dir
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output_dir.name}-unfinished-", dir=output_dir.parent) as temporary:
-        unfinished = Path(temporary) / output_dir.name
-        for split in SPLITS:
-            if getattr(settings, f"num_{split}"):
-                write_split(unfinished / split, settings, split)
-        (unfinished / "vocab.txt").write_text("\n".join(vocabulary()) + "\n")
-        (unfinished / MANIFEST).write_text(json.dumps({**FORMAT, "settings": asdict(settings)}, indent=2) + "\n")
-        try:
-            os.rename(unfinished, output_dir)  # takes the place of an empty folder
-        except OSError:
-            if not is_finished(output_dir, settings):  # else another process was quicker with the same content
-                raise
-    return output_dir
+    return generate_once(
+        output_dir,
+        is_finished=lambda: is_finished(output_dir, settings),
+        write=lambda folder: write_benchmark(folder, settings),
+    )
+
+
+def write_benchmark(folder: Path, settings: ImageSettings) -> None:
+    for split in SPLITS:
+        if getattr(settings, f"num_{split}"):
+            write_split(folder / split, settings, split)
+    (folder / "vocab.txt").write_text("\n".join(vocabulary()) + "\n")
+    (folder / MANIFEST).write_text(json.dumps({**FORMAT, "settings": asdict(settings)}, indent=2) + "\n")
 
 
 def is_finished(folder: Path, settings: ImageSettings) -> bool:

@@ -87,7 +87,7 @@ PRESETS = {
         **ONE_LARGE_OBJECT, motions=("right", "left", "up", "down"), two_act_share=0.0, pauses=False, num_frames=16
     ),
     # One question that counts for every video. All repetitions last equally long: the time in which the object is not
-    # at rest tells their number, also to a model that averages its frames. A shake is left out, which looks like rest
+    # at rest shows their number, also to a model that averages its frames. A shake is left out, which looks like rest
     # in every other frame.
     "counting": Preset(
         **ONE_BRIGHT_OBJECT, motions=("bounce", "pulse", "blink"), two_act_share=0.0, frames_per_repeat=4
@@ -137,7 +137,7 @@ def plural(noun: str, number: int) -> str:
 
 @dataclass(frozen=True)
 class Scene:
-    """`size` is empty where it changes or is not told apart, `place` where the shapes travel or are several."""
+    """`size` is empty where it changes or makes no difference, `place` where the shapes travel or are several."""
 
     shape: str
     number: int
@@ -148,7 +148,7 @@ class Scene:
 
     @property
     def meaning(self) -> tuple:
-        """Everything the captions tell; two scenes with one meaning have the same captions."""
+        """Everything the captions say; two scenes with one meaning have the same captions."""
         return self.shape, self.number, self.size, self.background, tuple(act.meaning for act in self.acts)
 
     @property
@@ -168,7 +168,7 @@ def channels(kinds: tuple[str, ...]) -> set[str]:
 
 
 def action_plans(preset: Preset, num_frames: int) -> dict[tuple[str, ...], list[tuple[int, ...]]]:
-    """Every sequence of one or two motions that can be told apart, with the possible repetition counts of each.
+    """Every sequence of one or two motions that can be distinguished, with the possible repetition counts of each.
 
     A second motion acts on another channel or undoes the first, and all repetitions fit into the frames.
     """
@@ -198,7 +198,7 @@ def allowed_sizes(preset: Preset, kinds: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def count_combinations(preset: Preset, num_frames: int) -> int:
-    """Number of different scenes, that is of different captions, that the preset can tell of."""
+    """Number of different scenes, that is of different captions, that the preset has."""
     total = 0
     for kinds, times in action_plans(preset, num_frames).items():
         colorings = len(preset.colors) * (len(preset.colors) - 1) ** kinds.count("turn")
@@ -258,7 +258,7 @@ def sample_scene(rng: np.random.Generator, preset: Preset, num_frames: int) -> S
 
 
 def describes(scene: Scene, other: Scene) -> bool:
-    """Whether the captions of `scene` are also true of `other` (which may do more than they tell)."""
+    """Whether the captions of `scene` are also true of `other` (which may do more than they say)."""
     if (scene.shape, scene.number, scene.background) != (other.shape, other.number, other.background):
         return False
     if scene.size and other.size and scene.size != other.size:

@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""What all loaders share: the registry, names and splits, columns, and the base that new loaders inherit."""
+"""What all loaders share: how they are found, names and splits, columns, and the base that new loaders inherit."""
 
 import csv
 import doctest
@@ -18,7 +18,7 @@ from datasets.distributed import split_dataset_by_node
 
 import clipbert.datasets_scripts as datasets_scripts
 from clipbert.datasets_scripts import find_loader, list_benchmarks, load_benchmark, loaders
-from clipbert.datasets_scripts.building.base import hash_fraction, in_rows
+from clipbert.datasets_scripts.__main__ import main
 from clipbert.datasets_scripts.building.coverage import compute_coverage
 from clipbert.datasets_scripts.building.media import AmbiguousMediaError, MediaIndex
 from clipbert.datasets_scripts.building.records import (
@@ -30,15 +30,25 @@ from clipbert.datasets_scripts.building.records import (
     read_json_list,
 )
 from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS
+from clipbert.datasets_scripts.building.splits import hash_fraction, in_rows
 from clipbert.datasets_scripts.building.usable_videos import UnusableVideosError
 
 
+NEW_LOADERS = """
+from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
+
+class Shared{0}(VideoTextBuilder):
+    pass
+
+class {0}(Shared{0}):
+    BUILDER_CONFIGS = [BenchmarkConfig(name="all", description="all captions")]
+"""
 TINY = Path(__file__).parents[1] / "helpers" / "loaders" / "tiny.py"
 
 
 @pytest.fixture
 def add_loader(monkeypatch):
-    """Puts the folder of a new loader's module beside `loaders/`, as if its file lay there."""
+    """Puts the folder of a new loader's module on the path of `loaders/`, as if its file lay there."""
 
     def add(path: Path) -> type:
         monkeypatch.setattr(loaders, "__path__", [*loaders.__path__, str(path.parent)])
@@ -77,6 +87,60 @@ def test_a_loader_inherits_the_rest(tiny, tmp_path):
     )
     questions = load_benchmark("tiny", "questions", data_dir=tiny, cache_dir=str(tmp_path / "cache"))
     assert questions["train"]["question_id"][:] == ["train-part_1-1", "train-part_1-2", "train-part_2-1"]
+
+
+def test_a_new_file_is_a_benchmark(tiny, capsys):
+    assert "tiny" in list_benchmarks() and find_loader("tiny").__name__ == "TinyBenchmark"
+    assert main(["list", "tiny"]) == 0
+    assert "tiny: The least a loader" in capsys.readouterr().out
+    assert main(["list"]) == 0
+    assert re.search(r"^tiny +your own files +retrieval, qa +full, questions$", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            "import no_such_module",
+            "The loader 'new' cannot be imported: ModuleNotFoundError: No module named 'no_such",
+        ),
+        ("x = 1 +", r"The loader 'new' cannot be imported: SyntaxError: invalid syntax \(new.py"),
+        (
+            "from clipbert.datasets_scripts.loaders.msrvtt import MSRVTT",
+            r"new.py: expected one subclass of .*, got none",
+        ),
+        (NEW_LOADERS.format("A"), ""),
+        (
+            NEW_LOADERS.format("A") + NEW_LOADERS.format("B"),
+            r"new.py: expected one subclass .* BUILDER_CONFIGS, got A, B",
+        ),
+    ],
+)
+def test_a_module_that_is_no_loader_is_an_error(source, message, tmp_path, add_loader):
+    (tmp_path / "new.py").write_text(source)
+    if not message:
+        assert add_loader(tmp_path / "new.py").__name__ == "A"
+        return
+    with pytest.raises(ImportError, match=message):
+        add_loader(tmp_path / "new.py")
+
+
+def test_the_cache_depends_on_all_code_that_makes_rows(tiny, tmp_path, monkeypatch):
+    names = {path.name for path in find_loader("vqa2").code_files()}
+    assert {"vqa2.py", "coco_images.py", "base.py", "rows.py", "records.py", "media.py", "vqa_scores.py"} <= names
+    assert {"msvd_qa.py", "msrvtt_qa.py"} <= {path.name for path in find_loader("msvd_qa").code_files()}
+
+    def digest():
+        return find_loader("tiny")(str(tmp_path / "cache"), "full", tiny).config.digest
+
+    before, read_bytes = digest(), Path.read_bytes
+    for name in ("tiny.py", "rows.py", "json_entries.py"):
+        assert digest() == before
+        with monkeypatch.context() as changed:
+            changed.setattr(Path, "read_bytes", lambda path, name=name: read_bytes(path) + b"#" * (path.name == name))
+            assert digest() != before
+    (tiny / "part_2.jsonl").write_text(json.dumps({"clip": "c", "sentences": ["other"]}))
+    assert digest() != before
 
 
 def test_the_check_of_rows_is_inherited(tiny, tmp_path):

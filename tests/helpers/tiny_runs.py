@@ -45,6 +45,7 @@ def tiny_run(dataset, config, data_dir, output_dir, *more):
         f"data.config={config}",
         f"data.data_dir={data_dir}",
         "data.image_size=48",
+        "data.max_text_length=40",
         "data.num_workers=0",
         "optim.lr=1e-3",
         "run.total_steps=2",

@@ -56,7 +56,6 @@ class Task:
     recipe_class: type[Recipe] = Recipe
     find_unused_parameters = False  # for several processes: whether a step may leave parameters without gradient
     rescore_options: tuple[str, ...] = ()  # keys of `eval` that `--rescore` can replace in `Predictions.info`
-    backbone_names: Sequence[str] = ("grid_encoder",)  # modules that take `optim.backbone_lr`
 
     def build(self, recipe: Recipe) -> Parts:
         """Load data, processor and model. Mistakes in the recipe should surface here, before anything is trained."""

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from clipbert.datasets_scripts import list_benchmarks
+from clipbert.datasets_scripts import find_loader, list_benchmarks
 from clipbert.datasets_scripts.__main__ import COMMANDS, main
 from clipbert.datasets_scripts.commands.list import how_to_get
 from clipbert.datasets_scripts.fetching import downloading
-from clipbert.datasets_scripts.fetching.sources import SOURCES, Source
+from clipbert.datasets_scripts.fetching.sources import Source
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def public(tmp_path, monkeypatch):
     urls = ("http://127.0.0.1:1/a",)
     by_hand = Source("by_hand.txt", status="gated", instructions="Ask its authors.")
     fetched = (Source("list.txt", urls, size=4), Source("clips.tar", urls, kind="videos"))
-    monkeypatch.setitem(SOURCES, "msvd", (*fetched, by_hand))
+    monkeypatch.setattr(find_loader("msvd"), "SOURCES", (*fetched, by_hand))
     monkeypatch.setattr(downloading.time, "sleep", lambda seconds: None)
     (tmp_path / "list.txt").write_text("a b\n")
     return tmp_path

@@ -14,7 +14,9 @@ from clipbert.datasets_scripts import load_benchmark
 from clipbert.datasets_scripts.__main__ import main
 from clipbert.datasets_scripts.building.skip_lists import read_skip_list
 from clipbert.datasets_scripts.commands import prepare as preparing
-from clipbert.datasets_scripts.commands.prepare import PrepareSettings, choose_frames, prepare_video, read_manifest
+from clipbert.datasets_scripts.commands import reencoding
+from clipbert.datasets_scripts.commands.prepare import read_manifest
+from clipbert.datasets_scripts.commands.reencoding import PrepareError, PrepareSettings, choose_frames, prepare_video
 from clipbert.processing.decoding import decode_video
 from clipbert.processing.sampling import sample_clips
 
@@ -286,7 +288,7 @@ def test_a_second_run_makes_what_is_missing_or_changed(prepare, folder, tmp_path
 
 
 def test_an_interruption_leaves_no_half_files(prepare, folder, tmp_path, monkeypatch):
-    write, written = preparing.write_video, []
+    write, written = reencoding.write_video, []
 
     def stop_at_the_second(*arguments):
         written.append(write(*arguments))
@@ -294,7 +296,7 @@ def test_an_interruption_leaves_no_half_files(prepare, folder, tmp_path, monkeyp
             raise KeyboardInterrupt
         return written[-1]
 
-    monkeypatch.setattr(preparing, "write_video", stop_at_the_second)
+    monkeypatch.setattr(reencoding, "write_video", stop_at_the_second)
     assert prepare() == 130
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.mp4", "prepared.jsonl"}
     (tmp_path / "out/.b.mkv.123.partial").write_text("half a file of a run that was killed")
@@ -310,13 +312,13 @@ def test_an_interruption_leaves_no_half_files(prepare, folder, tmp_path, monkeyp
 
 def test_a_copy_that_is_not_as_it_should_be_is_no_success(write_video, tmp_path, monkeypatch):
     source = write_video(tmp_path / "source.mp4", num_frames=20)
-    monkeypatch.setattr(preparing, "choose_frames", lambda seconds, fps: {0, 1})
+    monkeypatch.setattr(reencoding, "choose_frames", lambda seconds, fps: {0, 1})
     settings = PrepareSettings()
     assert prepare_video(str(source), str(tmp_path / "made.mp4"), settings) == 2
     monkeypatch.setattr(
-        preparing, "write_video", lambda *arguments, write=preparing.write_video: write(*arguments) + 1
+        reencoding, "write_video", lambda *arguments, write=reencoding.write_video: write(*arguments) + 1
     )
-    with pytest.raises(preparing.PrepareError, match="expected 3 pictures over 2.00 s, wrote 2"):
+    with pytest.raises(PrepareError, match="expected 3 pictures over 2.00 s, wrote 2"):
         prepare_video(str(source), str(tmp_path / "other.mp4"), settings)
     assert {path.name for path in tmp_path.iterdir()} == {"source.mp4", "made.mp4"}
 
@@ -324,7 +326,7 @@ def test_a_copy_that_is_not_as_it_should_be_is_no_success(write_video, tmp_path,
 def test_broken_videos_are_told_apart(write_video, tmp_path):
     source = write_video(tmp_path / "cut.mkv", num_frames=60, options={"g": "10"})
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
-    with pytest.raises(preparing.PrepareError, match="cut off before the last of the"):
+    with pytest.raises(PrepareError, match="cut off before the last of the"):
         prepare_video(str(source), str(tmp_path / "made.mp4"), PrepareSettings())
     assert not (tmp_path / "made.mp4").exists()
 

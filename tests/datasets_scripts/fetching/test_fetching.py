@@ -17,10 +17,11 @@ import httpx2
 import pytest
 
 from clipbert.datasets_scripts import find_loader, list_benchmarks, load_benchmark
+from clipbert.datasets_scripts.building.docstrings import read_docstring
 from clipbert.datasets_scripts.building.records import AnnotationError
-from clipbert.datasets_scripts.fetching import downloading, sources
+from clipbert.datasets_scripts.fetching import downloading
 from clipbert.datasets_scripts.fetching.benchmark import FetchError, default_folder, download_file, fetch_benchmark
-from clipbert.datasets_scripts.fetching.sources import LICENCES, SOURCES, Source
+from clipbert.datasets_scripts.fetching.sources import Source
 
 
 CONTENT = bytes(range(256)) * 400  # 102,400 bytes
@@ -541,7 +542,7 @@ def didemo(server, monkeypatch):
     record |= {"times": [[0, 0]], "dl_link": ""}
     server.pages["/val_data.json"] = Page(json.dumps([record]).encode())
     by_hand = Source("train_data.json", status="gated", instructions="Ask its authors.")
-    monkeypatch.setitem(sources.SOURCES, "didemo", (source(server, "val_data.json"), by_hand))
+    monkeypatch.setattr(find_loader("didemo"), "SOURCES", (source(server, "val_data.json"), by_hand))
     return server
 
 
@@ -571,25 +572,30 @@ def test_a_cut_download_is_an_error_and_not_an_empty_split(didemo, tmp_path, mon
 
 
 def test_missing_annotations_are_told_with_what_to_do(didemo, tmp_path, monkeypatch):
-    monkeypatch.setitem(sources.SOURCES, "didemo", (source(didemo, "val_list.txt"), sources.SOURCES["didemo"][1]))
+    loader = find_loader("didemo")
+    monkeypatch.setattr(loader, "SOURCES", (source(didemo, "val_list.txt"), loader.SOURCES[1]))
     didemo.pages["/val_list.txt"] = Page(b"x")
     with pytest.raises(FileNotFoundError, match=r"(?s)No annotation file.*train_data.json.*Ask its authors"):
         load_benchmark("didemo", "retrieval", cache_dir=str(tmp_path))
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# The registry
+# The sources of the loaders
 # --------------------------------------------------------------------------------------------------------------------
 
 SHARING_HOSTS = ("drive.google", "dropbox", "mediafire", "pan.baidu", "1drv.ms", "onedrive")
 
 
+def listed_sources() -> dict[str, tuple[Source, ...]]:
+    return {name: find_loader(name).SOURCES for name in list_benchmarks() if find_loader(name).SOURCES}
+
+
 def all_sources():
-    return [(name, each) for name, listed in SOURCES.items() for each in listed]
+    return [(name, each) for name, listed in listed_sources().items() for each in listed]
 
 
 def test_every_source_is_complete():
-    assert set(LICENCES) == set(SOURCES)
+    assert all(read_docstring(find_loader(name)).get("Licence") for name in listed_sources())
     for name, each in all_sources():
         assert not each.file.startswith("/") and ".." not in each.file
         assert all(url.startswith(("https://", "http://images.cocodataset.org/")) for url in each.urls), each
@@ -602,7 +608,7 @@ def test_every_source_is_complete():
 
 def test_every_benchmark_has_sources_or_is_the_users_own():
     own = {"synthetic", "synthetic_images", "video_folder", "clipbert_jsonl"}
-    assert set(list_benchmarks()) - set(SOURCES) == own
+    assert set(list_benchmarks()) - set(listed_sources()) == own
 
 
 UNPACKED = {  # what the archives hold, as far as loaders read it
@@ -626,7 +632,7 @@ PLACED_BY_HAND = {  # benchmark, config -> splits
 
 def test_files_are_fetched_under_the_names_that_the_loaders_read():
     placed, compared = {}, 0
-    for name, listed in SOURCES.items():
+    for name, listed in listed_sources().items():
         there = {each.file for each in listed if each.urls and each.kind == "annotations"} | {*UNPACKED.get(name, ())}
         loader = find_loader(name)
         if not there or "split_files" not in vars(loader):
@@ -640,13 +646,14 @@ def test_files_are_fetched_under_the_names_that_the_loaders_read():
 
 
 def test_the_split_files_of_hmdb51_are_those_of_all_its_classes():
-    files = [each.file for each in SOURCES["hmdb51"] if each.file.startswith("splits/")]
+    sources = find_loader("hmdb51").SOURCES
+    files = [each.file for each in sources if each.file.startswith("splits/")]
     classes = {re.fullmatch(r"splits/(\w+)_test_split[123]\.txt", file).group(1) for file in files}
-    assert len(files) == 153 and len(classes) == 51 and all(each.sha256 for each in SOURCES["hmdb51"] if each.urls)
+    assert len(files) == 153 and len(classes) == 51 and all(each.sha256 for each in sources if each.urls)
 
 
 def test_checksums_are_those_of_the_real_files(data_dir):
-    """Files of the collection that are original copies have the checksum that the registry asks for."""
+    """Files of the collection that are original copies have the checksum that the loader asks for."""
     verified = 0
     for name, each in all_sources():
         path = data_dir / "annotations" / name / each.file

@@ -302,7 +302,7 @@ def test_a_class_of_hmdb51_is_missing(load, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"No \*_test_split2\.txt of HMDB51"):
         load("hmdb51", "split2")
     write(tmp_path, {"label_map.txt": "clap\n", "clap_test_split1.txt": HMDB_CLAP})
-    with pytest.raises(FileNotFoundError, match="got those of 2 beside wave"):
+    with pytest.raises(FileNotFoundError, match="got those of 2 and wave"):
         load("hmdb51", "split1")
 
 

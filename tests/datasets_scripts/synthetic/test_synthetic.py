@@ -308,7 +308,7 @@ def test_more_videos_than_combinations_is_said(tmp_path, capsys):
     folder = generate_synthetic(tmp_path / "many", progress=False, **settings)
     facts = read_manifest(folder)["splits"]["test"]
     assert not facts["every_caption_fits_one_video"] and facts["combinations"] == 288
-    assert "300 test videos are more than the preset 'easy' can tell apart" in "".join(capsys.readouterr())
+    assert "300 test videos are more than the preset 'easy' can distinguish" in "".join(capsys.readouterr())
 
 
 def test_unseen_combinations_stay_out_of_training(tmp_path):

@@ -12,7 +12,6 @@ import sys
 import tarfile
 import time
 import tracemalloc
-from functools import partial
 from pathlib import Path
 
 import datasets
@@ -21,12 +20,14 @@ import torch
 from safetensors.torch import load_file
 from stub_task import wait_for_step
 from tiny_runs import one_thread, steps_of, tiny_run  # noqa: F401
+from transformers import BertTokenizer
 
 import clipbert.train_scripts.engine.stream
 from clipbert.datasets_scripts.building.records import AnnotationError
 from clipbert.datasets_scripts.building.usable_videos import UnusableVideosError
 from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.datasets_scripts.synthetic.images import generate_synthetic_images
+from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor
 from clipbert.processing.decoding import VideoDecodeError
 from clipbert.train_scripts.engine.checkpoint import CheckpointError
 from clipbert.train_scripts.engine.data import Batch, MicroBatch, NoCounterpartError, UndecodableVideosError
@@ -41,10 +42,11 @@ from clipbert.train_scripts.engine.stream import (
     StreamSection,
 )
 from clipbert.train_scripts.engine.task import main
-from clipbert.train_scripts.masked_pairs import CaptionTable
-from clipbert.train_scripts.pairs import CaptionedVideos, PairSection, normalise
-from clipbert.train_scripts.pretrain import PretrainDataSection, PretrainTask, build_pairs, build_window
+from clipbert.train_scripts.pretrain import PretrainRecipe, PretrainTask
 from clipbert.train_scripts.retrieval import RetrievalRecipe, RetrievalTask
+from clipbert.train_scripts.tasks.pretraining.sources import PretrainDataSection, Source
+from clipbert.train_scripts.tasks.retrieval.items import CaptionedVideos, PairSection
+from clipbert.train_scripts.tasks.rows import normalise, table_of_rows
 from clipbert.train_scripts.video_qa import VideoQATask
 
 
@@ -317,8 +319,12 @@ class NoVideos:
 def pairs_stream(*shards, **settings):
     """A stream for retrieval from shards of `(video_id, caption)`."""
     rows = [[{"video_id": video, "video": b"bytes", "caption": text} for video, text in shard] for shard in shards]
-    section = PairSection(dataset="x", **settings)
-    return stream_of(*rows, build_set=lambda rows: CaptionedVideos(rows, NoVideos(), {}, section, seed=3))
+    section, features = PairSection(dataset="x", **settings), datasets.Dataset.from_list(rows[0]).features
+
+    def build_set(window):
+        return CaptionedVideos(table_of_rows(window, features), NoVideos(), {}, section, seed=3)
+
+    return stream_of(*rows, build_set=build_set)
 
 
 def test_wrong_captions_are_of_other_videos_in_the_window():
@@ -331,9 +337,9 @@ def test_wrong_captions_are_of_other_videos_in_the_window():
         for _ in range(60):
             key = lane.take()
             item, pairs = lane.train_set[key], lane.train_set
-            own = {normalise(pairs.captions[row]) for row in pairs.members[item.video_id]}
-            assert not own & set(map(normalise, item.negatives))
-            assert set(item.negatives) <= set(pairs.captions)
+            own = set(map(normalise, pairs.read_captions(pairs.grouped.members(pairs.owners[key.index]))))
+            assert own == item.own_texts and not own & set(map(normalise, item.negatives))
+            assert set(item.negatives) <= set(pairs.captions["caption"])
             drawn.add((item.video_id, *item.negatives))
     assert len(drawn) > 8
 
@@ -342,7 +348,7 @@ def test_rows_of_one_video_are_joined_with_the_next_ones():
     shards = [[("a", f"a{number}") for number in range(9)] + [("b", "b0"), ("b", "b1"), ("c", "c0")]]
     train_set = train_set_of(pairs_stream(*shards), stream_lanes=1, stream_window=4)
     lane = Lane(train_set, Cursor(0))
-    assert set(lane.train_set.members) == {"a", "b", "c"} and len(lane.train_set.captions) == 12
+    assert set(lane.train_set.grouped.ids) == {"a", "b", "c"} and len(lane.train_set.captions) == 12
     # the window after it begins where it ended, also when it is read again from its cursor
     take(lane, 13)
     assert (lane.cursor.unit, lane.cursor.row, lane.cursor.window) == (1, 0, 1)
@@ -356,16 +362,18 @@ def test_every_picture_of_a_window_of_pre_training_has_a_wrong_caption():
         {"image_id": image, "image": f"{image}.png", "caption": text, "caption_id": str(number)}
         for number, (image, text) in enumerate(captions)
     ]
-    features = datasets.Dataset.from_list(rows).features
-    settings = PretrainDataSection(dataset="x")
-    build_table = partial(CaptionTable, processor=None, video_options={}, name="set", seed=0)
-    build_set = partial(build_pairs, data=settings, masker=None, build_table=build_table)
-    assert len(build_set(datasets.Dataset.from_list(rows[:3]))) == 3
-    with pytest.raises(NoCounterpartError, match="set: image b has no counterpart"):
-        build_window(rows[:3], features, build_set)
-    assert len(build_window(rows, features, build_set)) == 4
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red"]
+    tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(words)})
+    processor = VideoTextProcessor(ClipBERTVideoProcessor(size=48), tokenizer)
+    settings = PretrainDataSection(dataset="x", train_split="train")
+    source = Source("set", settings, 1.0, PretrainRecipe(data=settings), processor)
+    source.train_rows = datasets.Dataset.from_list(rows)
+    assert len(source.pairs(source.train_rows.select(range(3)))) == 3
+    with pytest.raises(NoCounterpartError, match="set/train: image b has no counterpart"):
+        source.window(rows[:3])
+    assert len(source.window(rows)) == 4
     settings.mismatch_probability = 0.0
-    assert len(build_window(rows[:3], features, build_set)) == 3
+    assert len(source.window(rows[:3])) == 3
 
 
 def test_one_video_alone_has_no_wrong_caption():

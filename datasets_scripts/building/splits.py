@@ -1,0 +1,44 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Splits by name: their files in words, shares of their rows, and videos that are held out of training."""
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping
+from itertools import groupby
+
+
+def describe_choices(choices: list[tuple[str, ...]]) -> str:
+    """`train.json, or annotations.zip`; `a.csv or a.txt with b.json or b.zip` where all combinations are there."""
+    described = []
+    for length, alike in groupby(choices, key=len):
+        alike = list(alike)
+        parts = [list(dict.fromkeys(names)) for names in zip(*alike, strict=True)]
+        if length > 1 and math.prod(map(len, parts)) == len(alike):
+            described.append(" with ".join(" or ".join(names) for names in parts))
+        else:
+            described += [" with ".join(names) for names in alike]
+    return ", or ".join(described)
+
+
+def in_rows(split: str, sizes: Mapping[str, int]) -> str:
+    """`train[:95%]` as `train[:19]`, rounded as `datasets` does, but with a row on either side of every cut."""
+
+    def place(share: str | None, size: int) -> str:
+        if share is None:
+            return ""
+        percent = int(share) if int(share) >= 0 else 100 + int(share)
+        cut = round(percent * size / 100)
+        return str(min(max(cut, 1), size - 1) if 0 < percent < 100 else cut)
+
+    def replace(match: re.Match) -> str:
+        name, first, last = match.groups()
+        size = sizes.get(name, 0)
+        return f"{name}[{place(first, size)}:{place(last, size)}]" if size > 1 else match.group()
+
+    return re.sub(r"(\w+)\[(?:(-?\d+)%)?:(?:(-?\d+)%)?\]", replace, split)
+
+
+def hash_fraction(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
