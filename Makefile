@@ -1,25 +1,38 @@
 # Everything sets itself up: the first target that needs it makes the virtual environment and installs the package.
-# Use another interpreter with `make PYTHON=python3.12 ...`; an active virtual environment is used as it is.
+# Use another interpreter with `make PYTHON=python3.12 ...`; an active virtual environment is used as it is, but for
+# `make test-oldest`, which has its own.
 PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
 VENV ?= $(if $(VIRTUAL_ENV),$(VIRTUAL_ENV),.venv)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.clipbert-installed
+OLDEST := .venv-oldest
 PYTEST_WORKERS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install format lint test test-slow quickstart bench clean
+.PHONY: help install format lint test test-slow test-oldest quickstart bench bench-gpu clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-$(STAMP): pyproject.toml
+.PHONY: python
+python:
 	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.11 or newer, or pass PYTHON=..."; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, $(PYTHON) is older: pass PYTHON=..."; exit 1; }
+
+$(STAMP): pyproject.toml setup.py | $(if $(wildcard $(BIN)/python),,python)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	@touch $(STAMP)
+
+$(OLDEST)/.clipbert-installed: pyproject.toml setup.py tests/helpers/oldest_versions.py | python
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python tests/helpers/oldest_versions.py pyproject.toml > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --upgrade pip
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable ".[dev]"
+	@touch $@
 
 install: $(STAMP) ## Virtual environment with the package and what its development needs
 
@@ -32,17 +45,23 @@ lint: install ## Linters; changes nothing
 	$(BIN)/ruff format --check .
 
 test: install ## Quick tests (minutes on two cores)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
+	$(call PYTEST,$(VENV))
+
+test-oldest: $(OLDEST)/.clipbert-installed ## The quick tests on the oldest versions that pyproject.toml allows
+	$(call PYTEST,$(OLDEST))
 
 test-slow: install ## The tests that take longer
 	$(BIN)/python -m pytest -m "slow and not gpu" --timeout=3600
 
 quickstart: install ## Fine-tune a small model on generated videos, then search them (minutes on two cores)
-	$(BIN)/python train_scripts/quickstart.py
+	$(BIN)/python -m clipbert.train_scripts.quickstart
 
 bench: install ## Speed against a naive baseline, as ratios
 	$(BIN)/python -m benchmarks.run_all
 
+bench-gpu: install ## What needs an accelerator: its tests, then the speed of full-size models, as a report (minutes)
+	$(BIN)/python -m benchmarks.gpu
+
 clean: ## Remove caches and build products, not the virtual environment
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
-	find . -name __pycache__ -not -path './$(VENV)/*' -type d -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './.venv*/*' -not -path './$(VENV)/*' -type d -prune -exec rm -rf {} +

@@ -61,13 +61,17 @@ def print_results(results_file: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="what to search for")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="another value for a key of the recipe"
+    )
     given = parser.parse_args(arguments)
 
     started = time.perf_counter()
     run("-m", "clipbert.datasets_scripts.synthetic", "--output_dir", DATA_DIR, "--preset", "easy")
     # the same as `accelerate launch`; one thread is enough for a model this small, the other core decodes
     launcher = ("-m", "accelerate.commands.launch", "--num_cpu_threads_per_process", "1", "--config_file", LAUNCHER)
-    run(*launcher, "-m", "clipbert.train_scripts.retrieval", "--recipe", RECIPE)
+    settings = [part for setting in given.set for part in ("--set", setting)]
+    run(*launcher, "-m", "clipbert.train_scripts.retrieval", "--recipe", RECIPE, *settings)
     print_results(OUTPUT_DIR / "results.json")
     sentences = given.sentences or test_captions(2)
     search = ("-m", "clipbert.train_scripts.search", "--checkpoint", CHECKPOINT, "--videos", DATA_DIR / "test")
