@@ -31,7 +31,6 @@ from clipbert.train_scripts.engine.finite import NonFiniteLossError
 from clipbert.train_scripts.engine.launch import seed_everything
 from clipbert.train_scripts.engine.order import BatchPlan, PlannedBatches
 from clipbert.train_scripts.engine.predictions import read_predictions
-from clipbert.train_scripts.engine.recipe import Recipe
 
 
 # ----------------------------------------------------------------------------------------------------------------------
