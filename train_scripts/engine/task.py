@@ -129,7 +129,7 @@ def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
         best), and `published`: the address of the upload, on the main process if `run.push_to_hub` asked for one.
     """
     from clipbert.train_scripts.engine.loop import Trainer  # here, because the loop needs the classes above
-    from clipbert.train_scripts.engine.publishing import check_repository, publish_run
+    from clipbert.train_scripts.publishing import check_repository, publish_run
 
     schema = task.recipe_class
     given = parse_command_line(schema, arguments, type(task).__doc__, task.rescore_options)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import httpx2
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -29,21 +30,22 @@ from clipbert.modeling_clipbert import (
     ClipBERTModel,
 )
 from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor
+from clipbert.support import hub
+from clipbert.support.hub import push_folder
 from clipbert.train_scripts import publish
-from clipbert.train_scripts.engine import publishing
-from clipbert.train_scripts.engine.model_card import ModelCardInfo, Scores
-from clipbert.train_scripts.engine.publishing import (
+from clipbert.train_scripts.publishing import (
+    ModelCardInfo,
+    Scores,
     check_repository,
     load_checkpoint,
     publish_run,
-    push_folder,
     read_card,
     save_for_hub,
-    trace_origins,
 )
+from clipbert.train_scripts.publishing.runs import trace_origins
 
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[3]
 AUTO_MAP = {
     "AutoConfig": "configuration_clipbert.ClipBERTConfig",
     "AutoModel": "modeling_clipbert.ClipBERTModel",
@@ -108,7 +110,7 @@ def run_without_package(code, folder, *arguments, **environment):
     """
     folder.mkdir(parents=True, exist_ok=True)
     packages = Path(torch.__file__).parents[1]
-    names = ["modeling_clipbert", "processing", "train_scripts"]
+    names = ["clipbert", "modeling_clipbert", "processing", "train_scripts"]
     prologue = f"""
 import importlib.util, sys
 sys.path.append({str(packages)!r})
@@ -278,7 +280,7 @@ def test_models_no_auto_class_knows_are_refused(tmp_path):
 
 RECIPE = """
 data: {dataset: msrvtt, data_dir: /home/somebody/videos/msrvtt, num_clips: 1}
-model: {vision: microsoft/resnet-50, text: ~/models/bert}
+model: {parts: {vision: microsoft/resnet-50, text: ~/models/bert}}
 run: {output_dir: outputs/run, skip: [/secret/place/list.txt]}
 """
 
@@ -388,7 +390,7 @@ def test_recipe_is_printed_without_local_paths(card):
     printed = yaml.safe_load(re.search(r"```yaml\n(.*?)```", card.text, re.DOTALL)[1])
     assert printed == {
         "data": {"dataset": "msrvtt", "data_dir": "msrvtt", "num_clips": 1},
-        "model": {"vision": "microsoft/resnet-50", "text": "bert"},
+        "model": {"parts": {"vision": "microsoft/resnet-50", "text": "bert"}},
         "run": {"output_dir": "outputs/run", "skip": ["list.txt"]},
     }
     assert "somebody" not in card.content and "secret" not in card.content
@@ -547,7 +549,7 @@ def test_script_refuses_what_would_mislead(checkpoint, tmp_path):
 def uploads(monkeypatch):
     """Folders that would have been uploaded."""
     folders = []
-    monkeypatch.setattr(publishing, "push_folder", lambda folder, *rest, **more: folders.append(folder))
+    monkeypatch.setattr(hub, "push_folder", lambda folder, *rest, **more: folders.append(folder))
     return folders
 
 
@@ -599,10 +601,10 @@ def test_what_a_model_has_learnt_from_is_traced_through_its_checkpoints(tmp_path
     earlier = tmp_path / "pretraining" / "checkpoints" / "best"
     earlier.mkdir(parents=True)
     mixture = [{"dataset": "coco_captions", "config": "karpathy"}, {"dataset": "visual_genome"}]
-    starts = {"vision": "microsoft/resnet-50", "text": "google-bert/bert-base-uncased"}
+    starts = {"parts": {"vision": "microsoft/resnet-50", "text": "google-bert/bert-base-uncased"}}
     recipe = {"data": {"dataset": "", "train_split": "train", "datasets": mixture}, "model": starts}
-    (earlier / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    model = {"from_pretrained": str(earlier), "vision": None, "text": None}
+    (earlier / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    model = {"from_pretrained": str(earlier), "parts": None}
     data, models = trace_origins({"data": {"dataset": "msrvtt", "config": "retrieval_1ka"}, "model": model})
     assert data == [
         "msrvtt (config retrieval_1ka)",
@@ -627,7 +629,7 @@ def test_a_hub_out_of_reach_is_told_from_one_that_refuses(monkeypatch):
     def fail(*args, **kwargs):
         raise httpx2.ConnectError("Connection refused")
 
-    monkeypatch.setattr(publishing.HfApi, "create_repo", fail)
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", fail)
     with pytest.raises(ConnectionError, match="cannot be reached: Connection refused .*push_to_hub.*publish.py"):
         check_repository("user/jumps")
     with pytest.raises(ConnectionError, match="cannot be reached: .*hf upload user/jumps out"):
