@@ -31,7 +31,6 @@ from clipbert.train_scripts.engine.finite import NonFiniteLossError
 from clipbert.train_scripts.engine.launch import seed_everything
 from clipbert.train_scripts.engine.order import BatchPlan, PlannedBatches
 from clipbert.train_scripts.engine.predictions import read_predictions
-from clipbert.train_scripts.engine.recipe import Recipe
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -107,7 +106,7 @@ def test_a_checkpoint_is_a_folder_that_from_pretrained_reads_with_its_recipe(tmp
     run(tmp_path, "optim.lr=3e-3")
     folder = tmp_path / "checkpoints" / "last"
     assert StubModel.from_pretrained(folder).config.width == 6
-    assert Recipe.load(folder / "recipe.yaml").optim.lr == 3e-3
+    assert StubTask.recipe_class.load(folder / "recipe.yaml").optim.lr == 3e-3
 
 
 @pytest.mark.parametrize("micro_batch_size", [1, 2, 4])
