@@ -20,13 +20,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from clipbert.support.options import option
 from clipbert.train_scripts.engine.checkpoint import CheckpointError
-from clipbert.train_scripts.engine.data import (
-    Batch,
-    DecodeGuard,
-    MicroBatch,
-    NoCounterpartError,
-    build_loader,
-)
+from clipbert.train_scripts.engine.data import Batch, DecodeGuard, MicroBatch, NoCounterpartError, build_loader
 from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.engine.mixture import divide
 from clipbert.train_scripts.engine.order import ItemKey, PlannedBatches, PlannedItem, shuffle_items
@@ -197,10 +191,7 @@ class ShardLine:
 class Lane:
     """
     A reader of shards, which gives out the items of its windows in random order.
-
-    Args:
-        train_set (`StreamedTrainSet`): Knows what the lane reads.
-        cursor (`Cursor`): Where to begin. Shards before it are not opened; rows of its shard before it are passed over.
+    Shards before its cursor are not opened; rows of the cursor's shard before it are passed over.
     """
 
     def __init__(self, train_set: StreamedTrainSet, cursor: Cursor):
@@ -261,15 +252,7 @@ class Lane:
 
 
 class StreamedBatches(IterableDataset):
-    """
-    One process's share of the micro-batches, each with the cursor of its lane afterwards.
-
-    Args:
-        train_set (`StreamedTrainSet`): The lanes.
-        collate (`Callable`): Items to a batch.
-        share (`PlannedBatches`): Steps and process.
-        skip (`bool`): Whether undecodable videos are left out.
-    """
+    """One process's share of the micro-batches, each with the cursor of its lane afterwards."""
 
     def __init__(
         self,
