@@ -173,7 +173,7 @@ def test_a_finished_run_is_uploaded_with_code_card_and_scores(shapes, tmp_path):
     assert first == 0  # before anything was trained
     checkpoint = tmp_path / "run/checkpoints/last"
     assert files["model.safetensors"] == (checkpoint / "model.safetensors").read_bytes()
-    assert {"modeling_clipbert.py", "processing_clipbert.py", "config.json", "tokenizer.json"} <= files.keys()
+    assert {"modeling_clipbert.py", "processing_video_text.py", "config.json", "tokenizer.json"} <= files.keys()
     assert not [name for name in files if "trainer" in name]
     card = ModelCard(files["README.md"].decode())
     scores = json.loads((tmp_path / "run/results.json").read_text())["splits"]["test"]["metrics"]

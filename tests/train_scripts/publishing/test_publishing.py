@@ -157,7 +157,7 @@ def test_folder_holds_weights_settings_code_and_card(model_class, published):
     settings = {"config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json"}
     assert files - code == {"README.md", "model.safetensors", *settings}
     assert {"configuration_clipbert.py", "modeling_clipbert.py"} < code
-    assert {"processing_clipbert.py", "video_processing_clipbert.py", "sampling.py", "decoding.py"} < code
+    assert {"processing_video_text.py", "video_processing_clipbert.py", "sampling.py", "decoding.py"} < code
     for name in code:  # an exact copy, and nothing that is not needed
         (source,) = (
             REPOSITORY / package / name
@@ -176,7 +176,7 @@ def test_table_names_all_heads_whichever_was_saved(model_class, published):
         expected["AutoModelForSequenceClassification"] = "modeling_clipbert.ClipBERTForRegression"
     assert json.loads((folder / "config.json").read_text())["auto_map"] == expected
     settings = json.loads((folder / "processor_config.json").read_text())
-    assert settings["auto_map"] == {"AutoProcessor": "processing_clipbert.VideoTextProcessor"}
+    assert settings["auto_map"] == {"AutoProcessor": "processing_video_text.VideoTextProcessor"}
     video_class = "video_processing_clipbert.ClipBERTVideoProcessor"
     assert settings["video_processor"]["auto_map"] == {"AutoVideoProcessor": video_class}
 
