@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from clean_process import run_without_package
 from fakehub import FakeHub
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from tiny_models import MODELS, VOCAB_SIZE, tiny_model
@@ -99,34 +100,6 @@ def make_inputs(model_class, processor):
     if model_class is ClipBERTForMultipleChoice:
         return processor(text=["what does the dog do?"], options=[["run", "sleep", "eat"]], videos=videos)
     return processor(text=[["a dog runs", "a man is cooking"]], videos=videos)
-
-
-def run_without_package(code, folder, *arguments, **environment):
-    """
-    Run code in a process that cannot import this package.
-
-    -I keeps the working folder and PYTHONPATH out, -S the packages installed beside this one: an editable install puts
-    a finder there. The folder of third-party packages is added back by hand.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    packages = Path(torch.__file__).parents[1]
-    names = ["clipbert", "modeling_clipbert", "processing", "train_scripts"]
-    prologue = f"""
-import importlib.util, sys
-sys.path.append({str(packages)!r})
-assert not [name for name in {names} if importlib.util.find_spec(name)], "the package can be imported"
-assert not any("editable" in type(finder).__module__ or "editable" in repr(finder) for finder in sys.meta_path)
-"""
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", prologue + code, *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "HF_HOME": str(folder / "hf_home"), "HF_HUB_OFFLINE": "1", **environment},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,  # a question whether to trust the code would fail
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

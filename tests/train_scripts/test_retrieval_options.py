@@ -161,7 +161,7 @@ def test_a_finished_run_is_uploaded_with_code_card_and_scores(shapes, tmp_path):
         done = subprocess.run(
             [sys.executable, "train_scripts/retrieval.py", "--push_to_hub", "user/shapes"]
             + [*settings_of(shapes, tmp_path / "run", "run.total_steps=1", "data.num_clips=2")],
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             env={**os.environ, **hub.environment(tmp_path / "home"), "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
