@@ -71,7 +71,7 @@ def test_predictions_of_another_task_or_of_an_earlier_version_are_refused(tmp_pa
         read_predictions(tmp_path)
 
 
-def test_draws_are_told_apart_by_their_number_and_the_first_one_is_kept():
+def test_draws_are_averaged_and_the_first_one_is_kept():
     def evaluate(draw):
         metrics = {"accuracy": float(draw), "coverage": 0.5, "num_examples": 3}
         return Evaluation(metrics, Predictions("stub", [{"draw": draw}], info={"score_pooling": "mean"}))

@@ -151,7 +151,7 @@ def test_mistakes_about_clips_are_named(tmp_path, sections, message):
         RetrievalTask.recipe_class.load(write(tmp_path, minimal(**sections)))
 
 
-def test_all_contradictions_are_told_at_once(tmp_path):
+def test_all_contradictions_are_reported_at_once(tmp_path):
     path = write(tmp_path, minimal(run={"output_dir": "", "num_epochs": 1}, data={"dataset": ""}))
     with pytest.raises(RecipeError, match=r"data.dataset.*run.output_dir.*run.total_steps: give either"):
         Recipe.load(path)
