@@ -99,8 +99,7 @@ class BatchPlan:
 
     Step `t` takes the next `global_batch_size` items of the order, in micro-batches that are assigned to the processes in
     turn: step, process and micro-batch decide what is in a micro-batch, and the micro-batches of a step are the same
-    ones whatever the number of processes.
-    By default the order is shuffled anew in each epoch.
+    ones whatever the number of processes. By default the order is shuffled anew in each epoch.
     """
 
     num_items: int
