@@ -2,7 +2,7 @@
 r"""
 Convert official ClipBERT checkpoints to folders that `from_pretrained` reads.
 
-    python -m modeling_clipbert.convert_clipbert_checkpoint --checkpoint_path ckpt/model_step_6000.pt \
+    python -m clipbert.modeling_clipbert.convert_clipbert_checkpoint --checkpoint_path ckpt/model_step_6000.pt \
         --model_config log/model_config.json --task retrieval --score_pooling lse \
         --tokenizer google-bert/bert-base-uncased --output_dir clipbert-msrvtt-retrieval
 
@@ -26,11 +26,10 @@ What happens to the peculiarities of the official model:
   that its losses are the official ones.
 
 `--task backbone` converts the CNN alone from a detectron2 checkpoint (grid features), for
-`from_vision_text_pretrained(vision, text)`. A BERT folder needs no conversion for that.
+`from_parts(model_class, {"vision": ..., "text": ...})`. A BERT folder needs no conversion for that.
 """
 
 import argparse
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,8 +40,9 @@ from transformers import ConvNextImageProcessor, ResNetBackbone, ResNetConfig
 from transformers.activations import ACT2FN
 
 from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
+from clipbert.support.names import closest
+from clipbert.support.weights import ConversionError, listed, new_folder, read_checkpoint, read_json_object
 
-from .checkpoint_files import ConversionError, listed, new_folder, read_checkpoint, read_json_object
 from .configuration_clipbert import ClipBERTConfig
 from .modeling_clipbert import (
     ClipBERTForMultipleChoice,
@@ -96,6 +96,9 @@ class OfficialTask:
     sampling: str = "uniform"
 
 
+_RESUME = "it is a resume file, whose weights are rounded to float16. Convert ckpt/model_step_N.pt of the same run."
+RESUME_FILES = {"optimizer": _RESUME, "global_step": _RESUME}  # entries of what the official code resumes from
+
 _MSRVTT = {"max_img_size": 448, "num_frames": 2, "fps": 2}
 _TGIF = {"max_img_size": 768, "max_txt_len": 25, "fps": 1}
 TASKS = {
@@ -127,7 +130,7 @@ def _check_names(official, layout, unused, what):
     if missing:
         parts.append(f"Missing ({len(missing)}):{listed(missing)}")
     if unknown:
-        renamed = {name: difflib.get_close_matches(name, missing, n=1, cutoff=0.8) for name in unknown}
+        renamed = {name: closest(name, missing, cutoff=0.8) for name in unknown}
         lines = [f"{name}  (renamed from {near[0]}?)" if near else name for name, near in renamed.items()]
         parts.append(f"Unknown ({len(unknown)}):{listed(lines)}")
     raise ConversionError("\n".join(parts))
@@ -492,7 +495,7 @@ def convert_clipbert_checkpoint(
     """
     with new_folder(output_dir, overwrite, sources=[checkpoint_path]) as folder:
         answers = read_json_object(ans2label) if ans2label is not None else None
-        official = read_checkpoint(checkpoint_path)
+        official = read_checkpoint(checkpoint_path, no_weights=RESUME_FILES)
         model, report = build_official_model(official, model_config, task, score_pooling, answers)
         given = {"max_img_size": max_img_size, "max_txt_len": max_txt_len, "num_frames": num_frames, "fps": fps}
         processor = build_processor(model.config, task, tokenizer, **given)
@@ -589,7 +592,7 @@ def convert_backbone_checkpoint(
     checkpoint_path: str | os.PathLike, output_dir: str | os.PathLike, *, overwrite: bool = False
 ) -> ConversionReport:
     """
-    Convert the CNN of a detectron2 checkpoint to a folder that `ResNetBackbone` and `from_vision_text_pretrained`
+    Convert the CNN of a detectron2 checkpoint to a folder that `ResNetBackbone` and `from_parts`
     read.
 
     Strides are taken to be in the first 1x1 convolutions, as tensors do not show it. The preprocessing is written
@@ -645,7 +648,7 @@ def _pixel_statistic(official, name):
 
 def build_parser():
     parser = argparse.ArgumentParser(
-        prog="python -m modeling_clipbert.convert_clipbert_checkpoint",
+        prog="python -m clipbert.modeling_clipbert.convert_clipbert_checkpoint",
         description="Convert an official ClipBERT checkpoint (or, with --task backbone, the CNN of a detectron2 one).",
     )
     parser.add_argument("--checkpoint_path", required=True, help="model_step_N.pt, or the same as .safetensors")

@@ -5,18 +5,17 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from clipbert.support.options import option
+from clipbert.support.options import changeable
 
 
 @dataclass(kw_only=True)
 class ModelOptions:
     """Keys of the section `model`."""
 
-    clips_per_chunk: int | None = option(
+    clips_per_chunk: int | None = changeable(
         None,
         "Clips of a video processed at a time, with the gradients of all at once (dropout masks differ); null: all.",
         at_least=1,
-        is_changeable=True,
         saves="memory",
     )
 

@@ -22,7 +22,11 @@ KINDS_OF_IMAGE = (
 )
 
 
-def make_video_batch(videos: Any) -> list[Any]:
+class CheckedBatch(list):
+    """Videos or images that have been looked at: who gets them need not look again."""
+
+
+def make_video_batch(videos: Any) -> CheckedBatch:
     """Put one video or several into a list of videos, without opening any.
 
     A list of pictures (PIL images, or arrays of three dimensions) is one video, any other list is several. An array of
@@ -33,6 +37,8 @@ def make_video_batch(videos: Any) -> list[Any]:
         ValueError: If there is none.
         TypeError: If something is no video at all.
     """
+    if isinstance(videos, CheckedBatch):
+        return videos
     if _is_array(videos) and videos.ndim == 5:
         videos = list(videos)
     elif not isinstance(videos, (list, tuple)) or _is_picture_list(videos):
@@ -42,16 +48,18 @@ def make_video_batch(videos: Any) -> list[Any]:
     for position, video in enumerate(videos):
         if not (_is_file(video) or _is_picture_list(video) or (_is_array(video) and video.ndim == 4)):
             raise TypeError(f"Got {_describe(video)} as video {position}. {KINDS_OF_VIDEO}")
-    return [_unpack(video) for video in videos]
+    return CheckedBatch(map(_unpack, videos))
 
 
-def make_image_batch(images: Any) -> list[Any]:
+def make_image_batch(images: Any) -> CheckedBatch:
     """Put one image or several into a list of images, without opening any. An array of four dimensions is several.
 
     Raises:
         ValueError: If there is none.
         TypeError: If something is no image at all.
     """
+    if isinstance(images, CheckedBatch):
+        return images
     if _is_array(images) and images.ndim == 4:
         images = list(images)
     elif not isinstance(images, (list, tuple)):
@@ -61,7 +69,7 @@ def make_image_batch(images: Any) -> list[Any]:
     for position, image in enumerate(images):
         if not (_is_file(image) or isinstance(image, PIL.Image.Image) or (_is_array(image) and image.ndim in (2, 3))):
             raise TypeError(f"Got {_describe(image)} as image {position}. {KINDS_OF_IMAGE}")
-    return [_unpack(image) for image in images]
+    return CheckedBatch(map(_unpack, images))
 
 
 def load_image(image: Any, timeout_s: float | None = None) -> np.ndarray:

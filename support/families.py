@@ -8,9 +8,11 @@ names and configs from then on. Nobody keeps a list.
 
 import importlib
 import importlib.util
+import os
 import pkgutil
 import sys
 from types import ModuleType
+from typing import Any
 
 
 HOUSE = __package__.rpartition(".")[0]  # "clipbert"
@@ -135,6 +137,31 @@ def processor_classes(config: type) -> tuple[type | None, type]:
     return PROCESSOR_MAPPING.get(config, None), video_processor
 
 
+def load_trained(name_or_path: str | os.PathLike, **config_overrides: Any) -> tuple[Any, Any]:
+    """
+    A trained model, as the class that its config names, and its processor.
+
+    Args:
+        name_or_path (`str` or `os.PathLike`): Folder of a checkpoint, or its name on the Hub.
+        **config_overrides: Config values that replace those of the checkpoint.
+
+    Raises:
+        ValueError: If its family does not have the class.
+    """
+    from transformers import AutoConfig, AutoProcessor, AutoVideoProcessor
+
+    config = AutoConfig.from_pretrained(name_or_path)
+    classes = {cls.__name__: cls for group in registered_models(type(config)).values() for cls in group}
+    name = (config.architectures or [None])[0]
+    if name not in classes:
+        raise ValueError(
+            f"{name_or_path}/config.json names the architecture {name!r}; known are {', '.join(classes) or 'none'}."
+        )
+    has_words = processor_classes(type(config))[0] is not None
+    processor = (AutoProcessor if has_words else AutoVideoProcessor).from_pretrained(name_or_path)
+    return classes[name].from_pretrained(name_or_path, **config_overrides), processor
+
+
 def _package_name(model_type: str) -> str | None:
     module = PREFIX + model_type
     if not module.isidentifier():
@@ -153,6 +180,7 @@ __all__ = [
     "list_families",
     "load_all_families",
     "load_family",
+    "load_trained",
     "processor_classes",
     "registered_models",
 ]

@@ -31,4 +31,9 @@ def option(
     return field(default=default, metadata=metadata)
 
 
-__all__ = ["option"]
+def changeable(default: Any, help: str, **more: Any) -> Any:
+    """An [`option`] that a resumed run may change."""
+    return option(default, help, is_changeable=True, **more)
+
+
+__all__ = ["changeable", "option"]

@@ -14,8 +14,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import clipbert  # noqa: F401  registers the classes that the checkpoint names
-from clipbert.train_scripts.engine.publishing import load_checkpoint, push_folder, read_card, save_for_hub
+from clipbert.support.hub import push_folder
+from clipbert.train_scripts.publishing import load_checkpoint, read_card, save_for_hub
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.processing import VideoDecodeError
-from clipbert.train_scripts.tasks.building import load_trained
+from clipbert.support.families import load_trained
 from clipbert.train_scripts.tasks.scoring import VideoBlock, match_texts, repeat_texts
 
 

@@ -7,8 +7,6 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from clipbert.support.files import write_whole
-
 
 def read_skip_list(skip_list) -> frozenset[str]:
     """Ids of videos to leave out: given as such, or one a line of a file, with comments as `write_skip_list` has them."""
@@ -36,4 +34,4 @@ def write_skip_list(path, reasons: dict[str, str], heading: str = "") -> None:
     for video_id, reason in reasons.items():
         plain = id_of_line(video_id) == video_id and video_id.isprintable()
         lines.append(f"{video_id if plain else json.dumps(video_id)}  # {' '.join(reason.split())}")
-    write_whole(path, "".join(f"{line}\n" for line in lines))
+    Path(path).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -31,7 +31,6 @@ from clipbert.datasets_scripts.commands.benchmark_arguments import (
     load_splits,
 )
 from clipbert.datasets_scripts.commands.leaks import Leak, find_leaks, find_same_content
-from clipbert.support.files import write_whole
 
 
 TOLERANCE_S, TOLERANCE_SHARE = 1.0, 0.05  # of a duration; the larger one counts: annotators round, containers too
@@ -242,7 +241,7 @@ def run(options: argparse.Namespace) -> int:
         write_skip_list(options.skip_list, report.unusable, heading)
         print(f"{len(report.unusable):,} ids to skip: {options.skip_list}")
     if options.output:
-        write_whole(options.output, json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n")
+        options.output.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"whole report: {options.output}")
     return int(bool(report.unusable) or (bool(report.leaks) and not options.allow_leaks))
 

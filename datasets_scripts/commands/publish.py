@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Dataset, Features, Image, Value, Video
-from huggingface_hub import DatasetCard, DatasetCardData, HfApi
+from huggingface_hub import DatasetCard, DatasetCardData
 from tqdm import tqdm
 
 from clipbert.datasets_scripts.building.base import VideoTextBuilder
@@ -40,6 +40,7 @@ from clipbert.datasets_scripts.commands.benchmark_arguments import (
     build_benchmark,
     load_splits,
 )
+from clipbert.support.hub import push_folder
 
 
 SHARD_BYTES = 500 << 20
@@ -292,16 +293,6 @@ def size_category(num_rows: int) -> str:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def push_folder(folder: Path, repo_id: str, private: bool = False) -> str:
-    """Upload the folder, and make the repository if it does not exist; returns the address of the commit."""
-    api = HfApi()
-    repo_id = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True).repo_id
-    uploaded = api.upload_folder(
-        folder_path=folder, repo_id=repo_id, repo_type="dataset", commit_message="Upload dataset"
-    )
-    return uploaded.commit_url
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_benchmark_arguments(parser)
     parser.add_argument("--config", nargs="+", default=[None], help="one or more, where the benchmark has several")
@@ -338,5 +329,6 @@ def run(options: argparse.Namespace) -> int:
     )
     print(f"{options.name} as Parquet with its card: {folder}")
     if options.push_to_hub:
-        print(f"Uploaded: {push_folder(folder, options.push_to_hub, private=options.private)}")
+        address = push_folder(folder, options.push_to_hub, private=options.private, repo_type="dataset")
+        print(f"Uploaded: {address}")
     return 0

@@ -128,6 +128,7 @@ def settings_of(output_dir, *more):
         "run.global_batch_size=4",
         "run.micro_batch_size=2",
         "optim.lr=0.05",
+        "optim.optimizer=adamw_official",  # the one with numbers of its own to save
         f"run.output_dir={output_dir}",
         *more,
     ]

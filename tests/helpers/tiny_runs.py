@@ -48,6 +48,7 @@ def tiny_run(dataset, config, data_dir, output_dir, *more):
         "data.max_text_length=40",
         "data.num_workers=0",
         "optim.lr=1e-3",
+        "optim.optimizer=adamw_official",
         "run.total_steps=2",
         "run.global_batch_size=4",
         "run.micro_batch_size=2",

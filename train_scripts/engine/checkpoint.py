@@ -39,11 +39,7 @@ class CheckpointError(ValueError):
 class RunCheckpoints:
     """
     The checkpoints of one run: the main process writes, all processes call.
-
-    Args:
-        root (`Path`): Folder of the checkpoints.
-        recipe (`Recipe`): Saved with each of them; decides how many are kept.
-        accelerator (`Accelerator`): The processes.
+    The recipe is saved with each of them, and decides how many are kept.
     """
 
     def __init__(self, root: Path, recipe: Recipe, accelerator: Accelerator):
@@ -62,13 +58,7 @@ class RunCheckpoints:
     ) -> None:
         """
         Write the checkpoint of a step, and delete those beyond `run.save_total_limit`.
-
-        Args:
-            step (`int`): The step.
-            model (`PreTrainedModel`): What `from_pretrained` is to read.
-            processor (`ProcessorMixin`, *optional*): Goes with it.
-            tensors (`dict[str, Any]`): What the trainer needs to go on; each entry becomes a file of that name.
-            state (`dict[str, Any]`): The same, as JSON.
+        Besides model and processor the trainer has `tensors` to go on with, each entry a file, and a `state` in JSON.
         """
         if self.accelerator.is_main_process:
 
@@ -136,11 +126,9 @@ def load_tensors(folder: Path, name: str) -> dict[str, Any]:
 
 def write_checkpoint(folder: Path, write: Callable[[Path], None]) -> None:
     """
-    Write a checkpoint under a temporary name, record what is in it, and give it its name last.
+    Let `write` fill a folder under a temporary name, record what is in it, and give it its name last.
 
-    Args:
-        folder (`Path`): The checkpoint's final place. What is already there is replaced.
-        write (`Callable[[Path], None]`): Writes the content into the folder it is given.
+    What is already in the checkpoint's place is replaced.
     """
     for leftover in folder.parent.glob(f".step_*{PARTIAL}"):  # of a run that was killed while writing
         shutil.rmtree(leftover, ignore_errors=True)

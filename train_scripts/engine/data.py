@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""The loader of training items, and what happens to videos that cannot be decoded."""
+"""Batches of training items, and what happens to videos that cannot be decoded."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from clipbert.processing.decoding import VideoDecodeError
-from clipbert.train_scripts.engine.order import ItemKey, PlannedBatches, PlannedItem
+from clipbert.train_scripts.engine.order import ItemKey, PlannedItem
 from clipbert.train_scripts.engine.sections import DataSection
 from clipbert.train_scripts.engine.termination import ignore_termination
 
@@ -98,23 +98,15 @@ class DecodeGuard:
         )
 
 
-def build_train_loader(
-    train_set: Any,
-    collate: Callable[[list], Batch],
-    batches: PlannedBatches,
-    settings: DataSection,
-    pin_memory: bool = False,
-) -> DataLoader:
-    """A loader of `MicroBatch`es in the order of `batches`."""
-    guard = DecodeGuard(train_set, collate, skip=settings.on_decode_error == "skip")
+def build_loader(dataset: Any, settings: DataSection, pin_memory: bool = False, **how: Any) -> DataLoader:
+    """A loader whose workers outlive SIGTERM, and which draws nothing from the global random generator."""
     return DataLoader(
-        guard,
-        batch_sampler=batches,
-        collate_fn=guard.collate,
+        dataset,
         num_workers=settings.num_workers,
         worker_init_fn=ignore_termination,
         pin_memory=pin_memory,
-        generator=torch.Generator(),  # otherwise the loader's base seed is drawn from the global stream
+        generator=torch.Generator(),
+        **how,
     )
 
 
@@ -139,7 +131,7 @@ __all__ = [
     "NoCounterpartError",
     "Skipped",
     "UndecodableVideosError",
-    "build_train_loader",
+    "build_loader",
     "check_skipped",
     "ignore_termination",
 ]

@@ -10,15 +10,9 @@ from clipbert.train_scripts.engine.predictions import Evaluation
 
 def evaluate_draws(evaluate: Callable[[int], Evaluation], num_draws: int) -> Evaluation:
     """
-    Evaluate once for each draw.
-
-    Args:
-        evaluate (`Callable[[int], Evaluation]`): Evaluates a split with the clips of draw 0, 1, ...
-        num_draws (`int`): How many.
-
-    Returns:
-        `Evaluation`: Means of the metrics and, for more than one draw, `NAME_std` (standard deviation of the
-        population of draws). Predictions are those of the first draw, the one that `num_draws: 1` makes.
+    Evaluate a split with the clips of draw 0, 1, ...
+    The metrics are means and, of more than one draw, `NAME_std` (standard deviation of the population of draws). The
+    predictions are those of the first draw, the one that `num_draws: 1` makes.
     """
     results = [evaluate(draw) for draw in range(num_draws)]
     if len(results) == 1:

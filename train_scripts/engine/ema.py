@@ -18,11 +18,8 @@ class AveragedWeights:
     `torch.optim.swa_utils.AveragedModel` keeps a second model. This keeps the averages alone and lends them to the
     model itself, so the model may be wrapped or divided among processes, frozen weights are not held twice, and the
     memory of evaluation is that of training.
-
-    Args:
-        model (`nn.Module`): The model, as it is trained.
-        decay (`float`): Share of the old average in the new one. In update `t` it is at most `(1 + t) / (10 + t)`, so
-            that the weights a run began with do not outlive its first steps.
+    `decay` is the share of the old average in the new one. In update `t` it is at most `(1 + t) / (10 + t)`, so that the
+    weights a run began with do not outlive its first steps.
     """
 
     def __init__(self, model: nn.Module, decay: float):

@@ -20,11 +20,8 @@ class NonFiniteLossError(ArithmeticError):
 def is_finite(values: Mapping[str, float], settings: RunSection) -> bool:
     """
     Look at the loss and the gradient norm before the weights are touched.
-
-    Args:
-        values (`Mapping[str, float]`): `loss` and `grad_norm`, the same on all processes.
-        settings (`RunSection`): With fp16 gradients overflow now and then while the scale is sought, and the scaler
-            skips those steps; so only the loss is looked at.
+    With fp16 gradients overflow now and then while the scale is sought, and the scaler skips those steps; so only the
+    loss is looked at.
     """
     checked = ("loss",) if settings.mixed_precision == "fp16" else ("loss", "grad_norm")
     return all(math.isfinite(values[name]) for name in checked)
@@ -42,15 +39,7 @@ def explain(
     step: int,
     checkpoint: Path | None,
 ) -> NonFiniteLossError:
-    """
-    The error of a step that is not finite.
-
-    Args:
-        values (`Mapping[str, float]`): `loss` and `grad_norm`.
-        losses_of_items (`Sequence`): Loss and item ids of each micro-batch of this process.
-        step (`int`): The step that the weights are from.
-        checkpoint (`Path`, *optional*): The newest one with finite weights.
-    """
+    """The error of the step after `step`, with the newest checkpoint of finite weights, if there is one."""
     own = [id for loss, ids in losses_of_items for id in ids if not math.isfinite(loss)]
     suspects = gather_object(own) or gather_object([id for _, ids in losses_of_items for id in ids])
     kept = f" The weights before it are in {checkpoint}, for model.from_pretrained of a new run." if checkpoint else ""

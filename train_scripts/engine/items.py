@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from clipbert.train_scripts.engine.data import Batch, MicroBatch, build_train_loader
+from clipbert.train_scripts.engine.data import Batch, DecodeGuard, MicroBatch, build_loader
 from clipbert.train_scripts.engine.order import (
     BatchPlan,
     ItemOrder,
@@ -56,7 +56,8 @@ class TrainItems:
         pin_memory: bool = False,
     ) -> Iterable[MicroBatch]:
         """One process's micro-batches, in the order of `batches`."""
-        return build_train_loader(self, collate, batches, settings, pin_memory)
+        guard = DecodeGuard(self, collate, skip=settings.on_decode_error == "skip")
+        return build_loader(guard, settings, pin_memory, batch_sampler=batches, collate_fn=guard.collate)
 
     def advance(self, cursor: Any) -> None:
         """Note that the micro-batch was used that came with this cursor."""

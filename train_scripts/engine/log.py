@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedType, broadcast_object_list
 
-from clipbert.support.files import write_whole
+from clipbert.support.files import remove_leftovers, write_whole
 from clipbert.train_scripts.engine.checkpoint import writing
 from clipbert.train_scripts.engine.order import BatchPlan
 from clipbert.train_scripts.engine.pace import Pace, advise, show_duration
@@ -26,21 +26,14 @@ logger = logging.getLogger("clipbert.train_scripts")
 
 class RunLog:
     """
-    One line of JSON a step (`step`, `epoch`, `lr`, losses, ...) and one an evaluation (`step`, `split`, `metrics`,
-    ...).
+    One line of JSON a step (`step`, `epoch`, `lr`, losses, ...) and one an evaluation (`step`, `split`, `metrics`, ...).
 
     A resumed run drops the lines that are newer than its checkpoint, so the file always tells of one run without gaps
     or repetitions.
 
-    Args:
-        path (`Path`): The file.
-        step (`int`): Where the run stands. Evaluations of this very step, and final ones, are made again.
-        accelerator (`Accelerator`): The main process writes; all of them know the evaluations.
-        recipe (`Recipe`): What is shown how often, and which metric counts. Given to the trackers.
-        earlier (`Sequence[Mapping]`, *optional*): The tuning evaluations that the checkpoint knows of. They matter
-            where it comes from another folder, with another log, and where the log has been lost.
-        is_own (`bool`, *optional*): Whether that checkpoint lies in the folder of this run. Then what the log lacks of
-            these evaluations is written again.
+    Evaluations of the step where the run stands, and final ones, are made again. `earlier` are the tuning evaluations that
+    the checkpoint knows of: they matter where it comes from another folder, with another log, and where the log has been
+    lost. If the checkpoint `is_own`, of this run's folder, what the log lacks of them is written again.
     """
 
     def __init__(
@@ -56,6 +49,7 @@ class RunLog:
         kept = []
         if accelerator.is_main_process:
             path.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(path.parent)
             kept = [row for row in _read_rows(path) if row["step"] < step + ("split" not in row)]
             kept = [row for row in kept if row.get("purpose") != "final"]
             if is_own:
@@ -66,7 +60,7 @@ class RunLog:
         known = {row["step"] for row in self.evaluations if row["purpose"] == "tuning"}
         self.earlier = [row for row in earlier if row["step"] < step and row["step"] not in known]
         if recipe.run.log_with:
-            accelerator.init_trackers("trackers", config=_flatten(asdict(recipe)))
+            accelerator.init_trackers("trackers", config=_flatten(recipe))
 
     def describe(self, name: str, plan: BatchPlan, total_steps: int, optimizer: torch.optim.Optimizer) -> None:
         """Say what is about to run."""
@@ -176,14 +170,13 @@ def _read_rows(path: Path) -> list[dict]:
     return rows
 
 
-def _flatten(values: Any, name: str = "") -> dict[str, Any]:
-    """Nested values under dotted names, as trackers want them."""
-    if not isinstance(values, dict):
-        return {name: values if isinstance(values, int | float | str) else str(values)}
-    flat = {}
-    for key, value in values.items():
-        flat |= _flatten(value, f"{name}.{key}" if name else key)
-    return flat
+def _flatten(recipe: Recipe) -> dict[str, Any]:
+    """All values under dotted names, as trackers want them."""
+    return {
+        f"{section}.{key}": value if isinstance(value, int | float | str) else str(value)
+        for section, values in asdict(recipe).items()
+        for key, value in values.items()
+    }
 
 
 __all__ = ["RunLog", "check_trackers", "show_values"]

@@ -14,7 +14,6 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,30 +45,12 @@ from clipbert.train_scripts.engine.predictions import write_predictions
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.resume import Beginning
 from clipbert.train_scripts.engine.sharding import gather, gather_optimizer, prepare
+from clipbert.train_scripts.engine.step import StepSums
 from clipbert.train_scripts.engine.task import Task
 from clipbert.train_scripts.engine.termination import EvaluationStopped, Termination
 
 
 logger = logging.getLogger("clipbert.train_scripts")
-
-
-@dataclass
-class StepSums:
-    """What the micro-batches of a step add up to on this process."""
-
-    sums: dict[str, torch.Tensor] = field(default_factory=dict)  # of losses and reports, times the weights
-    weight: float = 0.0
-    wait_s: float = 0.0
-    losses: list[tuple[torch.Tensor, list[str]]] = field(default_factory=list)  # with the ids of their items
-    micro_batches: list[MicroBatch] = field(default_factory=list)  # without their content
-
-    def add(self, losses: dict[str, torch.Tensor], report: dict[str, Any], micro: MicroBatch) -> None:
-        for name, value in {**losses, **report}.items():
-            value = torch.as_tensor(value, device=losses["loss"].device).detach().float()
-            self.sums[name] = self.sums.get(name, 0.0) + value * micro.weight
-        self.weight += micro.weight
-        self.losses.append((losses["loss"].detach(), micro.ids))
-        self.micro_batches.append(micro._replace(batch=None))
 
 
 class Trainer:
@@ -181,7 +162,9 @@ class Trainer:
         lr = set_lr(self.optimizer, self.step + 1, self.total_steps, optim, self.log.num_reductions())
         found = self.add_gradients(batches)
         grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), optim.max_grad_norm or math.inf)
-        values = {**self.average(found), "grad_norm": float(grad_norm)}
+        means, signals = found.average(self.accelerator, self.termination.is_asked)
+        self.termination.is_agreed = signals > 0
+        values = {**means, "grad_norm": float(grad_norm)}
         if not is_finite(values, self.recipe.run):
             for buffer, value in statistics:
                 buffer.copy_(value)
@@ -216,15 +199,6 @@ class Trainer:
                 accelerator.backward(losses["loss"] * (micro.weight * scale))
             found.add(losses, report, micro)
         return found
-
-    def average(self, found: StepSums) -> dict[str, float]:
-        """Means over all processes; the same message says whether one of them was asked to stop."""
-        values = [*found.sums.values(), found.weight, found.wait_s, float(self.termination.is_asked)]
-        parts = [torch.as_tensor(value, dtype=torch.float32, device=self.accelerator.device) for value in values]
-        *totals, weight, wait_s, signals = self.accelerator.reduce(torch.stack(parts), reduction="sum").tolist()
-        self.termination.is_agreed = signals > 0
-        means = {name: total / max(weight, 1e-9) for name, total in zip(found.sums, totals, strict=True)}
-        return {**means, "wait_s": wait_s / self.accelerator.num_processes}
 
     def log_step(self, values: dict[str, float]) -> None:
         self.pace.add_step(values["step_s"], values["wait_s"])

@@ -99,13 +99,6 @@ class MixedOrder:
 
     In every round of blocks each set has exactly its share, in random places. So how much of a set has been shown
     before a position can be counted without walking there.
-
-    Args:
-        orders (`Sequence[ItemOrder]`): One order for each set.
-        starts (`Sequence[int]`): Number of the first item of each set.
-        shares (`Sequence[int]`): Blocks of each set in a round.
-        seed (`int`): Seed of the places.
-        block_size (`int`): Items that come from the same set.
     """
 
     def __init__(

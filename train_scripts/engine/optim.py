@@ -27,13 +27,6 @@ class DecayAfterAdamW(torch.optim.AdamW):
 
     `torch.optim.AdamW` decays first and adds `eps` to the bias-corrected root. Its fused kernel gives the rule above
     when `eps` is divided by `sqrt(1 - beta2^t)` and the decay is left to a second pass.
-
-    Args:
-        params: Parameters or parameter groups.
-        lr (`float`): Learning rate.
-        betas (`Sequence[float]`, *optional*, defaults to `(0.9, 0.98)`): Decay rates of the moments.
-        eps (`float`, *optional*, defaults to 1e-6): Added to the root of the uncorrected second moment.
-        weight_decay (`float`, *optional*, defaults to 0): Decoupled decay, times the learning rate.
     """
 
     def __init__(self, params, lr: float, betas: Sequence[float] = (0.9, 0.98), eps: float = 1e-6, weight_decay=0.0):
@@ -73,18 +66,8 @@ def build_parameter_groups(model: nn.Module, settings: OptimSection) -> list[dic
     """
     Divide the trainable parameters by the modules of `settings.groups` and by whether they are decayed.
 
-    Biases and the parameters of norms are not decayed, embeddings are. Frozen parameters are left out.
-
-    Args:
-        model (`nn.Module`): The model, with `requires_grad` already set.
-        settings (`OptimSection`): Learning rates and weight decays.
-
-    Returns:
-        `list[dict]`: Groups with `params`, `name`, `size` (their numbers, all processes together), `lr`, `base_lr` and
-        `weight_decay`; empty ones are left out. Those outside of `settings.groups` come first.
-
-    Raises:
-        ValueError: If no module has the name of a group.
+    Biases and the parameters of norms are not decayed, embeddings are. Frozen parameters and empty groups are left out.
+    Each group has `name`, `size` (over all processes) and `base_lr`, its peak rate; those of no pattern come first.
     """
     check_patterns(model, settings.groups)
     in_norm = {id(p) for module in model.modules() if isinstance(module, NORMS) for p in module.parameters(False)}
@@ -97,27 +80,20 @@ def build_parameter_groups(model: nn.Module, settings: OptimSection) -> list[dic
             members[pattern, id(parameter) not in in_norm and not name.endswith("bias")].append(parameter)
     groups = []
     for (pattern, is_decayed), parameters in members.items():
-        own = GroupSection() if pattern is None else settings.groups[pattern]
+        own = settings.groups.get(pattern, GroupSection())
         lr = settings.lr if own.lr is None else own.lr
         weight_decay = settings.weight_decay if own.weight_decay is None else own.weight_decay
+        name = pattern or ("the rest" if settings.groups else "all")
+        group = {"name": name if is_decayed else f"{name}, not decayed", "size": sum(p.numel() for p in parameters)}
+        group |= {"lr": lr, "base_lr": lr, "weight_decay": weight_decay if is_decayed else 0.0}
         if parameters:
-            name = ("the rest" if settings.groups else "all") if pattern is None else pattern
-            groups.append(
-                {
-                    "params": parameters,
-                    "name": f"{name}{'' if is_decayed else ', not decayed'}",
-                    "size": sum(parameter.numel() for parameter in parameters),
-                    "lr": lr,
-                    "base_lr": lr,
-                    "weight_decay": weight_decay if is_decayed else 0.0,
-                }
-            )
+            groups.append({"params": parameters, **group})
     return groups
 
 
 def lies_in(name: str, pattern: str) -> bool:
     """
-    Whether a parameter belongs to a module whose name, or the end of whose name, is like `pattern`.
+    Whether a parameter or a module that it belongs to has a name, or a name's end, like `pattern`.
 
     Example:
         >>> lies_in("clipbert.encoder.layer.11.output.weight", "encoder.layer.1?")
@@ -125,13 +101,13 @@ def lies_in(name: str, pattern: str) -> bool:
         >>> lies_in("clipbert.encoder.layer.11.output.weight", "layer"), lies_in("clipbert.player.weight", "layer")
         (True, False)
     """
-    parts = name.split(".")[:-1]
-    modules = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
-    return any(fnmatchcase(f".{module}", f"*.{pattern}") for module in modules)
+    parts = name.split(".")
+    wholes = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+    return any(fnmatchcase(f".{whole}", f"*.{pattern}") for whole in wholes)
 
 
 def check_patterns(model: nn.Module, patterns: Iterable[str]) -> None:
-    """Raise a `ValueError` that lists the modules of a model if there is none for one of the patterns."""
+    """Raise a `ValueError` that lists the modules of a model if nothing is like one of the patterns."""
     names = [name for name, _ in model.named_parameters()]
     modules = list(dict.fromkeys(".".join(name.split(".")[:-1][:depth]) for depth in (1, 2, 3) for name in names))
     for pattern in patterns:
@@ -151,18 +127,10 @@ def build_optimizer(model: nn.Module, settings: OptimSection) -> torch.optim.Opt
 
 def compute_lr(step: int, total_steps: int, base_lr: float, settings: OptimSection, num_reductions: int = 0) -> float:
     """
-    Learning rate of one update. It depends on the number of the update (and with `plateau` on the evaluations so far)
-    alone, so nothing ticks and nothing is saved.
+    Learning rate of update `step`, counted from 1; 1e-8 where the schedule gives 0, as in the original.
 
-    Args:
-        step (`int`): The update, counted from 1.
-        total_steps (`int`): Updates of the whole run.
-        base_lr (`float`): Peak rate.
-        settings (`OptimSection`): `schedule`, `warmup_ratio`, `milestones` and `plateau_factor`.
-        num_reductions (`int`, *optional*, defaults to 0): How often `plateau` has reduced the rate.
-
-    Returns:
-        `float`: The rate, above 0 (1e-8 where the schedule gives 0, as in the original).
+    It depends on the number of the update (and with `plateau` on the evaluations so far) alone, so nothing ticks and
+    nothing is saved.
     """
     warmup_steps = int(settings.warmup_ratio * total_steps)
     if step < warmup_steps:

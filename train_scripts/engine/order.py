@@ -62,12 +62,7 @@ class LengthGroupedOrder:
     The shuffled epoch is cut into windows, each window is sorted by length and dealt out in micro-batches, and the
     micro-batches of a window come in random order. So an item still meets others in every epoch, and a step still sees
     long and short items.
-
-    Args:
-        lengths (`Sequence[int]`): Length of every item, in any unit.
-        seed (`tuple[int, ...]`): Seed of the order.
-        micro_batch_size (`int`): Items that are padded together.
-        window (`int`, *optional*, defaults to 32): Micro-batches of a window. More group better and shuffle less.
+    A window has `window` micro-batches: more group better and shuffle less.
     """
 
     def __init__(self, lengths: Sequence[int], seed: tuple[int, ...], micro_batch_size: int, window: int = 32):
@@ -105,14 +100,7 @@ class BatchPlan:
     Step `t` takes the next `global_batch_size` items of the order, in micro-batches that are dealt to the processes in
     turn: step, process and micro-batch decide what is in a micro-batch, and the micro-batches of a step are the same
     ones whatever the number of processes.
-
-    Args:
-        num_items (`int`): Items of an epoch.
-        global_batch_size (`int`): Items of a step.
-        micro_batch_size (`int`): Items of a forward pass.
-        num_processes (`int`): Processes that share a step.
-        seed (`int`): Seed of the order.
-        order (`ItemOrder`, *optional*): The items in line; by default shuffled anew in each epoch.
+    By default the order is shuffled anew in each epoch.
     """
 
     num_items: int

@@ -21,7 +21,7 @@ from clipbert.train_scripts.engine.checkpoint import (
     verify_checkpoint,
 )
 from clipbert.train_scripts.engine.ema import AveragedWeights
-from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.recipe import Recipe, RecipeError
 from clipbert.train_scripts.engine.sharding import load_optimizer
 
 
@@ -59,12 +59,8 @@ class Beginning:
 
     def load_weights(self, model: nn.Module, processor: ProcessorMixin | None, items: str | None) -> None:
         """
-        Give a new model the weights of the checkpoint.
-
-        Args:
-            model (`nn.Module`): The model, not divided yet.
-            processor (`ProcessorMixin`, *optional*): The run's, whose tokenizer has to have the same words.
-            items (`str`, *optional*): Digest of the run's training items, which have to be the same.
+        Give a new model, not divided yet, the weights of the checkpoint.
+        The words of the processor's tokenizer and the training items, by their digest, have to be the same.
         """
         if self.folder is None:
             return
@@ -100,7 +96,16 @@ def find_checkpoint(root: Path, recipe: Recipe) -> Path | None:
             )
         return None
     folder = find_last_checkpoint(root) if resume == "auto" else find_later(root, Path(resume))
-    if folder is not None and (different := recipe.differences(type(recipe).load(folder / "recipe.yaml"))):
+    if folder is None:
+        return None
+    try:
+        saved = type(recipe).load(folder / "recipe.yaml")
+    except RecipeError as error:
+        raise CheckpointError(
+            f"{error} An earlier version of this package may have written it: start from the weights of {folder} with "
+            "model.from_pretrained, in another run.output_dir."
+        ) from error
+    if different := recipe.differences(saved):
         raise CheckpointError(
             f"{folder} was trained by another recipe ({'; '.join(different)}; here != there). Choose another "
             "run.output_dir, or start from its weights with model.from_pretrained."

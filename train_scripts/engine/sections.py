@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from clipbert.support.options import option
+from clipbert.support.options import changeable, option
 
 
 def goal_of_metric(name: str) -> Literal["max", "min"]:
@@ -44,13 +44,12 @@ class ModelSection(Section):
     )
     config: dict[str, Any] | None = option(None, "Start from random weights with these config values.")
     overrides: dict[str, Any] = option({}, "Config values that replace those of the starting point.")
-    tokenizer: str | None = option(
+    tokenizer: str | None = changeable(
         None,
-        "Hub name, folder or vocab.txt. Default: the tokenizer of what the model starts from.",
-        is_changeable=True,  # resuming compares the tokenizers themselves
+        "Hub name, folder or vocab.txt. Default: the tokenizer of what the model starts from.",  # resuming compares the tokenizers themselves
     )
-    gradient_checkpointing: bool = option(
-        False, "Recompute activations in the backward pass to save memory.", is_changeable=True, saves="memory"
+    gradient_checkpointing: bool = changeable(
+        False, "Recompute activations in the backward pass to save memory.", saves="memory"
     )
 
     def problems(self):
@@ -69,25 +68,18 @@ class ModelSection(Section):
 class DataSection(Section):
     dataset: str = option("", "Name of a dataset of `datasets_scripts` (required).")
     config: str | None = option(None, "Configuration of the dataset, e.g. its split protocol.")
-    data_dir: str | None = option(
-        None, "Folder of annotations and videos; relative to the working folder.", is_changeable=True
-    )
+    data_dir: str | None = changeable(None, "Folder of annotations and videos; relative to the working folder.")
     options: dict[str, Any] = option({}, "Further fields of the dataset.")
     train_split: str | None = option("train", "Split to train on; null: none, where run.total_steps is 0.")
     group_by_length: bool = option(False, "Put items of similar text length into a micro-batch: less padding.")
-    num_workers: int = option(
-        2, "Processes that decode, for each training process; 0: none.", at_least=0, is_changeable=True
+    num_workers: int = changeable(2, "Processes that decode, for each training process; 0: none.", at_least=0)
+    on_decode_error: Literal["raise", "skip"] = changeable(
+        "raise", "`skip` leaves videos out, counts and reports them."
     )
-    on_decode_error: Literal["raise", "skip"] = option(
-        "raise", "`skip` leaves videos out, counts and reports them.", is_changeable=True
-    )
-    max_decode_error_rate: float = option(
-        0.01, "Share of an epoch that may be skipped.", at_least=0, at_most=1, is_changeable=True
-    )
-    skip_list: str | list[str] = option(
+    max_decode_error_rate: float = changeable(0.01, "Share of an epoch that may be skipped.", at_least=0, at_most=1)
+    skip_list: str | list[str] = changeable(
         [],
-        "Ids of videos or images to leave out, or a file of them, as `python -m datasets_scripts check` writes it.",
-        is_changeable=True,  # resuming compares the training items themselves
+        "Ids of videos or images to leave out, or a file of them, as `python -m datasets_scripts check` writes it.",  # resuming compares the training items themselves
     )
 
     def problems(self):
@@ -155,39 +147,28 @@ class OptimSection(Section):
 
 @dataclass(kw_only=True)
 class RunSection(Section):
-    output_dir: str = option("", "Folder of logs, checkpoints and predictions (required).", is_changeable=True)
+    output_dir: str = changeable("", "Folder of logs, checkpoints and predictions (required).")
     total_steps: int | None = option(None, "Optimizer steps; 0 only evaluates.", at_least=0)
     num_epochs: float | None = option(None, "Instead of total_steps: passes over the training items.", at_least=0)
     global_batch_size: int = option(32, "Training items of one optimizer step, over all processes.", at_least=1)
     micro_batch_size: int = option(8, "Training items of one forward pass of one process.", at_least=1, saves="memory")
-    eval_every: int | Literal["epoch"] | None = option(
-        None, "Steps between evaluations, or `epoch`; null: only at the end.", at_least=1, is_changeable=True
+    eval_every: int | Literal["epoch"] | None = changeable(
+        None, "Steps between evaluations, or `epoch`; null: only at the end.", at_least=1
     )
-    save_every: int | None = option(
-        None, "Steps between checkpoints; null: only at the end.", at_least=1, is_changeable=True
+    save_every: int | None = changeable(None, "Steps between checkpoints; null: only at the end.", at_least=1)
+    patience: int | None = changeable(
+        None, "Stop after so many evaluations on the tuning split without a better metric; null: never.", at_least=1
     )
-    patience: int | None = option(
-        None,
-        "Stop after so many evaluations on the tuning split without a better metric; null: never.",
-        at_least=1,
-        is_changeable=True,
-    )
-    save_total_limit: int | None = option(
-        2, "Checkpoints kept besides the best one; null: all.", at_least=1, is_changeable=True
-    )
-    resume: str = option(
-        "auto", "`auto`: go on from the last whole checkpoint, `never`, or a checkpoint folder.", is_changeable=True
-    )
+    save_total_limit: int | None = changeable(2, "Checkpoints kept besides the best one; null: all.", at_least=1)
+    resume: str = changeable("auto", "`auto`: go on from the last whole checkpoint, `never`, or a checkpoint folder.")
     seed: int = option(42, "Seed of weights, order, sampling and dropout.", at_least=0)
     mixed_precision: Literal["no", "fp16", "bf16"] = option("no", "Arithmetic of the forward pass.", saves="memory")
-    log_every: int = option(10, "Steps between messages; log.jsonl has every step.", at_least=1, is_changeable=True)
-    log_with: list[str] = option([], "Trackers of accelerate, e.g. [tensorboard].", is_changeable=True)
-    push_to_hub: str | None = option(
-        None,
-        "USER/NAME: upload the measured checkpoint with code and model card when the run is finished.",
-        is_changeable=True,
+    log_every: int = changeable(10, "Steps between messages; log.jsonl has every step.", at_least=1)
+    log_with: list[str] = changeable([], "Trackers of accelerate, e.g. [tensorboard].")
+    push_to_hub: str | None = changeable(
+        None, "USER/NAME: upload the measured checkpoint with code and model card when the run is finished."
     )
-    hub_private: bool = option(False, "Whether a repository made by `push_to_hub` is private.", is_changeable=True)
+    hub_private: bool = changeable(False, "Whether a repository made by `push_to_hub` is private.")
 
     def problems(self):
         if not self.output_dir:
@@ -210,32 +191,24 @@ class RunSection(Section):
 
 @dataclass(kw_only=True)
 class EvalSection(Section):
-    splits: dict[str, Literal["tuning", "monitor", "final"]] = option(
+    splits: dict[str, Literal["tuning", "monitor", "final"]] = changeable(
         {},
         "Purpose of each split. tuning: chooses the best checkpoint; monitor: only watched; final: once, at the end.",
-        is_changeable=True,
     )
-    metric: str | None = option(
-        None, "Metric of the tuning split that chooses the best checkpoint; may be a loss.", is_changeable=True
+    metric: str | None = changeable(
+        None, "Metric of the tuning split that chooses the best checkpoint; may be a loss."
     )
-    metric_goal: Literal["max", "min"] | None = option(
-        None, "Whether a larger or a smaller metric is better; null: as its name says.", is_changeable=True
+    metric_goal: Literal["max", "min"] | None = changeable(
+        None, "Whether a larger or a smaller metric is better; null: as its name says."
     )
-    allow_test_selection: bool = option(
-        False, "Let a split called test choose the checkpoint; recorded with the scores.", is_changeable=True
+    allow_test_selection: bool = changeable(
+        False, "Let a split called test choose the checkpoint; recorded with the scores."
     )
-    num_draws: int = option(
-        1,
-        "Evaluations with other random clips; scores are their mean, `NAME_std` their spread.",
-        at_least=1,
-        is_changeable=True,
+    num_draws: int = changeable(
+        1, "Evaluations with other random clips; scores are their mean, `NAME_std` their spread.", at_least=1
     )
-    batch_size: int = option(
-        8,
-        "Items of one forward pass in tasks that evaluate item by item.",
-        at_least=1,
-        is_changeable=True,
-        saves="memory",
+    batch_size: int = changeable(
+        8, "Items of one forward pass in tasks that evaluate item by item.", at_least=1, saves="memory"
     )
 
     def problems(self):

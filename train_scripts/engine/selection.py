@@ -39,12 +39,8 @@ def count_reductions(
 ) -> int:
     """
     How often a rate has been reduced that is reduced after every `patience` evaluations without a better score.
-
-    Args:
-        scores (`Sequence[float]`): As `tuning_scores` gives them: larger is better.
-        patience (`int`): Evaluations.
-        threshold (`float`, *optional*, defaults to 0): Share of the best metric by which a better one differs.
-        goal (`str`, *optional*, defaults to `"max"`): `"min"` if the scores are metrics times -1.
+    Scores are those of `tuning_scores`: larger is better, and with the goal `"min"` they are metrics times -1. A better
+    metric differs from the best by its share `threshold` at least.
 
     Example:
         >>> count_reductions([0.1, 0.3, 0.2, 0.3, 0.2, 0.1], patience=2)

@@ -48,7 +48,11 @@ def gather_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """`optimizer.load_state_dict` of a whole state, divided like the parameters that it belongs to."""
+    """
+    `optimizer.load_state_dict` of a whole state, divided like the parameters that it belongs to.
+
+    `set_optimizer_state_dict` of torch would ask for a state of every trainable parameter, which one without gradient has not.
+    """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     divided = {
         index: {
@@ -104,9 +108,7 @@ class Replica:
     """
     A whole copy of a model whose weights will be divided, for what cannot be done in pieces: evaluation, where
     processes run different numbers of forward passes, and saving.
-
-    Args:
-        model (`nn.Module`): The model before it is divided. Only its structure is kept until the weights are needed.
+    Only the structure of the model is kept until the weights are needed.
     """
 
     def __init__(self, model: nn.Module):

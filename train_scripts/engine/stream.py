@@ -15,19 +15,12 @@ from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
-import torch
 from accelerate.utils import gather_object
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
 from clipbert.support.options import option
 from clipbert.train_scripts.engine.checkpoint import CheckpointError
-from clipbert.train_scripts.engine.data import (
-    Batch,
-    DecodeGuard,
-    MicroBatch,
-    NoCounterpartError,
-    ignore_termination,
-)
+from clipbert.train_scripts.engine.data import Batch, DecodeGuard, MicroBatch, NoCounterpartError, build_loader
 from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.engine.mixture import divide
 from clipbert.train_scripts.engine.order import ItemKey, PlannedBatches, PlannedItem, shuffle_items
@@ -140,7 +133,8 @@ class StreamedTrainSet(TrainItems):
         raise ValueError(f"{message} Set data.num_workers to {show_divisors(lanes // num_processes)}.")
 
     def loader(self, collate, batches, settings, pin_memory=False):
-        return build_stream_loader(self, collate, batches, pin_memory)
+        batches = StreamedBatches(self, collate, batches, skip=settings.on_decode_error == "skip")
+        return build_loader(batches, settings, pin_memory, batch_size=None)  # workers take lanes in turn
 
     def advance(self, cursor: Cursor) -> None:
         self.cursors[cursor.lane] = cursor
@@ -197,10 +191,7 @@ class ShardLine:
 class Lane:
     """
     A reader of shards, which gives out the items of its windows in random order.
-
-    Args:
-        train_set (`StreamedTrainSet`): Knows what the lane reads.
-        cursor (`Cursor`): Where to begin. Shards before it are not opened; rows of its shard before it are passed over.
+    Shards before its cursor are not opened; rows of the cursor's shard before it are passed over.
     """
 
     def __init__(self, train_set: StreamedTrainSet, cursor: Cursor):
@@ -261,15 +252,7 @@ class Lane:
 
 
 class StreamedBatches(IterableDataset):
-    """
-    One process's share of the micro-batches, each with the cursor of its lane afterwards.
-
-    Args:
-        train_set (`StreamedTrainSet`): The lanes.
-        collate (`Callable`): Items to a batch.
-        share (`PlannedBatches`): Steps and process.
-        skip (`bool`): Whether undecodable videos are left out.
-    """
+    """One process's share of the micro-batches, each with the cursor of its lane afterwards."""
 
     def __init__(
         self,
@@ -305,24 +288,6 @@ class StreamedBatches(IterableDataset):
         return guard().collate(items)._replace(cursor=lane.cursor)
 
 
-def build_stream_loader(
-    train_set: StreamedTrainSet,
-    collate: Callable[[list], Batch],
-    share: PlannedBatches,
-    pin_memory: bool = False,
-) -> DataLoader:
-    """A loader of `MicroBatch`es; workers take them in turn."""
-    settings = train_set.settings
-    return DataLoader(
-        StreamedBatches(train_set, collate, share, skip=settings.on_decode_error == "skip"),
-        batch_size=None,
-        num_workers=settings.num_workers,
-        worker_init_fn=ignore_termination,
-        pin_memory=pin_memory,
-        generator=torch.Generator(),
-    )
-
-
 def show_divisors(number: int) -> str:
     """
     Example:
@@ -333,4 +298,4 @@ def show_divisors(number: int) -> str:
     return f"{', '.join(smaller)} or {last}" if smaller else last
 
 
-__all__ = ["Cursor", "RowStream", "StreamSection", "StreamedTrainSet", "build_stream_loader"]
+__all__ = ["Cursor", "RowStream", "StreamSection", "StreamedTrainSet"]

@@ -11,11 +11,11 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.data_loader import prepare_data_loader
 from torch import nn
-from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
-from clipbert.train_scripts.engine.data import Batch, ignore_termination
+from clipbert.train_scripts.engine.command_line import load_recipe, parse_command_line, read_rescore_options
+from clipbert.train_scripts.engine.data import Batch, build_loader
 from clipbert.train_scripts.engine.items import NoTrainSet, TrainItems
 from clipbert.train_scripts.engine.predictions import Evaluation, Predictions, rescore
 from clipbert.train_scripts.engine.recipe import Recipe
@@ -103,14 +103,8 @@ class Task:
             model, accelerator, recipe: See `evaluate`.
             examples (`Any`): A map-style dataset with a `collate` method.
         """
-        loader = DataLoader(
-            examples,
-            recipe.eval.batch_size,
-            collate_fn=examples.collate,
-            num_workers=recipe.data.num_workers,
-            worker_init_fn=ignore_termination,
-        )
         found: dict[str, list] = {}
+        loader = build_loader(examples, recipe.data, batch_size=recipe.eval.batch_size, collate_fn=examples.collate)
         loader = prepare_data_loader(
             loader, accelerator.device, accelerator.num_processes, accelerator.process_index, put_on_device=True
         )
@@ -135,16 +129,16 @@ def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
         best), and `published`: the address of the upload, on the main process if `run.push_to_hub` asked for one.
     """
     from clipbert.train_scripts.engine.loop import Trainer  # here, because the loop needs the classes above
-    from clipbert.train_scripts.engine.publishing import check_repository, publish_run
+    from clipbert.train_scripts.publishing import check_repository, publish_run
 
     schema = task.recipe_class
-    given = schema.parse_arguments(arguments, description=type(task).__doc__, rescore_options=task.rescore_options)
+    given = parse_command_line(schema, arguments, type(task).__doc__, task.rescore_options)
     if given.rescore:
-        options = schema.read_rescore_options(given, task.rescore_options)
+        options = read_rescore_options(schema, given, task.rescore_options)
         metrics = rescore(given.rescore, task.measure, options, task.name)
         print(json.dumps(metrics, indent=1))
         return metrics
-    recipe = schema.from_arguments(given)
+    recipe = load_recipe(schema, given)
     run = recipe.run
     if run.push_to_hub and PartialState().is_main_process:
         check_repository(run.push_to_hub, run.hub_private)

@@ -21,7 +21,7 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import AutoConfig, AutoProcessor, AutoVideoProcessor, PreTrainedConfig, PreTrainedModel
 
 from clipbert.processing import load_tokenizer
-from clipbert.support.families import config_class, find_head, load_family, processor_classes, registered_models
+from clipbert.support.families import config_class, find_head, load_family, processor_classes
 from clipbert.support.names import did_you_mean
 from clipbert.train_scripts.engine.recipe import ModelSection, Recipe
 from clipbert.train_scripts.tasks.videos import video_options
@@ -274,26 +274,6 @@ def _check_words(model: PreTrainedModel, processor: Any) -> None:
         )
 
 
-def load_trained(name_or_path: str) -> tuple[PreTrainedModel, Any]:
-    """
-    A trained model, as the class that its config names, and its processor.
-
-    Args:
-        name_or_path (`str`): Folder of a checkpoint, or its name on the Hub.
-
-    Raises:
-        ValueError: If its family does not have the class.
-    """
-    config = AutoConfig.from_pretrained(name_or_path)
-    classes = {cls.__name__: cls for group in registered_models(type(config)).values() for cls in group}
-    name = (config.architectures or [None])[0]
-    if name not in classes:
-        raise ValueError(f"{name_or_path} names the architecture {name!r}; known are {', '.join(classes)}.")
-    has_words = processor_classes(type(config))[0] is not None
-    processor = (AutoProcessor if has_words else AutoVideoProcessor).from_pretrained(name_or_path)
-    return classes[name].from_pretrained(name_or_path), processor
-
-
 def forward_options(model: PreTrainedModel) -> dict[str, bool]:
     """What a forward pass is asked for where only scores are needed: to leave out what they do not depend on."""
     return {"pooled_only": True} if "pooled_only" in inspect.signature(model.forward).parameters else {}
@@ -321,6 +301,5 @@ __all__ = [
     "choose_pooling",
     "forward_options",
     "has_head",
-    "load_trained",
     "model_type_of",
 ]

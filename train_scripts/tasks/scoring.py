@@ -27,12 +27,12 @@ from typing import Any, NamedTuple
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from clipbert.processing.decoding import VideoDecodeError
-from clipbert.train_scripts.engine.data import Skipped, UndecodableVideosError, check_skipped, ignore_termination
+from clipbert.train_scripts.engine.data import Skipped, UndecodableVideosError, build_loader, check_skipped
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.tasks.pooling import mark_absent_clips
 
@@ -157,14 +157,7 @@ class VisualReader:
             skip=recipe.data.on_decode_error == "skip",
             seed=recipe.run.seed + self.draw,
         )
-        loader = DataLoader(
-            dataset,
-            batch_size=recipe.eval.video_block,
-            num_workers=recipe.data.num_workers,
-            collate_fn=list,
-            worker_init_fn=ignore_termination,
-            generator=torch.Generator(),
-        )
+        loader = build_loader(dataset, recipe.data, batch_size=recipe.eval.video_block, collate_fn=list)
         quiet, done = None if self.accelerator.is_main_process else True, 0
         with tqdm(total=len(self.own), desc="evaluating", unit=self.media, disable=quiet) as bar:
             for items in loader:

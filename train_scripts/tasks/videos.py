@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from clipbert.support.options import option
+from clipbert.support.options import changeable, option
 from clipbert.train_scripts.engine.recipe import DataSection, EvalSection, Recipe
 
 
@@ -41,23 +41,15 @@ class VideoSection(DataSection):
 class ClipEvalSection(EvalSection):
     """Evaluation of a task that samples videos."""
 
-    num_clips: int | None = option(None, "Clips of a video; null: as in training.", at_least=1, is_changeable=True)
-    num_frames: int | None = option(None, "Frames of a clip; null: as in training.", at_least=1, is_changeable=True)
-    sampling: Literal["uniform", "random", "start", "middle", "end", "whole_video"] = option(
-        "uniform", "Where clips are taken.", is_changeable=True
+    num_clips: int | None = changeable(None, "Clips of a video; null: as in training.", at_least=1)
+    num_frames: int | None = changeable(None, "Frames of a clip; null: as in training.", at_least=1)
+    sampling: Literal["uniform", "random", "start", "middle", "end", "whole_video"] = changeable(
+        "uniform", "Where clips are taken."
     )
-    score_pooling: Literal["mean", "max", "lse"] | None = option(
-        None, "Pooling over clips; null: the model's.", is_changeable=True
-    )
-    video_block: int = option(
-        1, "Videos scored together; more pay on a GPU.", at_least=1, is_changeable=True, saves="memory"
-    )
-    pairs_per_forward: int = option(
-        64,
-        "Pairs of a text and a clip in one forward pass; a GPU likes a thousand.",
-        at_least=1,
-        is_changeable=True,
-        saves="memory",
+    score_pooling: Literal["mean", "max", "lse"] | None = changeable(None, "Pooling over clips; null: the model's.")
+    video_block: int = changeable(1, "Videos scored together; more pay on a GPU.", at_least=1, saves="memory")
+    pairs_per_forward: int = changeable(
+        64, "Pairs of a text and a clip in one forward pass; a GPU likes a thousand.", at_least=1, saves="memory"
     )
 
     def problems(self) -> Iterator[str]:

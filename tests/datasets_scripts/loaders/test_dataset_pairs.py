@@ -7,8 +7,7 @@ import shutil
 import pytest
 
 from clipbert.datasets_scripts import load_benchmark
-from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor
-from clipbert.processing.processing_clipbert import load_tokenizer
+from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
 
 
 UCF101 = "videos/ucf101/v_"

@@ -31,7 +31,6 @@ from clipbert.train_scripts.engine.finite import NonFiniteLossError
 from clipbert.train_scripts.engine.launch import seed_everything
 from clipbert.train_scripts.engine.order import BatchPlan, PlannedBatches
 from clipbert.train_scripts.engine.predictions import read_predictions
-from clipbert.train_scripts.engine.recipe import Recipe
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -107,7 +106,7 @@ def test_a_checkpoint_is_a_folder_that_from_pretrained_reads_with_its_recipe(tmp
     run(tmp_path, "optim.lr=3e-3")
     folder = tmp_path / "checkpoints" / "last"
     assert StubModel.from_pretrained(folder).config.width == 6
-    assert Recipe.load(folder / "recipe.yaml").optim.lr == 3e-3
+    assert StubTask.recipe_class.load(folder / "recipe.yaml").optim.lr == 3e-3
 
 
 @pytest.mark.parametrize("micro_batch_size", [1, 2, 4])
@@ -263,6 +262,15 @@ def test_sigterm_saves_and_the_resumed_run_equals_one_without_interruption(tmp_p
         tmp_path / "parts", "data.num_workers=2", "run.eval_every=3", "run.save_every=5", "eval.splits={test: monitor}"
     )
     assert result["finished"]
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam"])
+def test_runs_with_the_optimizers_of_torch_resume_exactly(tmp_path, optimizer):
+    settings = [f"optim.optimizer={optimizer}", "optim.groups={head: {lr: 0.01, weight_decay: 0.1}}"]
+    run(tmp_path / "whole", *settings)
+    assert run(tmp_path / "parts", *settings, task=StoppedAt(5))["step"] == 5
+    run(tmp_path / "parts", *settings)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 

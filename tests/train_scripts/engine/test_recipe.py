@@ -9,6 +9,7 @@ import pytest
 import yaml
 from stub_task import StubTask
 
+from clipbert.train_scripts.engine.command_line import parse_command_line
 from clipbert.train_scripts.engine.recipe import DataSection, Recipe, RecipeError, option
 from clipbert.train_scripts.image_qa import ImageQATask
 from clipbert.train_scripts.pretrain import PretrainTask
@@ -295,13 +296,13 @@ def test_options_of_a_family_outside_are_read_checked_and_listed(tmp_path, monke
     with pytest.raises(RecipeError, match="data.depth: expected at least 1, got 0"):
         Recipe.load(path, ["data.depth=0"])
     with pytest.raises(SystemExit):
-        Recipe.from_command_line(["--help", "--recipe", str(path)])
+        parse_command_line(Recipe, ["--help", "--recipe", str(path)])
     assert "data.depth (int, default 3) [foreign]: How deep." in capsys.readouterr().out
 
 
 def test_help_lists_every_key(capsys):
     with pytest.raises(SystemExit):
-        Recipe.from_command_line(["--help"])
+        parse_command_line(Recipe, ["--help"])
     printed = capsys.readouterr().out
     assert "optim.warmup_ratio" in printed
     assert "Share of the steps over which the rate rises." in printed
@@ -309,4 +310,4 @@ def test_help_lists_every_key(capsys):
 
 def test_command_line_has_two_options_only():
     with pytest.raises(SystemExit):
-        Recipe.from_command_line(["--lr", "1"])
+        parse_command_line(Recipe, ["--lr", "1"])

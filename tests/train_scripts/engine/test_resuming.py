@@ -11,6 +11,7 @@ from stub_task import StubTask, assert_same_run, run, steps_of
 from tiny_runs import tiny_run
 
 from clipbert.datasets_scripts.synthetic import generate_synthetic
+from clipbert.support.files import hash_file
 from clipbert.train_scripts.engine.checkpoint import CheckpointError, list_checkpoints
 from clipbert.train_scripts.engine.data import UndecodableVideosError
 from clipbert.train_scripts.engine.task import main
@@ -86,6 +87,18 @@ def test_a_run_begun_elsewhere_goes_on_from_its_own_later_checkpoints(tmp_path, 
     # a folder of its own is what it says: back to that step
     run(tmp_path / "whole", elsewhere, "run.save_every=4")
     assert f"Resumed from {tmp_path}/whole/checkpoints/step_00000004" in caplog.text
+
+
+def test_a_checkpoint_of_an_earlier_version_is_said_to_be_one(tmp_path):
+    run(tmp_path)
+    recipe = tmp_path / "checkpoints" / "last" / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("  parts: null", "  vision: null\n  text: null"))
+    manifest = recipe.parent / "trainer" / "manifest.json"
+    files = json.loads(manifest.read_text())["files"]
+    files["recipe.yaml"] = {"size": recipe.stat().st_size, "sha256": hash_file(recipe)}
+    manifest.write_text(json.dumps({"files": files}))
+    with pytest.raises(CheckpointError, match=r"model has no key 'vision'.*earlier version.*model.from_pretrained"):
+        run(tmp_path)
 
 
 def test_a_broken_start_is_named_with_what_to_do(tmp_path):

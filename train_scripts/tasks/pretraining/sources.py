@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import datasets
 
-from clipbert.support.options import option
+from clipbert.support.options import changeable, option
 from clipbert.train_scripts.engine.items import NoTrainSet, TrainItems
 from clipbert.train_scripts.engine.mixture import MixedTrainSet
 from clipbert.train_scripts.engine.recipe import DataSection, Recipe, Section
@@ -28,9 +28,7 @@ class SourceSection(Section):
 
     dataset: str = option("", "Name of a dataset of `datasets_scripts` (required).")
     config: str | None = option(None, "Configuration of the dataset.")
-    data_dir: str | None = option(
-        None, "Folder of annotations and pictures; relative to the working folder.", is_changeable=True
-    )
+    data_dir: str | None = changeable(None, "Folder of annotations and pictures; relative to the working folder.")
     options: dict[str, Any] = option({}, "Further fields of the dataset.")
     train_split: str = option("train", "Split to train on.")
     weight: float = option(1.0, "How often the set is drawn, relative to the others and whatever their sizes.")

@@ -34,8 +34,8 @@ from clipbert.modeling_clipbert import (
     from_parts,
     processor_from_parts,
 )
-from clipbert.modeling_clipbert.checkpoint_files import ConversionError, new_folder, read_checkpoint
 from clipbert.modeling_clipbert.convert_clipbert_checkpoint import (
+    RESUME_FILES,
     TASKS,
     build_config,
     build_official_model,
@@ -48,6 +48,7 @@ from clipbert.modeling_clipbert.convert_clipbert_checkpoint import (
 )
 from clipbert.modeling_clipbert.official_layout import SIZES as SIZE_TENSORS
 from clipbert.modeling_clipbert.official_layout import is_known_unused, official_layout
+from clipbert.support.weights import ConversionError, new_folder, read_checkpoint
 
 
 TINY = SIZES["one_frame"]
@@ -487,7 +488,7 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path, zipped, allow_numpy):
     [
         (
             {"global_step": 3, "model": {"a": torch.zeros(1)}, "optimizer": {}, "amp": {}},
-            r"resume file with global_step, model, optimizer, amp.*float16.*ckpt/model_step_N\.pt",
+            r"has global_step, model, optimizer, amp: it is a resume file.*float16.*ckpt/model_step_N\.pt",
         ),
         ({"model": {"a": torch.zeros(1)}}, r"it has\n    model: dict\nIf the weights are one of these entries, save"),
         ({"a": torch.zeros(1), "epoch": 3}, r"it has\n    epoch: int"),
@@ -500,7 +501,7 @@ def test_files_that_are_no_plain_state_dict_get_a_clear_answer(tmp_path, content
     path = tmp_path / "restore.pt"
     torch.save(content, path)
     with pytest.raises(ConversionError, match=message):
-        read_checkpoint(path)
+        read_checkpoint(path, no_weights=RESUME_FILES)
 
 
 @pytest.mark.parametrize("name", ["broken.pt", "broken.safetensors", "broken.txt"])

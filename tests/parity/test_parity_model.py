@@ -21,9 +21,9 @@ from clipbert.modeling_clipbert import (
     ClipBERTForVideoTextRetrieval,
     pool_clip_scores,
 )
-from clipbert.modeling_clipbert.checkpoint_files import ConversionError
 from clipbert.modeling_clipbert.convert_clipbert_checkpoint import TASKS, build_official_model
 from clipbert.modeling_clipbert.official_layout import official_layout
+from clipbert.support.weights import ConversionError
 
 
 EXACT = 1e-10

@@ -49,7 +49,7 @@ from clipbert.train_scripts.tasks.scoring import VisualReader, score_own_texts
 from clipbert.train_scripts.video_qa import VideoQARecipe, VideoQATask
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECIPES = sorted(
     path
     for pattern in ("video_qa", "multiple_choice")

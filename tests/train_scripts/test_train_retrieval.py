@@ -45,7 +45,7 @@ from clipbert.train_scripts.tasks.rows import RowsByVideo
 from clipbert.train_scripts.tasks.scoring import VisualReader, score_all_pairs
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "train_scripts" / "recipes").glob("*/retrieval*.yaml"))
 
 

@@ -698,7 +698,7 @@ def test_hub(numbered, tmp_path):
             "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
             "HF_HOME": str(tmp_path),
             "HF_HUB_DISABLE_XET": "1",
-            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
         }
         command = [sys.executable, "-c", HUB_SCRIPT]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
@@ -964,7 +964,7 @@ def test_memory_follows_the_request(name, tmp_path):
     paths = [
         write_numbered(tmp_path / f"{length}{kind.suffix}", length, kind, size=(144, 256)) for length in (10, 1200)
     ]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", MEMORY_SCRIPT, *map(str, paths)]
     grown_mb = float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
     assert grown_mb < 25

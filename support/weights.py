@@ -1,17 +1,18 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Files of the converter: checkpoints are read without running code, folders appear complete or not at all."""
+"""What converters of checkpoints share: weights are read without running code, folders appear complete or not at all."""
 
 import json
 import os
 import pickle
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
+
+from clipbert.support.files import whole_folder
 
 
 # What numpy arrays inside a pickle are made of; reading them runs no code of the file's choice.
@@ -25,17 +26,22 @@ NUMPY_PARTS = [
 
 
 class ConversionError(ValueError):
-    """A checkpoint or its configuration is not what the official code writes; the message names what differs."""
+    """A checkpoint or its configuration is not what the original code writes; the message names what differs."""
 
 
-def listed(lines: Iterable[str], most=40):
+def listed(lines: Iterable[str], most: int = 40) -> str:
     """Lines of an error message, cut after `most`."""
     lines = list(lines)
     left_out = [f"... and {len(lines) - most} more"] if len(lines) > most else []
     return "".join(f"\n    {line}" for line in [*lines[:most], *left_out])
 
 
-def read_checkpoint(checkpoint_path, wrapper=None, allow_numpy=False):
+def read_checkpoint(
+    checkpoint_path: str | os.PathLike,
+    wrapper: str | None = None,
+    allow_numpy: bool = False,
+    no_weights: Mapping[str, str] | None = None,
+) -> dict[str, torch.Tensor]:
     """
     Tensors of a `.pt`, `.pth`, `.bin` or `.safetensors` file, on the CPU. No code inside the file is run.
 
@@ -43,6 +49,8 @@ def read_checkpoint(checkpoint_path, wrapper=None, allow_numpy=False):
         checkpoint_path (`str` or `os.PathLike`): The file.
         wrapper (`str`, *optional*): Entry to take where the file is a dict of several things.
         allow_numpy (`bool`, *optional*, defaults to `False`): Take numpy arrays for tensors.
+        no_weights (`Mapping[str, str]`, *optional*): For files of the same tools that are no weights: entries that give
+            them away, and what to say then.
 
     Returns:
         `dict[str, torch.Tensor]`.
@@ -69,15 +77,15 @@ def read_checkpoint(checkpoint_path, wrapper=None, allow_numpy=False):
         ) from error
     if wrapper and isinstance(content, dict) and isinstance(content.get(wrapper), dict):
         content = content[wrapper]
-    return _tensors_of(content, path)
+    return _tensors_of(content, path, no_weights or {})
 
 
-def _last_line(error):
+def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1] if lines else ''}"
 
 
-def _tensors_of(content, path):
+def _tensors_of(content: object, path: Path, no_weights: Mapping[str, str]) -> dict[str, torch.Tensor]:
     """The content as name to tensor, or a message about what it is instead."""
     if not isinstance(content, dict) or not content or not all(isinstance(name, str) for name in content):
         raise ConversionError(f"{path} holds {type(content).__name__}, expected a non-empty dict of name to tensor.")
@@ -85,23 +93,23 @@ def _tensors_of(content, path):
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in content.items()
     }
     others = {name: type(value).__name__ for name, value in tensors.items() if not isinstance(value, torch.Tensor)}
-    if "optimizer" in others or "global_step" in others:
-        raise ConversionError(
-            f"{path} is a resume file with {', '.join(map(str, tensors))}: its weights are rounded to float16. Convert "
-            "ckpt/model_step_N.pt of the same run."
-        )
+    for name, explanation in no_weights.items():
+        if name in others:
+            raise ConversionError(f"{path} has {', '.join(tensors)}: {explanation}")
     if others:
         entries = listed(f"{name}: {kind}" for name, kind in others.items())
         raise ConversionError(
-            f"{path} is not a plain dict of name to tensor, as the official code writes it; it has{entries}\n"
+            f"{path} is not a plain dict of name to tensor, as the original code writes it; it has{entries}\n"
             "If the weights are one of these entries, save that entry alone with torch.save."
         )
     return tensors
 
 
 @contextmanager
-def new_folder(output_dir, overwrite=False, sources=()):
-    """A hidden folder to write to, which takes the place of `output_dir` once everything has worked."""
+def new_folder(
+    output_dir: str | os.PathLike, overwrite: bool = False, sources: Iterable[str | os.PathLike] = ()
+) -> Iterator[Path]:
+    """A hidden folder to write a model to, which takes the place of `output_dir` once everything has worked."""
     target = Path(output_dir).resolve()
     if target.exists() and not target.is_dir():
         raise FileExistsError(f"{target} is a file, expected a folder to write to.")
@@ -113,26 +121,8 @@ def new_folder(output_dir, overwrite=False, sources=()):
                 f"{target} is not replaced: --overwrite is for model folders (with a config.json) that do not hold the "
                 "checkpoint to convert."
             )
-    folder = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    folder.mkdir(parents=True)
-    try:
+    with whole_folder(target) as folder:
         yield folder
-        _replace_folder(target, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _replace_folder(target, folder):
-    replaced = target.with_name(f".{target.name}.replaced-{os.getpid()}")
-    if target.exists():
-        target.rename(replaced)
-    try:
-        folder.rename(target)
-    except OSError:
-        if replaced.exists():
-            replaced.rename(target)
-        raise
-    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def read_json_object(source: str | os.PathLike | Mapping) -> dict:
@@ -146,3 +136,6 @@ def read_json_object(source: str | os.PathLike | Mapping) -> dict:
     if not isinstance(content, dict):
         raise ConversionError(f"{source} holds a {type(content).__name__}, expected an object of names and values.")
     return content
+
+
+__all__ = ["ConversionError", "listed", "new_folder", "read_checkpoint", "read_json_object"]

@@ -39,7 +39,7 @@ from clipbert.train_scripts.tasks.pretraining.masking import IGNORED, WordMasker
 from clipbert.train_scripts.tasks.pretraining.measures import measure
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from clipbert.train_scripts.retrieval import RetrievalTask
 from clipbert.train_scripts.video_qa import VideoQATask
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "train_scripts" / "recipes" / "clipbert"
 TASKS = {"pretrain": PretrainTask, "retrieval": RetrievalTask, "video_qa": VideoQATask, "image_qa": ImageQATask}
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

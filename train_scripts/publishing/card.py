@@ -1,16 +1,26 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """The model card of a published checkpoint: what it is, how to use it, what it sees, scores, training, licence."""
 
-import difflib
-from collections.abc import Mapping
+import functools
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Self
 
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData
 from huggingface_hub.utils import HFValidationError, validate_repo_id
-from transformers import PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel
+
+from clipbert.support.families import load_family
+from clipbert.support.names import did_you_mean
+
+
+logger = logging.getLogger(__name__)
+TEMPLATE = Path(__file__).with_name("card.md")
+HEADS = Path(__file__).with_name("heads.yaml")
+INSTALL = 'pip install torch torchvision "transformers>=5.23" av'
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -26,9 +36,9 @@ class _StrictDict:
         known = [item.name for item in fields(cls)]
         for key in values:
             if key not in known:
-                nearest = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Known keys: {', '.join(known)}."
-                raise ValueError(f"{cls.__name__} has no key {key!r} (value {values[key]!r}). {hint}")
+                raise ValueError(
+                    f"{cls.__name__} has no key {key!r} (value {values[key]!r}). {did_you_mean(key, known)}"
+                )
         return cls(**values)
 
 
@@ -135,9 +145,9 @@ class ModelCardInfo(_StrictDict):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Task:
-    """How a card speaks of a head. `example` goes on after the lines that load model and processor."""
+@dataclass(kw_only=True)
+class Head(_StrictDict):
+    """How a card speaks of a head; `heads.yaml` says it. `example` goes on after the lines that load model and processor."""
 
     title: str
     task_type: str  # of the results in the metadata
@@ -146,113 +156,21 @@ class Task:
     pipeline_tag: str | None = None
 
 
-_FORWARD = """
-with torch.no_grad():
-    outputs = model(**inputs)
-"""
-
-# By the end of the class name.
-TASKS = {
-    "ForVideoTextRetrieval": Task(
-        title="video-text retrieval",
-        task_type="video-text-retrieval",
-        says="scores how well a text and a video belong together, to rank videos for a sentence or sentences for a video",
-        example='inputs = processor(text=[["a dog runs", "a man is cooking"]], videos=["video.mp4"])'
-        + _FORWARD
-        + "print(model.match_scores(outputs.logits))  # for each text, the probability that it belongs to the video",
-    ),
-    "ForVideoQA": Task(
-        title="video question answering",
-        task_type="visual-question-answering",
-        pipeline_tag="visual-question-answering",
-        says="answers a question about a video with one of the answers it was trained on",
-        example='inputs = processor(text=["what is the man doing?"], videos=["video.mp4"])'
-        + _FORWARD
-        + "print(model.config.id2label[outputs.logits.argmax(-1).item()])",
-    ),
-    "ForMultipleChoice": Task(
-        title="multiple-choice video question answering",
-        task_type="visual-question-answering",
-        pipeline_tag="visual-question-answering",
-        says="picks one of several answers to a question about a video",
-        example='options = ["run", "sleep", "eat"]\n'
-        'inputs = processor(text=["what does the dog do?"], options=[options], videos=["video.mp4"])'
-        + _FORWARD
-        + "print(options[outputs.logits.argmax(-1).item()])",
-    ),
-    "ForRegression": Task(
-        title="counting in videos",
-        task_type="visual-question-answering",
-        pipeline_tag="visual-question-answering",
-        says="answers a question about a video with a number, such as how often something happens",
-        example='inputs = processor(text=["how many times does the man jump?"], videos=["video.mp4"])'
-        + _FORWARD
-        + "print(outputs.logits.item())",
-    ),
-    "ForPreTraining": Task(
-        title="image-text and video-text pre-training",
-        task_type="fill-mask",
-        says="predicts masked words of a text that is read together with an image or a video, and whether the two belong "
-        "together; it is a starting point for fine-tuning",
-        example='inputs = processor(text=[f"a {processor.tokenizer.mask_token} runs"], videos=["video.mp4"])'
-        + _FORWARD
-        + "masked = inputs.input_ids == processor.tokenizer.mask_token_id\n"
-        "print(processor.tokenizer.decode(outputs.prediction_logits.mean(dim=1)[masked].argmax(-1)))  # mean over clips",
-    ),
-    "Model": Task(
-        title="video-text features",
-        task_type="feature-extraction",
-        pipeline_tag="feature-extraction",
-        says="reads a text together with every clip of a video and returns its hidden states; it has no task head",
-        example='inputs = processor(text=["a dog runs"], videos=["video.mp4"])'
-        + _FORWARD
-        + "print(outputs.pooler_output.shape)  # (texts, clips, hidden size)",
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Family:
-    """How a card speaks of a kind of model. By `config.model_type`."""
+@dataclass(kw_only=True)
+class Family(_StrictDict):
+    """How a card speaks of a kind of model; `card.yaml` in the package of the family says it."""
 
     name: str
-    about: str
-    citation: str
-
-
-FAMILIES = {
-    "clipbert": Family(
-        name="ClipBERT",
-        about="[ClipBERT](https://arxiv.org/abs/2102.06183) samples a few short clips of a video, turns their frames into "
-        "visual tokens with a 2D CNN, reads them together with the text in one BERT-like transformer, and pools the scores "
-        'of the clips. It is **not based on CLIP**: "clip" means a short piece of a video.',
-        citation="""@inproceedings{lei2021less,
-  title     = {Less Is More: ClipBERT for Video-and-Language Learning via Sparse Sampling},
-  author    = {Lei, Jie and Li, Linjie and Zhou, Luowei and Gan, Zhe and Berg, Tamara L. and Bansal, Mohit and
-               Liu, Jingjing},
-  booktitle = {CVPR},
-  year      = {2021}
-}""",
-    ),
-}
-
-# Settings of processor and model that decide what the model sees of a video, with what the card says of them.
-SAMPLING = {
-    "sampling": "where clips are taken",
-    "placement": "positions of clips and frames",
-    "num_clips": "clips of a video",
-    "num_frames": "frames of a clip",
-    "fps": "frames a second inside a clip",
-    "short_video": "videos too short for that",
-    "size": "size of a frame in pixels",
-}
-SCORING = {"frame_fusion": "fusion of the frames of a clip", "score_pooling": "pooling of the scores of clips"}
-INSTALL = 'pip install torch torchvision "transformers>=5.23" av'
+    about: str = ""
+    citation: str = ""
+    sees: dict[str, dict[str, str]] = field(
+        default_factory=dict
+    )  # settings of "processor" and "config": what they mean
 
 
 def build_model_card(
     model: PreTrainedModel,
-    processor: ProcessorMixin,
+    processor: Any,
     info: ModelCardInfo,
     auto_class: str,
     repo_id: str | None = None,
@@ -263,7 +181,7 @@ def build_model_card(
 
     Args:
         model (`PreTrainedModel`): The model.
-        processor (`ProcessorMixin`): Its processor, whose defaults are the sampling the card names.
+        processor: Its processor or video processor, whose defaults are the sampling the card names.
         info (`ModelCardInfo`): What the author says.
         auto_class (`str`): Name of the Auto class that loads the model.
         repo_id (`str`, *optional*): Name on the Hub, for the example.
@@ -272,56 +190,96 @@ def build_model_card(
         `huggingface_hub.ModelCard`: The card, not saved yet.
 
     Raises:
-        ValueError: If there is nothing to say about the class or its family.
+        ValueError: If there is nothing to say about the class.
     """
-    task, family = describe(model)
-    title = info.title or f"{family.name} for {task.title}"
+    head, family = describe_head(model), describe_family(model)
+    title = info.title or f"{family.name} for {head.title}"
     data = ModelCardData(
         language=info.language,
         license=info.license,
         license_name=info.license_name,
         license_link=info.license_link,
         library_name="transformers",
-        pipeline_tag=task.pipeline_tag,
-        tags=["video", model.config.model_type, task.task_type],
+        pipeline_tag=head.pipeline_tag,
+        tags=["video", model.config.model_type, head.task_type],
         datasets=info.dataset_ids or None,
         base_model=info.base_models or None,
         model_name=repo_id or title if info.scores else None,
-        eval_results=_eval_results(task, info.scores) or None,
+        eval_results=_eval_results(head, info.scores) or None,
     )
-    sections = {
-        f"# {title}": [f"This model {task.says}.", info.description, family.about],
-        "## How to use": [_usage(task, auto_class, repo_id)],
-        "## What it sees": [_settings_table(model, processor)],
-        "## Scores": [_scores_table(info.scores)],
-        "## Training": _training(info),
-        "## Licence": [_licence(info)],
-        "## Citation": [f"```bibtex\n{family.citation}\n```"],
-    }
-    text = "\n\n".join(
-        "\n\n".join([heading, *(part for part in parts if part)]) for heading, parts in sections.items()
+    auto_processor = "AutoProcessor" if hasattr(processor, "video_processor") else "AutoVideoProcessor"
+    return ModelCard.from_template(
+        data,
+        template_path=TEMPLATE,
+        title=title,
+        description=info.description,
+        head=head,
+        family=family,
+        install=INSTALL,
+        imports=", ".join(sorted([auto_class, auto_processor])),
+        place=f'name = "{repo_id}"' if repo_id else 'name = "."  # this folder',
+        auto_processor=auto_processor,
+        auto_model=auto_class,
+        settings=list(_settings(model, processor, family)),
+        scores=_scores_table(info.scores),
+        training="\n\n".join(_training(info)),
+        licence=_licence(info),
     )
-    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}\n")
 
 
-def describe(model: PreTrainedModel) -> tuple[Task, Family]:
-    """What cards say about this head and its family."""
-    name, model_type = type(model).__name__, model.config.model_type
+def describe_head(model: PreTrainedModel) -> Head:
+    """What cards say about a class, by the end of its name."""
+    name, known = type(model).__name__, _read_heads()
     if name.endswith("ForVideoQA") and model.config.num_labels == 1:
         name = "ForRegression"  # one label is a number
-    task = next((task for suffix, task in TASKS.items() if name.endswith(suffix)), None)
-    if task is None or model_type not in FAMILIES:
-        raise ValueError(
-            f"No model card for {type(model).__name__} of the family {model_type!r}: known are classes that end in "
-            f"{', '.join(TASKS)} of {', '.join(FAMILIES)}."
+    for suffix, head in known.items():
+        if name.endswith(suffix):
+            return head
+    raise ValueError(f"No model card for {name}: known are classes that end in {', '.join(known)}.")
+
+
+@functools.cache
+def _read_heads() -> dict[str, Head]:
+    values = yaml.safe_load(HEADS.read_text(encoding="utf-8"))
+    return {
+        suffix: Head.from_dict({name: text.rstrip() for name, text in head.items()}) for suffix, head in values.items()
+    }
+
+
+def describe_family(model: PreTrainedModel) -> Family:
+    """What cards say about a family: its `card.yaml`, or its model type alone where it has none."""
+    model_type = model.config.model_type
+    try:
+        path = Path(load_family(model_type).__file__).with_name("card.yaml")
+    except ModuleNotFoundError as error:
+        raise ValueError(f"No model card for {type(model).__name__} of the family {model_type!r}: {error}") from error
+    if not path.is_file():
+        logger.warning(f"{path} does not exist: the model card says nothing about the family {model_type!r}.")
+        return Family(name=model_type)
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected keys of a family with values, got {type(values).__name__}.")
+    try:
+        return Family.from_dict(
+            {key: text.rstrip() if isinstance(text, str) else text for key, text in values.items()}
         )
-    return task, FAMILIES[model_type]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
-def _eval_results(task: Task, scores: list[Scores]) -> list[EvalResult]:
+def _settings(model: PreTrainedModel, processor: Any, family: Family) -> Iterator[tuple[str, str]]:
+    """What decides what the model sees, with what the family says of it."""
+    sources = {"processor": getattr(processor, "video_processor", processor), "config": model.config}
+    for kind, names in family.sees.items():
+        for name, meaning in names.items():
+            if hasattr(sources[kind], name):
+                yield meaning, f"{name}={_show_setting(getattr(sources[kind], name))}"
+
+
+def _eval_results(head: Head, scores: list[Scores]) -> list[EvalResult]:
     return [
         EvalResult(
-            task_type=task.task_type,
+            task_type=head.task_type,
             dataset_type=item.dataset_id or item.dataset.lower().replace(" ", "-"),
             dataset_name=item.dataset,
             dataset_split=item.split,
@@ -341,37 +299,6 @@ def eval_result_entries(scores: list[Scores]) -> list[EvalResultEntry]:
         for item in scores
         for name, task_id in item.task_ids.items()
     ]
-
-
-def _usage(task: Task, auto_class: str, repo_id: str | None) -> str:
-    place = f'name = "{repo_id}"' if repo_id else 'name = "."  # this folder'
-    return f"""```bash
-{INSTALL}
-```
-
-```python
-import torch
-from transformers import {", ".join(sorted([auto_class, "AutoProcessor"]))}
-
-{place}
-processor = AutoProcessor.from_pretrained(name, trust_remote_code=True)
-model = {auto_class}.from_pretrained(name, trust_remote_code=True)
-
-{task.example}
-```
-
-`trust_remote_code=True` runs the Python files of this repository: read them first, or pin a `revision`."""
-
-
-def _settings_table(model: PreTrainedModel, processor: ProcessorMixin) -> str:
-    rows = ["| | |", "|---|---|"]
-    for source, names in ((processor.video_processor, SAMPLING), (model.config, SCORING)):
-        for name, meaning in names.items():
-            if hasattr(source, name):
-                rows.append(f"| {meaning} | `{name}={_show_setting(getattr(source, name))}` |")
-    rows.append("")
-    rows.append("These are the defaults; pass others to the processor, such as `processor(..., num_clips=16)`.")
-    return "\n".join(rows)
 
 
 def _show_setting(value: Any) -> str:

@@ -17,7 +17,7 @@ from clipbert.train_scripts.retrieval import RetrievalTask
 from clipbert.train_scripts.video_qa import VideoQATask
 
 
-RECIPES = Path(__file__).parents[1] / "train_scripts" / "recipes" / "clipbert"
+RECIPES = Path(__file__).parents[2] / "train_scripts" / "recipes" / "clipbert"
 TASKS = {"retrieval": RetrievalTask, "video_qa": VideoQATask}
 
 

@@ -1,31 +1,26 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Words and videos together: `VideoTextProcessor` makes everything a model of this family reads, in one call.
+"""Words and videos together: `VideoTextProcessor` makes everything a model reads, in one call.
 
-Texts become one segment each, `[CLS] words [SEP]`, truncated and padded on the right: the official layout, except that
-rows are padded to the longest of the batch and not to the maximum.
+It serves any tokenizer and any video processor. Texts become one segment each, truncated, and padded to the longest of
+the batch.
 """
 
-import os
-from collections.abc import Collection, Sequence
-from pathlib import Path
+import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin, TextKwargs
 from transformers.utils import logging
 
 from .option_checks import check_option_types, refuse_unknown_options
-from .video_processing_clipbert import ClipBERTVideoProcessor
 from .visual_inputs import make_image_batch, make_video_batch
 
 
 logger = logging.get_logger(__name__)
 
-BERT_MAX_LENGTH = 512  # tokens; where neither the tokenizer nor its files say how long a text may be
 NO_LIMIT = 10**9  # tokenizers that know of no longest text report a number far beyond this
-TOKENIZER_FILES = ("config.json", "tokenizer_config.json", "tokenizer.json")
 TEXT_OPTIONS = (
     "add_special_tokens",
     "max_length",
@@ -40,63 +35,21 @@ TEXT_OPTIONS = (
 )
 
 
-def load_tokenizer(name_or_path: str | os.PathLike, **kwargs: Any) -> PreTrainedTokenizerBase:
-    """Load a tokenizer from a Hub name, a folder, or nothing but a `vocab.txt`.
-
-    A bare vocabulary, as a file or as the only tokenizer file of a folder, becomes an uncased WordPiece tokenizer as
-    BERT has it. Where nothing says how long a text may be, 512 tokens are assumed, again as BERT has them.
-
-    Args:
-        name_or_path (`str` or `os.PathLike`): Name on the Hub, folder, or vocabulary file with one token a line.
-        kwargs: Passed to the tokenizer, for example `do_lower_case=False` or `revision="..."`.
-
-    Raises:
-        FileNotFoundError: If a `.txt` file was given and does not exist.
-        ValueError: If there is no vocabulary in that place, or it lacks a token that every text needs.
-    """
-    path = Path(name_or_path)
-    if (path / "vocab.txt").is_file() and not any((path / name).is_file() for name in TOKENIZER_FILES):
-        path = path / "vocab.txt"
-    if path.suffix == ".txt":
-        if not path.is_file():
-            raise FileNotFoundError(f"There is no vocabulary at {path}: expected a text file with one token a line.")
-        vocabulary = path.read_text(encoding="utf-8").splitlines()
-        tokenizer = BertTokenizer(vocab=str(path), **kwargs)
-    else:
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path, **kwargs)
-        vocabulary = tokenizer.get_vocab()
-    _check_vocabulary(tokenizer, vocabulary, name_or_path)
-    if tokenizer.model_max_length >= NO_LIMIT:
-        tokenizer.model_max_length = BERT_MAX_LENGTH
-    return tokenizer
-
-
-def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, vocabulary: Collection[str], source: Any) -> None:
-    # The library answers a folder without a vocabulary with a tokenizer that knows its special tokens and no word.
-    if len(vocabulary) <= len(tokenizer.all_special_tokens):
-        raise ValueError(
-            f"Found no words in {source}: expected tokenizer.json or vocab.txt there, got {len(vocabulary)} tokens."
-        )
-    needed = (tokenizer.cls_token, tokenizer.sep_token, tokenizer.pad_token, tokenizer.unk_token)
-    missing = [token for token in needed if token not in vocabulary]
-    if missing:
-        raise ValueError(
-            f"The vocabulary of {source} ({len(vocabulary)} tokens) lacks {', '.join(map(str, missing))}, which every "
-            "text needs: is it the vocabulary of a BERT?"
-        )
-
-
 class VideoTextProcessor(ProcessorMixin):
     r"""Turns texts with videos or images into the inputs of a model: a tokenizer and a video processor in one.
 
     Args:
-        video_processor ([`ClipBERTVideoProcessor`]): What prepares the frames.
+        video_processor ([`~transformers.BaseVideoProcessor`]): What prepares the frames.
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]): What prepares the words.
-        max_length (`int`, *optional*): Longest text in tokens, `[CLS]` and `[SEP]` included; longer ones lose their
-            end. By default what the tokenizer allows. Saved with the processor. Published recipes: 20 for MSR-VTT
-            captions, 25 for TGIF-QA, 100 for paragraphs.
+        max_length (`int`, *optional*): Longest text in tokens, special ones such as `[CLS]` and `[SEP]` included;
+            longer ones lose their end. By default what the tokenizer allows. Saved with the processor. Published
+            recipes of ClipBERT: 20 for MSR-VTT captions, 25 for TGIF-QA, 100 for paragraphs.
 
     Example:
+        >>> from transformers import BertTokenizer
+
+        >>> from clipbert import ClipBERTVideoProcessor
+
         >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "runs"]
         >>> tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(words)})
         >>> processor = VideoTextProcessor(ClipBERTVideoProcessor(size=64, num_clips=3), tokenizer)
@@ -123,7 +76,7 @@ class VideoTextProcessor(ProcessorMixin):
         """Prepare one batch.
 
         Args:
-            images: One image or several, instead of `videos`. See [`ClipBERTVideoProcessor.__call__`].
+            images: One image or several, instead of `videos`. See [`SparseVideoProcessor.__call__`].
             text (`str`, `list[str]` or `list[list[str]]`, *optional*): One text a video, or for each video a list of
                 texts. Lists may differ in length; `video_indices` then says which video each text belongs to.
             videos: One video or several: paths, URLs, bytes, open files, arrays, tensors, lists of PIL images.
@@ -157,6 +110,8 @@ class VideoTextProcessor(ProcessorMixin):
             )
         if text is None and images is None and videos is None:
             raise ValueError("Nothing to prepare: pass text, videos or images.")
+        if images is not None and "images" not in inspect.signature(self.video_processor.__call__).parameters:
+            raise ValueError(f"{type(self.video_processor).__name__} takes no images: pass videos.")
         text_kwargs, videos_kwargs = self._route_options(kwargs)
         visuals = {}
         if videos is not None:
@@ -175,8 +130,10 @@ class VideoTextProcessor(ProcessorMixin):
         known = {"text_kwargs": TEXT_OPTIONS, "videos_kwargs": list(self.video_processor.valid_kwargs.__annotations__)}
         routed = {group: dict(kwargs.pop(group, None) or {}) for group in known}
         refuse_unknown_options(kwargs, [*known, *TEXT_OPTIONS, *known["videos_kwargs"]], type(self).__name__)
+        refuse_unknown_options(
+            routed["text_kwargs"], TEXT_OPTIONS, "text_kwargs"
+        )  # the video processor sees to its own
         for group, names in known.items():
-            refuse_unknown_options(routed[group], names, group)
             for name in kwargs.keys() & set(names):
                 if name in routed[group]:
                     raise ValueError(f"Got {name} twice, by itself and in {group}: pass it once.")
@@ -235,13 +192,14 @@ class VideoTextProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
-        return ["input_ids", "attention_mask", "video_indices", "pixel_values", "clip_mask"]
+        words = [name for name in self.tokenizer.model_input_names if name != "token_type_ids"]
+        return [*words, "video_indices", *self.video_processor.model_input_names]
 
-    @classmethod
-    def register_for_auto_class(cls, auto_class: str = "AutoProcessor") -> None:
-        """Save the code with processors from now on, and that of video processors, which are loaded by themselves."""
-        super().register_for_auto_class(auto_class)
-        ClipBERTVideoProcessor.register_for_auto_class()
+    def save_pretrained(self, save_directory: str, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
+        """As every processor; one that is saved with its code brings that of its video processor, too."""
+        if self._auto_class is not None and not type(self.video_processor).__module__.startswith("transformers."):
+            type(self.video_processor).register_for_auto_class()
+        return super().save_pretrained(save_directory, push_to_hub, **kwargs)
 
 
 def _flatten_texts(text: Any, visuals: dict[str, list[Any]]) -> tuple[list[str], list[int] | None]:

@@ -15,17 +15,18 @@ from transformers import AutoProcessor, AutoTokenizer, AutoVideoProcessor, BertT
 
 from clipbert.modeling_clipbert import processor_from_parts
 from clipbert.processing import ClipBERTVideoProcessor, VideoDecodeError, VideoTextProcessor, load_tokenizer
-from clipbert.processing.processing_clipbert import logger as processing_logger
+from clipbert.processing.processing_video_text import logger as processing_logger
 
 
 SIDE = 32
 CODE_FILES = {
     "decoding.py",
     "option_checks.py",
-    "processing_clipbert.py",
+    "processing_video_text.py",
     "sampling.py",
     "transforms.py",
     "video_index.py",
+    "video_processing.py",
     "video_processing_clipbert.py",
     "video_reader.py",
     "video_sources.py",
@@ -188,7 +189,7 @@ def test_counts_that_do_not_fit(processor, inputs, message, monkeypatch):
         ({"num_clip": 2}, "did you mean num_clips"),
         ({"maximum_length": 2}, "did you mean max_length"),
         ({"text_kwargs": {"num_clips": 2}}, "text_kwargs has no option 'num_clips'"),
-        ({"videos_kwargs": {"max_length": 2}}, "videos_kwargs has no option 'max_length'"),
+        ({"videos_kwargs": {"max_length": 2}}, "ClipBERTVideoProcessor has no option 'max_length'"),
         ({"images_kwargs": {}}, "no option 'images_kwargs'"),
         ({"return_token_type_ids": True}, "no option 'return_token_type_ids'"),
         ({"num_clips": 2, "videos_kwargs": {"num_clips": 2}}, "num_clips twice"),
@@ -361,6 +362,43 @@ def test_arguments_in_the_wrong_order_are_refused(processor):
     assert isinstance(processor.tokenizer, BertTokenizer)
 
 
+CLIP_WORDS = ["<|startoftext|>", "<|endoftext|>", "a</w>", "dog</w>", "d", "o", "g", "o</w>", "g</w>", "do"]
+
+
+@pytest.fixture
+def clip_vocabulary(tmp_path):
+    """A folder with the two files of CLIP's vocabulary and nothing else."""
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(CLIP_WORDS)}))
+    (folder / "merges.txt").write_text("#version: 0.2\nd o\ndo g</w>\n")
+    return folder
+
+
+def test_the_tokenizer_of_clip_serves_as_well(clip_vocabulary, tmp_path):
+    tokenizer = load_tokenizer(clip_vocabulary)
+    assert tokenizer.model_max_length == 77
+    processor = VideoTextProcessor(ClipBERTVideoProcessor(size=SIDE), tokenizer, max_length=4)
+    batch = processor(text=["A dog", "dog a dog dog", "a"], videos=make_videos(3))
+    assert batch["input_ids"].tolist() == [[0, 2, 3, 1], [0, 3, 2, 1], [0, 2, 1, 1]]  # cut and padded
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 0]]
+    processor.save_pretrained(tmp_path / "saved")
+    loaded = AutoProcessor.from_pretrained(tmp_path / "saved")
+    assert loaded(text=["A dog"])["input_ids"].tolist() == [[0, 2, 3, 1]]
+
+
+def test_a_vocabulary_of_another_kind_and_a_tokenizer_that_cannot_pad(clip_vocabulary, tmp_path):
+    (clip_vocabulary / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(CLIP_WORDS[1:])}))
+    with pytest.raises(ValueError, match=r"lacks <\|startoftext\|>.*of a CLIP"):
+        load_tokenizer(clip_vocabulary)
+    without = BertTokenizer(vocab={"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "dog": 5, "a": 6})
+    without.pad_token = None
+    without.save_pretrained(tmp_path / "without")
+    with pytest.raises(ValueError, match="no padding token.*pad_token="):
+        load_tokenizer(tmp_path / "without")
+    assert load_tokenizer(tmp_path / "without", pad_token="[PAD]").pad_token_id == 0
+
+
 @pytest.fixture
 def published(processor, tmp_path):
     """A folder as it goes to the Hub, with the code of the processor."""
@@ -392,7 +430,7 @@ torch.save(dict(batch), result)
 def test_published_folder_holds_the_code_and_nothing_else(published):
     assert {path.name for path in published.iterdir()} == SETTINGS_FILES | CODE_FILES
     settings = json.loads((published / "processor_config.json").read_text())
-    assert settings["auto_map"] == {"AutoProcessor": "processing_clipbert.VideoTextProcessor"}
+    assert settings["auto_map"] == {"AutoProcessor": "processing_video_text.VideoTextProcessor"}
     video_class = settings["video_processor"]["auto_map"]["AutoVideoProcessor"]
     assert video_class == "video_processing_clipbert.ClipBERTVideoProcessor"
 

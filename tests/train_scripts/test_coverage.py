@@ -10,10 +10,10 @@ from tiny_runs import one_thread, tiny_run  # noqa: F401
 
 from clipbert.datasets_scripts.building.skip_lists import write_skip_list
 from clipbert.datasets_scripts.synthetic import generate_synthetic
-from clipbert.train_scripts.engine.model_card import ModelCardInfo
-from clipbert.train_scripts.engine.publishing import read_scores
 from clipbert.train_scripts.engine.recipe import DataSection, Recipe, RecipeError
 from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.publishing import ModelCardInfo
+from clipbert.train_scripts.publishing.runs import read_scores
 from clipbert.train_scripts.rescore import main as rescore
 from clipbert.train_scripts.retrieval import RetrievalTask
 from clipbert.train_scripts.tasks.rows import load_rows

@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 import httpx2
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
 import yaml
+from clean_process import run_without_package
 from fakehub import FakeHub
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from tiny_models import MODELS, VOCAB_SIZE, tiny_model
@@ -29,21 +31,22 @@ from clipbert.modeling_clipbert import (
     ClipBERTModel,
 )
 from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor
+from clipbert.support import hub
+from clipbert.support.hub import push_folder
 from clipbert.train_scripts import publish
-from clipbert.train_scripts.engine import publishing
-from clipbert.train_scripts.engine.model_card import ModelCardInfo, Scores
-from clipbert.train_scripts.engine.publishing import (
+from clipbert.train_scripts.publishing import (
+    ModelCardInfo,
+    Scores,
     check_repository,
     load_checkpoint,
     publish_run,
-    push_folder,
     read_card,
     save_for_hub,
-    trace_origins,
 )
+from clipbert.train_scripts.publishing.runs import trace_origins
 
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[3]
 AUTO_MAP = {
     "AutoConfig": "configuration_clipbert.ClipBERTConfig",
     "AutoModel": "modeling_clipbert.ClipBERTModel",
@@ -99,34 +102,6 @@ def make_inputs(model_class, processor):
     return processor(text=[["a dog runs", "a man is cooking"]], videos=videos)
 
 
-def run_without_package(code, folder, *arguments, **environment):
-    """
-    Run code in a process that cannot import this package.
-
-    -I keeps the working folder and PYTHONPATH out, -S the packages installed beside this one: an editable install puts
-    a finder there. The folder of third-party packages is added back by hand.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    packages = Path(torch.__file__).parents[1]
-    names = ["modeling_clipbert", "processing", "train_scripts"]
-    prologue = f"""
-import importlib.util, sys
-sys.path.append({str(packages)!r})
-assert not [name for name in {names} if importlib.util.find_spec(name)], "the package can be imported"
-assert not any("editable" in type(finder).__module__ or "editable" in repr(finder) for finder in sys.meta_path)
-"""
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", prologue + code, *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "HF_HOME": str(folder / "hf_home"), "HF_HUB_OFFLINE": "1", **environment},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,  # a question whether to trust the code would fail
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """Every model, published: folders by class name, and what they should answer."""
@@ -155,7 +130,7 @@ def test_folder_holds_weights_settings_code_and_card(model_class, published):
     settings = {"config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json"}
     assert files - code == {"README.md", "model.safetensors", *settings}
     assert {"configuration_clipbert.py", "modeling_clipbert.py"} < code
-    assert {"processing_clipbert.py", "video_processing_clipbert.py", "sampling.py", "decoding.py"} < code
+    assert {"processing_video_text.py", "video_processing_clipbert.py", "sampling.py", "decoding.py"} < code
     for name in code:  # an exact copy, and nothing that is not needed
         (source,) = (
             REPOSITORY / package / name
@@ -174,7 +149,7 @@ def test_table_names_all_heads_whichever_was_saved(model_class, published):
         expected["AutoModelForSequenceClassification"] = "modeling_clipbert.ClipBERTForRegression"
     assert json.loads((folder / "config.json").read_text())["auto_map"] == expected
     settings = json.loads((folder / "processor_config.json").read_text())
-    assert settings["auto_map"] == {"AutoProcessor": "processing_clipbert.VideoTextProcessor"}
+    assert settings["auto_map"] == {"AutoProcessor": "processing_video_text.VideoTextProcessor"}
     video_class = "video_processing_clipbert.ClipBERTVideoProcessor"
     assert settings["video_processor"]["auto_map"] == {"AutoVideoProcessor": video_class}
 
@@ -278,7 +253,7 @@ def test_models_no_auto_class_knows_are_refused(tmp_path):
 
 RECIPE = """
 data: {dataset: msrvtt, data_dir: /home/somebody/videos/msrvtt, num_clips: 1}
-model: {vision: microsoft/resnet-50, text: ~/models/bert}
+model: {parts: {vision: microsoft/resnet-50, text: ~/models/bert}}
 run: {output_dir: outputs/run, skip: [/secret/place/list.txt]}
 """
 
@@ -388,7 +363,7 @@ def test_recipe_is_printed_without_local_paths(card):
     printed = yaml.safe_load(re.search(r"```yaml\n(.*?)```", card.text, re.DOTALL)[1])
     assert printed == {
         "data": {"dataset": "msrvtt", "data_dir": "msrvtt", "num_clips": 1},
-        "model": {"vision": "microsoft/resnet-50", "text": "bert"},
+        "model": {"parts": {"vision": "microsoft/resnet-50", "text": "bert"}},
         "run": {"output_dir": "outputs/run", "skip": ["list.txt"]},
     }
     assert "somebody" not in card.content and "secret" not in card.content
@@ -547,7 +522,7 @@ def test_script_refuses_what_would_mislead(checkpoint, tmp_path):
 def uploads(monkeypatch):
     """Folders that would have been uploaded."""
     folders = []
-    monkeypatch.setattr(publishing, "push_folder", lambda folder, *rest, **more: folders.append(folder))
+    monkeypatch.setattr(hub, "push_folder", lambda folder, *rest, **more: folders.append(folder))
     return folders
 
 
@@ -599,10 +574,10 @@ def test_what_a_model_has_learnt_from_is_traced_through_its_checkpoints(tmp_path
     earlier = tmp_path / "pretraining" / "checkpoints" / "best"
     earlier.mkdir(parents=True)
     mixture = [{"dataset": "coco_captions", "config": "karpathy"}, {"dataset": "visual_genome"}]
-    starts = {"vision": "microsoft/resnet-50", "text": "google-bert/bert-base-uncased"}
+    starts = {"parts": {"vision": "microsoft/resnet-50", "text": "google-bert/bert-base-uncased"}}
     recipe = {"data": {"dataset": "", "train_split": "train", "datasets": mixture}, "model": starts}
-    (earlier / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    model = {"from_pretrained": str(earlier), "vision": None, "text": None}
+    (earlier / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    model = {"from_pretrained": str(earlier), "parts": None}
     data, models = trace_origins({"data": {"dataset": "msrvtt", "config": "retrieval_1ka"}, "model": model})
     assert data == [
         "msrvtt (config retrieval_1ka)",
@@ -627,7 +602,7 @@ def test_a_hub_out_of_reach_is_told_from_one_that_refuses(monkeypatch):
     def fail(*args, **kwargs):
         raise httpx2.ConnectError("Connection refused")
 
-    monkeypatch.setattr(publishing.HfApi, "create_repo", fail)
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", fail)
     with pytest.raises(ConnectionError, match="cannot be reached: Connection refused .*push_to_hub.*publish.py"):
         check_repository("user/jumps")
     with pytest.raises(ConnectionError, match="cannot be reached: .*hf upload user/jumps out"):

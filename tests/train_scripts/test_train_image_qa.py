@@ -33,7 +33,7 @@ from clipbert.train_scripts.tasks.question_answering.modes import SoftAnswers
 from clipbert.train_scripts.tasks.question_answering.task import QuestionRecipe
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "train_scripts" / "recipes").glob("*/image_qa*.yaml"))
 
 

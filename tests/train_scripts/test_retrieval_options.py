@@ -161,7 +161,7 @@ def test_a_finished_run_is_uploaded_with_code_card_and_scores(shapes, tmp_path):
         done = subprocess.run(
             [sys.executable, "train_scripts/retrieval.py", "--push_to_hub", "user/shapes"]
             + [*settings_of(shapes, tmp_path / "run", "run.total_steps=1", "data.num_clips=2")],
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             env={**os.environ, **hub.environment(tmp_path / "home"), "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
@@ -173,7 +173,7 @@ def test_a_finished_run_is_uploaded_with_code_card_and_scores(shapes, tmp_path):
     assert first == 0  # before anything was trained
     checkpoint = tmp_path / "run/checkpoints/last"
     assert files["model.safetensors"] == (checkpoint / "model.safetensors").read_bytes()
-    assert {"modeling_clipbert.py", "processing_clipbert.py", "config.json", "tokenizer.json"} <= files.keys()
+    assert {"modeling_clipbert.py", "processing_video_text.py", "config.json", "tokenizer.json"} <= files.keys()
     assert not [name for name in files if "trainer" in name]
     card = ModelCard(files["README.md"].decode())
     scores = json.loads((tmp_path / "run/results.json").read_text())["splits"]["test"]["metrics"]

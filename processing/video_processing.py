@@ -1,0 +1,403 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""What every video processor shares: options, seeds, which frames, decoding them once, and the batch they make.
+
+A family's own processor says how a picture becomes a frame of its model, and with which settings: see
+[`SparseVideoProcessor`].
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.image_utils import SizeDict
+from transformers.utils import TensorType
+from transformers.video_processing_utils import BaseVideoProcessor
+from transformers.video_utils import VideoMetadata
+
+from .decoding import (
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_TIMEOUT_S,
+    DecodedVideo,
+    DecodedVideoMetadata,
+    VideoDecodeError,
+    decode_video,
+)
+from .option_checks import check_option_types, refuse_unknown_options
+from .sampling import ClipSample, VideoTiming, build_rng, sample_clips
+from .video_sources import describe_source, holds_frames
+from .visual_inputs import load_image, make_image_batch, make_video_batch
+
+
+DECODE_OPTIONS = ("stream_index", "allow_truncated", "num_threads", "timeout_s", "max_pixels")
+CALL_OPTIONS = ("seeds", "video_metadata", "device", "return_tensors")  # about one batch: never saved
+# options of which None says something; see the docs
+OPTIONAL = ("fps", "max_aspect_ratio", "num_threads", "timeout_s", "max_pixels", *CALL_OPTIONS)
+# What the library itself writes into saved settings.
+SERVICE_KEYS = ("auto_map", "processor_class", "video_processor_type", "transformers_version")
+
+Seed = int | str | tuple[int | str, ...]
+
+
+class SparseVideoOptions(TypedDict, total=False):
+    """Options of [`SparseVideoProcessor`], which documents them."""
+
+    num_clips: int
+    num_frames: int
+    fps: float | int | None
+    sampling: str
+    placement: str
+    short_video: str
+    do_sample_frames: bool
+    do_resize: bool
+    size: int | dict[str, int] | SizeDict
+    max_aspect_ratio: float | int | None
+    do_rescale: bool
+    rescale_factor: float | int
+    do_normalize: bool
+    image_mean: float | int | list[float | int] | tuple[float | int, ...]
+    image_std: float | int | list[float | int] | tuple[float | int, ...]
+    stream_index: int
+    allow_truncated: bool
+    num_threads: int | None
+    timeout_s: float | int | None
+    max_pixels: int | None
+    return_metadata: bool
+    seeds: Any
+    video_metadata: Any
+    device: Any
+    return_tensors: str | TensorType | None
+
+
+class SparseVideoProcessor(BaseVideoProcessor):
+    r"""Turns videos, or images, into the `pixel_values` of a model that sees a few frames of a few clips.
+
+    Every option is a default that is saved with the processor, and can be given to a single call instead. A family's
+    processor states `size`, `image_mean`, `image_std` and what else is its own, and has a method [`transform`]; one with
+    options of its own extends [`SparseVideoOptions`] and names the result in `valid_kwargs`.
+
+    Args:
+        num_clips (`int`, defaults to 4): Clips of a video.
+        num_frames (`int`, defaults to 2): Frames of a clip.
+        fps (`float`, *optional*): Frames a second inside a clip, which then lasts `num_frames / fps` seconds. `None`
+            makes the clips the `num_clips` equal parts of the video. (The original ClipBERT fine-tunes with 2, or 1.)
+        sampling (`str`, defaults to `"uniform"`): Where the clips lie: `"uniform"`, `"random"` (for training),
+            `"start"`, `"middle"`, `"end"` or `"whole_video"`.
+        placement (`str`, defaults to `"even"`): `"even"` covers the whole video, `"official"` repeats the choices of
+            the original code of ClipBERT, for comparison with numbers measured with it.
+        short_video (`str`, defaults to `"repeat"`): What to do with videos too short for their clips: `"repeat"`
+            frames, `"mask"` the clips that do not exist (adds `clip_mask` to the output of every call), or `"error"`.
+        do_sample_frames (`bool`, defaults to `True`): `False` takes all frames of a video as its one clip.
+        do_resize (`bool`, defaults to `True`): Whether to bring frames to `size`.
+        size (`int` or `dict`): The size that the model sees.
+        max_aspect_ratio (`float`, *optional*): Videos more elongated than that are refused. `None` takes all. Images
+            are never refused.
+        do_rescale (`bool`, defaults to `True`): Whether to multiply pixels by `rescale_factor` before normalisation,
+            as CNNs trained on pixels in [0, 1] need it.
+        rescale_factor (`float`, defaults to 1/255): See `do_rescale`.
+        do_normalize (`bool`, defaults to `True`): Whether to subtract `image_mean` and divide by `image_std`.
+        image_mean (`list[float]`): Mean of R, G and B.
+        image_std (`list[float]`): Standard deviation of R, G and B.
+        stream_index, allow_truncated, num_threads, timeout_s, max_pixels: How videos are decoded, and when that is
+            given up. See `decode_video`.
+        return_metadata (`bool`, defaults to `False`): Whether to return which frames of which videos were taken.
+
+    Only for a single call:
+
+    Args:
+        seeds (`list`, *optional*): For `sampling="random"`, one key for each video, an `int` or a tuple such as
+            `(seed, epoch, sample_id)`: the same key gives the same clips, whatever else the batch holds and whichever
+            worker prepares it. One `int` seeds a whole batch. Without it, `torch.manual_seed` decides.
+        video_metadata (`dict` or `list[dict]`, *optional*): `{"fps": ...}` of videos given as arrays or lists of
+            images, which do not know it themselves. Needed if `fps` is used on them.
+        device (`str` or `torch.device`, *optional*): Where to transform frames.
+        return_tensors (`str`, defaults to `"pt"`): `"pt"` or `"np"`.
+
+    Example:
+        >>> class SquareVideoProcessor(SparseVideoProcessor):
+        ...     size = {"height": 32, "width": 32}
+        ...
+        ...     def transform(self, picture, options):
+        ...         frames = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+        ...         return torch.nn.functional.interpolate(frames, size=(options["size"].height, options["size"].width))[0]
+
+        >>> processor = SquareVideoProcessor(num_clips=3)
+        >>> processor(np.zeros((30, 48, 36, 3), dtype=np.uint8))["pixel_values"].shape
+        torch.Size([1, 3, 2, 3, 32, 32])
+    """
+
+    num_clips = 4
+    num_frames = 2
+    fps = None
+    sampling = "uniform"
+    placement = "even"
+    short_video = "repeat"
+    do_sample_frames = True
+    do_resize = True
+    max_aspect_ratio = None
+    do_rescale = True
+    rescale_factor = 1 / 255
+    do_normalize = True
+    stream_index = 0
+    allow_truncated = False
+    num_threads = None
+    timeout_s = DEFAULT_TIMEOUT_S
+    max_pixels = DEFAULT_MAX_PIXELS
+    return_metadata = False
+
+    model_input_names = ["pixel_values", "clip_mask"]
+    valid_kwargs = SparseVideoOptions
+
+    def __init__(self, **kwargs: Any):
+        saved = [name for name in self.valid_kwargs.__annotations__ if name not in CALL_OPTIONS]
+        refuse_unknown_options(kwargs, [*saved, *SERVICE_KEYS], type(self).__name__)
+        super().__init__(**kwargs)
+        for name in OPTIONAL:  # the base class takes None for "not given"
+            if name in kwargs:
+                setattr(self, name, kwargs[name])
+        self._check_sampling(self._resolve_options({name: kwargs[name] for name in kwargs if name in saved}))
+
+    def __call__(self, videos: Any = None, images: Any = None, **kwargs: Any) -> BatchFeature:
+        """Prepare videos or images.
+
+        Args:
+            videos: One video or a list: paths, URLs, bytes, open files, uint8 arrays or tensors of shape `(frames,
+                height, width, 3)`, lists of PIL images, `{"path": ..., "bytes": ...}` as data sets give it undecoded.
+            images: One image or a list, of the same kinds, instead of videos. An image is a video of one clip of one
+                frame.
+            kwargs: Options of the processor, for this call.
+
+        Returns:
+            [`~transformers.BatchFeature`] with
+
+            - **pixel_values** of shape `(videos, clips, frames, 3, height, width)`, float32;
+            - **clip_mask** of shape `(videos, clips)`, 1 = clip exists, if `short_video="mask"`;
+            - **frame_indices** and **frame_seconds** of shape `(videos, clips, frames)`, seconds counted from the
+              first frame and NaN where unknown, and **video_metadata**, a list of `DecodedVideoMetadata`, if
+              `return_metadata=True`.
+
+        Raises:
+            VideoDecodeError: If a video or an image cannot be read, is too elongated, or is too short and
+                `short_video="error"`; names it.
+            TypeError: If an option is unknown.
+            ValueError: If an option is out of range, or frames come out in different sizes.
+        """
+        return self.preprocess(videos, images, **kwargs)
+
+    def preprocess(self, videos: Any = None, images: Any = None, **kwargs: Any) -> BatchFeature:
+        """The same as calling the processor."""
+        refuse_unknown_options(kwargs, self.valid_kwargs.__annotations__, type(self).__name__)
+        if (videos is None) == (images is None):
+            raise ValueError(f"Expected either videos or images, got {'neither' if videos is None else 'both'}.")
+        options = self._resolve_options(kwargs)
+        if images is not None:
+            _refuse_clips_of_images(kwargs)
+            images = make_image_batch(images)
+            visuals = (self._load_image(image, options) for image in images)
+        else:
+            self._check_sampling(options)
+            videos = make_video_batch(videos)
+            visuals = self._load_videos(videos, options)
+        # one after the other, so that the frames of one video at most are in memory besides the result
+        return self._assemble(visuals, len(videos if images is None else images), options)
+
+    def sample_frames(self, metadata: VideoMetadata, seed: Seed | None = None, **options: Any) -> ClipSample:
+        """Choose the frames of one video, without opening it.
+
+        Args:
+            metadata ([`~transformers.video_utils.VideoMetadata`]): Its number of frames and frame rate; a
+                `DecodedVideoMetadata` for official placement, which looks at time stamps.
+            seed (`int`, `str` or `tuple`, *optional*): Key of the random choice.
+            options: Options that differ from the processor's own.
+
+        Returns:
+            `ClipSample`: `frame_indices` of shape `(clips, frames)` and `clip_mask` of shape `(clips,)`.
+        """
+        options = {name: getattr(self, name) for name in self.valid_kwargs.__annotations__} | options
+        if not options["do_sample_frames"]:
+            return ClipSample(np.arange(metadata.total_num_frames)[None], np.ones(1, dtype=bool))
+        rng = None
+        if options["sampling"] == "random":
+            # Built anew in each call: a video that turns out to be miscounted is sampled again, with the same numbers.
+            key = _random_seed() if seed is None else seed
+            rng = build_rng(*key) if isinstance(key, tuple) else build_rng(key)
+        return sample_clips(
+            metadata.total_num_frames,
+            metadata.fps,
+            num_clips=options["num_clips"],
+            num_frames=options["num_frames"],
+            fps=options["fps"],
+            strategy=options["sampling"],
+            placement=options["placement"],
+            short_video=options["short_video"],
+            rng=rng,
+            timing=getattr(metadata, "timing", None),
+        )
+
+    def transform(self, picture: np.ndarray, options: dict[str, Any]) -> torch.Tensor:
+        """One picture to one frame of the model.
+
+        Args:
+            picture (`np.ndarray` of shape `(height, width, 3)`): RGB in uint8.
+            options (`dict`): All options of the call.
+
+        Returns:
+            `torch.Tensor` of shape `(3, new_height, new_width)`, float32.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how pictures become frames: write `transform`.")
+
+    def check_picture_size(self, height: int, width: int, options: dict[str, Any]) -> None:
+        """Raise `ValueError` for pictures that [`transform`] cannot take; asked once for each video or image."""
+
+    def _load_videos(self, videos: list[Any], options: dict[str, Any]) -> Iterator[tuple[DecodedVideo, ClipSample]]:
+        seeds = _seed_for_each(options["seeds"], len(videos), options["sampling"])
+        rates = _frame_rate_of_each(options["video_metadata"], videos)
+        return (self._load_video(*one, options) for one in zip(videos, seeds, rates, strict=True))
+
+    def _load_video(
+        self, video: Any, seed: Seed | None, video_fps: float | None, options: dict[str, Any]
+    ) -> tuple[DecodedVideo, ClipSample]:
+        sample = None
+
+        def choose_frames(metadata: DecodedVideoMetadata) -> np.ndarray:
+            nonlocal sample
+            try:
+                sample = self.sample_frames(metadata, seed, **options)
+            except ValueError as error:
+                # Options that no video suits have been refused before: what remains is a fault of this one.
+                hint = ' (for frames without a file: video_metadata={"fps": ...})' if holds_frames(video) else ""
+                raise VideoDecodeError(describe_source(video), f"{error}{hint}") from error
+            return sample.frame_indices
+
+        decode_options = {name: options[name] for name in DECODE_OPTIONS}
+        decoded = decode_video(video, choose_frames, fps=video_fps, **decode_options)
+        self._check_pictures(decoded, options["max_aspect_ratio"], video, options)
+        return decoded, sample
+
+    def _load_image(self, image: Any, options: dict[str, Any]) -> tuple[DecodedVideo, ClipSample]:
+        frames = load_image(image, options["timeout_s"])[None]
+        height, width = frames.shape[1:3]
+        metadata = DecodedVideoMetadata(1, height=height, width=width, frames_indices=[0], frames_seconds=[0.0])
+        decoded = DecodedVideo(frames, metadata)
+        self._check_pictures(decoded, None, image, options)
+        return decoded, ClipSample(np.zeros((1, 1), dtype=np.int64), np.ones(1, dtype=bool))
+
+    def _check_pictures(
+        self, video: DecodedVideo, max_aspect_ratio: float | None, source: Any, options: dict[str, Any]
+    ) -> None:
+        height, width = video.frames.shape[1:3]
+        ratio = max(height, width) / min(height, width)
+        if max_aspect_ratio is not None and ratio > max_aspect_ratio:
+            raise VideoDecodeError(
+                describe_source(source),
+                f"its frames of {height}x{width} (height x width) have an aspect ratio of {ratio:.2f}, more than "
+                f"max_aspect_ratio={max_aspect_ratio:g}. Raise that option, or set it to None, to take such videos.",
+            )
+        try:
+            self.check_picture_size(height, width, options)
+        except ValueError as error:
+            raise VideoDecodeError(describe_source(source), str(error)) from error
+
+    def _assemble(
+        self, visuals: Iterable[tuple[DecodedVideo, ClipSample]], num_visuals: int, options: dict[str, Any]
+    ) -> BatchFeature:
+        pixel_values, samples, metadata = None, [], []
+        for position, (decoded, sample) in enumerate(visuals):
+            places = np.searchsorted(decoded.metadata.frames_indices, sample.frame_indices.ravel())
+            for number, picture in enumerate(decoded.frames):
+                # one at a time and straight to where it is shown: most of the cost is fresh memory
+                frame = self.transform(picture, options)  # (3, height, width)
+                shape = (*sample.frame_indices.shape, *frame.shape)  # (clips, frames, 3, height, width)
+                if pixel_values is None:
+                    pixel_values = frame.new_empty((num_visuals, *shape))
+                elif pixel_values.shape[1:] != shape:
+                    raise ValueError(
+                        f"Videos 0 and {position} of this batch come out in different shapes (clips, frames, 3, height, "
+                        f"width), {tuple(pixel_values.shape[1:])} and {shape}. Keep do_sample_frames on, and what makes frames "
+                        "equal in size (do_resize, do_pad), or process them one by one."
+                    )
+                for place in np.flatnonzero(places == number):
+                    pixel_values[position].flatten(0, 1)[place] = frame
+            samples.append(sample)
+            metadata.append(decoded.metadata)
+        data = {"pixel_values": pixel_values}
+        if options["short_video"] == "mask":
+            data["clip_mask"] = torch.from_numpy(np.stack([sample.clip_mask for sample in samples])).long()
+        if options["return_metadata"]:
+            data["frame_indices"] = torch.from_numpy(np.stack([sample.frame_indices for sample in samples]))
+            data["frame_seconds"] = torch.from_numpy(np.stack(list(map(_seconds_of_clips, metadata, samples))))
+            data["video_metadata"] = metadata
+        return BatchFeature(data, options["return_tensors"], skip_tensor_conversion=["video_metadata"])
+
+    def _resolve_options(self, given: dict[str, Any]) -> dict[str, Any]:
+        """All options of a call, checked: those given, else the processor's own."""
+        check_option_types(given, self.valid_kwargs)
+        options = {}
+        for name in self.valid_kwargs.__annotations__:
+            is_given = name in given and (given[name] is not None or name in OPTIONAL)
+            options[name] = given[name] if is_given else getattr(self, name, None)
+        options["size"] = self._standardize_kwargs(size=options["size"])["size"]
+        options["return_tensors"] = given.get("return_tensors", "pt")
+        for name in ("max_aspect_ratio", "rescale_factor", "timeout_s", "max_pixels"):
+            if options[name] is not None and not options[name] > 0:
+                raise ValueError(f"{name} must be a positive number, got {options[name]!r}.")
+        for name in ("stream_index", "num_threads"):
+            if options[name] is not None and options[name] < 0:
+                raise ValueError(f"{name} must not be negative, got {options[name]!r}.")
+        return options
+
+    def _check_sampling(self, options: dict[str, Any]) -> None:
+        """Try the options on an imaginary video, so that impossible ones are refused before anything is opened."""
+        imaginary = DecodedVideoMetadata(100, fps=25.0, timing=VideoTiming.constant_rate(100, 25.0))
+        if options["short_video"] == "error":
+            options = {**options, "short_video": "repeat"}
+        try:
+            self.sample_frames(imaginary, seed=0, **options)
+        except ValueError as error:
+            raise ValueError(f"No video can be sampled in this way (strategy is `sampling`): {error}") from error
+
+
+def _refuse_clips_of_images(given: dict[str, Any]) -> None:
+    for name in ("num_clips", "num_frames"):
+        if given.get(name) not in (None, 1):
+            raise ValueError(f"An image is one clip of one frame, got {name}={given[name]} for images: leave it out.")
+
+
+def _seed_for_each(seeds: int | Sequence[Seed] | None, num_videos: int, sampling: str) -> list[Seed | None]:
+    if sampling != "random":
+        return [None] * num_videos
+    if seeds is None:
+        return [_random_seed() for _ in range(num_videos)]
+    if isinstance(seeds, (int, np.integer)):
+        return [(seeds, position) for position in range(num_videos)]
+    if isinstance(seeds, str) or len(seeds) != num_videos:
+        raise ValueError(
+            f"Got {seeds!r:.80} as seeds of {num_videos} videos: expected an int or tuple for each, or one for all."
+        )
+    return [tuple(seed) if isinstance(seed, list) else seed for seed in seeds]
+
+
+def _random_seed() -> int:
+    return int(torch.randint(2**62, ()))  # torch's generator: loader workers have one each, `set_seed` governs it
+
+
+def _frame_rate_of_each(metadata: Any, videos: list[Any]) -> list[float | None]:
+    """Frame rates that the caller states, for frames that come without a file."""
+    if metadata is None:
+        return [None] * len(videos)
+    metadata = [metadata] * len(videos) if isinstance(metadata, (dict, VideoMetadata)) else list(metadata)
+    if len(metadata) != len(videos):
+        raise ValueError(f"Got video_metadata of {len(metadata)} videos for {len(videos)}: expected one for each.")
+    rates = [None if entry is None else entry.get("fps") for entry in metadata]
+    for video, fps in zip(videos, rates, strict=True):
+        if fps is not None and not holds_frames(video):
+            raise ValueError(f"Got video_metadata for {describe_source(video)}, which is a file and states its own.")
+    return rates
+
+
+def _seconds_of_clips(metadata: DecodedVideoMetadata, sample: ClipSample) -> np.ndarray:
+    """Seconds `(clips, frames)`; NaN where the video states no time."""
+    if metadata.frames_seconds is None:
+        return np.full(sample.frame_indices.shape, np.nan)
+    return np.array(metadata.frames_seconds)[np.searchsorted(metadata.frames_indices, sample.frame_indices)]
