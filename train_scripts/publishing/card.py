@@ -18,7 +18,7 @@ from clipbert.support.names import did_you_mean
 
 
 logger = logging.getLogger(__name__)
-TEMPLATE = Path(__file__).with_name("card.md")
+TEMPLATE = Path(__file__).with_name("card.jinja")
 HEADS = Path(__file__).with_name("heads.yaml")
 INSTALL = 'pip install torch torchvision "transformers>=5.23" av'
 
