@@ -280,7 +280,7 @@ class Part:
 
 PARTS = {
     "prepare": Part(prepare, "Preparing", 1.0),
-    "rate": Part(measure_rate, "Matrix rate", 0.4),
+    "rate": Part(measure_rate, "Matrix rate", 0.8),
     "tests": Part(None, "Tests marked `gpu`", 2.0),
     "training": Part(measure_training, "Training steps, bf16", 4.0),
     "scoring": Part(measure_scoring, "Scoring, bf16", 1.0),

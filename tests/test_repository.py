@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from oldest_versions import oldest_versions
 
 import clipbert
 
@@ -32,6 +33,7 @@ DOCUMENTS = sorted(
     path
     for path in ROOT.rglob("*.md")
     if not any(part in ("tests", "outputs") or part.startswith(".") for part in path.relative_to(ROOT).parts)
+    and "{%" not in path.read_text(encoding="utf-8")  # a template
 )
 
 
@@ -116,3 +118,12 @@ def test_docstring_examples_run(name, tmp_path, monkeypatch):
 def test_sources_begin_with_the_licence(path):
     text = path.read_text()
     assert not text or text.startswith("# Copyright 2026 The clipbert authors."), path
+
+
+def test_every_bound_is_a_version_that_can_be_installed_alone():
+    # `make test-oldest` installs exactly these, whatever pyproject.toml says
+    text = (ROOT / "pyproject.toml").read_text()
+    oldest = dict(line.split("==") for line in oldest_versions(ROOT / "pyproject.toml"))
+    assert {"torch", "torchvision", "transformers", "pytest", "setuptools"} <= oldest.keys()
+    for name, version in oldest.items():
+        assert f'"{name}>={version}"' in text
