@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     given = parse_arguments(arguments)
     if given.output_dir.exists() and any(given.output_dir.iterdir()):
         raise FileExistsError(f"{given.output_dir} is not empty, and all of it would be published. Name a new folder.")
-    info = read_card(given.card, given.checkpoint, given.results, license=given.license, base_models=given.base_models)
     model, processor = load_checkpoint(given.checkpoint)
+    info = read_card(given.card, given.checkpoint, given.results, license=given.license, base_models=given.base_models)
     folder = save_for_hub(model, processor, given.output_dir, info, repo_id=given.push_to_hub)
     print(f"{type(model).__name__} with its code and model card: {folder}")
     if given.push_to_hub:

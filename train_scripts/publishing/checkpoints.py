@@ -7,7 +7,7 @@ writes a folder that `AutoModel...from_pretrained("OUT", trust_remote_code=True)
 installed:
 
     OUT/config.json, model.safetensors, processor_config.json, tokenizer.json ...    as `save_pretrained` writes them
-        configuration_clipbert.py, modeling_clipbert.py, processing_clipbert.py ...  and what they import, flat
+        configuration_clipbert.py, modeling_clipbert.py, processing_video_text.py ... and what they import, flat
         README.md                                                                    the model card
         .eval_results/scores.yaml        for leaderboards of the Hub, if scores name the task of a benchmark
 

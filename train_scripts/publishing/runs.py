@@ -31,6 +31,7 @@ def read_card(card: Path | None, checkpoint: Path, results: Path | None, **given
         given: Values of the command line; `None` where there are none.
 
     Raises:
+        FileNotFoundError: If there are no results where they are named.
         ValueError: If the card has unknown keys, or scores belong to another step than the checkpoint.
     """
     values = yaml.safe_load(card.read_text(encoding="utf-8")) if card else {}
@@ -90,8 +91,13 @@ def read_scores(results: Path, checkpoint: Path) -> list[dict[str, Any]]:
     The scores of a run, which must have been measured with this checkpoint: those of the final splits or, where none
     has any, of the tuning split, said to be selected on.
     """
-    recipe = read_recipe(checkpoint)
-    step = json.loads((checkpoint / "trainer" / "state.json").read_text(encoding="utf-8"))["step"]
+    state = checkpoint / "trainer" / "state.json"
+    for needed, of in ((results, "no results.json of a run"), (state, "nothing that tells the step of the scores")):
+        if not needed.is_file():
+            raise FileNotFoundError(
+                f"{needed} is missing: there is {of}. Name `--checkpoint` and `--results` of one run."
+            )
+    recipe, step = read_recipe(checkpoint), json.loads(state.read_text(encoding="utf-8"))["step"]
     rows = measured_rows(results)
     if not rows:
         raise ValueError(

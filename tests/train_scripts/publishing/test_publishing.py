@@ -495,6 +495,10 @@ def test_script_refuses_what_would_mislead(checkpoint, tmp_path):
     with pytest.raises(FileNotFoundError, match="no config.json"):
         publish.main(["--checkpoint", str(tmp_path), "--output_dir", str(out)])
     other = tmp_path / "results.json"
+    with pytest.raises(FileNotFoundError, match="no config.json"):
+        publish.main(["--checkpoint", str(tmp_path), "--output_dir", str(out), "--results", str(other)])
+    with pytest.raises(FileNotFoundError, match="results.json is missing"):
+        publish.main(["--checkpoint", str(checkpoint), "--output_dir", str(out), "--results", str(other)])
     row = {"step": 200, "split": "test", "purpose": "final", "metrics": {"accuracy": 0.5}}
     other.write_text(json.dumps({"splits": {"test": row}}))
     arguments = ["--checkpoint", str(checkpoint), "--output_dir", str(out)]
