@@ -91,7 +91,7 @@ class Bench:
         return torch.autocast(torch.device(self.device).type, self.dtype)
 
     def settings(self, image_size: int, **more: Any) -> list[str]:
-        """A recipe, as the command line of the retrieval script."""
+        """A recipe of the retrieval script, as the values of `--set`."""
         sizes = self.sizes
         values = {
             "model.from_pretrained": self.folder / "model",
@@ -108,11 +108,11 @@ class Bench:
             "eval.splits": json.dumps({"validation": "final"}),
             **more,
         }
-        return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+        return [f"{key}={value}" for key, value in values.items()]
 
     def build(self, image_size: int) -> tuple[RetrievalTask, RetrievalRecipe, Any]:
         """The task with its loaded model on the device, and a recipe."""
-        recipe = RetrievalRecipe.from_command_line(self.settings(image_size))
+        recipe = RetrievalRecipe.load(None, self.settings(image_size))
         task = RetrievalTask()
         parts = task.build(recipe)
         parts.model.to(self.device)
@@ -259,7 +259,7 @@ def measure_loading(bench: Bench) -> Iterator[Line]:
 def measure_run(bench: Bench) -> Iterator[Line]:
     """The retrieval script itself: how much of a step is waiting for frames."""
     for image_size in bench.sizes.image_sizes:
-        run_task(RetrievalTask(), bench.settings(image_size))
+        run_task(RetrievalTask(), [part for value in bench.settings(image_size) for part in ("--set", value)])
         log = bench.folder / f"run_{image_size}" / "log.jsonl"
         rows = [row for row in map(json.loads, log.read_text(encoding="utf-8").splitlines()) if "step_s" in row]
         rows = rows[SKIPPED_STEPS:]
