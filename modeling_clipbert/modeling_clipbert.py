@@ -110,7 +110,7 @@ class ClipBERTScoreOutput(ModelOutput):
 @dataclass
 class ClipBERTMatchOutput(ClipBERTScoreOutput):
     """
-    What [`ClipBERTForVideoTextRetrieval`] returns beside the fields of [`ClipBERTScoreOutput`].
+    What [`ClipBERTForVideoTextRetrieval`] returns in addition to the fields of [`ClipBERTScoreOutput`].
 
     Args:
         match_odds (`torch.FloatTensor` of shape `(texts,)`):

@@ -5,7 +5,7 @@ Run:     accelerate launch train_scripts/video_classification.py --recipe FILE
 
 For every family with a head `...ForVideoClassification`, whose `forward(pixel_values, ..., labels)` returns `loss` and
 `logits` `(videos, classes)`. The classes are those of the training split, and their names travel with the checkpoint. Every
-score stands beside that of a blind baseline, which always answers with the most frequent class of the training split.
+score is reported with that of a blind baseline, which always answers with the most frequent class of the training split.
 """
 
 from collections import Counter

@@ -8,7 +8,7 @@ Smoke:   accelerate launch --cpu train_scripts/video_qa.py --recipe train_script
 `model.answer` says how: `open` chooses among the frequent answers of the training split, `multiple_choice` reads the
 question with each of its options, `count` predicts a number. `retrieval` needs no training (`run.total_steps=0`): a
 retrieval model takes the options for captions, as in the multiple-choice test of MSR-VTT. Where the data are captions,
-each becomes a question: which of `data.num_options` captions is it? Every score stands beside that of a blind baseline,
+each becomes a question: which of `data.num_options` captions is it? Every score is reported with that of a blind baseline,
 which knows the training questions and sees no video.
 """
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Accuracy of choosing one of several options by score, beside the accuracy of guessing.
+"""Accuracy of choosing one of several options by score, compared with guessing.
 
 How ties are counted
     `"average"` (default): a question whose right option shares the highest score with others counts as one in so many,
@@ -15,7 +15,7 @@ import evaluate
 import numpy as np
 
 
-_DESCRIPTION = "Accuracy of choosing one of several options by score, beside the accuracy of guessing."
+_DESCRIPTION = "Accuracy of choosing one of several options by score, compared with guessing."
 
 _CITATION = """\
 @inproceedings{jang2017tgif,

@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Accuracy of masked words and of matching, beside what can be had without looking."""
+"""Accuracy of masked words and of matching, compared with what can be had without looking."""
 
 from .pretraining import Pretraining, compute_pretraining_metrics
 

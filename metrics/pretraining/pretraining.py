@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Accuracy of masked words (MLM) and of image-text matching (ITM), beside what can be had without looking.
+"""Accuracy of masked words (MLM) and of image-text matching (ITM), compared with what can be had without looking.
 
 How words are counted
     Every masked word counts once, whatever the length of its text. `mlm_accuracy` is that of pairs whose text belongs
@@ -9,7 +9,7 @@ How words are counted
     only matching pairs both are the same.
 
 How pairs are counted
-    `itm_accuracy` is the share of pairs told right, `itm_majority_accuracy` the share of the more frequent kind.
+    `itm_accuracy` is the share of pairs that were recognised, `itm_majority_accuracy` the share of the more frequent kind.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ import datasets
 import evaluate
 
 
-_DESCRIPTION = "Accuracy of masked words and of image-text matching, beside what can be had without looking."
+_DESCRIPTION = "Accuracy of masked words and of image-text matching, compared with what can be had without looking."
 
 _CITATION = """\
 @inproceedings{lei2021less,

@@ -148,23 +148,24 @@ def write_checkpoint(folder: Path, write: Callable[[Path], None]) -> None:
 
 def verify_checkpoint(folder: Path, pattern: str = "*") -> None:
     """Raise a `CheckpointError` that names the first file like `pattern` that is missing or not what was written."""
+    if problem := _find_damage(folder, pattern):
+        raise CheckpointError(f"{folder} is not a whole checkpoint: {problem}.")
+
+
+def _find_damage(folder: Path, pattern: str) -> str | None:
     try:
         files = json.loads((folder / MANIFEST).read_text())["files"]
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{folder} is not a whole checkpoint: {folder / MANIFEST} cannot be read ({error})."
-        ) from error
+        return f"{folder / MANIFEST} cannot be read ({error})"
     for name in fnmatch.filter(files, pattern):
         path, expected = folder / name, files[name]
         if not path.is_file():
-            raise CheckpointError(f"{folder} is not a whole checkpoint: {name} is missing.")
+            return f"{name} is missing"
         if path.stat().st_size != expected["size"]:
-            raise CheckpointError(
-                f"{folder} is not a whole checkpoint: {name} has {path.stat().st_size} bytes, written were "
-                f"{expected['size']}."
-            )
+            return f"{name} has {path.stat().st_size} bytes, written were {expected['size']}"
         if hash_file(path) != expected["sha256"]:
-            raise CheckpointError(f"{folder} is not a whole checkpoint: the content of {name} has changed.")
+            return f"the content of {name} has changed"
+    return None
 
 
 def find_last_checkpoint(root: Path) -> Path | None:

@@ -70,7 +70,7 @@ class TrainItems:
         """Go on from what `state` gave."""
 
     def digest(self) -> str | None:
-        """What tells these items from others, so that no run goes on with other ones; `None`: nobody knows."""
+        """What identifies these items, so that no run goes on with other ones; `None`: nobody knows."""
         return hashlib.sha256("\n".join(self.ids).encode()).hexdigest()
 
 

@@ -28,7 +28,7 @@ class RunLog:
     """
     One line of JSON a step (`step`, `epoch`, `lr`, losses, ...) and one an evaluation (`step`, `split`, `metrics`, ...).
 
-    A resumed run drops the lines that are newer than its checkpoint, so the file always tells of one run without gaps
+    A resumed run drops the lines that are newer than its checkpoint, so the file always holds one run without gaps
     or repetitions.
 
     Evaluations of the step where the run stands, and final ones, are made again. `earlier` are the tuning evaluations that

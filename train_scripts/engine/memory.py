@@ -21,8 +21,9 @@ def naming_what_saves_memory(recipe: Recipe, doing: str, *sections: str) -> Iter
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if type(error) is RuntimeError and "can't allocate memory" not in str(error):  # what torch says on a CPU
+    except (MemoryError, RuntimeError) as error:  # `torch.OutOfMemoryError` is a RuntimeError
+        is_plain = not isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if is_plain and not any(words in str(error) for words in ("can't allocate memory", "ALLOC_FAILED")):
             raise
         keys = ", ".join(recipe.keys_that_save("memory", *sections))
         raise torch.OutOfMemoryError(

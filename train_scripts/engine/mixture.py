@@ -3,6 +3,7 @@
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -90,9 +91,10 @@ class MixedTrainSet(TrainItems):
             part.build_order(plan, group_by_length, (*seed, number)) for number, part in enumerate(self.train_sets)
         ]
         together = {"item": 1, "micro_batch": plan.micro_batch_size, "step": plan.global_batch_size}
-        return MixedOrder(orders, self.starts, self.shares, self.seed, together[self.mix_by])
+        return MixedOrder(orders, self.starts, tuple(map(int, self.shares)), self.seed, together[self.mix_by])
 
 
+@dataclass(frozen=True)
 class MixedOrder:
     """
     The items of several orders, taken by turns: blocks of `block_size` items come from one of them.
@@ -101,21 +103,16 @@ class MixedOrder:
     before a position can be counted without walking there.
     """
 
-    def __init__(
-        self,
-        orders: Sequence[ItemOrder],
-        starts: Sequence[int],
-        shares: Sequence[int],
-        seed: int,
-        block_size: int,
-    ):
-        self.orders, self.starts, self.block_size = orders, starts, block_size
-        self.shares, self.seed = tuple(int(share) for share in shares), seed
+    orders: Sequence[ItemOrder]
+    starts: Sequence[int]  # number of the first item of each set
+    shares: tuple[int, ...]  # blocks of each set in a round
+    seed: int
+    block_size: int
 
     def key_at(self, position: int) -> ItemKey:
         block, place = divmod(position, self.block_size)
         round_number, turn = divmod(block, sum(self.shares))
-        sets, seen = deal_round(self.shares, self.seed, round_number)
+        sets, seen = assign_turns(self.shares, self.seed, round_number)
         number = int(sets[turn])
         block_of_set = round_number * self.shares[number] + int(seen[turn])
         epoch, index = self.orders[number].key_at(block_of_set * self.block_size + place)
@@ -123,7 +120,7 @@ class MixedOrder:
 
 
 @functools.lru_cache(maxsize=4)
-def deal_round(shares: tuple[int, ...], seed: int, round_number: int) -> tuple[np.ndarray, np.ndarray]:
+def assign_turns(shares: tuple[int, ...], seed: int, round_number: int) -> tuple[np.ndarray, np.ndarray]:
     """For each turn of a round, the set it belongs to, and how many turns of the round the set had before."""
     sets = np.random.default_rng((seed, round_number, 2)).permutation(np.repeat(np.arange(len(shares)), shares))
     seen = np.empty_like(sets)

@@ -59,7 +59,7 @@ class LengthGroupedOrder:
     """
     A shuffled order whose micro-batches hold items of similar length, so that less of a batch is padding.
 
-    The shuffled epoch is cut into windows, each window is sorted by length and dealt out in micro-batches, and the
+    The shuffled epoch is cut into windows, each window is sorted by length and cut into micro-batches, and the
     micro-batches of a window come in random order. So an item still meets others in every epoch, and a step still sees
     long and short items.
     A window has `window` micro-batches: more group better and shuffle less.
@@ -97,10 +97,9 @@ class BatchPlan:
     """
     Which items belong to which optimizer step, process and micro-batch.
 
-    Step `t` takes the next `global_batch_size` items of the order, in micro-batches that are dealt to the processes in
+    Step `t` takes the next `global_batch_size` items of the order, in micro-batches that are assigned to the processes in
     turn: step, process and micro-batch decide what is in a micro-batch, and the micro-batches of a step are the same
-    ones whatever the number of processes.
-    By default the order is shuffled anew in each epoch.
+    ones whatever the number of processes. By default the order is shuffled anew in each epoch.
     """
 
     num_items: int

@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""How fast a run is, what holds it up, and what to change: told once, after its first minute."""
+"""How fast a run is, what holds it up, and what to change: reported once, after its first minute."""
 
 import math
 import os

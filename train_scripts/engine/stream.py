@@ -87,7 +87,7 @@ class StreamedTrainSet(TrainItems):
 
     Args:
         streams (`Sequence[RowStream]`): The data sets.
-        weights (`Sequence[float]`): How often each is drawn: lanes are dealt to them in proportion.
+        weights (`Sequence[float]`): How often each is drawn: lanes are assigned to them in proportion.
         settings (`StreamSection`): Lanes, window, and the number of items that counts as an epoch.
         seed (`int`): Seed of all draws.
 
@@ -101,7 +101,7 @@ class StreamedTrainSet(TrainItems):
         try:
             shares = divide(settings.stream_lanes, weights, names)
         except ValueError as error:
-            raise ValueError(f"data.stream_lanes={settings.stream_lanes} are dealt by weight. {error}") from error
+            raise ValueError(f"data.stream_lanes={settings.stream_lanes} are assigned by weight. {error}") from error
         lines = [
             ShardLine(stream, int(share), (seed, SEED_OF_SHARDS, number))
             for number, (stream, share) in enumerate(zip(streams, shares, strict=True))

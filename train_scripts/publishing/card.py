@@ -18,7 +18,7 @@ from clipbert.support.names import did_you_mean
 
 
 logger = logging.getLogger(__name__)
-TEMPLATE = Path(__file__).with_name("card.md")
+TEMPLATE = Path(__file__).with_name("card.jinja")
 HEADS = Path(__file__).with_name("heads.yaml")
 INSTALL = 'pip install torch torchvision "transformers>=5.23" av'
 
@@ -43,7 +43,7 @@ class _StrictDict:
 
 
 # Words in the names of metrics that are no results of the model.
-BESIDE = {"num", "chance", "blind", "majority", "coverage", "std"}
+CONTEXT = {"num", "chance", "blind", "majority", "coverage", "std"}
 FRACTIONS = ("R@", "accuracy", "vqa_score", "coverage")
 
 
@@ -84,9 +84,9 @@ class Scores(_StrictDict):
 
     def results(self) -> dict[str, float]:
         """The metrics that say how good the model is."""
-        return {name: value for name, value in self.metrics.items() if not set(name.split("_")) & BESIDE}
+        return {name: value for name, value in self.metrics.items() if not set(name.split("_")) & CONTEXT}
 
-    def beside(self) -> dict[str, float]:
+    def context(self) -> dict[str, float]:
         """The others, to compare with: counts, chance, blind baselines, spreads."""
         return {name: value for name, value in self.metrics.items() if name not in self.results()}
 
@@ -316,8 +316,8 @@ def _scores_table(scores: list[Scores]) -> str:
             f"| {item.dataset} | {item.split} | {name} | {_show_score(name, value)} |"
             for name, value in item.results().items()
         ]
-        if beside := [f"{name} {_show_score(name, value)}" for name, value in item.beside().items()]:
-            notes.append(f"To compare with ({where}): {'; '.join(beside)}.")
+        if context := [f"{name} {_show_score(name, value)}" for name, value in item.context().items()]:
+            notes.append(f"To compare with ({where}): {'; '.join(context)}.")
         if item.note:
             notes.append(f"{where}: {item.note}")
     return "\n".join(rows) + "".join(f"\n\n{note}" for note in notes)

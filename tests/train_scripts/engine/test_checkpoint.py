@@ -149,7 +149,7 @@ def test_steps_are_ordered_as_numbers(tmp_path):
     ]
 
 
-def test_what_could_not_be_written_is_told_with_the_error_of_any_library(tmp_path):
+def test_what_could_not_be_written_is_reported_with_the_error_of_any_library(tmp_path):
     refusal = pytest.raises(OSError, match="^Could not write .*log.jsonl: no room.*the same command again")
     with refusal as raised, writing(tmp_path / "log.jsonl"):
         raise SafetensorError("no room")

@@ -398,6 +398,15 @@ def test_a_run_that_does_not_fit_says_which_keys_help(tmp_path, error):
         assert key in str(raised.value)
 
 
+def test_other_errors_pass_as_they_are(tmp_path):
+    class NotWritten(StubTask):
+        def training_step(self, model, batch):
+            raise NotImplementedError("later")
+
+    with pytest.raises(NotImplementedError, match="^later$"):
+        run(tmp_path, task=NotWritten())
+
+
 def test_an_evaluation_that_does_not_fit_names_its_own_keys(tmp_path):
     class TooLarge(StubTask):
         def eval_step(self, model, batch):

@@ -137,7 +137,21 @@ def test_mistakes_are_named(tmp_path, sections, message):
         Recipe.load(write(tmp_path, minimal(**sections)))
 
 
-def test_all_contradictions_are_told_at_once(tmp_path):
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"data": {"num_clip": 2}}, r"recipe.yaml: data has no key 'num_clip'. Did you mean 'num_clips'\?"),
+        ({"data": {"fps": 0}}, r"data.fps: must be above 0"),
+        ({"eval": {"num_draws": 2}}, r"eval.num_draws: 2 draws of the same clips say nothing"),
+        ({"model": {"from_pretrained": None, "config": {}}}, r"model.tokenizer: missing"),
+    ],
+)
+def test_mistakes_about_clips_are_named(tmp_path, sections, message):
+    with pytest.raises(RecipeError, match=message):
+        RetrievalTask.recipe_class.load(write(tmp_path, minimal(**sections)))
+
+
+def test_all_contradictions_are_reported_at_once(tmp_path):
     path = write(tmp_path, minimal(run={"output_dir": "", "num_epochs": 1}, data={"dataset": ""}))
     with pytest.raises(RecipeError, match=r"data.dataset.*run.output_dir.*run.total_steps: give either"):
         Recipe.load(path)

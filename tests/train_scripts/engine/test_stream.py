@@ -260,7 +260,9 @@ def test_a_mixture_gives_each_set_its_share_of_the_lanes(whole):
     names = ["numbers" if ids[0].startswith("numbers/") else "others" for ids, *_ in whole]
     assert names.count("others") == len(whole) // 4
     assert all(len({id.split("/")[0] for id in ids}) == 1 for ids, *_ in whole)
-    with pytest.raises(ValueError, match=r"data.stream_lanes=2 are dealt by weight.*weights of others are below 1/2"):
+    with pytest.raises(
+        ValueError, match=r"data.stream_lanes=2 are assigned by weight.*weights of others are below 1/2"
+    ):
         train_set_of(numbered(3), stream_of("y0 y1", name="others"), weights=[9, 1], stream_lanes=2)
 
 
@@ -521,7 +523,7 @@ def test_two_processes_give_the_losses_of_one_and_go_on_as_one(tars, tmp_path):
         for ours, theirs in zip(steps_of(tmp_path / "one"), steps_of(tmp_path / name), strict=True):
             assert ours == pytest.approx(theirs, rel=1e-3)
     states = [
-        json.loads((tmp_path / name / "checkpoints/step_00000006/trainer/state.json").read_text())["stream"]
+        json.loads((tmp_path / name / "checkpoints/step_00000006/trainer/state.json").read_text())["train_set"]
         for name in ("one", "two", "one_again", "two_again")
     ]
     first, *others = [sorted(state["cursors"]) for state in states]

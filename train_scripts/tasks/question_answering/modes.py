@@ -4,12 +4,12 @@
     mode            texts scored        head                  measured by
     OpenAnswers     the question        VideoQA               accuracy, by answer type
     SoftAnswers     the question        VideoQA (bce)         VQA score, by answer type
-    Options         question + option   MultipleChoice        accuracy, beside chance
-    Captions        the option alone    VideoTextRetrieval    accuracy, beside chance
+    Options         question + option   MultipleChoice        accuracy, with chance
+    Captions        the option alone    VideoTextRetrieval    accuracy, with chance
     Counts          the question        Regression            accuracy and squared error of rounded counts
 
 Each mode also answers without looking, from counts of the training split (`blind.py`): the blind baseline that stands
-beside every score, and that a model has to beat.
+with every score, and that a model has to beat.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -98,7 +98,7 @@ class Answering:
         return {}
 
     def info(self) -> dict[str, Any]:
-        """What `predict` and `measure` have to know beside the rows."""
+        """What `predict` and `measure` need in addition to the rows."""
         return {}
 
     def training_context(self, model: nn.Module, batch: Batch) -> AbstractContextManager:
@@ -165,11 +165,11 @@ class OpenAnswers(Answering):
     @staticmethod
     def measure(scores, predictions, rows, info):
         gold, known = column(rows, "gold"), set(info["answers"])
-        metrics, beside = compute_video_qa_metrics(predictions, gold, column(rows, "answer_type")), {}
+        metrics, baseline = compute_video_qa_metrics(predictions, gold, column(rows, "answer_type")), {}
         if "blind" in rows[0]:
-            beside["blind_accuracy"] = compute_video_qa_metrics(column(rows, "blind"), gold)["accuracy"]
-        beside["answer_coverage"] = sum(answer in known for answer in gold) / len(gold)
-        return {"accuracy": metrics.pop("accuracy"), **beside, **metrics}
+            baseline["blind_accuracy"] = compute_video_qa_metrics(column(rows, "blind"), gold)["accuracy"]
+        baseline["answer_coverage"] = sum(answer in known for answer in gold) / len(gold)
+        return {"accuracy": metrics.pop("accuracy"), **baseline, **metrics}
 
 
 class SoftAnswers(OpenAnswers):
@@ -204,12 +204,12 @@ class SoftAnswers(OpenAnswers):
     @staticmethod
     def measure(scores, predictions, rows, info):
         gold, known = column(rows, "gold"), set(info["answers"])
-        metrics, beside = compute_vqa_score(predictions, gold, column(rows, "answer_type")), {}
+        metrics, baseline = compute_vqa_score(predictions, gold, column(rows, "answer_type")), {}
         if "blind" in rows[0]:
-            beside["blind_vqa_score"] = compute_vqa_score(column(rows, "blind"), gold)["vqa_score"]
+            baseline["blind_vqa_score"] = compute_vqa_score(column(rows, "blind"), gold)["vqa_score"]
         best = [max((score for answer, score in soft.items() if answer in known), default=0.0) for soft in gold]
-        beside["answer_coverage"] = sum(best) / len(best)
-        return {"vqa_score": metrics.pop("vqa_score"), **beside, **metrics}
+        baseline["answer_coverage"] = sum(best) / len(best)
+        return {"vqa_score": metrics.pop("vqa_score"), **baseline, **metrics}
 
 
 class Options(Answering):
@@ -250,11 +250,11 @@ class Options(Answering):
 
     @staticmethod
     def measure(scores, predictions, rows, info):
-        gold, beside = column(rows, "gold"), {}
+        gold, baseline = column(rows, "gold"), {}
         metrics = compute_multiple_choice_metrics(Options.by_question(scores, rows), gold)
         if "blind" in rows[0]:
-            beside["blind_accuracy"] = compute_multiple_choice_metrics(column(rows, "blind"), gold)["accuracy"]
-        return {"accuracy": metrics.pop("accuracy"), **beside, **metrics}
+            baseline["blind_accuracy"] = compute_multiple_choice_metrics(column(rows, "blind"), gold)["accuracy"]
+        return {"accuracy": metrics.pop("accuracy"), **baseline, **metrics}
 
 
 class Captions(Options):
