@@ -6,8 +6,10 @@ Each part yields one [`Line`] after the other, so that what was measured before 
 
 import itertools
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ class Sizes:
     num_clips: int = 4  # of a video that is scored
     num_texts: int = 512
     num_files: int = 32
-    num_file_frames: int = 300
+    num_file_frames: int = 240
     file_size: tuple[int, int] = (240, 320)
     num_steps: int = 40
     num_workers: int = 8
@@ -91,7 +93,7 @@ class Bench:
         return torch.autocast(torch.device(self.device).type, self.dtype)
 
     def settings(self, image_size: int, **more: Any) -> list[str]:
-        """A recipe, as the command line of the retrieval script."""
+        """A recipe of the retrieval script, as the values of `--set`."""
         sizes = self.sizes
         values = {
             "model.from_pretrained": self.folder / "model",
@@ -108,11 +110,11 @@ class Bench:
             "eval.splits": json.dumps({"validation": "final"}),
             **more,
         }
-        return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+        return [f"{key}={value}" for key, value in values.items()]
 
     def build(self, image_size: int) -> tuple[RetrievalTask, RetrievalRecipe, Any]:
         """The task with its loaded model on the device, and a recipe."""
-        recipe = RetrievalRecipe.from_command_line(self.settings(image_size))
+        recipe = RetrievalRecipe.load(None, self.settings(image_size))
         task = RetrievalTask()
         parts = task.build(recipe)
         parts.model.to(self.device)
@@ -133,13 +135,14 @@ def prepare(bench: Bench) -> Iterator[Line]:
     started, videos, sizes = time.perf_counter(), bench.folder / "videos", bench.sizes
     (videos / "clips").mkdir(parents=True)
     captions = itertools.cycle(itertools.product(WORDS[1:4], WORDS[4:7], WORDS[7:10], WORDS[12:]))
-    lines = []
-    for index, caption in zip(range(sizes.num_files), captions, strict=False):
-        video = videos / "clips" / f"{index}.mp4"
-        write_video(video, sizes.num_file_frames, 30, sizes.file_size, seed=index)
+    lines, files = [], [videos / "clips" / f"{index}.mp4" for index in range(sizes.num_files)]
+    for index, (video, caption) in enumerate(zip(files, captions, strict=False)):
         split = "validation" if index < 2 else "train"
         text = "a {} {} {} on the {}".format(*caption)
         lines.append(json.dumps({"video": f"clips/{video.name}", "caption": text, "split": split}))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # encoding holds no lock
+        same = (itertools.repeat(value) for value in (sizes.num_file_frames, 30, sizes.file_size))
+        list(pool.map(write_video, files, *same, range(sizes.num_files)))
     (videos / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     height, width = sizes.file_size
     note = {"videos": f"{sizes.num_file_frames} frames of {width} x {height} pixels"}
@@ -259,7 +262,7 @@ def measure_loading(bench: Bench) -> Iterator[Line]:
 def measure_run(bench: Bench) -> Iterator[Line]:
     """The retrieval script itself: how much of a step is waiting for frames."""
     for image_size in bench.sizes.image_sizes:
-        run_task(RetrievalTask(), bench.settings(image_size))
+        run_task(RetrievalTask(), [part for value in bench.settings(image_size) for part in ("--set", value)])
         log = bench.folder / f"run_{image_size}" / "log.jsonl"
         rows = [row for row in map(json.loads, log.read_text(encoding="utf-8").splitlines()) if "step_s" in row]
         rows = rows[SKIPPED_STEPS:]
@@ -279,7 +282,7 @@ class Part:
 
 
 PARTS = {
-    "prepare": Part(prepare, "Preparing", 1.0),
+    "prepare": Part(prepare, "Preparing", 1.4),
     "rate": Part(measure_rate, "Matrix rate", 0.8),
     "tests": Part(None, "Tests marked `gpu`", 2.0),
     "training": Part(measure_training, "Training steps, bf16", 4.0),

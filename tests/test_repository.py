@@ -5,6 +5,7 @@ import ast
 import doctest
 import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,18 @@ def test_every_bound_is_a_version_that_can_be_installed_alone():
     assert {"torch", "torchvision", "transformers", "pytest", "setuptools"} <= oldest.keys()
     for name, version in oldest.items():
         assert f'"{name}>={version}"' in text
+
+
+def test_every_package_that_is_imported_is_a_dependency():
+    # one that only comes along with another is missing as soon as the other does without it
+    names = {"PIL": "pillow", "yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}
+    optional = {"aiohttp"}  # a message is better where it is installed
+    declared = {line.split("==")[0] for line in oldest_versions(ROOT / "pyproject.toml")}
+    for path in (path for name in PRODUCT for folder in ROOT.glob(name) for path in folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for top in (
+                {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"clipbert"} - optional
+            ):
+                assert names.get(top, top) in declared, f"{path.relative_to(ROOT)} imports {top}"
