@@ -164,7 +164,9 @@ class ClipBERTConfig(PreTrainedConfig):
     mlm_on_mismatched_pairs: bool = False
 
     def __post_init__(self, **kwargs):
-        self._refuse_misspelt_keys(kwargs)
+        for key, value in kwargs.items():
+            if not self._is_known(key):
+                raise TypeError(self._tell_stray(key, value))
         super().__post_init__(**kwargs)
         if self.freeze_backbone_stages is None:
             self.freeze_backbone_stages = 2 if self.backbone_config.model_type == "resnet" else 0
@@ -174,20 +176,30 @@ class ClipBERTConfig(PreTrainedConfig):
                 "adds the same constant whatever their order. Use 'max', 'conv3d', 'conv2plus1d' or 'none'."
             )
 
-    def _refuse_misspelt_keys(self, kwargs):
-        known = {field.name for field in fields(self)}
-        for key in kwargs:
-            if key in _UNDECLARED_KEYS or key.startswith("_"):
-                continue
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
-            if nearest:
-                raise TypeError(
-                    f"ClipBERTConfig has no field {key!r} (value {kwargs[key]!r}). Did you mean {nearest[0]!r}?"
-                )
-            logger.warning(
-                f"ClipBERTConfig has no field {key!r}; the value {kwargs[key]!r} is kept but nothing reads it. "
-                f"Known fields: {', '.join(sorted(known))}."
-            )
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """
+        As in transformers, but a key that is no field is warned about and kept: another version may have written it.
+        In the constructor it is a mistake.
+        """
+        stray = {key: value for key, value in config_dict.items() if not cls._is_known(key)}
+        loaded = super().from_dict({key: config_dict[key] for key in config_dict if key not in stray}, **kwargs)
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        for key, value in stray.items():
+            logger.warning(f"{cls._tell_stray(key, value)} The value is kept, but nothing reads it.")
+            setattr(config, key, value)
+        return loaded
+
+    @classmethod
+    def _is_known(cls, key):
+        return key in _UNDECLARED_KEYS or key.startswith("_") or key in {field.name for field in fields(cls)}
+
+    @classmethod
+    def _tell_stray(cls, key, value):
+        known = sorted(field.name for field in fields(cls))
+        nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+        help_ = f"Did you mean {nearest[0]!r}?" if nearest else f"Known fields: {', '.join(known)}."
+        return f"{cls.__name__} has no field {key!r} (value {value!r}). {help_}"
 
     def validate_sizes(self):
         for name in (

@@ -333,15 +333,21 @@ class ClipBERTTextEmbeddings(nn.Module):
         return self.LayerNorm(embeddings + self.token_type_embeddings(torch.zeros_like(positions)))
 
 
-def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
-    """Attention written out. Also takes the boolean mask of the sdpa implementation."""
+def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, rows=None, **kwargs):
+    """
+    Attention written out. Also takes the boolean mask of the sdpa implementation. With `rows=(N, C)` the weights that are
+    returned have these first dimensions, and the result is computed from them, so that they have a gradient.
+    """
     weights = query @ key.transpose(2, 3) * scaling
     if attention_mask is not None and attention_mask.dtype == torch.bool:
         weights = weights.masked_fill(~attention_mask, torch.finfo(weights.dtype).min)
     elif attention_mask is not None:
         weights = weights + attention_mask
     weights = F.dropout(weights.softmax(dim=-1), p=dropout, training=module.training)
-    return (weights @ value).transpose(1, 2).contiguous(), weights
+    if rows is None:
+        return (weights @ value).transpose(1, 2).contiguous(), weights
+    weights = weights.unflatten(0, rows)
+    return (weights.flatten(0, 1) @ value).transpose(1, 2).contiguous(), weights
 
 
 class ClipBERTSelfAttention(nn.Module):
@@ -356,16 +362,16 @@ class ClipBERTSelfAttention(nn.Module):
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, queries, hidden_states, attention_mask=None, output_attentions=False):
+    def forward(self, queries, hidden_states, attention_mask=None, weight_rows=None):
         query, key, value = (
             layer(tokens).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (N*C, heads, tokens, head_dim)
             for layer, tokens in ((self.query, queries), (self.key, hidden_states), (self.value, hidden_states))
         )
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        if output_attentions:  # the fused implementations do not return weights
-            attend = eager_attention_forward
-        dropout = self.dropout_prob if self.training else 0.0
-        context, weights = attend(self, query, key, value, attention_mask, scaling=self.scaling, dropout=dropout)
+        options = {"scaling": self.scaling, "dropout": self.dropout_prob if self.training else 0.0}
+        if weight_rows is not None:  # the fused implementations do not return weights
+            attend = functools.partial(eager_attention_forward, rows=weight_rows)
+        context, weights = attend(self, query, key, value, attention_mask, **options)
         return context.flatten(2), weights
 
 
@@ -388,9 +394,9 @@ class ClipBERTAttention(nn.Module):
         self.self = ClipBERTSelfAttention(config)
         self.output = ClipBERTResidual(config, config.hidden_size)
 
-    def forward(self, hidden_states, attention_mask=None, output_attentions=False, num_queries=None):
+    def forward(self, hidden_states, attention_mask=None, weight_rows=None, num_queries=None):
         queries = hidden_states if num_queries is None else hidden_states[:, :num_queries]
-        context, weights = self.self(queries, hidden_states, attention_mask, output_attentions)
+        context, weights = self.self(queries, hidden_states, attention_mask, weight_rows)
         return self.output(context, queries), weights
 
 
@@ -413,12 +419,17 @@ class ClipBERTLayer(GradientCheckpointingLayer):
         self.intermediate = ClipBERTIntermediate(config)
         self.output = ClipBERTResidual(config, config.intermediate_size)
 
-    def forward(self, hidden_states, attention_mask=None, output_attentions=False, num_queries=None):
-        hidden_states, weights = self.attention(hidden_states, attention_mask, output_attentions, num_queries)
+    def forward(self, hidden_states, attention_mask=None, weight_rows=None, num_queries=None):
+        hidden_states, weights = self.attention(hidden_states, attention_mask, weight_rows, num_queries)
         return self.output(self.intermediate(hidden_states), hidden_states), weights
 
 
 class ClipBERTEncoder(nn.Module):
+    """
+    All layers. What is returned has the first dimensions `rows=(N, C)`, and lies on the path from the inputs to the last
+    layer: every tensor has a gradient after `retain_grad()`.
+    """
+
     def __init__(self, config):
         super().__init__()
         self.layer = nn.ModuleList([ClipBERTLayer(config) for _ in range(config.num_hidden_layers)])
@@ -426,11 +437,13 @@ class ClipBERTEncoder(nn.Module):
     def forward(
         self,
         hidden_states,
+        rows,
         attention_mask=None,
         output_attentions=False,
         output_hidden_states=False,
         pooled_only=False,
     ):
+        hidden_states = hidden_states.unflatten(0, rows)  # (N, C, tokens, D)
         # kept only when asked for: the inputs of all layers are most of the memory of an inference
         all_hidden_states = (hidden_states,) if output_hidden_states else None
         all_attentions = () if output_attentions else None
@@ -439,7 +452,9 @@ class ClipBERTEncoder(nn.Module):
             if pooled_only and layer is self.layer[-1]:  # the others are its keys and values only
                 num_queries = 1
                 attention_mask = None if attention_mask is None else attention_mask[:, :, :num_queries]
-            hidden_states, weights = layer(hidden_states, attention_mask, output_attentions, num_queries)
+            weight_rows = rows if output_attentions else None
+            tokens, weights = layer(hidden_states.flatten(0, 1), attention_mask, weight_rows, num_queries)
+            hidden_states = tokens.unflatten(0, rows)
             if output_hidden_states:
                 all_hidden_states += (hidden_states,)
             if output_attentions:
@@ -453,7 +468,8 @@ class ClipBERTPooler(nn.Module):
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden_states):
-        return torch.tanh(self.dense(hidden_states[:, 0]))
+        # hidden_states: (N, C, tokens, D) -> (N, C, D)
+        return torch.tanh(self.dense(hidden_states[:, :, 0]))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -720,23 +736,19 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         implementation = "eager" if output_attentions else self.config._attn_implementation
         last_hidden_state, all_hidden_states, all_attentions = self.encoder(
             hidden_states,
+            (num_texts, num_clips),
             mask,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             pooled_only=pooled_only and implementation in ("eager", "sdpa"),
         )
         if pooled_only:
-            last_hidden_state = last_hidden_state[:, :1]
-        pooled = self.pooler(last_hidden_state) if self.pooler is not None else None
-
-        def per_clip(tensors):
-            return None if tensors is None else tuple(x.unflatten(0, (num_texts, num_clips)) for x in tensors)
-
+            last_hidden_state = last_hidden_state[:, :, :1]
         return ClipBERTModelOutput(
-            last_hidden_state=last_hidden_state.unflatten(0, (num_texts, num_clips)),
-            pooler_output=None if pooled is None else pooled.unflatten(0, (num_texts, num_clips)),
-            hidden_states=per_clip(all_hidden_states),
-            attentions=per_clip(all_attentions),
+            last_hidden_state=last_hidden_state,
+            pooler_output=None if self.pooler is None else self.pooler(last_hidden_state),
+            hidden_states=all_hidden_states,
+            attentions=all_attentions,
         )
 
 

@@ -66,19 +66,30 @@ def test_backbone_is_a_dict_a_config_or_left_out():
         ("pixel_random_sampling", "pixel_random_sampling_size"),
     ],
 )
-def test_misspelt_keys_are_refused_with_the_nearest_name(misspelt, meant, tmp_path):
+def test_misspelt_keys_are_refused_with_the_nearest_name(misspelt, meant, tmp_path, warnings_of_config):
     with pytest.raises(TypeError, match=f"no field '{misspelt}'.*Did you mean '{meant}'"):
         ClipBERTConfig(**{misspelt: 1})
+    # in a file they may come from another version, or be somebody's own: they are kept, and told
     tiny_config().save_pretrained(tmp_path)
     file = tmp_path / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), misspelt: 1}))
-    with pytest.raises(TypeError, match=misspelt):
-        ClipBERTConfig.from_pretrained(tmp_path)
+    for read in (ClipBERTConfig, AutoConfig):
+        config = read.from_pretrained(tmp_path, num_labels=3)
+        assert getattr(config, misspelt) == 1 and config.num_labels == 3
+        told = warnings_of_config()
+        assert any(repr(misspelt) in text and f"Did you mean {meant!r}" in text for text in told)
+    config.save_pretrained(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "config.json").read_text())[misspelt] == 1
 
 
-def test_unknown_keys_are_kept_with_a_warning(warnings_of_config):
-    config = tiny_config(remark="trained on a Tuesday")
-    assert config.remark == "trained on a Tuesday"
+def test_unknown_keys_are_refused_in_the_constructor_and_kept_with_a_warning_from_a_file(warnings_of_config, tmp_path):
+    with pytest.raises(TypeError, match="no field 'remark'.*Known fields: .*hidden_size"):
+        tiny_config(remark="trained on a Tuesday")
+    config = tiny_config()
+    config.remark = "trained on a Tuesday"
+    config.save_pretrained(tmp_path)
+    config, unused = ClipBERTConfig.from_pretrained(tmp_path, return_unused_kwargs=True, something=1)
+    assert config.remark == "trained on a Tuesday" and unused == {"something": 1}
     assert any("'remark'" in text and "nothing reads it" in text for text in warnings_of_config())
 
 
