@@ -54,9 +54,10 @@ def __getattr__(name):
             return importlib.import_module(f"clipbert.{name}")
         from clipbert.support.families import list_families, load_family
 
-        for family in map(load_family, list_families()):
-            if name in getattr(family, "__all__", ()):
-                return getattr(family, name)
+        # processors of a family lie in `processing`
+        for module in (importlib.import_module("clipbert.processing"), *map(load_family, list_families())):
+            if name in getattr(module, "__all__", ()):
+                return getattr(module, name)
     raise AttributeError(f"module 'clipbert' has no attribute {name!r}")
 
 

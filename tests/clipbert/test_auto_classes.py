@@ -201,6 +201,7 @@ def test_public_names():
 
     assert clipbert.ClipBERTForVideoQA is clipbert.modeling_clipbert.ClipBERTForVideoQA
     assert clipbert.decode_video is clipbert.processing.decode_video
+    assert clipbert.ClipBERTVideoProcessor is clipbert.processing.ClipBERTVideoProcessor
     assert callable(clipbert.load_benchmark) and "load_benchmark" in dir(clipbert)
     for name in dir(clipbert):
         assert getattr(clipbert, name) is not None
