@@ -500,7 +500,8 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
         """
         Process the clips of a video a few at a time, so that memory no longer grows with their number.
 
-        Scores, loss and gradients stay those of all clips at once: pooling sees the scores of every clip. In training
+        Scores, loss and gradients stay those of all clips at once: pooling sees the scores of every clip. (The hidden
+        states and attention weights that are returned are joined copies, without a gradient of their own.) In training
         a chunk keeps only its scores and is computed a second time in the backward pass, which costs about a third
         more time. (Dropout is drawn chunk by chunk, so its masks are others.)
 
@@ -714,6 +715,11 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         if visual_embeds is None:
             visual_embeds = self.encode_videos(pixel_values, clip_mask)  # (V, C, P, D)
             clip_mask = None  # seen to
+        if visual_embeds.ndim != 4:
+            raise ValueError(
+                "visual_embeds must have the shape (videos, clips, cells, hidden_size), got "
+                f"{tuple(visual_embeds.shape)}."
+            )
         _check_texts(input_ids, attention_mask, video_indices, visual_embeds)
         if clip_mask is not None:  # zeros, so that not even NaN in these clips can reach a loss or a gradient
             exists = _check_clip_mask(clip_mask, *visual_embeds.shape[:2])
@@ -786,33 +792,34 @@ def _check_clip_mask(clip_mask, num_videos, num_clips):
     return clip_mask
 
 
-def _check_texts(input_ids, attention_mask, video_indices, visual_embeds):
-    if input_ids.ndim != 2:
-        raise ValueError(f"input_ids must have the shape (texts, length), got {tuple(input_ids.shape)}.")
+def _check_texts(input_ids, attention_mask, video_indices, visual, unit="text"):
+    """
+    The one check of what is read with the visual input, `pixel_values` or `visual_embeds`: `unit` has a row in
+    `input_ids` and an entry in `video_indices`.
+    """
+    shapes = {"text": ("texts", "length"), "question": ("questions", "choices", "length")}
+    if input_ids.ndim != len(shapes[unit]):
+        raise ValueError(f"input_ids must have the shape ({', '.join(shapes[unit])}), got {tuple(input_ids.shape)}.")
     if attention_mask is not None and attention_mask.shape != input_ids.shape:
         raise ValueError(
             f"attention_mask {tuple(attention_mask.shape)} must have the shape of input_ids {tuple(input_ids.shape)}."
         )
-    if visual_embeds.ndim != 4:
-        raise ValueError(
-            f"visual_embeds must have the shape (videos, clips, cells, hidden_size), got {tuple(visual_embeds.shape)}."
-        )
-    num_texts, num_videos = input_ids.shape[0], visual_embeds.shape[0]
+    num_rows, num_videos = input_ids.shape[0], visual.shape[0]
     if video_indices is None:
-        if num_texts != num_videos:
+        if num_rows != num_videos:
             raise ValueError(
-                f"Without video_indices there must be one text per video, but input_ids {tuple(input_ids.shape)} holds "
-                f"{num_texts} texts for {num_videos} videos (visual tokens {tuple(visual_embeds.shape)}). Say which video "
-                "each text belongs to with video_indices."
+                f"Without video_indices there must be one {unit} per video, but input_ids {tuple(input_ids.shape)} holds "
+                f"{num_rows} {unit}s for {num_videos} videos {tuple(visual.shape)}. Say which video each {unit} belongs to "
+                "with video_indices."
             )
         return
-    if video_indices.shape != (num_texts,):
+    if video_indices.shape != (num_rows,):
         raise ValueError(
-            f"video_indices {tuple(video_indices.shape)} must name one video for each of the {num_texts} texts of input_ids "
-            f"{tuple(input_ids.shape)}."
+            f"video_indices {tuple(video_indices.shape)} must name one video for each of the {num_rows} {unit}s of "
+            f"input_ids {tuple(input_ids.shape)}."
         )
     # the values are looked at on the CPU only: elsewhere it would make every step wait for the device
-    if video_indices.device.type == "cpu" and not torch.compiler.is_compiling() and num_texts:
+    if video_indices.device.type == "cpu" and not torch.compiler.is_compiling() and num_rows:
         lowest, highest = int(video_indices.min()), int(video_indices.max())
         if lowest < 0 or highest >= num_videos:
             raise ValueError(
@@ -955,11 +962,12 @@ class ClipBERTScoringModel(ClipBERTPreTrainedModel):
         Raises:
             ValueError: If shapes do not fit each other; both are named.
         """
+        texts = {"input_ids": input_ids, "attention_mask": attention_mask, "video_indices": video_indices}
+        if pixel_values is not None or visual_embeds is not None:  # else the model says what it needs
+            texts = self.separate_texts(**texts, visual=visual_embeds if pixel_values is None else pixel_values)
         outputs = self.clipbert(
-            input_ids,
-            pixel_values,
-            attention_mask=attention_mask,
-            video_indices=video_indices,
+            **texts,
+            pixel_values=pixel_values,
             clip_mask=clip_mask,
             visual_embeds=visual_embeds,
             output_attentions=output_attentions,
@@ -967,8 +975,13 @@ class ClipBERTScoringModel(ClipBERTPreTrainedModel):
             pooled_only=pooled_only,
         )
         clip_mask = _text_clip_mask(clip_mask, video_indices)
-        clip_logits = self.score_clips(outputs.pooler_output, clip_mask)  # (N, C, K)
+        pooler_output = outputs.pooler_output.unflatten(0, input_ids.shape[:-1])  # (N, C, D)
+        clip_logits = self.score_clips(pooler_output, clip_mask)  # (N, C, K)
         return self.pooled_output(outputs, clip_logits, clip_mask, labels, video_indices)
+
+    def separate_texts(self, input_ids, attention_mask, video_indices, visual):
+        """The texts as [`ClipBERTModel`] reads them, one in a row."""
+        return {"input_ids": input_ids, "attention_mask": attention_mask, "video_indices": video_indices}
 
     def score_clips(self, pooler_output, clip_mask=None):
         """Scores `(texts, clips, labels)` of each clip on its own, from `(texts, clips, hidden_size)`."""
@@ -1140,57 +1153,20 @@ class ClipBERTForMultipleChoice(ClipBERTScoringModel):
         self.classifier = ClipBERTScoreHead(config, 1)
         self.post_init()
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: torch.LongTensor,
-        pixel_values: torch.FloatTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        video_indices: torch.LongTensor | None = None,
-        clip_mask: torch.Tensor | None = None,
-        visual_embeds: torch.FloatTensor | None = None,
-        labels: torch.LongTensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        pooled_only: bool = False,
-    ) -> tuple | ClipBERTScoreOutput:
-        """Score every choice of every question. Inputs as for the other heads, with the shapes given above."""
-        if input_ids.ndim != 3 or (attention_mask is not None and attention_mask.shape != input_ids.shape):
-            raise ValueError(
-                "Multiple choice needs input_ids and attention_mask of shape (questions, choices, length), got "
-                f"{tuple(input_ids.shape)} and {None if attention_mask is None else tuple(attention_mask.shape)}."
-            )
+    def separate_texts(self, input_ids, attention_mask, video_indices, visual):
+        _check_texts(input_ids, attention_mask, video_indices, visual, "question")
         num_questions, num_choices = input_ids.shape[:2]
         if video_indices is None:
-            visual = visual_embeds if pixel_values is None else pixel_values
-            if visual is not None and visual.shape[0] != num_questions:
-                raise ValueError(
-                    f"Without video_indices there must be one question per video, but input_ids {tuple(input_ids.shape)} "
-                    f"holds {num_questions} questions for {visual.shape[0]} videos {tuple(visual.shape)}. Say which video "
-                    "each question belongs to with video_indices."
-                )
             video_indices = torch.arange(num_questions, device=input_ids.device)
-        if video_indices.shape != (num_questions,):
-            raise ValueError(
-                f"video_indices {tuple(video_indices.shape)} must name one video for each of the {num_questions} questions "
-                f"of input_ids {tuple(input_ids.shape)}."
-            )
-        outputs = self.clipbert(
-            input_ids.flatten(0, 1),
-            pixel_values,
-            attention_mask=None if attention_mask is None else attention_mask.flatten(0, 1),
-            video_indices=video_indices.repeat_interleave(num_choices),
-            clip_mask=clip_mask,
-            visual_embeds=visual_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            pooled_only=pooled_only,
-        )
-        # one score per choice and clip, then clips before choices
-        clip_logits = self.score_clips(outputs.pooler_output).squeeze(-1)  # (questions*choices, C)
-        clip_logits = clip_logits.unflatten(0, (num_questions, num_choices)).transpose(1, 2)  # (questions, C, choices)
-        clip_mask = _text_clip_mask(clip_mask, video_indices)
-        return self.pooled_output(outputs, clip_logits, clip_mask, labels)
+        return {
+            "input_ids": input_ids.flatten(0, 1),
+            "attention_mask": None if attention_mask is None else attention_mask.flatten(0, 1),
+            "video_indices": video_indices.repeat_interleave(num_choices),
+        }
+
+    def score_clips(self, pooler_output, clip_mask=None):
+        # (questions, choices, C, D) -> (questions, C, choices)
+        return self.classifier(pooler_output).squeeze(-1).transpose(1, 2)
 
 
 class ClipBERTRegressionHead(nn.Module):

@@ -116,6 +116,24 @@ def test_outputs_have_the_promised_names_and_shapes(model_class):
 
 
 @ALL_MODELS
+@pytest.mark.parametrize("pooled_only", [False, True])
+def test_returned_states_lie_on_the_path_to_the_scores(model_class, pooled_only):
+    if pooled_only and model_class is ClipBERTForPreTraining:
+        pytest.skip("words are predicted from all positions")
+    options = {"pooled_only": True} if pooled_only else {}
+    model, inputs = tiny_model(model_class), tiny_inputs(model_class, num_clips=3)
+    outputs = model(**inputs, output_hidden_states=True, output_attentions=True, **options)
+    returned = {"last_hidden_state": (outputs.last_hidden_state,), "pooler_output": (outputs.pooler_output,)}
+    returned |= {"hidden_states": outputs.hidden_states, "attentions": outputs.attentions}
+    for tensor in (tensor for tensors in returned.values() for tensor in tensors):
+        tensor.retain_grad()
+    scores = [name for name in ("logits", "seq_relationship_logits", "pooler_output") if name in outputs]
+    outputs[scores[0]].square().sum().backward()
+    for name, tensors in returned.items():
+        assert all(tensor.grad is not None and tensor.grad.abs().sum() > 0 for tensor in tensors), name
+
+
+@ALL_MODELS
 def test_tuples_on_request(model_class):
     model, inputs = tiny_model(model_class), tiny_inputs(model_class)
     named, plain = model(**inputs), model(**inputs, return_dict=False)

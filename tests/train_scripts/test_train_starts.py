@@ -106,6 +106,13 @@ def test_a_folder_that_is_no_checkpoint_is_named(data, tmp_path):
         run("retrieval", data, tmp_path / "out", *start_from(tmp_path))
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_a_model_from_random_weights_needs_a_tokenizer(data, tmp_path, task):
+    with pytest.raises(ValueError, match=r"model.tokenizer: missing; a model from random weights has none"):
+        run(task, data, tmp_path / "out", "model.tokenizer=null")
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
 @pytest.mark.parametrize("key", ["from_pretrained", "parts.vision", "parts.text"])
 def test_a_name_that_the_hub_does_not_give_is_told_with_the_reason(data, tmp_path, monkeypatch, key):
     def out_of_reach(name, **options):

@@ -2,6 +2,7 @@
 """Predictions on disk: whole, named by their task, and measured again without a model."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,9 +24,12 @@ class Scaled(StubTask):
 
     rescore_options = ("batch_size",)
 
+    def predict(self, *arguments):
+        return replace(super().predict(*arguments), info={"batch_size": 1})
+
     def measure(self, predictions):
         metrics = super().measure(predictions)
-        return {**metrics, "error": metrics["error"] / predictions.info.get("batch_size", 1)}
+        return {**metrics, "error": metrics["error"] / predictions.info["batch_size"]}
 
 
 def test_what_is_written_is_read_back_whole(tmp_path):
@@ -58,6 +62,8 @@ def test_a_script_measures_written_predictions_again(tmp_path, capsys):
     assert again == {**metrics, "error": metrics["error"] / 2}
     with pytest.raises(ValueError, match="only --set eval.batch_size=int can be chosen; got --set eval.metric=x"):
         main(Scaled(), ["--rescore", folder, "--set", "eval.metric=x"])
+    with pytest.raises(ValueError, match="leaves no choice of score_pooling"):
+        rescore(folder, Scaled().measure, {"score_pooling": "max"})
 
 
 def test_predictions_of_another_task_or_of_an_earlier_version_are_refused(tmp_path):
@@ -65,7 +71,7 @@ def test_predictions_of_another_task_or_of_an_earlier_version_are_refused(tmp_pa
         read_predictions(tmp_path)
     write_predictions(tmp_path / "other", 1, Evaluation({}, Predictions("retrieval", tensors={"x": np.zeros(1)})))
     with pytest.raises(ValueError, match="predictions of the task 'retrieval', not of 'stub'"):
-        rescore(StubTask(), tmp_path / "other", {})
+        rescore(tmp_path / "other", StubTask().measure, {}, "stub")
     (tmp_path / "records.json").write_text(json.dumps({"step": 1, "metrics": {}, "video_ids": ["v"], "gold": [0]}))
     with pytest.raises(ValueError, match=r"written by an earlier version.*evaluate the model again"):
         read_predictions(tmp_path)

@@ -143,7 +143,6 @@ def test_mistakes_are_named(tmp_path, sections, message):
         ({"data": {"num_clip": 2}}, r"recipe.yaml: data has no key 'num_clip'. Did you mean 'num_clips'\?"),
         ({"data": {"fps": 0}}, r"data.fps: must be above 0"),
         ({"eval": {"num_draws": 2}}, r"eval.num_draws: 2 draws of the same clips say nothing"),
-        ({"model": {"from_pretrained": None, "config": {}}}, r"model.tokenizer: missing"),
     ],
 )
 def test_mistakes_about_clips_are_named(tmp_path, sections, message):
