@@ -54,6 +54,7 @@ __all__ = [
     "ClipBERTForVideoTextRetrieval",
     "ClipBERTModel",
     "ClipBERTPreTrainedModel",
+    "ClipBERTVideoProcessor",
     "from_parts",
     "pool_clip_scores",
     "processor_from_parts",
