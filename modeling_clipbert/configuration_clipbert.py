@@ -98,7 +98,8 @@ class ClipBERTConfig(PreTrainedConfig):
 
     Raises:
         ValueError: If values do not fit each other; the message says why.
-        TypeError: If a key looks like a misspelt field. Other unknown keys are kept, with a warning.
+        TypeError: If the constructor gets a key that is no field. Read from a file, such a key is kept, with a warning: a
+            checkpoint may come from another version.
 
     Example:
         >>> from clipbert.modeling_clipbert import ClipBERTConfig, ClipBERTModel
@@ -164,7 +165,8 @@ class ClipBERTConfig(PreTrainedConfig):
     mlm_on_mismatched_pairs: bool = False
 
     def __post_init__(self, **kwargs):
-        self._refuse_misspelt_keys(kwargs)
+        if stray := [key for key in kwargs if self._is_stray(key)]:
+            raise TypeError(self._no_field(stray[0], kwargs[stray[0]]))
         super().__post_init__(**kwargs)
         if self.freeze_backbone_stages is None:
             self.freeze_backbone_stages = 2 if self.backbone_config.model_type == "resnet" else 0
@@ -174,20 +176,34 @@ class ClipBERTConfig(PreTrainedConfig):
                 "adds the same constant whatever their order. Use 'max', 'conv3d', 'conv2plus1d' or 'none'."
             )
 
-    def _refuse_misspelt_keys(self, kwargs):
-        known = {field.name for field in fields(self)}
-        for key in kwargs:
-            if key in _UNDECLARED_KEYS or key.startswith("_"):
-                continue
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
-            if nearest:
-                raise TypeError(
-                    f"ClipBERTConfig has no field {key!r} (value {kwargs[key]!r}). Did you mean {nearest[0]!r}?"
-                )
-            logger.warning(
-                f"ClipBERTConfig has no field {key!r}; the value {kwargs[key]!r} is kept but nothing reads it. "
-                f"Known fields: {', '.join(sorted(known))}."
-            )
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """As for every config. A key that is no field, as files of other versions have it, is kept with a warning."""
+        stray = {key: value for key, value in config_dict.items() if cls._is_stray(key)}
+        for key, value in stray.items():
+            logger.warning(f"{cls._no_field(key, value)} The value is kept, but nothing reads it.")
+        known = {key: value for key, value in config_dict.items() if key not in stray}
+        result = super().from_dict(known, **kwargs)
+        config = result[0] if isinstance(result, tuple) else result
+        for key, value in stray.items():
+            setattr(config, key, value)
+        return result
+
+    @classmethod
+    def from_json_file(cls, json_file):
+        """As for every config."""
+        return cls.from_dict(cls._dict_from_json_file(json_file))
+
+    @classmethod
+    def _is_stray(cls, key):
+        return not key.startswith("_") and key not in _UNDECLARED_KEYS and key not in {f.name for f in fields(cls)}
+
+    @classmethod
+    def _no_field(cls, key, value):
+        known = sorted(field.name for field in fields(cls))
+        nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+        hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Known fields: {', '.join(known)}."
+        return f"{cls.__name__} has no field {key!r} (value {value!r}). {hint}"
 
     def validate_sizes(self):
         for name in (
