@@ -333,15 +333,23 @@ class ClipBERTTextEmbeddings(nn.Module):
         return self.LayerNorm(embeddings + self.token_type_embeddings(torch.zeros_like(positions)))
 
 
-def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
-    """Attention written out. Also takes the boolean mask of the sdpa implementation."""
+def eager_attention_forward(
+    module, query, key, value, attention_mask, scaling, dropout=0.0, texts_and_clips=None, **kwargs
+):
+    """
+    Attention written out. Also takes the boolean mask of the sdpa implementation. With `texts_and_clips`, the two numbers,
+    the weights come out with texts and clips apart, and lie on the path to the context.
+    """
     weights = query @ key.transpose(2, 3) * scaling
     if attention_mask is not None and attention_mask.dtype == torch.bool:
         weights = weights.masked_fill(~attention_mask, torch.finfo(weights.dtype).min)
     elif attention_mask is not None:
         weights = weights + attention_mask
     weights = F.dropout(weights.softmax(dim=-1), p=dropout, training=module.training)
-    return (weights @ value).transpose(1, 2).contiguous(), weights
+    if texts_and_clips is not None:
+        weights = weights.unflatten(0, texts_and_clips)  # (N, C, heads, queries, tokens)
+    rows = weights if texts_and_clips is None else weights.flatten(0, 1)
+    return (rows @ value).transpose(1, 2).contiguous(), weights
 
 
 class ClipBERTSelfAttention(nn.Module):
@@ -357,16 +365,16 @@ class ClipBERTSelfAttention(nn.Module):
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, queries, hidden_states, attention_mask=None, output_attentions=False):
-        query, key, value = (
-            layer(tokens).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (N*C, heads, tokens, head_dim)
+        query, key, value = (  # (N*C, heads, tokens, head_dim)
+            layer(tokens).flatten(0, 1).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
             for layer, tokens in ((self.query, queries), (self.key, hidden_states), (self.value, hidden_states))
         )
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         if output_attentions:  # the fused implementations do not return weights
-            attend = eager_attention_forward
+            attend = functools.partial(eager_attention_forward, texts_and_clips=hidden_states.shape[:2])
         dropout = self.dropout_prob if self.training else 0.0
         context, weights = attend(self, query, key, value, attention_mask, scaling=self.scaling, dropout=dropout)
-        return context.flatten(2), weights
+        return context.flatten(2).unflatten(0, hidden_states.shape[:2]), weights  # (N, C, queries, D)
 
 
 class ClipBERTResidual(nn.Module):
@@ -389,7 +397,7 @@ class ClipBERTAttention(nn.Module):
         self.output = ClipBERTResidual(config, config.hidden_size)
 
     def forward(self, hidden_states, attention_mask=None, output_attentions=False, num_queries=None):
-        queries = hidden_states if num_queries is None else hidden_states[:, :num_queries]
+        queries = hidden_states if num_queries is None else hidden_states[:, :, :num_queries]
         context, weights = self.self(queries, hidden_states, attention_mask, output_attentions)
         return self.output(context, queries), weights
 
@@ -431,6 +439,7 @@ class ClipBERTEncoder(nn.Module):
         output_hidden_states=False,
         pooled_only=False,
     ):
+        # hidden_states: (N, C, tokens, D), so that what is returned of each layer is what the next one reads
         # kept only when asked for: the inputs of all layers are most of the memory of an inference
         all_hidden_states = (hidden_states,) if output_hidden_states else None
         all_attentions = () if output_attentions else None
@@ -453,7 +462,7 @@ class ClipBERTPooler(nn.Module):
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden_states):
-        return torch.tanh(self.dense(hidden_states[:, 0]))
+        return torch.tanh(self.dense(hidden_states[:, :, 0]))  # (N, C, D)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -702,11 +711,11 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         if clip_mask is not None:  # zeros, so that not even NaN in these clips can reach a loss or a gradient
             exists = _check_clip_mask(clip_mask, *visual_embeds.shape[:2])
             visual_embeds = visual_embeds.where(exists[..., None, None], 0.0)
-        num_texts, num_clips = input_ids.shape[0], visual_embeds.shape[1]
+        num_clips = visual_embeds.shape[1]
         # 2. join each text with each clip of its video
         visual = visual_embeds if video_indices is None else visual_embeds[video_indices]  # (N, C, P, D)
         text = self.embeddings(input_ids)[:, None].expand(-1, num_clips, -1, -1)  # (N, C, L, D)
-        hidden_states = self.dropout(torch.cat([text, visual.to(text.dtype)], dim=2).flatten(0, 1))  # (N*C, L+P, D)
+        hidden_states = self.dropout(torch.cat([text, visual.to(text.dtype)], dim=2))  # (N, C, L+P, D)
         if attention_mask is not None:
             attention_mask = attention_mask[:, None].expand(-1, num_clips, -1).flatten(0, 1)  # (N*C, L)
             attention_mask = F.pad(attention_mask, (0, visual.shape[2]), value=1)
@@ -714,7 +723,7 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             mask = None if attention_mask is None else attention_mask[:, None, None].bool()  # (N*C, 1, 1, L+P)
         else:
             mask = create_bidirectional_mask(
-                config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
+                config=self.config, inputs_embeds=hidden_states.flatten(0, 1), attention_mask=attention_mask
             )
         # 3. transformer; masks of other implementations cannot be cut down to one query
         implementation = "eager" if output_attentions else self.config._attn_implementation
@@ -726,17 +735,12 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             pooled_only=pooled_only and implementation in ("eager", "sdpa"),
         )
         if pooled_only:
-            last_hidden_state = last_hidden_state[:, :1]
-        pooled = self.pooler(last_hidden_state) if self.pooler is not None else None
-
-        def per_clip(tensors):
-            return None if tensors is None else tuple(x.unflatten(0, (num_texts, num_clips)) for x in tensors)
-
+            last_hidden_state = last_hidden_state[:, :, :1]
         return ClipBERTModelOutput(
-            last_hidden_state=last_hidden_state.unflatten(0, (num_texts, num_clips)),
-            pooler_output=None if pooled is None else pooled.unflatten(0, (num_texts, num_clips)),
-            hidden_states=per_clip(all_hidden_states),
-            attentions=per_clip(all_attentions),
+            last_hidden_state=last_hidden_state,
+            pooler_output=None if self.pooler is None else self.pooler(last_hidden_state),
+            hidden_states=all_hidden_states,
+            attentions=all_attentions,
         )
 
 
