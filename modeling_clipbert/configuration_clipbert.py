@@ -102,7 +102,7 @@ class ClipBERTConfig(PreTrainedConfig):
             checkpoint may come from another version.
 
     Example:
-        >>> from clipbert.modeling_clipbert import ClipBERTConfig, ClipBERTModel
+        >>> from clipbert import ClipBERTConfig, ClipBERTModel
 
         >>> config = ClipBERTConfig(num_hidden_layers=2, hidden_size=64, num_attention_heads=2, intermediate_size=128)
         >>> model = ClipBERTModel(config)

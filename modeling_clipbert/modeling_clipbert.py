@@ -489,6 +489,10 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
     _can_compile_fullgraph = True
 
+    def encode_videos(self, pixel_values, clip_mask=None):
+        """See [`ClipBERTModel.encode_videos`]."""
+        return self.base_model.encode_videos(pixel_values, clip_mask)
+
     def chunk_clips(self, clips_per_chunk: int | None) -> None:
         """
         Process the clips of a video a few at a time, so that memory no longer grows with their number.
@@ -536,7 +540,7 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
 
     Example:
         >>> import torch
-        >>> from clipbert.modeling_clipbert import ClipBERTConfig, ClipBERTModel
+        >>> from clipbert import ClipBERTConfig, ClipBERTModel
 
         >>> config = ClipBERTConfig(num_hidden_layers=1, hidden_size=32, num_attention_heads=2, intermediate_size=64)
         >>> model = ClipBERTModel(config).eval()
@@ -581,19 +585,21 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             ValueError: If the shape or type is another, or the frames are too small or too large for the grid.
         """
         pixel_values = _to_six_dimensions(pixel_values)
-        num_videos, num_clips = pixel_values.shape[:2]
+        return self._encode_videos(pixel_values, _check_clip_mask(clip_mask, pixel_values))
+
+    def _encode_videos(self, pixel_values, clip_mask):
         clips = pixel_values.flatten(0, 1)  # (V*C, T, 3, H, W)
         if clip_mask is None:
             tokens = self._encode_clips(clips)  # (V*C, P, D)
         else:
-            exists = _check_clip_mask(clip_mask, num_videos, num_clips).flatten()  # (V*C,)
+            exists = clip_mask.flatten()  # (V*C,)
             if torch.compiler.is_compiling():  # shapes must not depend on the mask
                 clips = clips.where(exists[:, None, None, None, None], 0.0)
                 tokens = self._encode_clips(clips).where(exists[:, None, None], 0.0)
             else:
                 kept = self._encode_clips(clips[exists])
                 tokens = kept.new_zeros(len(exists), *kept.shape[1:]).masked_scatter(exists[:, None, None], kept)
-        return tokens.unflatten(0, (num_videos, num_clips))
+        return tokens.unflatten(0, pixel_values.shape[:2])
 
     def _encode_clips(self, clips):
         # clips: (K, T, 3, H, W) -> (K, P, D)
@@ -643,42 +649,41 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         Raises:
             ValueError: If shapes do not fit each other; both are named.
         """
-        if (pixel_values is None) == (visual_embeds is None):
-            raise ValueError("Exactly one of `pixel_values` and `visual_embeds` is needed, got both or neither.")
+        visual = _visual_input(pixel_values, visual_embeds)  # (V, C, T, 3, H, W) or (V, C, P, D)
+        _check_texts(input_ids, attention_mask, video_indices, visual)
+        clip_mask = _check_clip_mask(clip_mask, visual)
         if output_attentions is None:
             output_attentions = self.config.output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        options = {
-            "attention_mask": attention_mask,
-            "video_indices": video_indices,
-            "output_attentions": output_attentions,
-            "output_hidden_states": output_hidden_states,
-            "pooled_only": pooled_only,
-        }
-        if self.clips_per_chunk is None:
-            return self._read_clips(input_ids, pixel_values, visual_embeds, clip_mask, **options)
-        return self._read_in_chunks(input_ids, pixel_values, visual_embeds, clip_mask, **options)
+        read = self._read_clips if self.clips_per_chunk is None else self._read_in_chunks
+        return read(
+            visual,
+            clip_mask,
+            input_ids,
+            attention_mask,
+            video_indices,
+            output_attentions,
+            output_hidden_states,
+            pooled_only,
+        )
 
-    def _read_in_chunks(self, input_ids, pixel_values, visual_embeds, clip_mask, **options):
+    def _read_in_chunks(self, visual, clip_mask, *texts_and_options):
         """`_read_clips`, a few clips at a time; in training each chunk is computed again when its gradient is due."""
         if self.training and not self.config.freeze_backbone_norm:
             raise ValueError(
                 "The batch norms of the CNN are trained, and their statistics are those of all clips: set "
                 "config.freeze_backbone_norm to train in chunks, or call `chunk_clips(None)`."
             )
-        clips = _to_six_dimensions(pixel_values) if visual_embeds is None else visual_embeds  # (V, C, ...)
         if clip_mask is not None:
-            clip_mask = _check_clip_mask(clip_mask, *clips.shape[:2])
-            clips = clips.where(clip_mask.view(*clip_mask.shape, *[1] * (clips.ndim - 2)), 0.0)
+            visual = visual.where(clip_mask.view(*clip_mask.shape, *[1] * (visual.ndim - 2)), 0.0)
         parts = []
-        for first in range(0, clips.shape[1], self.clips_per_chunk):
+        for first in range(0, visual.shape[1], self.clips_per_chunk):
             chunk = slice(first, first + self.clips_per_chunk)
             mask = None if clip_mask is None else clip_mask[:, chunk]
             if mask is not None:  # blank clips stand in for a video that has none here; pooling leaves them out
                 mask = mask | ~mask.any(dim=1, keepdim=True)
-            visual = (clips[:, chunk], None) if visual_embeds is None else (None, clips[:, chunk])
-            read = functools.partial(self._read_clips, input_ids, *visual, mask, **options)
+            read = functools.partial(self._read_clips, visual[:, chunk], mask, *texts_and_options)
             parts.append(checkpoint(read, use_reentrant=False) if torch.is_grad_enabled() else read())
 
         def join(name):  # along the clips
@@ -693,10 +698,9 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
 
     def _read_clips(
         self,
-        input_ids,
-        pixel_values,
-        visual_embeds,
+        visual,
         clip_mask,
+        input_ids,
         attention_mask,
         video_indices,
         output_attentions,
@@ -704,13 +708,12 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         pooled_only,
     ):
         # 1. every frame of every clip through the CNN, once
-        if visual_embeds is None:
-            visual_embeds = self.encode_videos(pixel_values, clip_mask)  # (V, C, P, D)
-            clip_mask = None  # seen to
-        _check_texts(input_ids, attention_mask, video_indices, visual_embeds)
-        if clip_mask is not None:  # zeros, so that not even NaN in these clips can reach a loss or a gradient
-            exists = _check_clip_mask(clip_mask, *visual_embeds.shape[:2])
-            visual_embeds = visual_embeds.where(exists[..., None, None], 0.0)
+        if visual.ndim == 6:
+            visual_embeds = self._encode_videos(visual, clip_mask)  # (V, C, P, D)
+        elif clip_mask is not None:  # zeros, so that not even NaN in these clips can reach a loss or a gradient
+            visual_embeds = visual.where(clip_mask[..., None, None], 0.0)
+        else:
+            visual_embeds = visual
         num_clips = visual_embeds.shape[1]
         # 2. join each text with each clip of its video
         visual = visual_embeds if video_indices is None else visual_embeds[video_indices]  # (N, C, P, D)
@@ -744,6 +747,19 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         )
 
 
+def _visual_input(pixel_values, visual_embeds):
+    """The one of them that is given: frames with six dimensions or visual tokens with four."""
+    if (pixel_values is None) == (visual_embeds is None):
+        raise ValueError("Exactly one of `pixel_values` and `visual_embeds` is needed, got both or neither.")
+    if visual_embeds is None:
+        return _to_six_dimensions(pixel_values)
+    if visual_embeds.ndim != 4:
+        raise ValueError(
+            f"visual_embeds must have the shape (videos, clips, cells, hidden_size), got {tuple(visual_embeds.shape)}."
+        )
+    return visual_embeds
+
+
 def _to_six_dimensions(pixel_values):
     shape = tuple(pixel_values.shape)
     if pixel_values.ndim == 4:  # images
@@ -763,12 +779,14 @@ def _to_six_dimensions(pixel_values):
     return pixel_values
 
 
-def _check_clip_mask(clip_mask, num_videos, num_clips):
-    """The `(videos, clips)` mask as booleans."""
-    if tuple(clip_mask.shape) != (num_videos, num_clips):
+def _check_clip_mask(clip_mask, visual):
+    """The `(videos, clips)` mask of `(videos, clips, ...)` as booleans, if there is one."""
+    if clip_mask is None:
+        return None
+    if clip_mask.shape != visual.shape[:2]:
         raise ValueError(
             f"clip_mask {tuple(clip_mask.shape)} must have the shape (videos, clips) of the visual input, "
-            f"{(num_videos, num_clips)}."
+            f"{tuple(visual.shape[:2])}."
         )
     clip_mask = clip_mask.bool()
     if not torch.compiler.is_compiling() and not bool(clip_mask.any(dim=1).all()):
@@ -778,33 +796,31 @@ def _check_clip_mask(clip_mask, num_videos, num_clips):
     return clip_mask
 
 
-def _check_texts(input_ids, attention_mask, video_indices, visual_embeds):
-    if input_ids.ndim != 2:
-        raise ValueError(f"input_ids must have the shape (texts, length), got {tuple(input_ids.shape)}.")
+def _check_texts(input_ids, attention_mask, video_indices, visual, row="text"):
+    """Whether texts, or questions with their choices, fit each other and the videos."""
+    shape = "(questions, choices, length)" if row == "question" else "(texts, length)"
+    if input_ids.ndim != shape.count(",") + 1:
+        raise ValueError(f"input_ids must have the shape {shape}, got {tuple(input_ids.shape)}.")
     if attention_mask is not None and attention_mask.shape != input_ids.shape:
         raise ValueError(
             f"attention_mask {tuple(attention_mask.shape)} must have the shape of input_ids {tuple(input_ids.shape)}."
         )
-    if visual_embeds.ndim != 4:
-        raise ValueError(
-            f"visual_embeds must have the shape (videos, clips, cells, hidden_size), got {tuple(visual_embeds.shape)}."
-        )
-    num_texts, num_videos = input_ids.shape[0], visual_embeds.shape[0]
+    num_rows, num_videos = input_ids.shape[0], visual.shape[0]
     if video_indices is None:
-        if num_texts != num_videos:
+        if num_rows != num_videos:
             raise ValueError(
-                f"Without video_indices there must be one text per video, but input_ids {tuple(input_ids.shape)} holds "
-                f"{num_texts} texts for {num_videos} videos (visual tokens {tuple(visual_embeds.shape)}). Say which video "
-                "each text belongs to with video_indices."
+                f"Without video_indices there must be one {row} per video, but input_ids {tuple(input_ids.shape)} holds "
+                f"{num_rows} {row}s for {num_videos} videos {tuple(visual.shape)}. Say which video each {row} belongs to "
+                "with video_indices."
             )
         return
-    if video_indices.shape != (num_texts,):
+    if video_indices.shape != (num_rows,):
         raise ValueError(
-            f"video_indices {tuple(video_indices.shape)} must name one video for each of the {num_texts} texts of input_ids "
+            f"video_indices {tuple(video_indices.shape)} must name one video for each of the {num_rows} {row}s of input_ids "
             f"{tuple(input_ids.shape)}."
         )
     # the values are looked at on the CPU only: elsewhere it would make every step wait for the device
-    if video_indices.device.type == "cpu" and not torch.compiler.is_compiling() and num_texts:
+    if video_indices.device.type == "cpu" and not torch.compiler.is_compiling() and num_rows:
         lowest, highest = int(video_indices.min()), int(video_indices.max())
         if lowest < 0 or highest >= num_videos:
             raise ValueError(
@@ -888,10 +904,6 @@ class ClipBERTScoringModel(ClipBERTPreTrainedModel):
             )
         self.clipbert = ClipBERTModel(config)
 
-    def encode_videos(self, pixel_values, clip_mask=None):
-        """See [`ClipBERTModel.encode_videos`]."""
-        return self.clipbert.encode_videos(pixel_values, clip_mask)
-
     def compute_loss(self, logits, labels, video_indices=None):
         """
         Loss of pooled scores (section 5 of the official recipe).
@@ -947,20 +959,22 @@ class ClipBERTScoringModel(ClipBERTPreTrainedModel):
         Raises:
             ValueError: If shapes do not fit each other; both are named.
         """
-        outputs = self.clipbert(
-            input_ids,
-            pixel_values,
-            attention_mask=attention_mask,
-            video_indices=video_indices,
-            clip_mask=clip_mask,
-            visual_embeds=visual_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            pooled_only=pooled_only,
-        )
+        visual = _visual_input(pixel_values, visual_embeds)
+        ids, mask, videos = self.texts_of_rows(input_ids, attention_mask, video_indices, visual)
+        options = output_attentions, output_hidden_states, pooled_only
+        outputs = self.clipbert(ids, pixel_values, mask, videos, clip_mask, visual_embeds, *options)
         clip_mask = _text_clip_mask(clip_mask, video_indices)
-        clip_logits = self.score_clips(outputs.pooler_output, clip_mask)  # (N, C, K)
+        clip_logits = self.score_clips(outputs.pooler_output, clip_mask)  # (texts, C, K)
+        clip_logits = self.rows_of_texts(clip_logits, input_ids.shape[:-1])  # (N, C, K)
         return self.pooled_output(outputs, clip_logits, clip_mask, labels, video_indices)
+
+    def texts_of_rows(self, input_ids, attention_mask, video_indices, visual):
+        """`input_ids`, `attention_mask` and `video_indices` of the texts that are read for the rows of the inputs."""
+        return input_ids, attention_mask, video_indices
+
+    def rows_of_texts(self, clip_logits, rows):
+        """Scores of texts as scores of rows."""
+        return clip_logits
 
     def score_clips(self, pooler_output, clip_mask=None):
         """Scores `(texts, clips, labels)` of each clip on its own, from `(texts, clips, hidden_size)`."""
@@ -968,15 +982,8 @@ class ClipBERTScoringModel(ClipBERTPreTrainedModel):
 
     def pooled_output(self, outputs, clip_logits, clip_mask, labels, video_indices=None):
         logits = pool_clip_scores(clip_logits, self.config.score_pooling, clip_mask)  # (N, K)
-        return ClipBERTScoreOutput(
-            loss=None if labels is None else self.compute_loss(logits, labels, video_indices),
-            logits=logits,
-            clip_logits=clip_logits,
-            last_hidden_state=outputs.last_hidden_state,
-            pooler_output=outputs.pooler_output,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
+        loss = None if labels is None else self.compute_loss(logits, labels, video_indices)
+        return ClipBERTScoreOutput(loss=loss, logits=logits, clip_logits=clip_logits, **outputs)
 
 
 def _check_labels(labels, expected_shape, model):
@@ -1030,8 +1037,7 @@ class ClipBERTForVideoTextRetrieval(ClipBERTScoringModel):
     `labels` of `forward` are `torch.LongTensor` of shape `(texts,)`: 1 if the text belongs to its video, else 0.
 
     Example:
-        >>> from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
-        >>> from clipbert.processing import VideoTextProcessor
+        >>> from clipbert import ClipBERTForVideoTextRetrieval, VideoTextProcessor
 
         >>> model = ClipBERTForVideoTextRetrieval.from_pretrained("my-clipbert")  # doctest: +SKIP
         >>> processor = VideoTextProcessor.from_pretrained("my-clipbert")  # doctest: +SKIP
@@ -1132,57 +1138,17 @@ class ClipBERTForMultipleChoice(ClipBERTScoringModel):
         self.classifier = ClipBERTScoreHead(config, 1)
         self.post_init()
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: torch.LongTensor,
-        pixel_values: torch.FloatTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        video_indices: torch.LongTensor | None = None,
-        clip_mask: torch.Tensor | None = None,
-        visual_embeds: torch.FloatTensor | None = None,
-        labels: torch.LongTensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        pooled_only: bool = False,
-    ) -> tuple | ClipBERTScoreOutput:
-        """Score every choice of every question. Inputs as for the other heads, with the shapes given above."""
-        if input_ids.ndim != 3 or (attention_mask is not None and attention_mask.shape != input_ids.shape):
-            raise ValueError(
-                "Multiple choice needs input_ids and attention_mask of shape (questions, choices, length), got "
-                f"{tuple(input_ids.shape)} and {None if attention_mask is None else tuple(attention_mask.shape)}."
-            )
+    def texts_of_rows(self, input_ids, attention_mask, video_indices, visual):
+        _check_texts(input_ids, attention_mask, video_indices, visual, row="question")
         num_questions, num_choices = input_ids.shape[:2]
         if video_indices is None:
-            visual = visual_embeds if pixel_values is None else pixel_values
-            if visual is not None and visual.shape[0] != num_questions:
-                raise ValueError(
-                    f"Without video_indices there must be one question per video, but input_ids {tuple(input_ids.shape)} "
-                    f"holds {num_questions} questions for {visual.shape[0]} videos {tuple(visual.shape)}. Say which video "
-                    "each question belongs to with video_indices."
-                )
             video_indices = torch.arange(num_questions, device=input_ids.device)
-        if video_indices.shape != (num_questions,):
-            raise ValueError(
-                f"video_indices {tuple(video_indices.shape)} must name one video for each of the {num_questions} questions "
-                f"of input_ids {tuple(input_ids.shape)}."
-            )
-        outputs = self.clipbert(
-            input_ids.flatten(0, 1),
-            pixel_values,
-            attention_mask=None if attention_mask is None else attention_mask.flatten(0, 1),
-            video_indices=video_indices.repeat_interleave(num_choices),
-            clip_mask=clip_mask,
-            visual_embeds=visual_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            pooled_only=pooled_only,
-        )
+        attention_mask = None if attention_mask is None else attention_mask.flatten(0, 1)
+        return input_ids.flatten(0, 1), attention_mask, video_indices.repeat_interleave(num_choices)
+
+    def rows_of_texts(self, clip_logits, rows):
         # one score per choice and clip, then clips before choices
-        clip_logits = self.score_clips(outputs.pooler_output).squeeze(-1)  # (questions*choices, C)
-        clip_logits = clip_logits.unflatten(0, (num_questions, num_choices)).transpose(1, 2)  # (questions, C, choices)
-        clip_mask = _text_clip_mask(clip_mask, video_indices)
-        return self.pooled_output(outputs, clip_logits, clip_mask, labels)
+        return clip_logits.squeeze(-1).unflatten(0, rows).transpose(1, 2)  # (questions, C, choices)
 
 
 class ClipBERTRegressionHead(nn.Module):
@@ -1299,10 +1265,6 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
         self.cls.predictions.decoder = new_embeddings
         self.cls.predictions.bias = new_embeddings.bias
 
-    def encode_videos(self, pixel_values, clip_mask=None):
-        """See [`ClipBERTModel.encode_videos`]."""
-        return self.clipbert.encode_videos(pixel_values, clip_mask)
-
     @can_return_tuple
     def forward(
         self,
@@ -1340,15 +1302,9 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
         ):
             if given is not None and tuple(given.shape) != expected:
                 raise ValueError(f"{name} must have the shape {expected}, got {tuple(given.shape)}.")
+        options = output_attentions, output_hidden_states
         outputs = self.clipbert(
-            input_ids,
-            pixel_values,
-            attention_mask=attention_mask,
-            video_indices=video_indices,
-            clip_mask=clip_mask,
-            visual_embeds=visual_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
+            input_ids, pixel_values, attention_mask, video_indices, clip_mask, visual_embeds, *options
         )
         clip_mask = _text_clip_mask(clip_mask, video_indices)
         words = outputs.last_hidden_state[:, :, : input_ids.shape[1]]  # (N, C, L, D)
@@ -1369,10 +1325,7 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
             prediction_logits=prediction_logits,
             seq_relationship_logits=matching_logits,
             clip_logits=clip_logits,
-            last_hidden_state=outputs.last_hidden_state,
-            pooler_output=outputs.pooler_output,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
+            **outputs,
         )
 
     def compute_mlm_loss(self, prediction_logits, mlm_labels, clip_mask=None, itm_labels=None):
