@@ -98,10 +98,11 @@ class ClipBERTConfig(PreTrainedConfig):
 
     Raises:
         ValueError: If values do not fit each other; the message says why.
-        TypeError: If a key looks like a misspelt field. Other unknown keys are kept, with a warning.
+        TypeError: If the constructor gets a key that is no field. Read from a file, such a key is kept, with a warning: a
+            checkpoint may come from another version.
 
     Example:
-        >>> from clipbert.modeling_clipbert import ClipBERTConfig, ClipBERTModel
+        >>> from clipbert import ClipBERTConfig, ClipBERTModel
 
         >>> config = ClipBERTConfig(num_hidden_layers=2, hidden_size=64, num_attention_heads=2, intermediate_size=128)
         >>> model = ClipBERTModel(config)
@@ -164,9 +165,8 @@ class ClipBERTConfig(PreTrainedConfig):
     mlm_on_mismatched_pairs: bool = False
 
     def __post_init__(self, **kwargs):
-        for key, value in kwargs.items():
-            if not self._is_known(key):
-                raise TypeError(self._tell_stray(key, value))
+        if stray := [key for key in kwargs if self._is_stray(key)]:
+            raise TypeError(self._no_field(stray[0], kwargs[stray[0]]))
         super().__post_init__(**kwargs)
         if self.freeze_backbone_stages is None:
             self.freeze_backbone_stages = 2 if self.backbone_config.model_type == "resnet" else 0
@@ -178,28 +178,32 @@ class ClipBERTConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
-        """
-        As in transformers, but a key that is no field is warned about and kept: another version may have written it.
-        In the constructor it is a mistake.
-        """
-        stray = {key: value for key, value in config_dict.items() if not cls._is_known(key)}
-        loaded = super().from_dict({key: config_dict[key] for key in config_dict if key not in stray}, **kwargs)
-        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        """As for every config. A key that is no field, as files of other versions have it, is kept with a warning."""
+        stray = {key: value for key, value in config_dict.items() if cls._is_stray(key)}
         for key, value in stray.items():
-            logger.warning(f"{cls._tell_stray(key, value)} The value is kept, but nothing reads it.")
+            logger.warning(f"{cls._no_field(key, value)} The value is kept, but nothing reads it.")
+        known = {key: value for key, value in config_dict.items() if key not in stray}
+        result = super().from_dict(known, **kwargs)
+        config = result[0] if isinstance(result, tuple) else result
+        for key, value in stray.items():
             setattr(config, key, value)
-        return loaded
+        return result
 
     @classmethod
-    def _is_known(cls, key):
-        return key in _UNDECLARED_KEYS or key.startswith("_") or key in {field.name for field in fields(cls)}
+    def from_json_file(cls, json_file):
+        """As for every config."""
+        return cls.from_dict(cls._dict_from_json_file(json_file))
 
     @classmethod
-    def _tell_stray(cls, key, value):
+    def _is_stray(cls, key):
+        return not key.startswith("_") and key not in _UNDECLARED_KEYS and key not in {f.name for f in fields(cls)}
+
+    @classmethod
+    def _no_field(cls, key, value):
         known = sorted(field.name for field in fields(cls))
         nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
-        help_ = f"Did you mean {nearest[0]!r}?" if nearest else f"Known fields: {', '.join(known)}."
-        return f"{cls.__name__} has no field {key!r} (value {value!r}). {help_}"
+        hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Known fields: {', '.join(known)}."
+        return f"{cls.__name__} has no field {key!r} (value {value!r}). {hint}"
 
     def validate_sizes(self):
         for name in (

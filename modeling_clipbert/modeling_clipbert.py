@@ -110,7 +110,7 @@ class ClipBERTScoreOutput(ModelOutput):
 @dataclass
 class ClipBERTMatchOutput(ClipBERTScoreOutput):
     """
-    What [`ClipBERTForVideoTextRetrieval`] returns in addition to the fields of [`ClipBERTScoreOutput`].
+    What [`ClipBERTForVideoTextRetrieval`] returns beside the fields of [`ClipBERTScoreOutput`].
 
     Args:
         match_odds (`torch.FloatTensor` of shape `(texts,)`):
@@ -333,10 +333,12 @@ class ClipBERTTextEmbeddings(nn.Module):
         return self.LayerNorm(embeddings + self.token_type_embeddings(torch.zeros_like(positions)))
 
 
-def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, rows=None, **kwargs):
+def eager_attention_forward(
+    module, query, key, value, attention_mask, scaling, dropout=0.0, texts_and_clips=None, **kwargs
+):
     """
-    Attention written out. Also takes the boolean mask of the sdpa implementation. With `rows=(N, C)` the weights that are
-    returned have these first dimensions, and the result is computed from them, so that they have a gradient.
+    Attention written out. Also takes the boolean mask of the sdpa implementation. With `texts_and_clips`, the two numbers,
+    the weights come out with texts and clips apart, and lie on the path to the context.
     """
     weights = query @ key.transpose(2, 3) * scaling
     if attention_mask is not None and attention_mask.dtype == torch.bool:
@@ -344,10 +346,10 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
     elif attention_mask is not None:
         weights = weights + attention_mask
     weights = F.dropout(weights.softmax(dim=-1), p=dropout, training=module.training)
-    if rows is None:
-        return (weights @ value).transpose(1, 2).contiguous(), weights
-    weights = weights.unflatten(0, rows)
-    return (weights.flatten(0, 1) @ value).transpose(1, 2).contiguous(), weights
+    if texts_and_clips is not None:
+        weights = weights.unflatten(0, texts_and_clips)  # (N, C, heads, queries, tokens)
+    rows = weights if texts_and_clips is None else weights.flatten(0, 1)
+    return (rows @ value).transpose(1, 2).contiguous(), weights
 
 
 class ClipBERTSelfAttention(nn.Module):
@@ -362,17 +364,17 @@ class ClipBERTSelfAttention(nn.Module):
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, queries, hidden_states, attention_mask=None, weight_rows=None):
-        query, key, value = (
-            layer(tokens).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (N*C, heads, tokens, head_dim)
+    def forward(self, queries, hidden_states, attention_mask=None, output_attentions=False):
+        query, key, value = (  # (N*C, heads, tokens, head_dim)
+            layer(tokens).flatten(0, 1).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
             for layer, tokens in ((self.query, queries), (self.key, hidden_states), (self.value, hidden_states))
         )
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        options = {"scaling": self.scaling, "dropout": self.dropout_prob if self.training else 0.0}
-        if weight_rows is not None:  # the fused implementations do not return weights
-            attend = functools.partial(eager_attention_forward, rows=weight_rows)
-        context, weights = attend(self, query, key, value, attention_mask, **options)
-        return context.flatten(2), weights
+        if output_attentions:  # the fused implementations do not return weights
+            attend = functools.partial(eager_attention_forward, texts_and_clips=hidden_states.shape[:2])
+        dropout = self.dropout_prob if self.training else 0.0
+        context, weights = attend(self, query, key, value, attention_mask, scaling=self.scaling, dropout=dropout)
+        return context.flatten(2).unflatten(0, hidden_states.shape[:2]), weights  # (N, C, queries, D)
 
 
 class ClipBERTResidual(nn.Module):
@@ -394,9 +396,9 @@ class ClipBERTAttention(nn.Module):
         self.self = ClipBERTSelfAttention(config)
         self.output = ClipBERTResidual(config, config.hidden_size)
 
-    def forward(self, hidden_states, attention_mask=None, weight_rows=None, num_queries=None):
-        queries = hidden_states if num_queries is None else hidden_states[:, :num_queries]
-        context, weights = self.self(queries, hidden_states, attention_mask, weight_rows)
+    def forward(self, hidden_states, attention_mask=None, output_attentions=False, num_queries=None):
+        queries = hidden_states if num_queries is None else hidden_states[:, :, :num_queries]
+        context, weights = self.self(queries, hidden_states, attention_mask, output_attentions)
         return self.output(context, queries), weights
 
 
@@ -419,17 +421,12 @@ class ClipBERTLayer(GradientCheckpointingLayer):
         self.intermediate = ClipBERTIntermediate(config)
         self.output = ClipBERTResidual(config, config.intermediate_size)
 
-    def forward(self, hidden_states, attention_mask=None, weight_rows=None, num_queries=None):
-        hidden_states, weights = self.attention(hidden_states, attention_mask, weight_rows, num_queries)
+    def forward(self, hidden_states, attention_mask=None, output_attentions=False, num_queries=None):
+        hidden_states, weights = self.attention(hidden_states, attention_mask, output_attentions, num_queries)
         return self.output(self.intermediate(hidden_states), hidden_states), weights
 
 
 class ClipBERTEncoder(nn.Module):
-    """
-    All layers. What is returned has the first dimensions `rows=(N, C)`, and lies on the path from the inputs to the last
-    layer: every tensor has a gradient after `retain_grad()`.
-    """
-
     def __init__(self, config):
         super().__init__()
         self.layer = nn.ModuleList([ClipBERTLayer(config) for _ in range(config.num_hidden_layers)])
@@ -437,13 +434,12 @@ class ClipBERTEncoder(nn.Module):
     def forward(
         self,
         hidden_states,
-        rows,
         attention_mask=None,
         output_attentions=False,
         output_hidden_states=False,
         pooled_only=False,
     ):
-        hidden_states = hidden_states.unflatten(0, rows)  # (N, C, tokens, D)
+        # hidden_states: (N, C, tokens, D), so that what is returned of each layer is what the next one reads
         # kept only when asked for: the inputs of all layers are most of the memory of an inference
         all_hidden_states = (hidden_states,) if output_hidden_states else None
         all_attentions = () if output_attentions else None
@@ -452,9 +448,7 @@ class ClipBERTEncoder(nn.Module):
             if pooled_only and layer is self.layer[-1]:  # the others are its keys and values only
                 num_queries = 1
                 attention_mask = None if attention_mask is None else attention_mask[:, :, :num_queries]
-            weight_rows = rows if output_attentions else None
-            tokens, weights = layer(hidden_states.flatten(0, 1), attention_mask, weight_rows, num_queries)
-            hidden_states = tokens.unflatten(0, rows)
+            hidden_states, weights = layer(hidden_states, attention_mask, output_attentions, num_queries)
             if output_hidden_states:
                 all_hidden_states += (hidden_states,)
             if output_attentions:
@@ -468,8 +462,7 @@ class ClipBERTPooler(nn.Module):
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden_states):
-        # hidden_states: (N, C, tokens, D) -> (N, C, D)
-        return torch.tanh(self.dense(hidden_states[:, :, 0]))
+        return torch.tanh(self.dense(hidden_states[:, :, 0]))  # (N, C, D)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -495,6 +488,10 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
     ]
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
     _can_compile_fullgraph = True
+
+    def encode_videos(self, pixel_values, clip_mask=None):
+        """See [`ClipBERTModel.encode_videos`]."""
+        return self.base_model.encode_videos(pixel_values, clip_mask)
 
     def chunk_clips(self, clips_per_chunk: int | None) -> None:
         """
@@ -544,7 +541,7 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
 
     Example:
         >>> import torch
-        >>> from clipbert.modeling_clipbert import ClipBERTConfig, ClipBERTModel
+        >>> from clipbert import ClipBERTConfig, ClipBERTModel
 
         >>> config = ClipBERTConfig(num_hidden_layers=1, hidden_size=32, num_attention_heads=2, intermediate_size=64)
         >>> model = ClipBERTModel(config).eval()
@@ -589,19 +586,21 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             ValueError: If the shape or type is another, or the frames are too small or too large for the grid.
         """
         pixel_values = _to_six_dimensions(pixel_values)
-        num_videos, num_clips = pixel_values.shape[:2]
+        return self._encode_videos(pixel_values, _check_clip_mask(clip_mask, pixel_values))
+
+    def _encode_videos(self, pixel_values, clip_mask):
         clips = pixel_values.flatten(0, 1)  # (V*C, T, 3, H, W)
         if clip_mask is None:
             tokens = self._encode_clips(clips)  # (V*C, P, D)
         else:
-            exists = _check_clip_mask(clip_mask, num_videos, num_clips).flatten()  # (V*C,)
+            exists = clip_mask.flatten()  # (V*C,)
             if torch.compiler.is_compiling():  # shapes must not depend on the mask
                 clips = clips.where(exists[:, None, None, None, None], 0.0)
                 tokens = self._encode_clips(clips).where(exists[:, None, None], 0.0)
             else:
                 kept = self._encode_clips(clips[exists])
                 tokens = kept.new_zeros(len(exists), *kept.shape[1:]).masked_scatter(exists[:, None, None], kept)
-        return tokens.unflatten(0, (num_videos, num_clips))
+        return tokens.unflatten(0, pixel_values.shape[:2])
 
     def _encode_clips(self, clips):
         # clips: (K, T, 3, H, W) -> (K, P, D)
@@ -651,42 +650,41 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         Raises:
             ValueError: If shapes do not fit each other; both are named.
         """
-        if (pixel_values is None) == (visual_embeds is None):
-            raise ValueError("Exactly one of `pixel_values` and `visual_embeds` is needed, got both or neither.")
+        visual = _visual_input(pixel_values, visual_embeds)  # (V, C, T, 3, H, W) or (V, C, P, D)
+        _check_texts(input_ids, attention_mask, video_indices, visual)
+        clip_mask = _check_clip_mask(clip_mask, visual)
         if output_attentions is None:
             output_attentions = self.config.output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        options = {
-            "attention_mask": attention_mask,
-            "video_indices": video_indices,
-            "output_attentions": output_attentions,
-            "output_hidden_states": output_hidden_states,
-            "pooled_only": pooled_only,
-        }
-        if self.clips_per_chunk is None:
-            return self._read_clips(input_ids, pixel_values, visual_embeds, clip_mask, **options)
-        return self._read_in_chunks(input_ids, pixel_values, visual_embeds, clip_mask, **options)
+        read = self._read_clips if self.clips_per_chunk is None else self._read_in_chunks
+        return read(
+            visual,
+            clip_mask,
+            input_ids,
+            attention_mask,
+            video_indices,
+            output_attentions,
+            output_hidden_states,
+            pooled_only,
+        )
 
-    def _read_in_chunks(self, input_ids, pixel_values, visual_embeds, clip_mask, **options):
+    def _read_in_chunks(self, visual, clip_mask, *texts_and_options):
         """`_read_clips`, a few clips at a time; in training each chunk is computed again when its gradient is due."""
         if self.training and not self.config.freeze_backbone_norm:
             raise ValueError(
                 "The batch norms of the CNN are trained, and their statistics are those of all clips: set "
                 "config.freeze_backbone_norm to train in chunks, or call `chunk_clips(None)`."
             )
-        clips = _to_six_dimensions(pixel_values) if visual_embeds is None else visual_embeds  # (V, C, ...)
         if clip_mask is not None:
-            clip_mask = _check_clip_mask(clip_mask, *clips.shape[:2])
-            clips = clips.where(clip_mask.view(*clip_mask.shape, *[1] * (clips.ndim - 2)), 0.0)
+            visual = visual.where(clip_mask.view(*clip_mask.shape, *[1] * (visual.ndim - 2)), 0.0)
         parts = []
-        for first in range(0, clips.shape[1], self.clips_per_chunk):
+        for first in range(0, visual.shape[1], self.clips_per_chunk):
             chunk = slice(first, first + self.clips_per_chunk)
             mask = None if clip_mask is None else clip_mask[:, chunk]
             if mask is not None:  # blank clips stand in for a video that has none here; pooling leaves them out
                 mask = mask | ~mask.any(dim=1, keepdim=True)
-            visual = (clips[:, chunk], None) if visual_embeds is None else (None, clips[:, chunk])
-            read = functools.partial(self._read_clips, input_ids, *visual, mask, **options)
+            read = functools.partial(self._read_clips, visual[:, chunk], mask, *texts_and_options)
             parts.append(checkpoint(read, use_reentrant=False) if torch.is_grad_enabled() else read())
 
         def join(name):  # along the clips
@@ -701,10 +699,9 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
 
     def _read_clips(
         self,
-        input_ids,
-        pixel_values,
-        visual_embeds,
+        visual,
         clip_mask,
+        input_ids,
         attention_mask,
         video_indices,
         output_attentions,
@@ -712,23 +709,17 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         pooled_only,
     ):
         # 1. every frame of every clip through the CNN, once
-        if visual_embeds is None:
-            visual_embeds = self.encode_videos(pixel_values, clip_mask)  # (V, C, P, D)
-            clip_mask = None  # seen to
-        if visual_embeds.ndim != 4:
-            raise ValueError(
-                "visual_embeds must have the shape (videos, clips, cells, hidden_size), got "
-                f"{tuple(visual_embeds.shape)}."
-            )
-        _check_texts(input_ids, attention_mask, video_indices, visual_embeds)
-        if clip_mask is not None:  # zeros, so that not even NaN in these clips can reach a loss or a gradient
-            exists = _check_clip_mask(clip_mask, *visual_embeds.shape[:2])
-            visual_embeds = visual_embeds.where(exists[..., None, None], 0.0)
-        num_texts, num_clips = input_ids.shape[0], visual_embeds.shape[1]
+        if visual.ndim == 6:
+            visual_embeds = self._encode_videos(visual, clip_mask)  # (V, C, P, D)
+        elif clip_mask is not None:  # zeros, so that not even NaN in these clips can reach a loss or a gradient
+            visual_embeds = visual.where(clip_mask[..., None, None], 0.0)
+        else:
+            visual_embeds = visual
+        num_clips = visual_embeds.shape[1]
         # 2. join each text with each clip of its video
         visual = visual_embeds if video_indices is None else visual_embeds[video_indices]  # (N, C, P, D)
         text = self.embeddings(input_ids)[:, None].expand(-1, num_clips, -1, -1)  # (N, C, L, D)
-        hidden_states = self.dropout(torch.cat([text, visual.to(text.dtype)], dim=2).flatten(0, 1))  # (N*C, L+P, D)
+        hidden_states = self.dropout(torch.cat([text, visual.to(text.dtype)], dim=2))  # (N, C, L+P, D)
         if attention_mask is not None:
             attention_mask = attention_mask[:, None].expand(-1, num_clips, -1).flatten(0, 1)  # (N*C, L)
             attention_mask = F.pad(attention_mask, (0, visual.shape[2]), value=1)
@@ -736,13 +727,12 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             mask = None if attention_mask is None else attention_mask[:, None, None].bool()  # (N*C, 1, 1, L+P)
         else:
             mask = create_bidirectional_mask(
-                config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
+                config=self.config, inputs_embeds=hidden_states.flatten(0, 1), attention_mask=attention_mask
             )
         # 3. transformer; masks of other implementations cannot be cut down to one query
         implementation = "eager" if output_attentions else self.config._attn_implementation
         last_hidden_state, all_hidden_states, all_attentions = self.encoder(
             hidden_states,
-            (num_texts, num_clips),
             mask,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
@@ -756,6 +746,19 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             hidden_states=all_hidden_states,
             attentions=all_attentions,
         )
+
+
+def _visual_input(pixel_values, visual_embeds):
+    """The one of them that is given: frames with six dimensions or visual tokens with four."""
+    if (pixel_values is None) == (visual_embeds is None):
+        raise ValueError("Exactly one of `pixel_values` and `visual_embeds` is needed, got both or neither.")
+    if visual_embeds is None:
+        return _to_six_dimensions(pixel_values)
+    if visual_embeds.ndim != 4:
+        raise ValueError(
+            f"visual_embeds must have the shape (videos, clips, cells, hidden_size), got {tuple(visual_embeds.shape)}."
+        )
+    return visual_embeds
 
 
 def _to_six_dimensions(pixel_values):
@@ -777,12 +780,14 @@ def _to_six_dimensions(pixel_values):
     return pixel_values
 
 
-def _check_clip_mask(clip_mask, num_videos, num_clips):
-    """The `(videos, clips)` mask as booleans."""
-    if tuple(clip_mask.shape) != (num_videos, num_clips):
+def _check_clip_mask(clip_mask, visual):
+    """The `(videos, clips)` mask of `(videos, clips, ...)` as booleans, if there is one."""
+    if clip_mask is None:
+        return None
+    if clip_mask.shape != visual.shape[:2]:
         raise ValueError(
             f"clip_mask {tuple(clip_mask.shape)} must have the shape (videos, clips) of the visual input, "
-            f"{(num_videos, num_clips)}."
+            f"{tuple(visual.shape[:2])}."
         )
     clip_mask = clip_mask.bool()
     if not torch.compiler.is_compiling() and not bool(clip_mask.any(dim=1).all()):
@@ -792,14 +797,11 @@ def _check_clip_mask(clip_mask, num_videos, num_clips):
     return clip_mask
 
 
-def _check_texts(input_ids, attention_mask, video_indices, visual, unit="text"):
-    """
-    The one check of what is read with the visual input, `pixel_values` or `visual_embeds`: `unit` has a row in
-    `input_ids` and an entry in `video_indices`.
-    """
-    shapes = {"text": ("texts", "length"), "question": ("questions", "choices", "length")}
-    if input_ids.ndim != len(shapes[unit]):
-        raise ValueError(f"input_ids must have the shape ({', '.join(shapes[unit])}), got {tuple(input_ids.shape)}.")
+def _check_texts(input_ids, attention_mask, video_indices, visual, row="text"):
+    """Whether texts, or questions with their choices, fit each other and the videos."""
+    shape = "(questions, choices, length)" if row == "question" else "(texts, length)"
+    if input_ids.ndim != shape.count(",") + 1:
+        raise ValueError(f"input_ids must have the shape {shape}, got {tuple(input_ids.shape)}.")
     if attention_mask is not None and attention_mask.shape != input_ids.shape:
         raise ValueError(
             f"attention_mask {tuple(attention_mask.shape)} must have the shape of input_ids {tuple(input_ids.shape)}."
@@ -808,15 +810,15 @@ def _check_texts(input_ids, attention_mask, video_indices, visual, unit="text"):
     if video_indices is None:
         if num_rows != num_videos:
             raise ValueError(
-                f"Without video_indices there must be one {unit} per video, but input_ids {tuple(input_ids.shape)} holds "
-                f"{num_rows} {unit}s for {num_videos} videos {tuple(visual.shape)}. Say which video each {unit} belongs to "
+                f"Without video_indices there must be one {row} per video, but input_ids {tuple(input_ids.shape)} holds "
+                f"{num_rows} {row}s for {num_videos} videos {tuple(visual.shape)}. Say which video each {row} belongs to "
                 "with video_indices."
             )
         return
     if video_indices.shape != (num_rows,):
         raise ValueError(
-            f"video_indices {tuple(video_indices.shape)} must name one video for each of the {num_rows} {unit}s of "
-            f"input_ids {tuple(input_ids.shape)}."
+            f"video_indices {tuple(video_indices.shape)} must name one video for each of the {num_rows} {row}s of input_ids "
+            f"{tuple(input_ids.shape)}."
         )
     # the values are looked at on the CPU only: elsewhere it would make every step wait for the device
     if video_indices.device.type == "cpu" and not torch.compiler.is_compiling() and num_rows:
@@ -903,10 +905,6 @@ class ClipBERTScoringModel(ClipBERTPreTrainedModel):
             )
         self.clipbert = ClipBERTModel(config)
 
-    def encode_videos(self, pixel_values, clip_mask=None):
-        """See [`ClipBERTModel.encode_videos`]."""
-        return self.clipbert.encode_videos(pixel_values, clip_mask)
-
     def compute_loss(self, logits, labels, video_indices=None):
         """
         Loss of pooled scores (section 5 of the official recipe).
@@ -962,26 +960,22 @@ class ClipBERTScoringModel(ClipBERTPreTrainedModel):
         Raises:
             ValueError: If shapes do not fit each other; both are named.
         """
-        texts = {"input_ids": input_ids, "attention_mask": attention_mask, "video_indices": video_indices}
-        if pixel_values is not None or visual_embeds is not None:  # else the model says what it needs
-            texts = self.separate_texts(**texts, visual=visual_embeds if pixel_values is None else pixel_values)
-        outputs = self.clipbert(
-            **texts,
-            pixel_values=pixel_values,
-            clip_mask=clip_mask,
-            visual_embeds=visual_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            pooled_only=pooled_only,
-        )
+        visual = _visual_input(pixel_values, visual_embeds)
+        ids, mask, videos = self.texts_of_rows(input_ids, attention_mask, video_indices, visual)
+        options = output_attentions, output_hidden_states, pooled_only
+        outputs = self.clipbert(ids, pixel_values, mask, videos, clip_mask, visual_embeds, *options)
         clip_mask = _text_clip_mask(clip_mask, video_indices)
-        pooler_output = outputs.pooler_output.unflatten(0, input_ids.shape[:-1])  # (N, C, D)
-        clip_logits = self.score_clips(pooler_output, clip_mask)  # (N, C, K)
+        clip_logits = self.score_clips(outputs.pooler_output, clip_mask)  # (texts, C, K)
+        clip_logits = self.rows_of_texts(clip_logits, input_ids.shape[:-1])  # (N, C, K)
         return self.pooled_output(outputs, clip_logits, clip_mask, labels, video_indices)
 
-    def separate_texts(self, input_ids, attention_mask, video_indices, visual):
-        """The texts as [`ClipBERTModel`] reads them, one in a row."""
-        return {"input_ids": input_ids, "attention_mask": attention_mask, "video_indices": video_indices}
+    def texts_of_rows(self, input_ids, attention_mask, video_indices, visual):
+        """`input_ids`, `attention_mask` and `video_indices` of the texts that are read for the rows of the inputs."""
+        return input_ids, attention_mask, video_indices
+
+    def rows_of_texts(self, clip_logits, rows):
+        """Scores of texts as scores of rows."""
+        return clip_logits
 
     def score_clips(self, pooler_output, clip_mask=None):
         """Scores `(texts, clips, labels)` of each clip on its own, from `(texts, clips, hidden_size)`."""
@@ -989,15 +983,8 @@ class ClipBERTScoringModel(ClipBERTPreTrainedModel):
 
     def pooled_output(self, outputs, clip_logits, clip_mask, labels, video_indices=None):
         logits = pool_clip_scores(clip_logits, self.config.score_pooling, clip_mask)  # (N, K)
-        return ClipBERTScoreOutput(
-            loss=None if labels is None else self.compute_loss(logits, labels, video_indices),
-            logits=logits,
-            clip_logits=clip_logits,
-            last_hidden_state=outputs.last_hidden_state,
-            pooler_output=outputs.pooler_output,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
+        loss = None if labels is None else self.compute_loss(logits, labels, video_indices)
+        return ClipBERTScoreOutput(loss=loss, logits=logits, clip_logits=clip_logits, **outputs)
 
 
 def _check_labels(labels, expected_shape, model):
@@ -1051,8 +1038,7 @@ class ClipBERTForVideoTextRetrieval(ClipBERTScoringModel):
     `labels` of `forward` are `torch.LongTensor` of shape `(texts,)`: 1 if the text belongs to its video, else 0.
 
     Example:
-        >>> from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
-        >>> from clipbert.processing import VideoTextProcessor
+        >>> from clipbert import ClipBERTForVideoTextRetrieval, VideoTextProcessor
 
         >>> model = ClipBERTForVideoTextRetrieval.from_pretrained("my-clipbert")  # doctest: +SKIP
         >>> processor = VideoTextProcessor.from_pretrained("my-clipbert")  # doctest: +SKIP
@@ -1153,20 +1139,17 @@ class ClipBERTForMultipleChoice(ClipBERTScoringModel):
         self.classifier = ClipBERTScoreHead(config, 1)
         self.post_init()
 
-    def separate_texts(self, input_ids, attention_mask, video_indices, visual):
-        _check_texts(input_ids, attention_mask, video_indices, visual, "question")
+    def texts_of_rows(self, input_ids, attention_mask, video_indices, visual):
+        _check_texts(input_ids, attention_mask, video_indices, visual, row="question")
         num_questions, num_choices = input_ids.shape[:2]
         if video_indices is None:
             video_indices = torch.arange(num_questions, device=input_ids.device)
-        return {
-            "input_ids": input_ids.flatten(0, 1),
-            "attention_mask": None if attention_mask is None else attention_mask.flatten(0, 1),
-            "video_indices": video_indices.repeat_interleave(num_choices),
-        }
+        attention_mask = None if attention_mask is None else attention_mask.flatten(0, 1)
+        return input_ids.flatten(0, 1), attention_mask, video_indices.repeat_interleave(num_choices)
 
-    def score_clips(self, pooler_output, clip_mask=None):
-        # (questions, choices, C, D) -> (questions, C, choices)
-        return self.classifier(pooler_output).squeeze(-1).transpose(1, 2)
+    def rows_of_texts(self, clip_logits, rows):
+        # one score per choice and clip, then clips before choices
+        return clip_logits.squeeze(-1).unflatten(0, rows).transpose(1, 2)  # (questions, C, choices)
 
 
 class ClipBERTRegressionHead(nn.Module):
@@ -1283,10 +1266,6 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
         self.cls.predictions.decoder = new_embeddings
         self.cls.predictions.bias = new_embeddings.bias
 
-    def encode_videos(self, pixel_values, clip_mask=None):
-        """See [`ClipBERTModel.encode_videos`]."""
-        return self.clipbert.encode_videos(pixel_values, clip_mask)
-
     @can_return_tuple
     def forward(
         self,
@@ -1324,15 +1303,9 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
         ):
             if given is not None and tuple(given.shape) != expected:
                 raise ValueError(f"{name} must have the shape {expected}, got {tuple(given.shape)}.")
+        options = output_attentions, output_hidden_states
         outputs = self.clipbert(
-            input_ids,
-            pixel_values,
-            attention_mask=attention_mask,
-            video_indices=video_indices,
-            clip_mask=clip_mask,
-            visual_embeds=visual_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
+            input_ids, pixel_values, attention_mask, video_indices, clip_mask, visual_embeds, *options
         )
         clip_mask = _text_clip_mask(clip_mask, video_indices)
         words = outputs.last_hidden_state[:, :, : input_ids.shape[1]]  # (N, C, L, D)
@@ -1353,10 +1326,7 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
             prediction_logits=prediction_logits,
             seq_relationship_logits=matching_logits,
             clip_logits=clip_logits,
-            last_hidden_state=outputs.last_hidden_state,
-            pooler_output=outputs.pooler_output,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
+            **outputs,
         )
 
     def compute_mlm_loss(self, prediction_logits, mlm_labels, clip_mask=None, itm_labels=None):

@@ -619,3 +619,16 @@ def test_config_file_has_no_private_keys(tmp_path):
     written = json.loads((tmp_path / "config.json").read_text())
     assert not [key for key in written if key.startswith("_")]
     assert written["architectures"] == ["ClipBERTForVideoQA"] and "auto_map" not in written
+
+
+@pytest.mark.parametrize("model_class", MODELS)
+@pytest.mark.parametrize("training", [False, True])
+def test_returned_states_and_attentions_lie_on_the_path_to_the_scores(model_class, training):
+    model = tiny_model(model_class).train(training)
+    outputs = model(**tiny_inputs(model_class), output_hidden_states=True, output_attentions=True)
+    returned = [*outputs.hidden_states, *outputs.attentions]
+    for tensor in returned:
+        tensor.retain_grad()
+    outputs.pooler_output.sum().backward()
+    assert all(tensor.grad is not None and tensor.grad.abs().sum() > 0 for tensor in returned)
+    assert outputs.last_hidden_state is outputs.hidden_states[-1]
