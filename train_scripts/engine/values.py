@@ -32,11 +32,15 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+RECIPES = Path(__file__).parents[1] / "recipes"  # those that come with the package
+
+
 def read_yaml(path: Path) -> dict:
-    """The sections of a recipe file."""
-    if not path.is_file():
-        raise RecipeError(f"{path}: no such recipe file (working folder {Path.cwd()}).")
-    with open(path, encoding="utf-8") as file:
+    """The sections of a recipe file, which may be named by its place below `train_scripts/recipes`."""
+    found = next(filter(Path.is_file, (path, RECIPES / path)), None)
+    if found is None:
+        raise RecipeError(f"{path}: no such recipe file in {Path.cwd()}, nor in {RECIPES}.")
+    with open(found, encoding="utf-8") as file:
         try:
             values = yaml.load(file, _UniqueKeyLoader) or {}
         except yaml.YAMLError as error:

@@ -11,6 +11,7 @@ from stub_task import StubTask
 
 from clipbert.train_scripts.engine.command_line import parse_command_line
 from clipbert.train_scripts.engine.recipe import DataSection, Recipe, RecipeError, option
+from clipbert.train_scripts.engine.values import RECIPES
 from clipbert.train_scripts.image_qa import ImageQATask
 from clipbert.train_scripts.pretrain import PretrainTask
 from clipbert.train_scripts.retrieval import RetrievalTask
@@ -173,6 +174,15 @@ def test_broken_files_are_refused(tmp_path, text, message):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(RecipeError, match=r"nowhere.yaml: no such recipe file"):
         Recipe.load(tmp_path / "nowhere.yaml")
+
+
+def test_recipes_of_the_package_are_named_by_their_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name, schema = "quickstart/retrieval.yaml", RetrievalTask.recipe_class
+    assert schema.load(name) == schema.load(RECIPES / name)
+    (tmp_path / "quickstart").mkdir()  # a file of one's own comes first
+    write(tmp_path, minimal(run={"output_dir": "own"})).rename(tmp_path / name)
+    assert Recipe.load(name).run.output_dir == "own"
 
 
 @pytest.mark.parametrize("item", ["run.seed", "seed=1", ".seed=1", "run.=1", "run.seed.x=1"])
