@@ -98,7 +98,7 @@ class CommonTests(modeling.ModelTesterMixin):
         batch_size = self.model_tester.batch_size
         if model_class is ClipBERTForMultipleChoice:
             for name in ("input_ids", "attention_mask"):
-                if name in inputs:
+                if inputs.get(name) is not None:
                     inputs[name] = inputs[name][:, None].expand(-1, self.model_tester.num_choices, -1).contiguous()
         if not return_labels or model_class is ClipBERTModel:
             return inputs
