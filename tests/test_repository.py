@@ -12,6 +12,7 @@ import pytest
 from oldest_versions import oldest_versions
 
 import clipbert
+from clipbert.train_scripts.engine.values import RECIPES
 
 
 ROOT = Path(__file__).parent.parent
@@ -80,7 +81,12 @@ def test_paths_in_documents_exist(document):
     for name in re.findall(rf"[`( ]((?:[\w.-]+/)*[\w-]+\.{suffixes})[`) \n]", text):
         if "my_" in name or name.startswith(("outputs/", "path/")):
             continue
-        places = [ROOT / name, document.parent / name, *(ROOT / package / name for package in PACKAGES)]
+        places = [
+            ROOT / name,
+            document.parent / name,
+            *(ROOT / package / name for package in PACKAGES),
+            RECIPES / name,
+        ]
         assert any(place.exists() for place in places), f"{document.name} names {name}, which does not exist"
 
 
