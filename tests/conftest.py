@@ -11,6 +11,21 @@ import pytest
 from clipbert.datasets_scripts import find_loader, prepare
 
 
+COMMON_MARKS = (
+    "accelerate_tests",
+    "flash_attn_test",
+    "flash_attn_3_test",
+    "flash_attn_4_test",
+    "generate",
+    "torch_compile_test",
+)
+
+
+def pytest_configure(config):
+    for mark in COMMON_MARKS:
+        config.addinivalue_line("markers", f"{mark}: of transformers' own tests, see tests/common")
+
+
 def folder_from_environment(variable: str, what: str) -> Path:
     folder = os.environ.get(variable)
     if not folder:
