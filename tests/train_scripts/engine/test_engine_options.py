@@ -327,12 +327,12 @@ def test_with_plateau_the_evaluations_belong_to_what_is_trained(tmp_path):
 
 class SlowForward(StubTask):
     def training_step(self, model, batch):
-        time.sleep(0.02)
+        time.sleep(0.1)  # longer than a busy machine keeps the loader waiting
         return super().training_step(model, batch)
 
 
 @pytest.mark.parametrize(
-    ("task", "pause", "bottleneck"), [(StubTask(), 0.01, "data"), (SlowForward(), 0.0, "computing")]
+    ("task", "pause", "bottleneck"), [(StubTask(), 0.03, "data"), (SlowForward(), 0.0, "computing")]
 )
 def test_the_first_minute_names_the_bottleneck_and_what_to_change(
     tmp_path, caplog, monkeypatch, task, pause, bottleneck
