@@ -59,6 +59,9 @@ class ModelSection(Section):
             yield (
                 "from_pretrained: a model has one start; give exactly one of from_pretrained, parts and config, got "
                 f"{given or 'none'}"
+                + "".join(
+                    f"; --set model.{name}=null drops that of a recipe" for name in given if name != "from_pretrained"
+                )
             )
         if self.family is None:
             yield "family: missing; only a checkpoint folder in from_pretrained says it by itself"
