@@ -8,26 +8,32 @@ Frame numbers count pictures in the order in which a plain decoder gives them. T
 a picture needs, so groups of pictures without a wanted frame are never decoded. Where packets cannot tell (AVI with
 re-ordered frames, raw streams, time stamps that contradict the pictures), the video is decoded once from start to end
 to count its frames, and a second time to fetch them.
+
+Decoding in order is the definition of a frame, and the packets are a hint: a seek that lands elsewhere, a key frame that
+is none, pictures in another order, or a complaint of FFmpeg on the way end the shortcut. A picture that FFmpeg complains
+about, or that refers to one, is reported, not returned.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from transformers.utils import logging
 from transformers.video_utils import VideoMetadata
 
+from .pictures import FramesInMemory, holds_frames, open_animation
 from .sampling import VideoTiming
-from .video_reader import IndexMismatchError, VideoReader
-from .video_sources import FramesInMemory, VideoDecodeError, describe_source, holds_frames
+from .video_reader import PictureBuffer, VideoReader
+from .video_sources import IndexMismatchError, VideoDecodeError, describe_source
 
 
 __all__ = ["DecodedVideo", "DecodedVideoMetadata", "VideoDecodeError", "decode_video", "read_video_metadata"]
 
 logger = logging.get_logger(__name__)
 
-DEFAULT_MAX_PIXELS = 1 << 26  # 8192 x 8192, twice an 8K picture
+DEFAULT_MAX_PIXELS = 1 << 25  # 8192 x 4096, a little more than an 8K picture
 DEFAULT_TIMEOUT_S = 120.0
 
 
@@ -45,6 +51,9 @@ class DecodedVideoMetadata(VideoMetadata):
             only a decoded picture carries the rotation flag.)
         codec (`str`, *optional*): Name of the decoder.
         container (`str`, *optional*): Name of the container format; `None` for frames that came without a file.
+        pixel_ratio (`float`): Width of a stored pixel divided by its height, by the file. `width` and `height` are those
+            of the delivered pictures.
+        damage (`str`, *optional*): What was wrong with the file, if damaged pictures were allowed and there were any.
         timing ([`VideoTiming`], *optional*): Time stamps of all frames and values of the header.
     """
 
@@ -52,6 +61,8 @@ class DecodedVideoMetadata(VideoMetadata):
     rotation: int = 0
     codec: str | None = None
     container: str | None = None
+    pixel_ratio: float = 1.0
+    damage: str | None = None
     timing: VideoTiming | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -77,11 +88,11 @@ class DecodedVideo:
 
     Args:
         frames (`np.ndarray` of shape `(K, height, width, 3)`): Upright RGB pictures, uint8: the K different frames
-            that were asked for, in output order.
+            that were asked for, in output order. With `transform`, the list of what it made of them.
         metadata ([`DecodedVideoMetadata`]): `frames_indices` and `frames_seconds` say which ones they are.
     """
 
-    frames: np.ndarray
+    frames: np.ndarray | list
     metadata: DecodedVideoMetadata
 
     def take(self, frame_indices: Sequence | np.ndarray) -> np.ndarray:
@@ -100,9 +111,12 @@ def decode_video(
     stream_index: int = 0,
     fps: float | None = None,
     allow_truncated: bool = False,
+    allow_damaged: bool = False,
+    square_pixels: bool = True,
     num_threads: int | None = None,
     timeout_s: float | None = DEFAULT_TIMEOUT_S,
     max_pixels: int | None = DEFAULT_MAX_PIXELS,
+    transform: Callable[[np.ndarray], Any] | None = None,
 ) -> DecodedVideo:
     """Decode the chosen frames of a video, each once.
 
@@ -123,10 +137,17 @@ def decode_video(
         stream_index (`int`): Which of the video streams to take, cover pictures not counted; the first by default.
         fps (`float`, *optional*): Frame rate of frames that come without a file. Files state their own.
         allow_truncated (`bool`): Count only the frames that are there if the file is cut off.
+        allow_damaged (`bool`): Where a wanted frame is damaged, take all that FFmpeg shows of the file, with the damage:
+            a warning names the file, and `metadata.damage` says what is wrong. Frame numbers behind the damage count
+            what came out.
+        square_pixels (`bool`): Bring pictures whose pixels are not square (DVD, DV, HDV, broadcast) to the width at
+            which they are shown. Otherwise they are as stored.
         num_threads (`int`, *optional*): Decoder threads, 0 for one per core. By default one in worker processes and
             for small pictures, where more would only get in each other's way, and up to four otherwise.
         timeout_s (`float`, *optional*): Seconds after which to give up; checked between packets and between reads.
         max_pixels (`int`, *optional*): Largest picture to decode, width times height.
+        transform (`Callable`, *optional*): Called with each picture `(height, width, 3)` as it comes; its result is kept
+            instead of the picture, which saves memory where it is smaller.
 
     Returns:
         [`DecodedVideo`]
@@ -144,27 +165,36 @@ def decode_video(
         (2, 2, 4, 6, 3)
     """
     name = describe_source(source)
-    if holds_frames(source):
-        frames = FramesInMemory(source, name)
+    frames = _frames_without_reader(source, name, max_pixels, timeout_s)
+    if frames is not None:
         metadata = _metadata_of_frames(frames, fps)
         wanted = _chosen(choose_frames, metadata)
-        return _deliver(frames.take(wanted), wanted, metadata, 0)
+        return _deliver(frames.take(wanted, transform), (frames.height, frames.width), wanted, metadata)
 
-    options = {"stream_index": stream_index, "num_threads": num_threads}
-    with VideoReader(source, name, timeout_s=timeout_s, max_pixels=max_pixels, **options) as reader:
-        if reader.index.is_sound:
-            metadata = _metadata_of_file(reader, allow_truncated)
+    options = {"stream_index": stream_index, "timeout_s": timeout_s, "max_pixels": max_pixels}
+    leniency = {"allow_truncated": allow_truncated, "allow_damaged": allow_damaged}
+    with VideoReader(source, name, num_threads=num_threads, **leniency, **options) as reader:
+        pixel_ratio = _pixel_ratio(reader, square_pixels)
+        # Where damage is allowed, frames are those that come out in order, as long as there is any.
+        if reader.index.is_sound and (reader.index.is_complete or not allow_damaged):
+            metadata = _metadata_of_file(reader)
             wanted = _chosen(choose_frames, metadata)
             try:
-                pictures = reader.decode_sparsely(wanted)
-                return _deliver(pictures.frames, wanted, metadata, pictures.rotation)
+                pictures = PictureBuffer(name, wanted, max_pixels, pixel_ratio, transform)
+                pictures.fill(reader.sparse_frames(wanted))
+                return _deliver(pictures.frames, pictures.size, wanted, metadata, pictures.rotation)
             except IndexMismatchError as mismatch:
                 logger.info(f"{name}: {mismatch}. Decoding it from start to end.")
+        announced = reader.num_promised if reader.index.is_sound else 0
         reader.count_by_decoding()
-        metadata = _metadata_of_file(reader, allow_truncated)
-        wanted = _chosen(choose_frames, metadata)
-        pictures = reader.decode_in_order(wanted)
-        return _deliver(pictures.frames, wanted, metadata, pictures.rotation)
+        metadata = _metadata_of_file(reader)
+        wanted = _chosen(choose_frames, metadata, name, announced)
+        pictures = PictureBuffer(name, wanted, max_pixels, pixel_ratio, transform)
+        pictures.fill(reader.frames_in_order(wanted))
+        if reader.damage and allow_damaged:
+            metadata.damage = reader.damage
+            logger.warning(f"{name}: {reader.damage} Its pictures are taken as they come (allow_damaged=True).")
+        return _deliver(pictures.frames, pictures.size, wanted, metadata, pictures.rotation)
 
 
 def read_video_metadata(
@@ -173,6 +203,7 @@ def read_video_metadata(
     stream_index: int = 0,
     fps: float | None = None,
     allow_truncated: bool = False,
+    square_pixels: bool = True,
     timeout_s: float | None = DEFAULT_TIMEOUT_S,
     max_pixels: int | None = DEFAULT_MAX_PIXELS,
 ) -> DecodedVideoMetadata:
@@ -182,71 +213,102 @@ def read_video_metadata(
     AVI with re-ordered frames, are decoded as a whole to be counted. The arguments are those of [`decode_video`].
     """
     name = describe_source(source)
-    if holds_frames(source):
-        return _metadata_of_frames(FramesInMemory(source, name), fps)
-    with VideoReader(source, name, stream_index=stream_index, timeout_s=timeout_s, max_pixels=max_pixels) as reader:
+    frames = _frames_without_reader(source, name, max_pixels, timeout_s)
+    if frames is not None:
+        return _metadata_of_frames(frames, fps)
+    options = {"stream_index": stream_index, "timeout_s": timeout_s, "max_pixels": max_pixels}
+    with VideoReader(source, name, allow_truncated=allow_truncated, **options) as reader:
         if not reader.index.is_sound:
             reader.count_by_decoding()
-        metadata = _metadata_of_file(reader, allow_truncated)
-        first = reader.decode_first()
-    _describe_pictures(metadata, first.frames, first.rotation)
+        metadata = _metadata_of_file(reader)
+        first = PictureBuffer(name, np.zeros(1, dtype=np.int64), max_pixels, _pixel_ratio(reader, square_pixels))
+        first.fill(reader.first_frame())
+    _describe_pictures(metadata, first.size, first.rotation)
     return metadata
 
 
+def _frames_without_reader(
+    source: Any, name: str, max_pixels: int | None, timeout_s: float | None
+) -> FramesInMemory | None:
+    """Frames that need no video decoder: those in memory, and animated images that FFmpeg does not read."""
+    if holds_frames(source):
+        return FramesInMemory(source, name)
+    return open_animation(source, name, max_pixels, timeout_s)
+
+
+def _pixel_ratio(reader: VideoReader, square_pixels: bool) -> Fraction | None:
+    """Width of a pixel divided by its height; `None` if it is 1, unknown, or of no interest."""
+    ratio = reader.stream.sample_aspect_ratio
+    return ratio if square_pixels and ratio and ratio != 1 else None
+
+
 def _metadata_of_frames(frames: FramesInMemory, fps: float | None) -> DecodedVideoMetadata:
+    timing = frames.timing or VideoTiming.constant_rate(frames.num_frames, fps)
+    duration = None if fps is None else frames.num_frames / fps
+    if frames.timing is not None:
+        duration = float(timing.header_duration * timing.time_base)
+        fps = timing.header_fps
     return DecodedVideoMetadata(
         total_num_frames=frames.num_frames,
         fps=fps,
         width=frames.width,
         height=frames.height,
-        duration=None if fps is None else frames.num_frames / fps,
-        timing=VideoTiming.constant_rate(frames.num_frames, fps),
+        duration=duration,
+        container=frames.container,
+        timing=timing,
     )
 
 
-def _metadata_of_file(reader: VideoReader, allow_truncated: bool) -> DecodedVideoMetadata:
-    stream, pts = reader.stream, reader.frame_pts
-    total = reader.num_held if allow_truncated else reader.num_promised
+def _metadata_of_file(reader: VideoReader) -> DecodedVideoMetadata:
+    stream, pts, held, total = reader.stream, reader.frame_pts, reader.num_held, reader.num_promised
     fps = float(stream.average_rate or stream.guessed_rate or 0) or None
-    held_s = None
+    duration = None
     if _rises(pts):
         last_s = reader.index.last_duration * stream.time_base or (1 / fps if fps else 0)
-        held_s = float((int(pts[-1]) - int(pts[0])) * stream.time_base + last_s)
-        fps = fps or (reader.num_held / held_s if held_s else None)
+        present_s = float((int(pts[-1]) - int(pts[0])) * stream.time_base + last_s)
+        seconds = ((pts - pts[0]) * float(stream.time_base)).astype(np.float64)
+        # The header's rate, or FFmpeg's guess, counts as long as it says when frames are shown, to within one frame.
+        if present_s and not (fps and np.abs(seconds * fps - np.arange(len(seconds))).max() <= 1):
+            fps = len(pts) / present_s
+        duration = present_s * total / len(pts)
     elif fps:
-        held_s = reader.num_held / fps
+        duration = total / fps
     return DecodedVideoMetadata(
         total_num_frames=total,
         fps=fps,
-        width=reader.codec.width,
-        height=reader.codec.height,
-        duration=None if held_s is None else held_s * total / reader.num_held,
+        width=stream.width,
+        height=stream.height,
+        duration=duration,
         video_backend="pyav",
-        codec=reader.codec.name,
+        codec=stream.codec_context.name,
         container=reader.container.format.name,
+        pixel_ratio=float(stream.sample_aspect_ratio or 1),
         timing=VideoTiming(
             frame_pts=pts,
             header_num_frames=stream.frames,
             header_duration=stream.duration,
             header_fps=float(stream.average_rate) if stream.average_rate else None,
             time_base=stream.time_base,
-            start_pts=int(pts[0]) if pts is not None else stream.start_time or 0,
-            is_complete=reader.num_held >= reader.num_promised,
+            start_pts=int(pts[0]) if pts is not None and len(pts) else stream.start_time or 0,
+            is_complete=held >= total,
         ),
     )
 
 
 def _rises(pts: np.ndarray | None) -> bool:
-    return pts is not None and bool(np.all(np.diff(pts) > 0))
+    return pts is not None and len(pts) > 0 and bool(np.all(np.diff(pts) > 0))
 
 
-def _chosen(choose_frames: Any, metadata: DecodedVideoMetadata) -> np.ndarray:
-    """Sorted different frame numbers `(K,)`."""
+def _chosen(choose_frames: Any, metadata: DecodedVideoMetadata, name: str = "", announced: int = 0) -> np.ndarray:
+    """Sorted different frame numbers `(K,)`. `announced`: frames that the packets promised, if fewer came out."""
     chosen = np.asarray(choose_frames(metadata) if callable(choose_frames) else choose_frames)
     if chosen.size == 0 or chosen.dtype.kind not in "iu":
         raise ValueError(
             f"choose_frames must give at least one frame number, all integers; got {chosen.size} of type {chosen.dtype}."
         )
+    if metadata.total_num_frames <= chosen.max() < announced:
+        reason = f"only {metadata.total_num_frames} frames come out where {announced} were announced: it is damaged."
+        raise VideoDecodeError(name, reason, int(chosen[chosen >= metadata.total_num_frames].min()))
     if chosen.min() < 0 or chosen.max() >= metadata.total_num_frames:
         raise ValueError(
             f"choose_frames must give frame numbers from 0 to {metadata.total_num_frames - 1}, "
@@ -255,12 +317,12 @@ def _chosen(choose_frames: Any, metadata: DecodedVideoMetadata) -> np.ndarray:
     return np.unique(chosen).astype(np.int64)
 
 
-def _deliver(frames: np.ndarray, wanted: np.ndarray, metadata: DecodedVideoMetadata, rotation: int) -> DecodedVideo:
+def _deliver(frames, size: tuple[int, int], wanted: np.ndarray, metadata: DecodedVideoMetadata, rotation: int = 0):
     metadata.frames_indices = wanted.tolist()
     metadata.frames_seconds = metadata.seconds_of(wanted)
-    _describe_pictures(metadata, frames, rotation)
+    _describe_pictures(metadata, size, rotation)
     return DecodedVideo(frames, metadata)
 
 
-def _describe_pictures(metadata: DecodedVideoMetadata, frames: np.ndarray, rotation: int):
-    metadata.height, metadata.width, metadata.rotation = *frames.shape[1:3], rotation
+def _describe_pictures(metadata: DecodedVideoMetadata, size: tuple[int, int], rotation: int):
+    metadata.height, metadata.width, metadata.rotation = *size, rotation

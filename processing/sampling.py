@@ -15,7 +15,7 @@ third, and a clip's frames are its first and last ones rather than the middles o
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple, Protocol
@@ -123,8 +123,8 @@ def sample_clips(
 ) -> ClipSample:
     """Choose the frames of `num_clips` clips of `num_frames` frames each.
 
-    **Length of a clip.** `num_frames / fps` seconds. Without `fps` the clips are the `num_clips` equal parts of the
-    video.
+    **Length of a clip.** `num_frames / fps` seconds; where frames come unevenly, by their time stamps if `timing` has
+    them. Without `fps` the clips are the `num_clips` equal parts of the video.
 
     **Strategies**, in even placement:
 
@@ -166,7 +166,8 @@ def sample_clips(
         placement (`str`): `"even"` or `"official"`.
         short_video (`str`): `"repeat"`, `"mask"` or `"error"`.
         rng (*optional*): Source of random numbers for `random`; only its method `random()` is used. See [`build_rng`].
-        timing ([`VideoTiming`], *optional*): Time stamps and header values, for official placement.
+        timing ([`VideoTiming`], *optional*): Time stamps, for clips of so many seconds; with the header's values, for
+            official placement.
 
     Returns:
         [`ClipSample`]: `frame_indices` of shape `(num_clips, num_frames)` and `clip_mask` of shape `(num_clips,)`.
@@ -212,7 +213,8 @@ def sample_clips(
                 f"fps={fps} needs the frame rate of the video: pass video_fps, or fps=None for equal parts."
             )
         clip_length = num_frames / fps * (video_fps or fps)
-    return _sample_even(total_num_frames, clip_length, num_clips, num_frames, strategy, short_video, rng)
+    frame_at = None if clip_length is None else _frames_by_time(total_num_frames, video_fps, timing)
+    return _sample_even(total_num_frames, clip_length, num_clips, num_frames, strategy, short_video, rng, frame_at)
 
 
 def _check_choice(name: str, value: str, known: Iterable[str]):
@@ -223,7 +225,28 @@ def _check_choice(name: str, value: str, known: Iterable[str]):
 # ----------------------------------------------------------------------------------------------------------- even
 
 
-def _sample_even(total_num_frames, clip_length, num_clips, num_frames, strategy, short_video, rng) -> ClipSample:
+def _frames_by_time(
+    total_num_frames: int, video_fps: float | None, timing: VideoTiming | None
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What is shown at a time, which is counted in frames of `video_fps`; `None` if that is simply the frame so far on.
+
+    A frame is shown from its time stamp to the next one. Time stamps that never leave the even rate by a whole frame
+    say nothing more than the rate.
+    """
+    pts = None if timing is None else timing.frame_pts
+    if pts is None or video_fps is None or len(pts) < 2 or np.any(np.diff(pts) <= 0):
+        return None
+    begins = (np.asarray(pts) - pts[0]).astype(np.float64) * float(timing.time_base) * video_fps
+    if np.abs(begins - np.arange(len(begins))).max() <= 1:
+        return None
+    missing = np.arange(1, total_num_frames - len(begins) + 1)  # of a file that is cut off
+    begins = np.concatenate([begins, begins[-1] + missing])
+    return lambda times: np.searchsorted(begins, times + 1e-6, side="right") - 1
+
+
+def _sample_even(
+    total_num_frames, clip_length, num_clips, num_frames, strategy, short_video, rng, frame_at=None
+) -> ClipSample:
     num_places = _count_places(total_num_frames, clip_length, num_clips)
     if short_video == "error":
         _refuse_short(total_num_frames, clip_length, num_clips, num_frames, num_places)
@@ -237,7 +260,8 @@ def _sample_even(total_num_frames, clip_length, num_clips, num_frames, strategy,
     else:
         offsets = np.full((num_placed, num_frames), 0.5)
     parts = (np.arange(num_frames) + offsets) / num_frames  # (placed, frames), in [0, 1)
-    indices = np.floor(starts[:, None] + parts * length).astype(np.int64)  # (placed, frames)
+    times = starts[:, None] + parts * length  # (placed, frames), in frames of the video
+    indices = np.floor(times).astype(np.int64) if frame_at is None else frame_at(times)
     indices = np.clip(indices, 0, total_num_frames - 1)  # float rounding at the very end
 
     rows = np.minimum(np.arange(num_clips), num_placed - 1)  # clips that do not exist repeat the last one

@@ -5,7 +5,7 @@ A family's own processor says how a picture becomes a frame of its model, and wi
 [`SparseVideoProcessor`].
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -25,12 +25,21 @@ from .decoding import (
     decode_video,
 )
 from .option_checks import check_option_types, refuse_unknown_options
+from .pictures import holds_frames
 from .sampling import ClipSample, VideoTiming, build_rng, sample_clips
-from .video_sources import describe_source, holds_frames
+from .video_sources import describe_source
 from .visual_inputs import load_image, make_image_batch, make_video_batch
 
 
-DECODE_OPTIONS = ("stream_index", "allow_truncated", "num_threads", "timeout_s", "max_pixels")
+DECODE_OPTIONS = (
+    "stream_index",
+    "allow_truncated",
+    "allow_damaged",
+    "square_pixels",
+    "num_threads",
+    "timeout_s",
+    "max_pixels",
+)
 CALL_OPTIONS = ("seeds", "video_metadata", "device", "return_tensors")  # about one batch: never saved
 # options of which None says something; see the docs
 OPTIONAL = ("fps", "max_aspect_ratio", "num_threads", "timeout_s", "max_pixels", *CALL_OPTIONS)
@@ -60,6 +69,8 @@ class SparseVideoOptions(TypedDict, total=False):
     image_std: float | int | list[float | int] | tuple[float | int, ...]
     stream_index: int
     allow_truncated: bool
+    allow_damaged: bool
+    square_pixels: bool
     num_threads: int | None
     timeout_s: float | int | None
     max_pixels: int | None
@@ -99,8 +110,8 @@ class SparseVideoProcessor(BaseVideoProcessor):
         do_normalize (`bool`, defaults to `True`): Whether to subtract `image_mean` and divide by `image_std`.
         image_mean (`list[float]`): Mean of R, G and B.
         image_std (`list[float]`): Standard deviation of R, G and B.
-        stream_index, allow_truncated, num_threads, timeout_s, max_pixels: How videos are decoded, and when that is
-            given up. See `decode_video`.
+        stream_index, allow_truncated, allow_damaged, square_pixels, num_threads, timeout_s, max_pixels: How videos are
+            decoded, and when that is given up. See `decode_video`.
         return_metadata (`bool`, defaults to `False`): Whether to return which frames of which videos were taken.
 
     Only for a single call:
@@ -141,6 +152,8 @@ class SparseVideoProcessor(BaseVideoProcessor):
     do_normalize = True
     stream_index = 0
     allow_truncated = False
+    allow_damaged = False
+    square_pixels = True
     num_threads = None
     timeout_s = DEFAULT_TIMEOUT_S
     max_pixels = DEFAULT_MAX_PIXELS
@@ -271,22 +284,36 @@ class SparseVideoProcessor(BaseVideoProcessor):
             return sample.frame_indices
 
         decode_options = {name: options[name] for name in DECODE_OPTIONS}
-        decoded = decode_video(video, choose_frames, fps=video_fps, **decode_options)
-        self._check_pictures(decoded, options["max_aspect_ratio"], video, options)
+        frames_of = self._transform_of(video, options["max_aspect_ratio"], options)
+        # Pictures are transformed as they come: held as they are stored, a few large ones would fill the memory.
+        decoded = decode_video(video, choose_frames, fps=video_fps, transform=frames_of, **decode_options)
         return decoded, sample
 
     def _load_image(self, image: Any, options: dict[str, Any]) -> tuple[DecodedVideo, ClipSample]:
-        frames = load_image(image, options["timeout_s"])[None]
-        height, width = frames.shape[1:3]
+        picture = load_image(image, options["timeout_s"], options["max_pixels"])
+        height, width = picture.shape[:2]
         metadata = DecodedVideoMetadata(1, height=height, width=width, frames_indices=[0], frames_seconds=[0.0])
-        decoded = DecodedVideo(frames, metadata)
-        self._check_pictures(decoded, None, image, options)
+        decoded = DecodedVideo([self._transform_of(image, None, options)(picture)], metadata)
         return decoded, ClipSample(np.zeros((1, 1), dtype=np.int64), np.ones(1, dtype=bool))
 
-    def _check_pictures(
-        self, video: DecodedVideo, max_aspect_ratio: float | None, source: Any, options: dict[str, Any]
+    def _transform_of(
+        self, source: Any, max_aspect_ratio: float | None, options: dict[str, Any]
+    ) -> Callable[[np.ndarray], torch.Tensor]:
+        """`transform` for the pictures of `source`, the first of which is looked at first."""
+        is_checked = False
+
+        def transform(picture: np.ndarray) -> torch.Tensor:
+            nonlocal is_checked
+            if not is_checked:
+                self._check_picture(*picture.shape[:2], max_aspect_ratio, source, options)
+                is_checked = True
+            return self.transform(picture, options)
+
+        return transform
+
+    def _check_picture(
+        self, height: int, width: int, max_aspect_ratio: float | None, source: Any, options: dict[str, Any]
     ) -> None:
-        height, width = video.frames.shape[1:3]
         ratio = max(height, width) / min(height, width)
         if max_aspect_ratio is not None and ratio > max_aspect_ratio:
             raise VideoDecodeError(
@@ -305,9 +332,7 @@ class SparseVideoProcessor(BaseVideoProcessor):
         pixel_values, samples, metadata = None, [], []
         for position, (decoded, sample) in enumerate(visuals):
             places = np.searchsorted(decoded.metadata.frames_indices, sample.frame_indices.ravel())
-            for number, picture in enumerate(decoded.frames):
-                # one at a time and straight to where it is shown: most of the cost is fresh memory
-                frame = self.transform(picture, options)  # (3, height, width)
+            for number, frame in enumerate(decoded.frames):  # (3, height, width)
                 shape = (*sample.frame_indices.shape, *frame.shape)  # (clips, frames, 3, height, width)
                 if pixel_values is None:
                     pixel_values = frame.new_empty((num_visuals, *shape))

@@ -3,20 +3,49 @@
 
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from itertools import chain, islice
+from fractions import Fraction
+from itertools import chain
+from typing import Any
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
+from .complaints import Complaints
 from .video_index import Interval, PacketIndex, index_packets, read_packets
-from .video_sources import Deadline, VideoDecodeError, explain, naming_source, open_readable
+from .video_sources import (
+    Deadline,
+    IndexMismatchError,
+    VideoDecodeError,
+    check_kind,
+    explain,
+    naming_source,
+    open_readable,
+)
 
 
 # Codecs in which a picture marked as unreferenced is unreferenced for certain. (HEVC means "in its temporal layer".)
 CODECS_WITH_SAFE_SKIPPING = {"h264", "mpeg4", "mpeg2video", "mpeg1video"}
+# Decoders that mark a damaged picture, and stop at an error if told to; of others, what they log is heard. VP9 is left to
+# libvpx where it is there: FFmpeg's own decoder gives garbage without a word.
+CODECS_THAT_MARK_DAMAGE = {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"}
+OUTSPOKEN_DECODERS = {"vp9": "libvpx-vp9"}
+SILENT_ABOUT_KEYS = {"libvpx-vp9"}  # the index has looked at the headers
+# In containers with time stamps, each packet of these is one picture. (The first ones may refer to pictures that were cut.)
+ONE_PICTURE_EACH = {"h264", "hevc"}
+# Demuxers of files that hold a video. Others read lists of further files, or take anything for a video.
+CONTAINERS = (
+    "3g2,3gp,4xm,amv,apng,asf,asf_o,av1,avi,avif,cavsvideo,dirac,dnxhd,dv,f4v,flic,flv,gif,gxf,h261,h263,h264,hevc,idcin,iff,"
+    "ivf,ivr,m4v,matroska,mjpeg,mlv,mm,mov,mp4,mpeg,mpegts,mpegvideo,mtv,mv,mxf,mxg,nsv,nut,nuv,obu,ogg,pva,r3d,rm,roq,rpl,"
+    "smjpeg,smk,swf,ty,vc1,vc1test,vivo,vmd,vvc,webm,wtv,xmv,yuv4mpegpipe,"
+    "aac,aiff,au,flac,mp3,wav"  # to be told that they hold no video
+)
+# FFmpeg 5.1 shows matrices that it cannot convert as one of these; later versions refuse them.
+KNOWN_MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}  # RGB, BT.709, unknown, FCC, BT.470, SMPTE 170M, SMPTE 240M, BT.2020
+STAND_IN_MATRICES, DEFAULT_MATRIX = {10: 9}, 5  # BT.2020 with constant luminance as without; else BT.601
 # Packets to read on to the next key frame rather than to seek: reading one costs microseconds.
 READ_ON_PACKETS = 64
 # Decoded pictures to keep while counting frames, so that short videos are not decoded twice.
@@ -25,33 +54,46 @@ KEPT_BYTES = 64 << 20
 THREADED_PIXELS, MAX_THREADS = 900_000, 4
 
 
-class IndexMismatchError(Exception):
-    """The pictures that come out are not those that the packets announced."""
-
-
 class VideoReader:
     """The video stream of a file, opened and indexed. A context manager: leaving it closes everything it opened.
 
     The arguments are those of `decode_video`; `name` stands for the source in messages.
     """
 
-    def __init__(self, source, name, *, stream_index=0, num_threads=None, timeout_s=None, max_pixels=None):
+    def __init__(
+        self,
+        source,
+        name,
+        *,
+        stream_index=0,
+        num_threads=None,
+        timeout_s=None,
+        max_pixels=None,
+        allow_truncated=False,
+        allow_damaged=False,
+    ):
         if stream_index < 0 or (num_threads or 0) < 0:
             raise ValueError(f"Must not be negative: stream_index={stream_index}, num_threads={num_threads}.")
+        check_kind(source)
         self.source, self.name, self.stream_index = source, name, stream_index
         self.num_threads, self.max_pixels, self.deadline = num_threads, max_pixels, Deadline(timeout_s)
+        self.allow_truncated, self.allow_damaged = allow_truncated, allow_damaged
+        self.codec: av.VideoCodecContext | None = None
         self.index: PacketIndex | None = None
         self.counted_pts: list[int | None] | None = None  # set once the frames were counted by decoding
-        self.damage: str | None = None  # why counting broke off
+        self.damage: str | None = None  # why counting broke off, or what was wrong with a picture that was kept
+        self._num_certain = 0  # of those counted
         self._kept: list[av.VideoFrame] | None = None  # the pictures of the count, if they are few
+        self.complaints = Complaints()
         self._source_stack, self._container_stack = ExitStack(), ExitStack()
 
     def __enter__(self) -> "VideoReader":
         try:
+            self._source_stack.enter_context(self.complaints)
             with self._naming():
                 self._readable = self._source_stack.enter_context(open_readable(self.source, self.name, self.deadline))
                 self._open()
-                self.index = index_packets(self.container, self.stream, self.deadline)
+                self.index = index_packets(self.container, self.stream, self.complaints, self.deadline)
             if not self.index.num_frames:
                 raise VideoDecodeError(self.name, "its video stream holds no whole frame.", 0)
         except BaseException:
@@ -61,7 +103,7 @@ class VideoReader:
 
     def __exit__(self, *_):
         self._kept = None
-        self._container_stack.close()
+        self._close_container()
         self._source_stack.close()
 
     def _naming(self):
@@ -71,27 +113,43 @@ class VideoReader:
 
     def _open(self, **codec_options: str):
         """Open the container, anew if it is open: its start, and a decoder without a past."""
-        self._container_stack.close()
+        self._close_container()
         if hasattr(self._readable, "seek"):
             self._readable.seek(0)
         limit = {} if self.max_pixels is None else {"max_pixels": str(self.max_pixels)}
-        self.container = self._container_stack.enter_context(
-            av.open(
+        strictness = {} if self.allow_damaged else {"err_detect": "explode"}
+        try:
+            container = av.open(
                 self._readable,
                 options=limit,
-                container_options={"protocol_whitelist": "file"},  # a playlist must not fetch anything
+                # nothing but this one file is read
+                container_options={"protocol_whitelist": "file", "format_whitelist": CONTAINERS},
                 metadata_errors="replace",
                 timeout=self.deadline.timeout_s,
             )
-        )
+        except av.error.ArgumentError as error:
+            if "whitelist" not in str(error):
+                raise
+            reason = "expected a file that holds a video; this is a list of other files, or of a kind that holds none."
+            raise VideoDecodeError(self.name, reason) from error
+        self.container = self._container_stack.enter_context(container)
         self.stream = self._choose_stream()
         self.codec = self.stream.codec_context
         if self.codec is None:
             raise VideoDecodeError(self.name, "this build of FFmpeg has no decoder for its video stream.")
         self._check_size(self.codec.width, self.codec.height)
-        self.codec.options = limit | codec_options  # the limit again: the header may lie, and pictures may grow
+        self.codec = outspoken_decoder(self.codec)
+        self.marks_damage = self.codec.name in CODECS_THAT_MARK_DAMAGE
+        # the limit again: the header may lie, and pictures may grow
+        self.codec.options = limit | strictness | codec_options
         self.codec.thread_count = self._num_threads()
         self.codec.thread_type = "AUTO"
+
+    def _close_container(self):
+        if self.codec is not None:
+            # Ends the work of decoder threads. PyAV would wait for it with Python's lock, which they need to log an error.
+            self.codec.flush_buffers()
+        self._container_stack.close()
 
     def _choose_stream(self) -> "av.VideoStream":
         cover = av.stream.Disposition.attached_pic
@@ -118,22 +176,27 @@ class VideoReader:
     def _num_threads(self) -> int:
         if self.num_threads is not None:
             return self.num_threads
-        if self.index is not None and not self.index.is_complete:
-            return 1  # so that the frames before the damage are always the same ones
+        if not self.marks_damage or (self.index is not None and not self.index.is_complete):
+            return 1  # complaints are heard, and the frames before the damage are always the same ones
         is_worker = multiprocessing.parent_process() is not None
-        is_small = self.codec.width * self.codec.height < THREADED_PIXELS
+        is_small = self.stream.width * self.stream.height < THREADED_PIXELS
         return 1 if is_worker or is_small else min(MAX_THREADS, os.cpu_count() or 1)
 
     # -- facts
 
     @property
     def num_held(self) -> int:
-        """Frames that the file gives, as far as is known."""
-        return self.index.num_frames if self.counted_pts is None else len(self.counted_pts)
+        """Frames that may be asked for: those whose numbers are certain, or all there are where damage is allowed."""
+        is_lenient = self.allow_truncated or self.allow_damaged
+        if self.counted_pts is not None:
+            return len(self.counted_pts) if is_lenient else self._num_certain
+        return self.index.num_frames if is_lenient else self.index.num_certain
 
     @property
     def num_promised(self) -> int:
         """Frames that it would give undamaged."""
+        if self.allow_truncated or self.allow_damaged:
+            return self.num_held
         if self.counted_pts is not None and self.damage is None and self.index.is_complete:
             return len(self.counted_pts)
         return max(self.index.promised_num_frames, self.num_held)
@@ -141,118 +204,231 @@ class VideoReader:
     @property
     def frame_pts(self) -> np.ndarray | None:
         """Time stamps of the frames in output order `(num_held,)`; `None` if some have none."""
-        pts = self.index.frame_pts if self.counted_pts is None else self.counted_pts
+        pts = (self.index.frame_pts if self.counted_pts is None else self.counted_pts)[: self.num_held]
         if any(time is None or time == PacketIndex.NO_TIME for time in pts):
             return None
         return np.asarray(pts, dtype=np.int64)
 
     # -- fetching
 
-    def decode_first(self) -> "PictureBuffer":
-        """The first picture that comes out, whatever follows it."""
-        pictures = PictureBuffer(self.name, np.zeros(1, dtype=np.int64))
+    def first_frame(self) -> Iterator[tuple[int, "av.VideoFrame"]]:
+        """Frame 0, whatever follows it."""
         with self._naming():
             for frame in self.all_frames():
-                pictures.add(0, frame)
-                return pictures
+                yield 0, frame
+                return
         raise VideoDecodeError(self.name, self.damage or "no packet of its video stream gives a picture.", 0)
 
-    def decode_sparsely(self, wanted: np.ndarray) -> "PictureBuffer":
-        """Frames `wanted` `(K,)`, decoding only the groups of pictures that they need.
+    def sparse_frames(self, wanted: np.ndarray) -> Iterator[tuple[int, "av.VideoFrame"]]:
+        """Frames `wanted` `(K,)` with their numbers, decoding only the groups of pictures that they need.
 
         Raises:
-            IndexMismatchError: If the packets told frame numbers wrongly.
+            IndexMismatchError: If the packets told frame numbers wrongly, or FFmpeg found damage on the way. What came
+                out before is not to be trusted.
         """
         self._check_held(wanted)
-        pictures = PictureBuffer(self.name, wanted)
         with self._naming():
             feed = PacketFeed(self.container, self.stream, self.index, self.deadline)
             for interval in self.index.plan(wanted):
-                self._decode_interval(feed, interval, pictures)
-        return pictures
+                yield from self._decode_interval(feed, interval)
 
-    def _decode_interval(self, feed: "PacketFeed", interval: Interval, pictures: "PictureBuffer"):
-        waiting, number = dict(interval.frame_at_pts), interval.start
-        may_skip = self.codec.name in CODECS_WITH_SAFE_SKIPPING
-
-        def hand_over(decoded):
-            for frame in decoded:
-                if frame.pts in waiting and not frame.is_corrupt:
-                    pictures.add(waiting.pop(frame.pts), frame)
-
-        feed.go_to(interval.start)
-        try:
-            for number in range(interval.start, interval.stop + 1):  # noqa: B007
-                packet = feed.next()
-                if may_skip:  # pictures that no other one refers to
-                    self.codec.skip_frame = "DEFAULT" if packet.pts in waiting else "NONREF"
-                hand_over(self.codec.decode(packet))
-                if not waiting:
-                    break
-            else:  # what the decoder holds back to put pictures in order
-                hand_over(self.codec.decode(None))
-        except av.error.ExitError:  # out of time
-            raise
-        except av.FFmpegError as error:
-            reason = f"decoding breaks off at packet {number}: {explain(error)}. Re-encode the file or leave it out."
-            raise VideoDecodeError(self.name, reason, min(waiting.values())) from error
+    def _decode_interval(self, feed: "PacketFeed", interval: Interval) -> Iterator[tuple[int, "av.VideoFrame"]]:
+        waiting, start_pts, latest = dict(interval.frame_at_pts), self.index.pts[interval.start], None
+        self.complaints.forget()
+        for frame in self._frames_of_interval(feed, interval, waiting):
+            if latest is None and not is_key_picture(frame, start_pts, self.codec.name):
+                raise IndexMismatchError(f"decoding cannot start at packet {interval.start}")
+            if frame.pts is None or (latest is not None and frame.pts <= latest) or frame.is_corrupt:
+                raise IndexMismatchError("a picture is damaged, or comes out in another order than its time says")
+            latest = frame.pts
+            if latest in waiting:
+                yield waiting.pop(latest), frame
         self.codec.flush_buffers()
+        if complaint := self._complaint():
+            raise IndexMismatchError(complaint)
         if waiting:
             raise IndexMismatchError(f"frame {min(waiting.values())} did not come out where the packets announce it")
 
+    def _frames_of_interval(
+        self, feed: "PacketFeed", interval: Interval, waiting: dict[int, int]
+    ) -> Iterator["av.VideoFrame"]:
+        """What comes out of the decoder until nothing is in `waiting` any more."""
+        start_pts, may_skip = self.index.pts[interval.start], self.codec.name in CODECS_WITH_SAFE_SKIPPING
+        feed.go_to(interval.start)
+        try:
+            for number in range(interval.start, interval.stop + 1):
+                packet = feed.next()
+                if packet.pts < start_pts:
+                    continue  # shown before the key frame: it refers to pictures before it
+                if may_skip:  # pictures that no other one refers to
+                    is_needed = packet.pts in waiting or number == interval.start
+                    self.codec.skip_frame = "DEFAULT" if is_needed else "NONREF"
+                yield from self.codec.decode(packet)
+                if not waiting:
+                    return
+            yield from self.codec.decode(None)  # what is held back to put pictures in order
+        except av.error.ExitError:  # out of time
+            raise
+        except (av.FFmpegError, EOFError) as error:
+            raise IndexMismatchError(f"decoding breaks off: {explain(error)}") from error
+
+    def _complaint(self) -> str | None:
+        """What the decoder has logged, if it does not mark damaged pictures."""
+        if not self.complaints.heard:
+            return None
+        names = () if self.marks_damage else (self.codec.name, self.stream.codec_context.name, "")
+        return self.complaints.take(*names)
+
     def count_by_decoding(self):
         """Decode everything once, converting nothing, to learn the number and time stamps of the frames."""
+        self._count()
+        if self.damage is not None and self.codec.thread_count != 1:  # threads run ahead of the damage
+            self.num_threads = 1
+            self._count()
+
+    def _count(self):
         self.damage, self.counted_pts, self._kept = None, None, None
         bits = self.codec.format.padded_bits_per_pixel if self.codec.format else 24
-        keep = self.codec.width * self.codec.height * bits // 8 * len(self.index.pts) <= KEPT_BYTES
+        room = (
+            KEPT_BYTES if self.codec.width * self.codec.height * bits // 8 * len(self.index.pts) <= KEPT_BYTES else 0
+        )
         # Unless the pictures are of use later, they need not be pretty.
-        options = {} if keep else {"skip_loop_filter": "all"}
+        options = {} if room else {"skip_loop_filter": "all"}
         kept, counted = [], []
+        self._num_certain = 0
         with self._naming():
             for frame in self.all_frames(**options):
                 counted.append(frame.pts)
-                if keep:
+                room -= frame.width * frame.height * bits // 8  # the header may have said less
+                if room > 0:
                     kept.append(frame)
         if not counted:
             raise VideoDecodeError(self.name, self.damage or "no packet of its video stream gives a picture.", 0)
-        self.counted_pts, self._kept = counted, kept if keep else None
+        if self.damage is None and self.index.is_complete or not self._num_certain:
+            self._num_certain = len(counted)
+        if self.damage is None and (lost := self._lost_frame(counted)) is not None:
+            self._goes_on("it gives no picture", int(self.index.frame_packet[lost]), lost)
+        self.counted_pts, self._kept = counted, kept if len(kept) == len(counted) else None
 
-    def decode_in_order(self, wanted: np.ndarray) -> "PictureBuffer":
-        """Frames `wanted` `(K,)`, decoding everything up to the last one; after `count_by_decoding`."""
+    def _lost_frame(self, counted: list[int | None]) -> int | None:
+        """The first frame that the packets announce and that did not come out, after others had."""
+        index = self.index
+        if self.codec.name not in ONE_PICTURE_EACH or not index.has_presentation_times or None in counted:
+            return None
+        lost = np.flatnonzero(~np.isin(index.frame_pts, counted) & (index.frame_pts > min(counted)))
+        return int(lost[0]) if len(lost) and len(counted) < index.num_frames and index.is_complete else None
+
+    def frames_in_order(self, wanted: np.ndarray) -> Iterator[tuple[int, "av.VideoFrame"]]:
+        """Frames `wanted` `(K,)` with their numbers, decoding everything up to the last; after `count_by_decoding`."""
         self._check_held(wanted)
-        pictures, numbers = PictureBuffer(self.name, wanted), set(wanted.tolist())
+        numbers = set(wanted.tolist())
         with self._naming():
             for number, frame in enumerate(self.all_frames() if self._kept is None else self._kept):
                 if number in numbers:
-                    pictures.add(number, frame)
+                    yield number, frame
                 if number == wanted[-1]:
-                    return pictures
+                    return
         raise VideoDecodeError(
             self.name, "it came out once, when frames were counted, but not again.", int(wanted[-1])
         )
 
     def all_frames(self, **codec_options: str) -> Iterator["av.VideoFrame"]:
-        """Every picture from the start on, as it is stored; it ends early where the file is damaged, see `damage`."""
+        """Every picture from the start on, as it is stored.
+
+        It ends early where the file is damaged; where damage is allowed, it goes on. `damage` says what was found.
+        """
         self._open(**codec_options)
+        self.complaints.forget()
         # Without a broken last packet; damage further in front is for the decoder to judge.
-        packets = islice(read_packets(self.container, self.stream), len(self.index.pts) - self.index.ends_broken)
+        end = len(self.index.pts) - self.index.ends_broken
+        number = given = 0
+        for packet in self._packets_in_order():
+            self.deadline.check()
+            if number >= end:
+                break
+            if number == self.index.is_damaged_from and not self._goes_on(self.index.damage, number, given):
+                return
+            decoded, problem = self._decode_one(packet)
+            if problem and not self._goes_on(problem, number, given):
+                return
+            yield from decoded
+            number, given = number + 1, given + len(decoded)
+        if self.index.is_complete and self.damage is None or self.allow_damaged or self.allow_truncated:
+            self._num_certain = max(self._num_certain, given if not self.index.is_complete else 0)
+            yield from self._held_back()  # else a lost picture may belong before those held back
+
+    def _packets_in_order(self) -> Iterator["av.Packet"]:
         try:
-            for packet in packets:
-                self.deadline.check()
-                yield from self.codec.decode(packet)
+            yield from (packet for packet in read_packets(self.container, self.stream) if packet.size)
         except av.error.InvalidDataError as error:
-            self.damage = f"decoding breaks off: {explain(error)}. Re-encode the file or leave it out."
-        if self.damage is None and self.index.is_complete:
-            yield from self.codec.decode(None)  # else a lost picture may belong before those held back
+            self.damage = self.damage or f"reading breaks off: {explain(error)}."
+
+    def _decode_one(self, packet: "av.Packet") -> tuple[list["av.VideoFrame"], str | None]:
+        """The pictures that come out when `packet` goes in, and what is wrong with it."""
+        try:
+            decoded = self.codec.decode(packet)
+        except av.error.ExitError:  # out of time
+            raise
+        except (av.FFmpegError, EOFError) as error:
+            return [], f"decoding breaks off: {explain(error)}"
+        if packet.is_corrupt or any(frame.is_corrupt for frame in decoded):
+            return decoded, "the decoder filled in what it could not read of a picture"
+        return decoded, self._complaint()
+
+    def _held_back(self) -> list["av.VideoFrame"]:
+        try:
+            return self.codec.decode(None)
+        except av.error.ExitError:
+            raise
+        except (av.FFmpegError, EOFError) as error:
+            self.damage = self.damage or f"decoding breaks off at the end: {explain(error)}."
+            return []
+
+    def _goes_on(self, problem: str, number: int, given: int) -> bool:
+        """Note what is wrong with packet `number`, after `given` pictures, and say whether to go on."""
+        if self.damage is None:
+            self._num_certain = given
+            self.damage = f"it is damaged at packet {number}: {problem.rstrip('.')}."
+        return self.allow_damaged
 
     def _check_held(self, wanted: np.ndarray):
-        if wanted[-1] >= self.num_held:
-            cut_off = (
-                f"the file ends after {self.num_held} of the {self.num_promised} frames that its header promises. It is "
-                "cut off: fetch it again, or pass allow_truncated=True to do with what is left."
+        if wanted[-1] < self.num_held:
+            return
+        missing = int(wanted[wanted >= self.num_held][0])
+        if self.damage or self.index.damage:
+            damage = (
+                self.damage
+                or f"it is damaged at packet {self.index.is_damaged_from}: {self.index.damage.rstrip('.')}."
             )
-            missing = int(wanted[wanted >= self.num_held][0])
-            raise VideoDecodeError(self.name, self.damage or cut_off, missing)
+            advice = "Fetch it again or leave it out; allow_damaged=True takes what can be shown, with the damage."
+            raise VideoDecodeError(self.name, f"{damage} {advice}", missing)
+        raise VideoDecodeError(
+            self.name,
+            f"the file ends after {self.num_held} of the {self.num_promised} frames that its header promises. It is "
+            "cut off: fetch it again, or pass allow_truncated=True to do with what is left.",
+            missing,
+        )
+
+
+def outspoken_decoder(codec: "av.VideoCodecContext") -> "av.VideoCodecContext":
+    """Another decoder of the same codec that tells damage, where this build of FFmpeg has one."""
+    other = OUTSPOKEN_DECODERS.get(codec.name)
+    if other not in av.codecs_available:
+        return codec
+    made = av.CodecContext.create(other, "r")
+    made.extradata = codec.extradata
+    return made
+
+
+def is_key_picture(frame: "av.VideoFrame", pts: int, decoder: str) -> bool:
+    """Whether `frame` is the one with this time stamp and, by its decoder, one at which decoding can start."""
+    if frame.pts != pts:
+        return False
+    if decoder in SILENT_ABOUT_KEYS:
+        return True
+    is_intra = frame.pict_type in (PictureType.I, PictureType.SI)
+    # H.264 gives no picture before it has found a point to start from, which need not be a key frame by its own word.
+    return is_intra and (frame.key_frame or decoder == "h264")
 
 
 class PacketFeed:
@@ -280,49 +456,106 @@ class PacketFeed:
             self.container.seek(time, stream=self.stream)
         except av.FFmpegError as error:
             raise IndexMismatchError(f"seeking fails: {explain(error)}") from error
-        self.packets = read_packets(self.container, self.stream)
+        self.packets = (packet for packet in read_packets(self.container, self.stream) if packet.size)
         first = next(self.packets, None)
         if first is None:
             self.position = len(self.index.pts)
         else:
             self.packets = chain([first], self.packets)
-            self.position = self.index.packet_at_pts.get(first.pts, len(self.index.pts))
+            self.position = self.index.place_number.get((first.pos, first.size), len(self.index.pts))
 
     def next(self) -> "av.Packet":
         self.deadline.check()
         packet = next(self.packets, None)
-        expected = self.index.pts[self.position] if self.position < len(self.index.pts) else None
-        if packet is None or packet.pts != expected:
+        if packet is None or self.position >= len(self.index.pts) or not self._is_at(packet, self.position):
             raise IndexMismatchError(f"packet {self.position} is not the one that was there before")
+        if packet.is_corrupt:
+            raise IndexMismatchError(f"packet {self.position} is damaged")
         self.position += 1
         return packet
 
+    def _is_at(self, packet: "av.Packet", position: int) -> bool:
+        place, pts = self.index.places[position], self.index.pts[position]
+        return packet.pts == pts and (packet.pos, packet.size) == place
+
 
 class PictureBuffer:
-    """Room for the wanted frames `(K, height, width, 3)`; pictures are converted to RGB one by one as they come."""
+    """Room for the wanted frames; pictures are converted to upright RGB one by one as they come.
 
-    def __init__(self, name: str, wanted: np.ndarray):
-        self.name, self.frames = name, None
+    Args:
+        name (`str`): The source in messages.
+        wanted (`np.ndarray` of shape `(K,)`): Numbers of the frames.
+        max_pixels (`int`, *optional*): Largest picture.
+        pixel_ratio (`Fraction`, *optional*): Width of a pixel divided by its height; `None` for square pixels.
+        transform (`Callable`, *optional*): What to make of a picture `(height, width, 3)` before it is kept.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        wanted: np.ndarray,
+        max_pixels: int | None = None,
+        pixel_ratio: Fraction | None = None,
+        transform: Callable[[np.ndarray], Any] | None = None,
+    ):
+        self.name, self.max_pixels, self.pixel_ratio, self.transform = name, max_pixels, pixel_ratio, transform
+        self.frames: Any = None  # (K, height, width, 3), or K results of `transform`
+        self.size: tuple[int, int] | None = None  # height, width
         self.rotation = 0  # degrees by which the pictures were turned counter-clockwise
         self.place = {int(frame): place for place, frame in enumerate(wanted)}
         self.to_rgb = VideoReformatter()
 
+    def fill(self, frames: Iterable[tuple[int, "av.VideoFrame"]]) -> "PictureBuffer":
+        """Take frames with their numbers until there is none."""
+        for number, frame in frames:
+            self.add(number, frame)
+        return self
+
     def add(self, number: int, frame: "av.VideoFrame"):
-        # One thread: the result is the same, and starting threads takes longer than a small picture.
-        picture = self.to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        picture = upright(picture, display_matrix(frame))
+        try:
+            picture = self._to_picture(frame)
+        except Exception as error:  # whatever the conversion raises
+            raise VideoDecodeError(self.name, f"it does not become RGB: {explain(error)}", number) from error
         self.rotation = round(frame.rotation / 90) * 90 % 360
-        if self.frames is None:
-            self.frames = np.empty((len(self.place), *picture.shape), dtype=np.uint8)
-        if picture.shape != self.frames.shape[1:]:
-            (height, width), (new_height, new_width) = self.frames.shape[1:3], picture.shape[:2]
+        if self.size is None:
+            self.size = picture.shape[:2]
+            shape = (len(self.place), *picture.shape)
+            self.frames = np.empty(shape, dtype=np.uint8) if self.transform is None else [None] * len(self.place)
+        if picture.shape[:2] != self.size:
+            (height, width), (new_height, new_width) = self.size, picture.shape[:2]
             raise VideoDecodeError(
                 self.name,
                 f"pictures change their size from {width}x{height} to {new_width}x{new_height} within the video. "
                 "Re-encode it to one size.",
                 number,
             )
-        self.frames[self.place[number]] = picture
+        self.frames[self.place[number]] = picture if self.transform is None else self.transform(picture)
+
+    def _to_picture(self, frame: "av.VideoFrame") -> np.ndarray:
+        # One thread: the result is the same, and starting threads takes longer than a small picture.
+        options = {"format": "rgb24", "threads": 1, "src_colorspace": shown_matrix(frame)}
+        if self.pixel_ratio is not None:
+            options["width"], options["height"] = square_size(frame.width, frame.height, self.pixel_ratio)
+            if self.max_pixels is not None and options["width"] * options["height"] > self.max_pixels:
+                raise ValueError(
+                    f"with square pixels it has {options['width']}x{options['height']}, more than "
+                    f"max_pixels={self.max_pixels}; square_pixels=False takes it as it is stored"
+                )
+        picture = self.to_rgb.reformat(frame, **options).to_ndarray()
+        return upright(picture, display_matrix(frame))
+
+
+def square_size(width: int, height: int, pixel_ratio: Fraction) -> tuple[int, int]:
+    """Width and height of a picture whose pixels are made square: the height stays, as in players."""
+    return max(1, round(width * pixel_ratio)), height
+
+
+def shown_matrix(frame: "av.VideoFrame") -> int | None:
+    """The colour matrix to convert from where FFmpeg does not know the one that the frame names; else `None`."""
+    matrix = int(frame.colorspace)
+    if matrix in KNOWN_MATRICES:
+        return None
+    return STAND_IN_MATRICES.get(matrix, DEFAULT_MATRIX)
 
 
 def display_matrix(frame: "av.VideoFrame") -> tuple[int, int, int, int] | None:

@@ -14,12 +14,10 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 import av
-import numpy as np
-from PIL import Image
 
 
 URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+(::|://)")  # also fsspec chains such as simplecache::https://...
-COPY_CHUNK = 1 << 20  # bytes
+COPY_CHUNK, MAX_COPY = 1 << 20, 16 << 30  # bytes; what a server sends compressed may become anything
 
 
 class VideoDecodeError(ValueError):
@@ -38,6 +36,10 @@ class VideoDecodeError(ValueError):
 
     def __reduce__(self):  # loader workers send exceptions to the main process by pickling them
         return type(self), (self.source, self.reason, self.frame_index)
+
+
+class IndexMismatchError(Exception):
+    """The pictures that come out are not those that the packets announced, or FFmpeg complained on the way."""
 
 
 class Deadline:
@@ -80,7 +82,9 @@ def naming_source(name: str, timeout_s: float | None = None) -> Iterator[None]:
         raise VideoDecodeError(
             name, f"not done within timeout_s={timeout_s}. Raise the limit, or look whether the source hangs."
         ) from error
-    except (av.FFmpegError, OSError, EOFError) as error:
+    except IndexMismatchError:
+        raise
+    except Exception as error:  # whatever a library raises over one file: one file never ends a run
         raise VideoDecodeError(name, explain(error)) from error
 
 
@@ -110,17 +114,28 @@ def open_readable(source: Any, name: str, deadline: Deadline) -> Iterator[str | 
             if not len(source):
                 raise VideoDecodeError(name, "there are no bytes.")
             yield io.BytesIO(source)
-        elif hasattr(source, "read"):
-            if hasattr(source, "seekable") and not source.seekable():
-                yield stack.enter_context(_copied(source, deadline))
-            else:
-                source.seek(0)
-                yield _WatchedFile(source, deadline)
+        elif can_seek(source):
+            source.seek(0)
+            yield _WatchedFile(source, deadline)
         else:
-            raise TypeError(
-                "A video must be a path, a URL, bytes, a file object, an array or tensor of frames, or a list of images; "
-                f"got {type(source).__name__}."
-            )
+            yield stack.enter_context(_copied(source, deadline))
+
+
+def check_kind(source: Any) -> None:
+    """Raise `TypeError` for what is no file at all."""
+    if not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)) and not hasattr(source, "read"):
+        raise TypeError(
+            "A video must be a path, a URL, bytes, a file object, an array or tensor of frames, or a list of images; "
+            f"got {type(source).__name__}."
+        )
+
+
+def can_seek(file: Any) -> bool:
+    """Whether an open file can be read from any place; not so pipes, sockets and the members of a streamed tar."""
+    try:
+        return file.seekable() if hasattr(file, "seekable") else hasattr(file, "seek")
+    except (AttributeError, io.UnsupportedOperation):  # a wrapper that asks something that cannot be asked
+        return False
 
 
 def _checked_path(path: str | os.PathLike, name: str) -> str:
@@ -180,95 +195,9 @@ def _copied(file: Any, deadline: Deadline) -> Iterator[io.IOBase]:
         watched = _WatchedFile(file, deadline)
         while chunk := watched.read(COPY_CHUNK):
             copy.write(chunk)
+            if copy.tell() > MAX_COPY:
+                raise OSError(f"the source gives more than {MAX_COPY >> 30} GiB; fetch it to a file yourself")
         if not copy.tell():
             raise OSError("the source gave no bytes")
         copy.seek(0)
         yield copy
-
-
-# --------------------------------------------------------------------------------------------------------- frames
-
-
-def holds_frames(source: Any) -> bool:
-    """Whether `source` is decoded already: an array, a tensor or a list of images."""
-    return isinstance(source, (list, tuple)) or (hasattr(source, "shape") and hasattr(source, "dtype"))
-
-
-class FramesInMemory:
-    """Frames that came as an array, a tensor or a list of images, with the interface that sampling needs.
-
-    Args:
-        source: An array or tensor of shape `(frames, height, width, 3)` or `(frames, 3, height, width)`, uint8, or a
-            list of PIL images or of `(height, width, 3)` uint8 arrays, all of one size.
-        name (`str`): The source in messages.
-    """
-
-    def __init__(self, source: Any, name: str):
-        self.name = name
-        if isinstance(source, (list, tuple)):
-            self.frames = source
-            if not len(source):
-                raise VideoDecodeError(name, "the list holds no frames.")
-            first = self._as_array(0)
-            self.height, self.width = first.shape[:2]
-        else:
-            self.frames = self._channels_last(source)
-            self.height, self.width = (int(side) for side in self.frames.shape[1:3])
-        self.num_frames = len(self.frames)
-
-    def take(self, frame_indices: np.ndarray) -> np.ndarray:
-        """Copies of the frames asked for, uint8 `(frames, height, width, 3)`."""
-        taken = np.empty((len(frame_indices), self.height, self.width, 3), dtype=np.uint8)
-        for place, index in enumerate(frame_indices):
-            taken[place] = self._as_array(int(index)) if isinstance(self.frames, (list, tuple)) else self.frames[index]
-        return taken
-
-    def _as_array(self, index: int) -> np.ndarray:
-        frame = self.frames[index]
-        if isinstance(frame, Image.Image):
-            frame = frame.convert("RGB")
-        array = _to_numpy(frame)
-        if array.ndim != 3 or array.shape[-1] != 3 or array.dtype != np.uint8:
-            raise VideoDecodeError(
-                self.name,
-                "expected PIL images or uint8 arrays of shape (height, width, 3), "
-                f"got {type(frame).__name__} of shape {array.shape} and type {array.dtype}.",
-                index,
-            )
-        if index and array.shape[:2] != (self.height, self.width):
-            raise VideoDecodeError(
-                self.name,
-                f"it is {array.shape[0]}x{array.shape[1]} and frame 0 is {self.height}x{self.width}: "
-                "give all frames one size.",
-                index,
-            )
-        return array
-
-    def _channels_last(self, source: Any) -> np.ndarray:
-        frames = _to_numpy(source)
-        expected = "expected uint8 frames of shape (frames, height, width, 3) or (frames, 3, height, width)"
-        shape = frames.shape
-        if frames.ndim != 4:
-            hint = {
-                3: "One picture needs a leading axis: frames[None].",
-                5: "Pass the videos of a batch one by one.",
-            }.get(frames.ndim, "")
-            raise VideoDecodeError(self.name, f"{expected}, got {frames.ndim} dimensions: {shape}. {hint}".rstrip())
-        last, second = shape[3] == 3, shape[1] == 3
-        if last == second:
-            problem = "both could be the colours" if last else "neither axis 1 nor axis 3 has 3 colours"
-            raise VideoDecodeError(self.name, f"{expected}, got {shape}: {problem}.")
-        if 0 in shape:
-            raise VideoDecodeError(self.name, f"{expected}, got {shape}: there are no pixels.")
-        if frames.dtype != np.uint8:
-            raise VideoDecodeError(
-                self.name,
-                f"{expected}, got {frames.dtype}. Give integers from 0 to 255, e.g. (frames * 255).round() for [0, 1].",
-            )
-        return frames if last else frames.transpose(0, 2, 3, 1)
-
-
-def _to_numpy(frames: Any) -> np.ndarray:
-    if hasattr(frames, "detach"):  # a tensor, on any device
-        frames = frames.detach().cpu()
-    return np.asarray(frames)

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 import torch
 
-from .video_sources import Deadline, VideoDecodeError, describe_source, open_readable
+from .pictures import image_array, upright_rgb
+from .video_sources import Deadline, VideoDecodeError, check_kind, describe_source, open_readable
 
 
 KINDS_OF_VIDEO = (
@@ -72,7 +72,7 @@ def make_image_batch(images: Any) -> CheckedBatch:
     return CheckedBatch(map(_unpack, images))
 
 
-def load_image(image: Any, timeout_s: float | None = None) -> np.ndarray:
+def load_image(image: Any, timeout_s: float | None = None, max_pixels: int | None = None) -> np.ndarray:
     """Read an image as RGB, the way up it is meant to be seen.
 
     Grey, palette and CMYK images are converted, the rotation of the EXIF header is applied, transparent parts show a
@@ -82,6 +82,7 @@ def load_image(image: Any, timeout_s: float | None = None) -> np.ndarray:
         image: PIL image, path, URL, bytes, open file, or an array or tensor of integers in [0, 255] with 1, 3 or 4
             channels, last or first, or none.
         timeout_s (`float`, *optional*): Seconds after which to give up reading.
+        max_pixels (`int`, *optional*): Largest image to decode, width times height.
 
     Returns:
         `np.ndarray` of shape `(height, width, 3)`, uint8.
@@ -92,50 +93,22 @@ def load_image(image: Any, timeout_s: float | None = None) -> np.ndarray:
     name = _describe(image)
     try:
         if _is_array(image):
-            image = PIL.Image.fromarray(_image_array(image))
+            image = PIL.Image.fromarray(image_array(image))
         if isinstance(image, PIL.Image.Image):
-            return _upright_rgb(image)
+            return upright_rgb(image, max_pixels)
+        check_kind(image)
         with open_readable(image, name, Deadline(timeout_s)) as file:
             opened = PIL.Image.open(file.removeprefix("file:") if isinstance(file, str) else file)
             with opened:
-                return _upright_rgb(opened)
+                return upright_rgb(opened, max_pixels)
     except VideoDecodeError:
         raise
     except TimeoutError as error:
         raise VideoDecodeError(name, f"not read within timeout_s={timeout_s}. Raise the limit.") from error
-    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+    except TypeError:  # no image at all
+        raise
+    except Exception as error:  # whatever a library raises over one file: one file never ends a run
         raise VideoDecodeError(name, f"as an image: {error}.") from error
-
-
-def _image_array(image: np.ndarray | torch.Tensor) -> np.ndarray:
-    """`(height, width)` or `(height, width, 3 or 4)`, uint8."""
-    image = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else image
-    if image.dtype.kind not in "iu" or image.min() < 0 or image.max() > 255:
-        raise ValueError(
-            f"expected integers from 0 to 255, got {image.dtype} from {image.min()} to {image.max()}; "
-            "e.g. (image * 255).round() for [0, 1]"
-        )
-    image = image.astype(np.uint8)
-    if image.ndim == 2:
-        return image
-    first, last = image.shape[0] in (1, 3, 4), image.shape[-1] in (1, 3, 4)
-    if first == last:
-        problem = "both the first and the last axis could be" if first else "neither the first nor the last axis has"
-        raise ValueError(f"expected shape (height, width, 3), got {image.shape}: {problem} the colours")
-    image = np.moveaxis(image, 0, -1) if first else image
-    return image[..., 0] if image.shape[-1] == 1 else np.ascontiguousarray(image)
-
-
-def _upright_rgb(image: PIL.Image.Image) -> np.ndarray:
-    image = PIL.ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):  # a plain conversion cuts 16 bits off at 255 instead of scaling them
-        image = PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        raise ValueError(f"pixels of mode {image.mode} state no range of values; convert the image to RGB first")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
 
 
 def _is_file(value: Any) -> bool:

@@ -20,8 +20,10 @@ from clipbert.processing.processing_video_text import logger as processing_logge
 
 SIDE = 32
 CODE_FILES = {
+    "complaints.py",
     "decoding.py",
     "option_checks.py",
+    "pictures.py",
     "processing_video_text.py",
     "sampling.py",
     "transforms.py",
