@@ -1,0 +1,22 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Text of other people (names of files, captions, labels) as a terminal, a log or a model card may show it."""
+
+import re
+
+
+# C0 and C1 controls, line and paragraph separators, marks that change the direction of writing, lone surrogates, BOM
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+
+
+def printable(text: str) -> str:
+    r"""
+    `text` with control characters, line breaks, lone surrogates and direction marks written as escapes (`\x1b`).
+
+    Example:
+        >>> print(printable("a\x1b[31mred\n\u202ename"))
+        a\x1b[31mred\n\u202ename
+    """
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+__all__ = ["printable"]
