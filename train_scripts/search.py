@@ -6,19 +6,21 @@ Several sentences are answered one after the other; without any, they are asked 
 """
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
 
+from clipbert.datasets_scripts import load_benchmark
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.processing import VideoDecodeError
 from clipbert.support.families import load_trained
+from clipbert.support.terminal import printable
 from clipbert.train_scripts.tasks.scoring import VideoBlock, match_texts, repeat_texts
 
 
@@ -113,22 +115,24 @@ def find_videos(folder: Path) -> list[Path]:
 
 
 def read_captions(folder: Path) -> dict[Path, str]:
-    """The first caption of each video, if the folder has a `captions.jsonl`: shown beside the results, never scored."""
+    """The first caption of each video as the loader `video_folder` reads them: shown beside the results, never scored."""
     captions: dict[Path, str] = {}
-    if (folder / "captions.jsonl").is_file():
-        for line in (folder / "captions.jsonl").read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
-            captions.setdefault(folder / record["video"], str(record["caption"]))
+    with suppress(FileNotFoundError):  # a folder without captions
+        splits = load_benchmark("video_folder", "retrieval", data_dir=folder, on_missing="keep", streaming=True)
+        for row in (row for rows in splits.values() for row in rows):
+            captions.setdefault(folder / Path(row["video"]).relative_to(folder.resolve()), row["caption"])
     return captions
 
 
-def print_ranking(sentence: str, ranked: Sequence[RankedVideo], top: int, root: Path) -> None:
-    captions = read_captions(root)
+def print_ranking(
+    sentence: str, ranked: Sequence[RankedVideo], top: int, root: Path, captions: Mapping[Path, str]
+) -> None:
     print(f'\n"{sentence}"')
     for place, video in enumerate(ranked[:top], start=1):
-        caption = f"   ({captions[video.path]})" if video.path in captions else ""
+        caption = f"   ({printable(captions[video.path])})" if video.path in captions else ""
         seconds = f"{video.start_s:.1f}-{video.end_s:.1f} s"
-        print(f"{place:4d}.  {video.score:7.2%}  {seconds:>13s}  {video.path.relative_to(root)}{caption}")
+        name = printable(str(video.path.relative_to(root)))
+        print(f"{place:4d}.  {video.score:7.2%}  {seconds:>13s}  {name}{caption}")
 
 
 def asked_sentences():
@@ -147,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
 
     paths = find_videos(given.videos)
+    captions = read_captions(given.videos)  # a broken line is told before anything is encoded
     model, processor = load_trained(given.checkpoint)
     if not hasattr(model, "match"):
         raise SystemExit(f"--checkpoint {given.checkpoint}: {type(model).__name__} does not match texts with videos.")
@@ -157,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for reason in search.unreadable.values():
         print(f"left out: {reason}")
     for sentence in given.sentences or asked_sentences():
-        print_ranking(sentence, search.rank(sentence), given.top, given.videos)
+        print_ranking(sentence, search.rank(sentence), given.top, given.videos, captions)
 
 
 if __name__ == "__main__":

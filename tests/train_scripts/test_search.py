@@ -2,6 +2,7 @@
 """search.py: a folder of videos ranked for sentences by a saved checkpoint."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -65,3 +66,22 @@ def test_command_line(checkpoint, videos, capsys):
     assert output.count(" s  ") == 2
     with pytest.raises(SystemExit, match="no such folder"):
         search.main(["--checkpoint", str(checkpoint), "--videos", str(videos / "nothing"), "a dog"])
+
+
+def test_captions_are_read_as_the_loader_reads_them(checkpoint, tmp_path, monkeypatch):
+    (tmp_path / "videos").mkdir()
+    assert search.read_captions(tmp_path) == {}
+    lines = [{"video": "a.mp4", "caption": ["a dog\u2028runs", "another"]}, {"video": "b.mp4", "caption": "a cat"}]
+    text = "\n\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    (tmp_path / "captions.jsonl").write_text(text, encoding="utf-8-sig")
+    monkeypatch.chdir(tmp_path.parent)
+    folder = Path(tmp_path.name)
+    captions = {folder / "videos/a.mp4": "a dog\u2028runs", folder / "videos/b.mp4": "a cat"}
+    assert search.read_captions(folder) == captions
+    (tmp_path / "captions.jsonl").rename(tmp_path / "captions.csv")
+    (tmp_path / "captions.csv").write_text("video,caption\na.mp4,a dog\n")
+    assert search.read_captions(folder) == {folder / "videos/a.mp4": "a dog"}
+    (tmp_path / "captions.csv").write_text("video,caption\na.mp4,\n")
+    (tmp_path / "videos/a.mp4").touch()
+    with pytest.raises(ValueError, match="captions.csv, line 2: expected 'caption'"):  # before anything is loaded
+        search.main(["--checkpoint", str(tmp_path / "none"), "--videos", str(tmp_path), "a dog"])
