@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from clipbert.datasets_scripts.building.records import unique_keys
+from clipbert.datasets_scripts.building.records import parse_json
 from clipbert.support.files import whole_file, write_whole
 
 
@@ -150,7 +150,7 @@ class AnswerVocabulary:
         if sha256 is not None and (found := hashlib.sha256(data).hexdigest()) != sha256.lower():
             raise ValueError(f"{path} has been changed: its SHA-256 is {found}, {where} says {sha256}")
         try:
-            document = json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique_keys)
+            document = parse_json(data.decode("utf-8-sig"))
             return cls(tuple(document if isinstance(document, list) else answers_by_label(document)))
         except ValueError as error:
             raise ValueError(f"{path}: expected a JSON object of answers and their labels ({error})") from None

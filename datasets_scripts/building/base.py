@@ -10,6 +10,7 @@ import copy
 import hashlib
 import inspect
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -22,8 +23,8 @@ from datasets import ClassLabel
 
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, AmbiguousMediaError, MediaIndex
 from clipbert.datasets_scripts.building.records import AnnotationError, Record
-from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS
-from clipbert.datasets_scripts.building.splits import describe_choices, hash_fraction, in_rows
+from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS, check_texts
+from clipbert.datasets_scripts.building.splits import describe_choices, hash_fraction, held_out_up_to, in_rows
 from clipbert.datasets_scripts.fetching.sources import Source
 from clipbert.support.files import hash_file
 from clipbert.support.names import closest, unknown_name
@@ -40,8 +41,9 @@ class BenchmarkConfig(datasets.BuilderConfig):
         task (`str`): A key of `ROW_SCHEMAS`; decides the columns.
         video_dir (`str`, *optional*): Folder of the videos (or images), where they do not lie with the annotations.
         validation_fraction (`float`, defaults to 0): Share of the training videos that becomes the split "validation",
-            where the benchmark has none. The videos are chosen by a hash of their ids: always the same ones. Of few
-            videos one is held out.
+            where the benchmark has none. They are chosen by a hash of the recording that they were cut from, where the
+            annotations name it, else of their ids: always the same ones, and none with a sibling in "train". Of few
+            recordings, and of each class, one is held out at least.
         only_split (`str`, *optional*): Prepare this split alone: no table of a training split that is streamed.
         digest (`str`): Set by the builder, so that other annotations never meet an old cache.
     """
@@ -175,19 +177,43 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         """The split that a video goes to when a part of the training videos is held out."""
         if split not in ("train", "validation"):
             return split
-        return "validation" if hash_fraction(video_id) <= self.largest_held_out else "train"
+        group = self.recordings.get(video_id, video_id)
+        held_out = hash_fraction(group) <= self.largest_held_out or group in self.held_out_for_classes
+        return "validation" if held_out else "train"
+
+    def source_of(self, split: str) -> str:
+        """The split of the annotation files: a validation split that is held out is in those of "train"."""
+        return "train" if self.config.validation_fraction and split == "validation" else split
 
     @cached_property
-    def largest_held_out(self) -> float:
-        """Training videos with a hash up to this are held out: `validation_fraction`, or the smallest hash there is."""
-        fraction, media, smallest = self.config.validation_fraction, ROW_SCHEMAS[self.config.task].media, 1.0
+    def recordings(self) -> dict[str, str]:
+        """The recording that each video was cut from, where annotations name one."""
+        facts = {} if self.IS_HUGE else self.video_facts()
+        return {video_id: fact.recording for video_id, fact in facts.items() if fact.recording}
+
+    def training_groups(self) -> Iterator[tuple[str, str | None]]:
+        """For each training row the recording, else the id, of its video, and its class, if it has one."""
         with suppress(ValueError):  # a broken record is reported with its place when its rows are made
             for record in self.load_records("train", self.annotations.get("train") or self.annotations["validation"]):
                 for row in self.text(record):
-                    smallest = min(smallest, hash_fraction(row[f"{media}_id"]))
-                    if smallest <= fraction:
-                        return fraction
-        return smallest
+                    video_id = row[f"{ROW_SCHEMAS[self.config.task].media}_id"]
+                    yield self.recordings.get(video_id, video_id), row.get("label")
+
+    @cached_property
+    def largest_held_out(self) -> float:
+        """Recordings with a hash up to this are held out."""
+        return held_out_up_to((group for group, _ in self.training_groups()), self.config.validation_fraction)
+
+    @cached_property
+    def held_out_for_classes(self) -> set[str]:
+        """One more recording of each class that would have none in the validation split, though it has several."""
+        if self.config.task != "classification":
+            return set()
+        of_class: dict[str | None, set[str]] = {}
+        for group, label in self.training_groups():
+            of_class.setdefault(label, set()).add(group)
+        first = (min(groups, key=hash_fraction) for groups in of_class.values() if len(groups) > 1)
+        return {group for group in first if hash_fraction(group) > self.largest_held_out}
 
     def as_dataset(self, split: str | None = None, **options) -> datasets.Dataset | datasets.DatasetDict:
         """
@@ -312,13 +338,12 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
     def _generate_examples(self, split: str, files: list[Path], several: bool) -> Iterator[tuple[str, dict]]:
         task, fraction = ROW_SCHEMAS[self.config.task], self.config.validation_fraction
         first_seen = {}
-        # records come from "train" where the validation split is held out of it
-        source = "train" if fraction and split == "validation" else split
-        for record in self.load_records(source, files):
+        source = self.source_of(split)
+        for record in self.read_records(source, files):
             where = record.file, record.line, record.entry  # not the record, whose columns would stay in memory
             try:
                 media = self.video_path(record)
-                media = media if isinstance(media, bytes) else str(media)
+                media = media if isinstance(media, bytes) else self.inside(str(media), record)
                 for number, row in enumerate(self.text(record)):
                     row = {task.media: media, **row}
                     if fraction and split != self.split_of(row[f"{task.media}_id"], split):
@@ -328,6 +353,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
                         place = str(record.line) if record.line is not None else record.entry
                         parts = (source, record.file.stem if several else "", place, str(number or ""))
                         row[task.id_column] = "-".join(part for part in parts if part)
+                    check_texts(row)
                     task.check(row)
                     key = row[task.id_column]
                     if self.IS_HUGE:
@@ -342,8 +368,27 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
                     yield key, row
             except (AnnotationError, AmbiguousMediaError):
                 raise
-            except ValueError as error:
+            except (ValueError, OverflowError, RecursionError) as error:
                 raise record.error(str(error)) from None
+
+    def read_records(self, split: str, files: list[Path]) -> Iterator[Record]:
+        """`load_records`; what it does not complain about by file and line itself is at least reported with the files."""
+        try:
+            yield from self.load_records(split, files)
+        except (AnnotationError, AmbiguousMediaError):
+            raise
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise AnnotationError(f"{', '.join(map(str, files[:4]))}: {error}") from None
+
+    def inside(self, media: str, record: Record) -> str:
+        """The path, which no annotation may lead out of the folders that the user named."""
+        roots = (self.media_root, self.config.data_dir, str(record.file.parent))
+        below = (media[len(root) :] for root in roots if media.startswith(root))
+        if not any(name[:1] in ("/", os.sep) and ".." not in re.split(r"[/\\]", name) for name in below):
+            raise record.error(
+                f"expected a {ROW_SCHEMAS[self.config.task].media} inside {self.media_root}, got {media!r}"
+            )
+        return media
 
 
 __all__ = ["BenchmarkConfig", "VideoFacts", "VideoTextBuilder"]

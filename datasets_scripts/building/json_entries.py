@@ -81,6 +81,8 @@ class EntryReader:
                     self.position = end
                     return value
                 problem = f"it breaks off in {value!r}"
+            except RecursionError:
+                raise self.error("expected lists and objects that lie less deep in each other") from None
             except ValueError as error:
                 problem = str(error)
             if len(self.text) - self.position > LONGEST_ENTRY or not self.read_more():

@@ -3,10 +3,13 @@
 
 import hashlib
 import os
+import re
+import unicodedata
 from collections.abc import Iterator
 from functools import cached_property
 from os import fspath
 from os.path import splitext
+from pathlib import Path
 
 
 VIDEO_SUFFIXES = frozenset(
@@ -18,6 +21,31 @@ IMAGE_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".t
 
 class AmbiguousMediaError(ValueError):
     """A name fits several files."""
+
+
+def relative_name(name: str) -> str:
+    """A path below a folder out of an annotation, with `/` between its parts, however its system writes them.
+
+    Raises:
+        ValueError: If it is absolute, leads out of the folder or names nothing.
+    """
+    parts = re.split(r"[/\\]", name)
+    rooted = not parts[0] or re.match(r"[A-Za-z]:[/\\]", name)
+    if rooted or ".." in parts or "\0" in name or set(parts) <= {"", "."}:
+        raise ValueError(f"expected a path inside the folder, got {name!r:.200}; see `video_dir`")
+    return "/".join(part for part in parts if part not in ("", "."))
+
+
+def visible_files(folder: Path, suffix: str) -> list[Path]:
+    """The files of a folder with a suffix in upper or lower case, by name, without the hidden ones that macOS adds."""
+    named = [path for path in (folder.iterdir() if folder.is_dir() else ()) if path.suffix.lower() == suffix]
+    return sorted(path for path in named if path.is_file() and not path.name.startswith("."))
+
+
+def one_spelling(path: str) -> str:
+    """The path with composed accents and a suffix in lower case: systems write both in two ways."""
+    stem, suffix = splitext(unicodedata.normalize("NFC", path))
+    return stem + suffix.lower()
 
 
 class MediaIndex:
@@ -40,6 +68,22 @@ class MediaIndex:
             found.setdefault(stem, []).append(path)
         return found
 
+    @cached_property
+    def spellings(self) -> dict[str, list[str]]:
+        """The same paths by `one_spelling` of them."""
+        found: dict[str, list[str]] = {}
+        for path in (path for paths in self.files.values() for path in paths):
+            found.setdefault(one_spelling(path), []).append(path)
+        return found
+
+    @cached_property
+    def composed(self) -> dict[str, list[str]]:
+        """`files` by names with composed accents."""
+        found: dict[str, list[str]] = {}
+        for stem, paths in self.files.items():
+            found.setdefault(unicodedata.normalize("NFC", stem), []).extend(paths)
+        return found
+
     def walk(self, folder: str, seen: set) -> Iterator[str]:
         state = os.stat(folder)
         if (state.st_dev, state.st_ino) in seen:  # a link that leads back
@@ -60,6 +104,27 @@ class MediaIndex:
         listing = "\n".join(sorted(path for paths in self.files.values() for path in paths))
         return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
 
+    def find(self, name: str) -> str:
+        """The path of a file by its whole name, as written or as another system writes it; the former if it is not there.
+
+        Raises:
+            ValueError: If the name leads out of the folder.
+            AmbiguousMediaError: If several files fit.
+        """
+        fitting = self.spellings.get(one_spelling(name), []) or self.spellings.get(
+            one_spelling(relative_name(name)), []
+        )
+        exact = [path for path in fitting if path == name]
+        return f"{self.root}/{self.single(name, exact or fitting) or relative_name(name)}"
+
+    def single(self, name: str, fitting: list[str]) -> str | None:
+        if len(fitting) > 1:
+            shown = ", ".join(fitting[:4])
+            raise AmbiguousMediaError(
+                f"{name!r} fits {len(fitting)} files in {self.root}: {shown}. Keep one, or name its folder in `video_dir`"
+            )
+        return fitting[0] if fitting else None
+
     def locate(self, name: str, default_suffix: str) -> str:
         """The path of a file, or where it is expected if it is not there.
 
@@ -70,14 +135,11 @@ class MediaIndex:
 
         Raises:
             AmbiguousMediaError: If several files fit; the message names them.
+            ValueError: If the name leads out of the folder.
         """
+        name = relative_name(name)
         folder, _, stem = name.rpartition("/")
-        fitting = self.files.get(stem, [])
+        fitting = self.files.get(stem) or self.composed.get(unicodedata.normalize("NFC", stem), [])
         if folder and len(fitting) > 1:
             fitting = [path for path in fitting if f"/{splitext(path)[0]}".endswith(f"/{name}")] or fitting
-        if len(fitting) > 1:
-            shown = ", ".join(fitting[:4])
-            raise AmbiguousMediaError(
-                f"{name!r} fits {len(fitting)} files in {self.root}: {shown}. Keep one, or name its folder in `video_dir`"
-            )
-        return f"{self.root}/{fitting[0] if fitting else name + default_suffix}"
+        return f"{self.root}/{self.single(name, fitting) or name + default_suffix}"

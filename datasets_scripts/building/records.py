@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Annotation files as records that know where they stand, so that every complaint names file and line."""
 
+import codecs
 import csv
 import gzip
 import io
@@ -14,13 +15,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from clipbert.support.terminal import printable
+
 
 WHOLE = re.compile(r"\d+", re.ASCII)
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+LONGEST_LINE = 1 << 26  # bytes; what is longer is no line of an annotation file
+FREE_BYTES, MAX_RATIO = 16 << 20, 200  # what a compressed file may unpack to: so much, or so many times its size
+
+
+def is_number(value) -> bool:
+    """Whether a JSON value is a finite number: no text, no bool, no integer beyond every float."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 class AnnotationError(ValueError):
     """A record that cannot be used: the message names the file, the line and what was expected."""
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +72,7 @@ class Record:
         empty = value == [] or (isinstance(value, str) and not value.strip())
         if empty or not isinstance(value, kind) or isinstance(value, bool):
             kinds = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
-            raise self.error(f"expected {name!r} to be a non-empty {kinds}, got {value!r}")
+            raise self.error(f"expected {name!r} to be a non-empty {kinds}, got {value!r:.80}")
         return value
 
     def number(self, name: str, kind: type = float):
@@ -81,19 +97,30 @@ class Record:
 
 def open_annotation(path: Path, member: str | None = None) -> io.BufferedIOBase:
     """The bytes of a file, of a `.gz`, or of the one file of that name (or the only one) in a `.zip`."""
-    if path.suffix == ".gz":
+    if path.suffix.lower() == ".gz":
         return gzip.open(path, "rb")
-    if path.suffix != ".zip":
+    if path.suffix.lower() != ".zip":
         return path.open("rb")
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
+            names = [name for name in archive.namelist() if not name.endswith("/") and is_visible(name)]
             fitting = [name for name in names if member is None or PurePosixPath(name).name == member]
             if len(fitting) != 1:
                 raise AnnotationError(f"{path}: expected one file {member or ''} in it, got {', '.join(names)}")
+            check_ratio(path, archive.getinfo(fitting[0]).file_size)
             return io.BytesIO(archive.read(fitting[0]))
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: it wants a password
         raise AnnotationError(f"{path}: expected a whole zip archive ({error}); fetch it again") from None
+
+
+def is_visible(name: str) -> bool:
+    """Whether a path in an archive is one of its files: `._a.json` and `.DS_Store` are what macOS adds."""
+    return not any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+
+
+def check_ratio(path: Path, num_bytes: int) -> None:
+    if num_bytes > max(FREE_BYTES, MAX_RATIO * path.stat().st_size):
+        raise AnnotationError(f"{path}: refused, as it unpacks to more than {MAX_RATIO} times its size")
 
 
 @contextmanager
@@ -106,11 +133,15 @@ def reading(path: Path, member: str | None = None) -> Iterator[io.BufferedIOBase
             raise AnnotationError(f"{path}: expected a whole gzip file ({error}); fetch it again") from None
 
 
-def decode_lines(lines: Iterable[bytes], path: Path) -> Iterator[str]:
+def decode_lines(file: io.BufferedIOBase, path: Path) -> Iterator[str]:
     """Lines with their ends; each is decoded by itself, so that a wrong byte is reported with its line."""
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), start=1):
+        if len(line) == LONGEST_LINE:
+            raise AnnotationError(f"{path}, line {number}: expected a line of less than {LONGEST_LINE:,} bytes")
+        if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise AnnotationError(f"{path}, line 1: expected UTF-8, got UTF-16 or UTF-32. Save it as UTF-8")
         try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            text = line.decode("utf-8-sig")  # files that were joined have a byte order mark within, too
         except UnicodeDecodeError as error:
             raise AnnotationError(f"{path}, line {number}: expected UTF-8, got {line[:40]!r} ({error})") from None
         if "\0" in text:
@@ -131,15 +162,14 @@ def read_lines(path: Path, member: str | None = None) -> Iterator[Record]:
 def read_jsonl(path: Path) -> Iterator[Record]:
     """One JSON object a line; empty lines are passed over."""
     with reading(path) as lines:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(decode_lines(lines, path), start=1):
             if not line.strip():
                 continue
             try:
-                values = json.loads(line.decode("utf-8-sig"), object_pairs_hook=unique_keys)
-            except ValueError as error:  # bad JSON or bad UTF-8
-                shown = line[:80].decode("utf-8", "replace").strip()
+                values = parse_json(line)
+            except ValueError as error:
                 raise AnnotationError(
-                    f"{path}, line {number}: expected one JSON object a line, got {shown!r} ({error})"
+                    f"{path}, line {number}: expected one JSON object a line, got {line[:80].strip()!r} ({error})"
                 ) from None
             record = Record(values, path, number)
             if not isinstance(values, dict):
@@ -163,7 +193,6 @@ def read_csv(
         delimiter (`str`, defaults to `","`): What separates columns.
         columns (`list[str]`, *optional*): Names of the columns; `None`: the first line has them.
         quoting (`int`, defaults to `csv.QUOTE_MINIMAL`): `csv.QUOTE_NONE` where quotes are letters like any other.
-
         required (iterable of `str`, *optional*): Names that the first line has to have, even if no other line follows.
 
     Raises:
@@ -198,12 +227,22 @@ def read_csv(
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def read_json(path: Path, member: str | None = None):
-    """A whole JSON document, from a `.zip` too. A key that stands twice in one object is an error, not the last one."""
-    with reading(path, member) as file:
-        data = file.read()
+def parse_json(text: str):
+    """A JSON value. A key that stands twice in one object is a `ValueError`, and so are thousands of brackets."""
     try:
-        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique_keys)
+        return json.loads(text, object_pairs_hook=unique_keys)
+    except RecursionError:
+        raise ValueError("its lists and objects lie too deep in each other") from None
+
+
+def read_json(path: Path, member: str | None = None):
+    """A whole JSON document, from a `.zip` or `.gz` too; see `parse_json`."""
+    with reading(path, member) as file:
+        most = max(FREE_BYTES, MAX_RATIO * path.stat().st_size)  # of what may be compressed; else all of it
+        data = file.read(most + 1)
+    check_ratio(path, len(data))
+    try:
+        return parse_json(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise AnnotationError(f"{path}, line {line}: expected a JSON document in UTF-8 ({error})") from None

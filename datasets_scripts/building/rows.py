@@ -2,10 +2,14 @@
 """The columns of each task, the same for every benchmark of it, and the check that every row passes."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from datasets import ClassLabel, Features, List, Value
+
+
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,14 @@ class RowSchema:
     def holds_files(self) -> bool:
         """Whether rows have the bytes of a file, not its path."""
         return self.features[self.media].dtype != "string"
+
+
+def check_texts(row: dict) -> None:
+    """No table holds half a surrogate pair, which JSON may escape and names of files may have; no text a NUL."""
+    for name, value in row.items():
+        for text in value if isinstance(value, list) else (value,):
+            if isinstance(text, str) and (found := UNSTORABLE.search(text)):
+                raise ValueError(f"expected {name!r} to be text, got the character {found[0]!a} in {text!r:.200}")
 
 
 def check_caption(row: dict) -> None:

@@ -4,7 +4,7 @@
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 
@@ -37,6 +37,20 @@ def in_rows(split: str, sizes: Mapping[str, int]) -> str:
         return f"{name}[{place(first, size)}:{place(last, size)}]" if size > 1 else match.group()
 
     return re.sub(r"(\w+)\[(?:(-?\d+)%)?:(?:(-?\d+)%)?\]", replace, split)
+
+
+def held_out_up_to(groups: Iterable[str], fraction: float) -> float:
+    """Groups with a `hash_fraction` up to this are held out: `fraction`, moved so far that one group is on either side.
+
+    A group is what has to stay together: a video with its captions, or all that was cut from one recording.
+    """
+    seen: set[float] = set()
+    for group in groups:
+        seen.add(hash_fraction(group))
+        if len(seen) > 1 and min(seen) <= fraction < max(seen):
+            return fraction
+    ordered = sorted(seen) or [fraction]
+    return ordered[0] if fraction < ordered[0] else ordered[max(len(ordered) - 2, 0)]
 
 
 def hash_fraction(text: str) -> float:

@@ -25,13 +25,12 @@ Odd cases: most sentences begin with a blank: stripped. Ends beyond the video (b
 """
 
 import logging
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
-from clipbert.datasets_scripts.building.records import Record, read_json_dict
+from clipbert.datasets_scripts.building.records import Record, is_number, read_json_dict
 from clipbert.datasets_scripts.fetching.sources import VSLNET, by_hand, github
 
 
@@ -138,21 +137,17 @@ def youtube_id(record: Record) -> str:
     return record.entry[2:]
 
 
-def is_seconds(value) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
 def read_moments(record: Record) -> list[tuple[float, float, str]]:
     """Start and end in seconds, and sentence, of each moment of a video."""
     youtube_id(record)
     times, sentences = record.require("timestamps", list), record.require("sentences", list)
-    if not is_seconds(record.require("duration", (int, float))) or record.values["duration"] <= 0:
+    if not is_number(record.require("duration", (int, float))) or record.values["duration"] <= 0:
         raise record.error(f"expected a 'duration' in seconds, got {record.values['duration']}")
     if len(times) != len(sentences):
         raise record.error(f"expected as many timestamps as sentences, got {len(times)} and {len(sentences)}")
     moments = []
     for number, (span, sentence) in enumerate(zip(times, sentences, strict=True)):
-        if not (isinstance(span, list) and len(span) == 2 and all(map(is_seconds, span))):
+        if not (isinstance(span, list) and len(span) == 2 and all(map(is_number, span))):
             raise record.error(f"expected timestamps[{number}] as [start, end] in seconds, got {span!r}")
         if not isinstance(sentence, str) or not sentence.strip():
             raise record.error(f"expected sentences[{number}] to be a non-empty text, got {sentence!r}")

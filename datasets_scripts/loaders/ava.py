@@ -176,9 +176,9 @@ def read_actions(path) -> dict[int, str]:
         if match := re.fullmatch(r'name: "(.+)"', line):
             name = match[1]
             continue
-        if match := re.fullmatch(r"(?:label_)?id: (\d+)", line):
+        if match := re.fullmatch(r"(?:label_)?id: ([0-9]+)", line):
             number = int(match[1])
-        elif match := re.fullmatch(r"(\d+): (.+)", line):
+        elif match := re.fullmatch(r"([0-9]+): (.+)", line):
             number, name = int(match[1]), match[2]
         elif re.fullmatch(r"(item|label) \{|\}|label_type: \w+", line):
             continue

@@ -37,7 +37,7 @@ from clipbert.datasets_scripts.building.base import BenchmarkConfig
 from clipbert.datasets_scripts.building.coco_images import COCOImages
 from clipbert.datasets_scripts.building.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.multiple_choice import WHICH_CAPTION, chosen_option
-from clipbert.datasets_scripts.building.records import Record, read_jsonl
+from clipbert.datasets_scripts.building.records import WHOLE, Record, read_jsonl
 
 
 SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}
@@ -131,7 +131,7 @@ class ClipBERTJsonl(COCOImages):
             return self.find_media(name, ".mp4")
         if self.config.name == "pretrain_vg":
             return self.find_media(f"VG_100K/{name}", ".jpg")
-        return self.find_coco_image(int(name)) if name.isdecimal() else self.find_media(name, ".jpg")
+        return self.find_coco_image(int(name)) if WHOLE.fullmatch(name) else self.find_media(name, ".jpg")
 
     def text(self, record: Record) -> Iterator[dict]:
         task, line = self.config.task, str(record.line - 1)

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
-from clipbert.datasets_scripts.building.records import Record, read_json_list
+from clipbert.datasets_scripts.building.records import WHOLE, Record, read_json_list
 from clipbert.datasets_scripts.fetching.sources import Source, by_hand, github
 
 
@@ -134,7 +134,7 @@ def read_descriptions(path: Path) -> Iterator[Record]:
 def flickr_id(record: Record) -> str:
     """The number between the underscores of `<user>_<id>_<secret>.<suffix>`."""
     parts = record.values["video"].split("_")
-    if len(parts) < 3 or not parts[-2].isdecimal():
+    if len(parts) < 3 or not WHOLE.fullmatch(parts[-2]):
         raise record.error(f"expected 'video' as <user>_<Flickr id>_<secret>.<suffix>, got {record.values['video']!r}")
     return parts[-2]
 

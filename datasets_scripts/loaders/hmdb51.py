@@ -11,7 +11,7 @@ Layout:    `<class>_test_split<1|2|3>.txt`, one file per class and split, flat, 
            `testTrainMulti_7030_splits/` of `test_train_splits.rar`, unpacked.
 Splits:    3,570 train / 1,530 test in each of split1, split2 and split3 (70 and 30 clips of every class); published
            figures are the mean of the three. The other 1,666 clips (flag 0) belong to no split. No validation split:
-           see `validation_fraction`.
+           `validation_fraction=0.1` holds out titles of train, with all their clips.
 Videos:    `<title>_<class>_<view tags>_<number>.avi` in folders by class (`hmdb51_org.rar` holds one archive per class).
 Odd cases: classes are numbered by alphabet, as torchvision and mmaction2's `label_map.txt` do, whatever other lists of
            classes lie there; the `class_list.txt` of TSN has another order. If such a list is there its classes are
@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
-from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
+from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, visible_files
 from clipbert.datasets_scripts.building.records import AnnotationError, Record, read_lines
 from clipbert.datasets_scripts.fetching.sources import MMACTION2, TSN, by_hand, github
 
@@ -83,7 +83,8 @@ class HMDB51(VideoTextBuilder):
     def annotation_files(cls, config: BenchmarkConfig) -> dict[str, tuple[Path, ...]]:
         root = Path(config.data_dir)
         for folder in FOLDERS:
-            files = {class_of(path): path for path in (root / folder).glob(f"*_test_{config.name}.txt")}
+            lists = visible_files(root / folder, ".txt")
+            files = {class_of(path): path for path in lists if path.name.endswith(f"_test_{config.name}.txt")}
             if files:
                 break
         else:
@@ -126,8 +127,8 @@ class HMDB51(VideoTextBuilder):
     def video_facts(self) -> dict[str, VideoFacts]:
         return {
             record.values["name"]: VideoFacts(recording=record.values["title"])
-            for split in FLAGS
-            for record in self.load_records(split, self.annotations[split])
+            for split, files in self.annotations.items()
+            for record in self.load_records(self.source_of(split), files)
         }
 
 

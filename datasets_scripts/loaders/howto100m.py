@@ -30,6 +30,7 @@ from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
 from clipbert.datasets_scripts.building.json_entries import read_entries
+from clipbert.datasets_scripts.building.media import visible_files
 from clipbert.datasets_scripts.building.records import AnnotationError, Record, read_csv, read_json
 from clipbert.datasets_scripts.building.webdataset import find_shards, read_samples
 from clipbert.datasets_scripts.fetching.sources import by_hand
@@ -103,7 +104,7 @@ class HowTo100M(VideoTextBuilder):
             return super().annotation_files(config)
         root = Path(config.data_dir)
         folder = next((root / name for name in CAPTION_FOLDERS if (root / name).is_dir()), root)
-        files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".json")}
+        files = {path.stem: path for suffix in (".csv", ".json") for path in visible_files(folder, suffix)}
         if folder == root:
             files = {
                 name: path for name, path in files.items() if path.name not in (VIDEO_TABLE, "howto100m_videos.csv")
@@ -139,7 +140,7 @@ class HowTo100M(VideoTextBuilder):
             logger.warning("%s: left out %d narrations without words", files[0], without_words)
 
     def read_narrations(self, path: Path) -> Iterator[Record]:
-        if path.suffix == ".csv":
+        if path.suffix.lower() == ".csv":
             for number, record in enumerate(read_csv(path, required=("start", "end", "text"))):
                 yield Record({**record.values, "video_id": path.stem, "number": number}, path, record.line)
             return

@@ -118,9 +118,7 @@ class Kinetics400(VideoTextBuilder):
     def video_facts(self) -> dict[str, VideoFacts]:
         facts = {}
         for split, files in self.annotations.items():
-            # a validation split that is held out of the training file is in it
-            source = "train" if self.config.validation_fraction and split == "validation" else split
-            for record in self.load_records(source, files):
+            for record in self.load_records(self.source_of(split), files):
                 values = record.values
                 facts[values["name"]] = VideoFacts(values["duration_s"], values["youtube_id"])
         return facts

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
-from clipbert.datasets_scripts.building.records import Record, read_lines
+from clipbert.datasets_scripts.building.records import WHOLE, Record, read_lines
 from clipbert.datasets_scripts.fetching.sources import by_hand
 
 
@@ -104,7 +104,7 @@ def clip_length(record: Record) -> float:
 def read_time(record: Record, name: str) -> float:
     """Seconds of "hh.mm.ss.mmm"."""
     parts = record.values[name].split(".")
-    if len(parts) != 4 or not all(part.isdecimal() for part in parts):
+    if len(parts) != 4 or not all(map(WHOLE.fullmatch, parts)):
         raise record.error(f"expected {name!r} as hh.mm.ss.mmm, got {record.values[name]!r}")
     hours, minutes, seconds, milliseconds = map(int, parts)
     return 3600 * hours + 60 * minutes + seconds + milliseconds / 1000

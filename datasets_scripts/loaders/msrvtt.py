@@ -204,7 +204,7 @@ class MSRVTT(VideoTextBuilder):
         present = [[root / name for name in names if (root / name).is_file()][:1] for names in (TRAIN_VAL, TEST)]
         paths = sum(present, []) or [path for path in [root / WHOLE] if path.is_file()]
         return {
-            name: VideoFacts(clip_length(video), video.values.get("url", "").partition("v=")[2] or None)
+            name: VideoFacts(clip_length(video), str(video.values.get("url") or "").partition("v=")[2] or None)
             for name, video in read_videos(paths).items()
         }
 

@@ -31,7 +31,7 @@ from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
-from clipbert.datasets_scripts.building.records import Record, read_csv, read_lines
+from clipbert.datasets_scripts.building.records import WHOLE, Record, read_csv, read_lines
 from clipbert.datasets_scripts.fetching.sources import Source
 
 
@@ -127,7 +127,7 @@ def read_list(path: Path, split: str) -> dict[str, Record]:
         clip = entry.values["line"].strip()
         if path.name == MAPPING:
             clip, _, number = clip.partition(" ")
-            if not number.startswith("vid") or not number[3:].isdecimal():
+            if not number.startswith("vid") or not WHOLE.fullmatch(number[3:]):
                 raise entry.error(f"expected '<clip> vid<N>', got {entry.values['line']!r}")
             if int(number[3:]) not in MAPPED[split]:
                 continue
@@ -163,6 +163,6 @@ def read_table(path: Path) -> Iterator[Record]:
 def clip_facts(entry: Record, clip: str) -> tuple[float, str]:
     """Seconds and YouTube id of `<YouTube id>_<start>_<end>`."""
     youtube_id, *times = clip.rsplit("_", 2)
-    if len(times) != 2 or not all(each.isdecimal() for each in times) or int(times[0]) >= int(times[1]):
+    if len(times) != 2 or not all(map(WHOLE.fullmatch, times)) or int(times[0]) >= int(times[1]):
         raise entry.error(f"expected a clip as <YouTube id>_<start>_<end> with start before end, got {clip!r}")
     return float(int(times[1]) - int(times[0])), youtube_id

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts
-from clipbert.datasets_scripts.building.records import Record, read_lines
+from clipbert.datasets_scripts.building.records import WHOLE, Record, read_lines
 from clipbert.datasets_scripts.fetching.sources import by_hand
 from clipbert.datasets_scripts.loaders.msrvtt_qa import MSRVTTQA
 from clipbert.datasets_scripts.loaders.msvd import clip_facts
@@ -76,7 +76,7 @@ def read_mapping(path: Path) -> dict[int, Record]:
     for record in read_lines(path):
         clip, _, name = record.values["line"].partition(" ")
         number = name.strip().removeprefix("vid")
-        if not (name.startswith("vid") and number.isdecimal()):
+        if not (name.startswith("vid") and WHOLE.fullmatch(number)):
             raise record.error(f"expected a clip and its name such as 'vid12', got {record.values['line']!r}")
         if int(number) in clips:
             raise record.error(f"expected every video once, got vid{number} as in {clips[int(number)].place}")

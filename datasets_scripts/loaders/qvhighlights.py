@@ -25,7 +25,7 @@ from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
-from clipbert.datasets_scripts.building.records import Record, read_jsonl
+from clipbert.datasets_scripts.building.records import Record, is_number, read_jsonl
 from clipbert.datasets_scripts.fetching.sources import Source, github
 
 
@@ -99,7 +99,7 @@ class QVHighlights(VideoTextBuilder):
             return
         duration_s = record.number("duration")
         for number, window in enumerate(record.require("relevant_windows", list)):
-            if not isinstance(window, list) or [type(second) in (int, float) for second in window] != [True, True]:
+            if not isinstance(window, list) or [is_number(second) for second in window] != [True, True]:
                 raise record.error(f"expected windows [start, end] in seconds, got {window!r}")
             span = {"start_s": float(window[0]), "end_s": float(window[1]), "duration_s": duration_s}
             yield {"video_id": video_id, "caption": caption, **span, "moment_id": f"{qid}-{number}"}

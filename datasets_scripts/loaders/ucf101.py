@@ -10,7 +10,7 @@ Layout:    `classInd.txt` with `trainlist01.txt`, `testlist01.txt` (02, 03), fla
            `UCF101TrainTestSplits-RecognitionTask.zip`; for `top5` `train.csv` and `test.csv`, flat or in `top5/`.
 Splits:    split1 9,537 train / 3,783 test, split2 9,586 / 3,734, split3 9,624 / 3,696; published figures are the mean of
            the three. top5 594 / 224: the five classes of the CNN-RNN tutorial, cut out of split 1. No validation split:
-           see `validation_fraction`.
+           `validation_fraction=0.1` holds out groups of train, so that no clip has a sibling there.
 Videos:    `v_<Class>_g<group>_c<clip>.avi`, found by that name in any folder and container; `<name>_rgb` counts too, as
            the demonstration clip of kinetics-i3d is called. Clips of one group are cut from one recording.
 Odd cases: classes are numbered from 1 in the files and from 0 here, in the same order (top5: by alphabet). The class
@@ -126,7 +126,7 @@ class UCF101(VideoTextBuilder):
             return
         name = f"{split}list0{self.config.name[-1]}.txt"
         for record in read_lines(files[-1], member=name):
-            match = re.fullmatch(r"([^/\s]+)/(\S+)\.avi( \d+)?", record.values["line"].strip())
+            match = re.fullmatch(r"([^/\s]+)/(\S+)\.avi( [0-9]+)?", record.values["line"].strip())
             if not match or (split == "train" and not match[3]):
                 wanted = "<Class>/<clip>.avi <number of the class>" if split == "train" else "<Class>/<clip>.avi"
                 raise record.error(f"expected {wanted!r}, got {record.values['line']!r}")
@@ -149,8 +149,8 @@ class UCF101(VideoTextBuilder):
 
     def video_facts(self) -> dict[str, VideoFacts]:
         facts = {}
-        for split in {"train", "test"}.intersection(self.annotations):
-            for record in self.load_records(split, self.annotations[split]):
+        for split, files in self.annotations.items():
+            for record in self.load_records(self.source_of(split), files):
                 match = re.fullmatch(r"v_(\w+_g\d+)_c\d+", record.values["name"])
                 facts[record.values["name"]] = VideoFacts(recording=match[1] if match else None)
         return facts

@@ -31,7 +31,7 @@ import numpy as np
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
-from clipbert.datasets_scripts.building.records import AnnotationError, Record, read_json_list, read_lines
+from clipbert.datasets_scripts.building.records import WHOLE, AnnotationError, Record, read_json_list, read_lines
 from clipbert.datasets_scripts.fetching.sources import Source, by_hand
 
 
@@ -152,7 +152,7 @@ def read_names(path: Path) -> Iterator[tuple[Record, str]]:
 def clip_facts(record: Record) -> tuple[float, str]:
     """Seconds and YouTube id of `<YouTube id>_<start>_<end>`."""
     youtube_id, *times = record.values["videoID"].rsplit("_", 2)
-    if len(times) != 2 or not all(each.isdecimal() for each in times) or int(times[0]) >= int(times[1]):
+    if len(times) != 2 or not all(map(WHOLE.fullmatch, times)) or int(times[0]) >= int(times[1]):
         raise record.error(
             f"expected 'videoID' as <YouTube id>_<start>_<end> with start before end, got {record.values['videoID']!r}"
         )

@@ -16,20 +16,26 @@ Layout:    `captions.jsonl`   {"video": "a.mp4", "caption": "a dog runs"}       
 Splits:    folders `train/`, `validation/`, `test/` with such files in each; or one file with a column "split"; or one
            file without it, which is "train".
 Videos:    relative to the file that names them, or to a folder `videos/` next to it, or to `video_dir`. Names that lead
-           out of that folder are refused; links inside it are followed.
+           out of that folder are refused; links inside it are followed. `videos\\a.mp4` of Windows, accents as macOS
+           writes them and `a.MP4` for `a.mp4` are found.
 Odd cases: missing videos stop the loading, or are dropped and counted (`on_missing`); see `checks.py` for broken ones.
 """
 
 import hashlib
-import json
-import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
-from clipbert.datasets_scripts.building.records import AnnotationError, Record, read_csv, read_json, read_jsonl
+from clipbert.datasets_scripts.building.media import MediaIndex, relative_name
+from clipbert.datasets_scripts.building.records import (
+    AnnotationError,
+    Record,
+    parse_json,
+    read_csv,
+    read_json,
+    read_jsonl,
+)
 
 
 FILE_STEMS = {"retrieval": "captions", "qa": "questions", "moments": "moments"}
@@ -114,13 +120,15 @@ class VideoFolder(VideoTextBuilder):
 
     @classmethod
     def content_digest(cls, config: VideoFolderConfig, files: list[Path]) -> str:
-        nested = [(path.parent / "videos").is_dir() for path in files]  # decides `video_path`
-        return hashlib.sha256(f"{super().content_digest(config, files)} {nested}".encode()).hexdigest()[:32]
+        nested = [(path.parent / "videos").is_dir() for path in files]  # decides `video_path`, as the names there do
+        names = MediaIndex(config.video_dir or config.data_dir).digest()
+        return hashlib.sha256(f"{super().content_digest(config, files)} {nested} {names}".encode()).hexdigest()[:32]
 
     def load_records(self, split: str, files: list[Path]) -> Iterator[Record]:
         self.video_roots = {}
         for path in files:
-            self.video_roots[path] = self.config.video_dir or str(path.parent), (path.parent / "videos").is_dir()
+            root = self.config.video_dir or str(path.parent)
+            self.video_roots[path] = MediaIndex(root), (path.parent / "videos").is_dir()
             in_split_folder = path.parent != Path(self.config.data_dir) and self.config.file is None
             for record in READERS[path.suffix](path):
                 of_split = split_of(record, default=split) == split
@@ -131,14 +139,9 @@ class VideoFolder(VideoTextBuilder):
                     yield record
 
     def video_path(self, record: Record) -> str:
-        name = record.require("video")
-        parts = re.split(r"[/\\]", name)
-        rooted = not parts[0] or re.match(r"[A-Za-z]:[/\\]", name)
-        if rooted or ".." in parts or "\0" in name or set(parts) <= {"", "."}:
-            raise record.error(f"expected 'video' to be a path inside the folder, got {name!r}; see `video_dir`")
-        root, has_videos = self.video_roots[record.file]
-        inside = has_videos and not self.config.video_dir and parts[0] != "videos"
-        return f"{root}/videos/{name}" if inside else f"{root}/{name}"
+        name, (index, has_videos) = record.require("video"), self.video_roots[record.file]
+        inside = has_videos and not self.config.video_dir and relative_name(name).partition("/")[0] != "videos"
+        return index.find(f"videos/{name}" if inside else name)
 
     def text(self, record: Record) -> Iterator[dict]:
         values, task = record.values, self.config.task
@@ -146,8 +149,8 @@ class VideoFolder(VideoTextBuilder):
         if task == "qa":
             yield {**row, **question_columns(record)}
         elif task == "moments":
-            seconds = {name: read_seconds(record, name) for name in ("start_s", "end_s")}
-            duration_s = read_seconds(record, "duration_s") if values.get("duration_s") not in (None, "") else None
+            seconds = {name: record.number(name) for name in ("start_s", "end_s")}
+            duration_s = record.number("duration_s") if values.get("duration_s") not in (None, "") else None
             columns = {"caption": record.require("caption"), **seconds, "duration_s": duration_s}
             yield {**row, **columns, "moment_id": as_text(values.get("moment_id"))}
         else:
@@ -192,7 +195,7 @@ def question_columns(record: Record) -> dict:
     options = values.get("options") or []
     if isinstance(options, str):
         try:
-            options = json.loads(options)
+            options = parse_json(options)
         except ValueError:
             raise record.error(f"expected 'options' to be a JSON list of texts, got {options!r}") from None
     if not isinstance(options, list):
@@ -212,17 +215,6 @@ def question_columns(record: Record) -> dict:
         "answer_type": as_text(values.get("answer_type")) or "",
         "question_id": as_text(values.get("question_id")),
     }
-
-
-def read_seconds(record: Record, name: str) -> float:
-    value = record.require(name, (str, int, float))
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
-    if not math.isfinite(seconds):
-        raise record.error(f"expected {name!r} in seconds, got {value!r}")
-    return seconds
 
 
 def as_text(value) -> str | None:

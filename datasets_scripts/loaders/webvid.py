@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
+from clipbert.datasets_scripts.building.media import visible_files
 from clipbert.datasets_scripts.building.records import AnnotationError, Record, read_csv
 from clipbert.datasets_scripts.building.webdataset import find_shards, read_samples
 from clipbert.datasets_scripts.fetching.sources import by_hand
@@ -88,7 +89,9 @@ class WebVid(VideoTextBuilder):
                 found[split] = [root / name]
             elif len(folders) > 1:
                 raise ValueError(f"Expected one folder of parts of {name}, got {', '.join(map(str, folders))}")
-            elif folders and (parts := sorted(folders[0].glob("*.csv"), key=lambda path: (len(path.name), path.name))):
+            elif folders and (
+                parts := sorted(visible_files(folders[0], ".csv"), key=lambda path: (len(path.name), path.name))
+            ):
                 found[split] = parts
         return found or super().annotation_files(config)
 
@@ -147,7 +150,7 @@ class WebVid(VideoTextBuilder):
         for split, files in self.annotations.items():
             for record in self.load_records(split, files):
                 # `PT00H00M10S`
-                match = re.fullmatch(r"PT(\d+)H(\d+)M(\d+)S", record.values.get("duration", ""))
+                match = re.fullmatch(r"PT([0-9]+)H([0-9]+)M([0-9]+)S", record.values.get("duration", ""))
                 hours, minutes, seconds = map(int, match.groups()) if match else (0, 0, 0)
                 facts[record.values["videoid"]] = VideoFacts(3600.0 * hours + 60 * minutes + seconds or None)
         return facts

@@ -80,11 +80,18 @@ def write_msrvtt(folder, videos):
     """The official annotation, the 1k-A test pairs, ClipBERT's multiple-choice test, and MSRVTT-QA beside them."""
     kept, held_out = names_of("video%d", 0.02, 6, 2)
     test = ["video7010", "video7025", "video7600"]
-    about = {"category": 1, "url": "https://www.youtube.com/watch?v=x", "start time": 1.0, "end time": 3.0}
+    about = {"category": 1, "start time": 1.0, "end time": 3.0}
+    address = "https://www.youtube.com/watch?v="
     document = {
         "info": {"year": "2016"},
         "videos": [
-            {"video_id": name, "id": number, **about, "split": "validate" if number == 1 else "train"}
+            {
+                "video_id": name,
+                "id": number,
+                **about,
+                "url": address + name,
+                "split": "validate" if number == 1 else "train",
+            }
             for number, name in enumerate((*kept, *held_out))
         ],
         "sentences": [

@@ -4,12 +4,15 @@
 import gzip
 import json
 import logging
+import re
 import zipfile
 
 import pytest
 from retrieval_layouts import touch, write_json, write_lines, write_msrvtt
 
 from clipbert.datasets_scripts import load_benchmark
+from clipbert.datasets_scripts.building.json_entries import read_entries
+from clipbert.datasets_scripts.building.media import visible_files
 from clipbert.datasets_scripts.building.records import (
     AnnotationError,
     Record,
@@ -272,3 +275,86 @@ def test_names_that_are_nearly_right(tmp_path):
         load_benchmark("msrvtt", "retrieval_1ka", "validation", tmp_path)
     with pytest.raises(ValueError, match="Expected `split` as a text"):
         load_benchmark("msrvtt", "retrieval_1ka", ["train", "test"], tmp_path)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Names that lead out of the folder, and what other systems leave in it
+# --------------------------------------------------------------------------------------------------------------------
+
+ESCAPE = "../outside/secret"
+ESCAPES = [  # loader, config, options, its file, its text
+    ("clipbert_jsonl", "msrvtt_retrieval", {}, "train.jsonl", '{"caption": "a dog", "clip_name": "%s"}\n'),
+    ("qvhighlights", "queries", {}, "highlight_train_release.jsonl", '{"qid": 1, "query": "a dog", "vid": "%s"}\n'),
+    ("video_folder", "retrieval", {}, "captions.jsonl", '{"caption": "a dog", "video": "%s.mp4"}\n'),
+    ("tgif_qa", "frameqa_hqga", {}, "frameqa/train.csv", "video,question,answer,qid,type\n%s,what is it,dog,1,0\n"),
+    ("kinetics400", "k400", {}, "train.csv", "label,youtube_id,time_start,time_end,split\nrun,%s,0,10,train\n"),
+    ("webvid", "csv_2m", {}, "results_2M_train.csv", "videoid,contentUrl,duration,page_dir,name\n%s,u,PT,p,a dog\n"),
+    (
+        "webvid",
+        "csv_2m",
+        {},
+        "results_2M_train.csv",
+        "videoid,contentUrl,duration,page_dir,name\nsecret,u,PT,../outside,a dog%.0s\n",
+    ),
+    ("howto100m", "caption", {}, "caption.json", '{"%s": {"start": [0], "end": [1], "text": ["a dog"]}}'),
+]
+
+
+@pytest.mark.parametrize(("name", "config", "options", "file", "text"), ESCAPES, ids=lambda value: str(value)[:16])
+@pytest.mark.parametrize("escape", [ESCAPE, ESCAPE.replace("/", "\\"), "deep/../../outside/secret"])
+def test_no_name_leads_out_of_the_folder(load, tmp_path, name, config, options, file, text, escape):
+    """... even if a file of that name, without the folder, lies inside."""
+    root = tmp_path / "data"
+    for path in (tmp_path / "outside/secret.mp4", root / "videos/secret.mp4", root / file):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"not decoded here")
+    written = json.dumps(escape)[1:-1] if "json" in file else escape
+    (root / file).write_text(text % written)
+    with pytest.raises(
+        AnnotationError, match=rf"{re.escape(str(root / file))}, .*(inside|within) the folder|inside {root}"
+    ):
+        load(name, config, data_dir=root, on_missing="keep", **options)
+
+
+def test_files_that_macos_adds_are_no_data(tmp_path):
+    """`._a.json` in zips, and in folders whose files are listed."""
+    with zipfile.ZipFile(tmp_path / "a.json.ZIP", "w") as archive:
+        for name in ("deep/a.json", "__MACOSX/deep/._a.json", "deep/._a.json", "deep/.DS_Store"):
+            archive.writestr(name, '{"a": 1}' if name == "deep/a.json" else "\x00\x05\x16\x07")
+    assert read_json(tmp_path / "a.json.ZIP") == {"a": 1}
+    touch(tmp_path, "shards/a.TAR", "shards/._a.TAR", "shards/.DS_Store")
+    assert visible_files(tmp_path / "shards", ".tar") == [tmp_path / "shards/a.TAR"]
+
+
+def test_what_unpacks_to_far_more_is_refused(tmp_path):
+    zeros = b" " * (17 << 20)
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"[" + zeros + b"]"))
+    with zipfile.ZipFile(tmp_path / "a.json.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.json", b"[" + zeros + b"]")
+    for name in ("a.json.gz", "a.json.zip"):
+        with pytest.raises(AnnotationError, match=f"{name}: refused, as it unpacks to more than 200 times its size"):
+            read_json(tmp_path / name)
+
+
+@pytest.mark.parametrize("text", ["[" * 50_000, '{"a": ' * 50_000, "[" * 50_000 + "]" * 50_000])
+def test_brackets_within_brackets(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(AnnotationError, match=r"a\.json: expected a JSON document .*too deep in each other"):
+        read_json(tmp_path / "a.json")
+    (tmp_path / "a.jsonl").write_text(f'{{"a": 1}}\n{{"b": {text}}}')
+    with pytest.raises(AnnotationError, match=r"a\.jsonl, line 2: .*too deep in each other"):
+        list(read_jsonl(tmp_path / "a.jsonl"))
+    (tmp_path / "entries.json").write_text(f'{{"v": 1, "w": {text}}}')
+    with pytest.raises(AnnotationError, match=r"entries\.json, w: .*less deep in each other"):
+        list(read_entries(tmp_path / "entries.json"))
+
+
+@pytest.mark.parametrize(
+    "value", ["1_0", "\u0661\u0662", "\uff11", "nan", "1e999", "9" * 5000, "0x10", "", True, None]
+)
+def test_only_decimal_numbers_are_numbers(tmp_path, value):
+    record = Record({"n": value}, tmp_path / "a.csv", 3)
+    for kind in (int, float):
+        with pytest.raises(AnnotationError, match="a.csv, line 3: expected 'n' to be") as caught:
+            record.number("n", kind)
+        assert len(str(caught.value)) < 400

@@ -193,14 +193,25 @@ def test_ucf101_top5(folder, load, tmp_path):
 
 
 def test_ucf101_holds_out_a_validation_split(load, tmp_path):
-    clips = [f"Archery/v_Archery_g{group:02}_c01.avi" for group in range(8, 26)]
+    """Clips of one recording look alike: none of a group in train is in validation, and every class is in both."""
+    clips = [f"v_Archery_g{group:02}_c{clip:02}.avi" for group in range(8, 26) for clip in (1, 2, 3)]
+    more = [f"v_HandStandPushups_g{group:02}_c{clip:02}.avi" for group in (8, 9) for clip in (1, 2)]
     write_ucf(tmp_path)
-    write(tmp_path, {"trainlist01.txt": "".join(f"{clip} 1\n" for clip in clips)})
-    touch(tmp_path, *clips, "v_HandStandPushups_g01_c01.avi")
-    splits = load("ucf101", "split1", validation_fraction=0.3)
-    assert len(splits["train"]) + len(splits["validation"]) == 18 and len(splits["validation"]) > 0
+    lines = [*(f"Archery/{clip} 1\n" for clip in clips), *(f"HandstandPushups/{clip} 2\n" for clip in more)]
+    write(tmp_path, {"trainlist01.txt": "".join(lines)})
+    touch(tmp_path, *clips, *more, "v_HandStandPushups_g01_c01.avi")
+    for fraction in (0.001, 0.3, 0.99):
+        splits = load("ucf101", "split1", validation_fraction=fraction)
+        ids = {split: splits[split]["video_id"][:] for split in ("train", "validation")}
+        assert sorted(f"{name}.avi" for names in ids.values() for name in names) == sorted(clips + more)
+        groups = {split: {name[:-4] for name in names} for split, names in ids.items()}
+        assert groups["train"].isdisjoint(groups["validation"])
+        assert all(set(splits[split]["label"]) == {0, 1} for split in ids if split == "validation" or fraction < 0.9)
+        for split in ids:  # the same, prepared alone
+            alone = load("ucf101", "split1", validation_fraction=fraction, only_split=split, split=split)
+            assert alone["video_id"][:] == ids[split]
     facts = find_loader("ucf101")(str(tmp_path / "cache"), "split1", tmp_path, validation_fraction=0.3).video_facts()
-    assert len(facts) == 19
+    assert len(facts) == len(clips + more) + 1
 
 
 @pytest.mark.parametrize(

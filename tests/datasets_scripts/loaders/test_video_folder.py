@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -202,12 +203,18 @@ MOMENT = {"video": "a.mp4", "caption": "a dog", "start_s": 0, "end_s": 1}
         ("questions", {**ASKED, "answer": 2, "options": ["dog", "cat"]}, "a position from 0 to 1, got 2"),
         ("moments", {**MOMENT, "start_s": 2}, "0 <= start_s < end_s in seconds, got 2.0 and 1.0"),
         ("moments", {**MOMENT, "start_s": -1}, "0 <= start_s < end_s"),
-        ("moments", {**MOMENT, "end_s": "soon"}, "expected 'end_s' in seconds, got 'soon'"),
+        ("moments", {**MOMENT, "end_s": "soon"}, "expected 'end_s' to be a number, got 'soon'"),
         (
             "moments",
             '{"video": "a.mp4", "caption": "a dog", "start_s": 0, "end_s": NaN}',
-            "'end_s' in seconds, got nan",
+            "'end_s' to be a number, got nan",
         ),
+        *(("moments", {**MOMENT, "end_s": value}, "'end_s' to be a number") for value in ("1_0", "\u0663", 10**400)),
+        ("captions", '{"video": "a.mp4", "caption": "a dog \\ud83d"}', r"'caption' to be text, got the character"),
+        ("captions", '{"video": "a.mp4", "caption": "a \\u0000 dog"}', r"'caption' to be text, got the character"),
+        ("captions", '{"video": "a.mp4", "caption": "a dog", "video_id": "\\udc00"}', r"'video_id' to be text"),
+        ("captions", '{"video": "a.mp4", "caption": ' + "[" * 10**5, "too deep in each other"),
+        ("captions", '{"video": "a.mp4", "caption": "a dog", "n": ' + "9" * 5000 + "}", "one JSON object a line"),
         ("moments", {**MOMENT, "end_s": 9, "duration_s": 5}, "end_s within the video of 5.0 s, got 9.0"),
     ],
 )
@@ -219,11 +226,59 @@ def test_malformed_lines_are_named(folder, load, name, line, expected):
 
 
 def test_bytes_that_are_no_text_are_named(folder, load):
-    (folder / "captions.jsonl").write_bytes(b'{"video": "a.mp4", "caption": "caf\xe9"}\n')
-    with pytest.raises(AnnotationError, match="line 1: expected one JSON object a line"):
-        load()
-    (folder / "captions.jsonl").rename(folder / "captions.csv")
-    with pytest.raises(AnnotationError, match="line 1: expected UTF-8, got b"):
+    for text in (b'{"video": "a.mp4", "caption": "caf\xe9"}\n', '{"video": "a.mp4"}\n'.encode("utf-16")):
+        for name in ("captions.jsonl", "captions.csv"):
+            (folder / name).write_bytes(text)
+            with pytest.raises(AnnotationError, match="line 1: expected UTF-8, got (b|UTF-16)"):
+                load()
+            (folder / name).unlink()
+
+
+def test_lines_of_other_systems(folder, load):
+    """A byte order mark in joined files, empty lines, CR LF, line ends that are none; controls stay out of messages."""
+    touch(folder, "a.mp4", "b\x1b.mp4")
+    first, second = ({"video": "a.mp4", "caption": "a\u2028dog"}, {"video": "b\x1b.mp4", "caption": "a\x85cat"})
+    lines = [json.dumps(line, ensure_ascii=False).encode("utf-8-sig") for line in (first, second)]
+    (folder / "captions.jsonl").write_bytes(b"\xef\xbb\xbf\r\n" + lines[0] + b"\r\n \r\n\r\n" + lines[1])
+    rows = load(split="train")
+    assert rows["caption"][:] == ["a\u2028dog", "a\x85cat"] and rows["video_id"][1] == "b\x1b.mp4"
+    write_lines(folder / "\x1b[2J\u202e.jsonl", {"video": "a.mp4", "caption": ""})
+    with pytest.raises(AnnotationError) as caught:
+        load("retrieval", file="\x1b[2J\u202e.jsonl")
+    assert str(caught.value).isprintable()
+
+
+NAMES = {  # as annotated: as the file is called
+    "videos\\deep\\a.mp4": "videos/deep/a.mp4",
+    ".\\deep/a.mp4": "deep/a.mp4",
+    "./deep//a.mp4": "deep/a.mp4",
+    unicodedata.normalize("NFC", "ch\u00f3.mp4"): unicodedata.normalize("NFD", "ch\u00f3.mp4"),
+    unicodedata.normalize("NFD", "\u00fcber/\uac01.mp4"): unicodedata.normalize("NFC", "\u00fcber/\uac01.mp4"),
+    "a.mp4": "a.MP4",
+    "a.AVI": "a.avi",
+    "a\\b.mp4": "a\\b.mp4",
+}
+
+
+@pytest.mark.parametrize("annotated, there", NAMES.items(), ids=ascii)
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["beside", "video_dir"])
+def test_names_of_other_systems(folder, load, tmp_path, annotated, there, elsewhere):
+    """Each name finds its file, also one that comes later, and the id stays as written."""
+    write_lines(folder / "captions.jsonl", {"video": annotated, "caption": "a dog"})
+    options = {"video_dir": str(tmp_path / "elsewhere")} if elsewhere else {}
+    root = tmp_path / "elsewhere" if elsewhere else folder
+    root.mkdir(exist_ok=True)
+    row = load(split="train", on_missing="keep", **options)[0]
+    assert row["video_id"] == annotated and not Path(row["video"]).is_file()
+    touch(root, there, "._a.mp4")
+    assert load(split="train", **options)[0]["video"] == str(root / there)
+
+
+def test_letters_in_upper_case_are_other_names(folder, load):
+    """YouTube ids differ in case alone: `aB.mp4` is not `ab.mp4`, on any system."""
+    touch(folder, "ab.mp4")
+    write_lines(folder / "captions.jsonl", {"video": "aB.mp4", "caption": "a dog"})
+    with pytest.raises(FileNotFoundError, match="aB.mp4"):
         load()
 
 
