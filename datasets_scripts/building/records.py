@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from clipbert.datasets_scripts.fetching import FREE_BYTES, MAX_RATIO
 from clipbert.support.terminal import printable
 
 
 WHOLE = re.compile(r"\d+", re.ASCII)
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 LONGEST_LINE = 1 << 26  # bytes; what is longer is no line of an annotation file
-FREE_BYTES, MAX_RATIO = 16 << 20, 200  # what a compressed file may unpack to: so much, or so many times its size
 
 
 def is_number(value) -> bool:

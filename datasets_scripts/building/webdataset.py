@@ -2,19 +2,22 @@
 """Videos with captions in tar archives ("shards") of the WebDataset form, as video2dataset writes them.
 
 A sample is a run of files with one key, the path up to the first dot of its name: `000000012.mp4` (any container of
-`VIDEO_SUFFIXES`) with `000000012.txt`, or with a "caption" in `000000012.json`. Other files of it are passed over.
+`VIDEO_SUFFIXES`) with `000000012.txt`, or with a "caption" in `000000012.json`. Other files of it, and hidden ones, are
+passed over.
 """
 
-import json
+import os
 import tarfile
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
-from clipbert.datasets_scripts.building.records import AnnotationError, Record
+from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, visible_files
+from clipbert.datasets_scripts.building.records import AnnotationError, Record, is_visible, parse_json
+from clipbert.datasets_scripts.fetching.unpacking import TarMember
 
 
+LARGEST_MEMBER = 1 << 30  # bytes, which are read into memory
 SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
 
 
@@ -23,10 +26,10 @@ def find_shards(root) -> dict[str, list[Path]]:
     root = Path(root)
     found = {}
     for split, folders in SPLIT_FOLDERS.items():
-        if shards := sorted(path for folder in folders for path in (root / folder).glob("*.tar")):
+        if shards := [path for folder in folders for path in visible_files(root / folder, ".tar")]:
             found[split] = shards
-    if not found:
-        found = {"train": shards} if (shards := sorted(root.glob("*.tar"))) else {}
+    if not found and (shards := visible_files(root, ".tar")):
+        found = {"train": shards}
     if not found:
         raise FileNotFoundError(f"No .tar in {root} or in its folders train/, validation/ (or val/) and test/.")
     return found
@@ -54,9 +57,9 @@ def read_sample(sample: Record, members: list[tuple[str, bytes]]) -> dict:
     captions = {suffix_of(name): data for name, data in members if suffix_of(name) in (".txt", ".json")}
     try:
         if ".txt" in captions:
-            caption = captions[".txt"].decode()
+            caption = captions[".txt"].decode("utf-8-sig")
         else:
-            caption = json.loads(captions.get(".json", b"{}")).get("caption")
+            caption = parse_json(captions.get(".json", b"{}").decode("utf-8-sig")).get("caption")
     except (ValueError, AttributeError) as error:
         raise sample.error(f"expected a caption in UTF-8, or a JSON object with 'caption' ({error})") from None
     if not isinstance(caption, str) or not caption.strip():
@@ -68,17 +71,24 @@ def read_members(path: Path) -> Iterator[tuple[str, bytes]]:
     """Path and bytes of each file; the bytes are empty where no sample needs them."""
     name = None
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:", tarinfo=TarMember) as archive:
+            num_bytes = os.fstat(file.fileno()).st_size
             for member in archive:
+                if not (member.isfile() and is_visible(member.name)):
+                    continue
+                needed = suffix_of(member.name) in (*VIDEO_SUFFIXES, ".txt", ".json")
+                if needed and (member.issparse() or member.size > LARGEST_MEMBER):
+                    kind = "is sparse" if member.issparse() else f"has more than {LARGEST_MEMBER:,}"
+                    raise AnnotationError(f"{path}: refused, as {member.name!r} of {member.size:,} bytes {kind}")
+                if member.offset_data + member.size > num_bytes and not member.issparse():
+                    raise tarfile.ReadError(f"{member.name!r} goes on beyond its end")
                 name = member.name.removeprefix("./")
-                needed = suffix_of(name) in VIDEO_SUFFIXES or name.endswith((".txt", ".json"))
-                if member.isfile():
-                    yield name, archive.extractfile(member).read() if needed else b""
-            # tarfile takes a file that stops between two members, or garbage there, for the end
-            file.seek(archive.offset)
-            if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+                yield name, archive.extractfile(member).read() if needed else b""
+            if not getattr(archive, "has_end", False):
                 raise tarfile.ReadError("the archive has no end mark")
-    except tarfile.TarError as error:
+    except AnnotationError:
+        raise
+    except (tarfile.TarError, OverflowError, ValueError) as error:  # of headers that are no numbers, too
         where = f"after {name}" if name else "at its beginning"
         raise AnnotationError(f"{path}: expected a whole tar archive, it breaks off {where} ({error})") from None
 

@@ -74,7 +74,7 @@ def fetch_benchmark(
                 continue
             try:
                 fetch_source(source, folder, client=client, progress=progress, **download_options)
-            except (FetchError, ArchiveError, FileExistsError) as error:  # the other files may come
+            except (OSError, ArchiveError) as error:  # the other files may come
                 failures.append(str(error))
                 unreachable |= getattr(error, "unreachable", set())
     if untried:

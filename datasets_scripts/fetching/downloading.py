@@ -12,9 +12,10 @@ import random
 import re
 import shutil
 import time
+import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
@@ -25,11 +26,17 @@ from filelock import FileLock, Timeout
 from huggingface_hub import is_offline_mode
 from tqdm import tqdm
 
+from clipbert.datasets_scripts.fetching import FREE_BYTES, MAX_RATIO
 from clipbert.support.files import hash_file
+from clipbert.support.terminal import printable
 
 
 logger = logging.getLogger(__name__)
 
+REFUSED_DOWNGRADE = "it redirects from https to http, where anybody on the way can change the file"
+MOST_REDIRECTS = 20
+# a download may take this long, and longer only where so many bytes a second come
+PATIENCE_S, SLOWEST = 600.0, 4096
 PASSING_STATUS = frozenset((408, 425, 429, 500, 502, 503, 504))  # worth another attempt at the same address
 LONGEST_WAIT_S = 60.0
 CONNECT_ATTEMPTS, CONNECT_TIMEOUT_S = 2, 10.0  # to a host that has not answered yet: being offline is noticed soon
@@ -140,6 +147,7 @@ def download_file(
     timeout_s: float = 30.0,
     client: httpx2.Client | None = None,
     progress: bool = True,
+    patience_s: float = PATIENCE_S,
 ) -> Path:
     """Fetch a file, from the first of its addresses that gives it whole.
 
@@ -157,6 +165,8 @@ def download_file(
         timeout_s (`float`, defaults to 30.0): Seconds without an answer or a byte after which an attempt has failed.
         client (`httpx2.Client`, *optional*): For proxies, certificates or headers of your own.
         progress (`bool`, defaults to `True`): Show a progress bar.
+        patience_s (`float`, defaults to 600): Seconds after which a download is given up that has brought less than
+            4 KiB for each further one.
 
     Returns:
         `Path`: The file.
@@ -182,7 +192,7 @@ def download_file(
             return target
         for url in urls:
             try:
-                download_from(url, session, partial, expected, attempts, backoff_s, progress)
+                download_from(url, session, partial, expected, attempts, backoff_s, progress, patience_s)
                 os.replace(partial.path, target)
                 partial.discard()
                 return target
@@ -227,16 +237,41 @@ def open_client(client: httpx2.Client | None, timeout_s: float = 30.0) -> Iterat
         yield client
         return
     timeout = httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
-    with httpx2.Client(follow_redirects=True, timeout=timeout, headers={"User-Agent": "clipbert"}) as client:
+    with httpx2.Client(timeout=timeout, headers={"User-Agent": "clipbert"}) as client:
         yield client
 
 
-def download_from(url, client, partial: Partial, expected: Expected, attempts: int, backoff_s: float, progress: bool):
+@dataclass
+class Patience:
+    """How long a download may take: some time, and more as long as bytes come."""
+
+    seconds: float
+    start_s: float = field(default_factory=time.monotonic)
+    num_bytes: int = 0
+
+    def count(self, num_bytes: int) -> None:
+        self.num_bytes += num_bytes
+        elapsed_s = time.monotonic() - self.start_s
+        if elapsed_s > self.seconds + self.num_bytes / SLOWEST:
+            raise AddressError(f"too slow: {self.num_bytes:,} bytes in {elapsed_s:,.0f} s")
+
+
+def download_from(
+    url,
+    client,
+    partial: Partial,
+    expected: Expected,
+    attempts: int,
+    backoff_s: float,
+    progress: bool,
+    patience_s: float,
+) -> None:
     """Fill `partial` with the whole, verified file, or raise `AddressError`."""
-    most, failures, answered = partial.size, 0, False
+    most, failures, answered, patience = partial.size, 0, False, Patience(patience_s)
     while True:
         try:
-            resumed = receive(url, client, partial, expected, progress)
+            patience.count(0)
+            resumed = receive(url, client, partial, expected, progress, patience)
             if not (mismatch := expected.mismatch(partial.path)):
                 return
             partial.discard()
@@ -257,7 +292,9 @@ def download_from(url, client, partial: Partial, expected: Expected, attempts: i
             time.sleep(wait_s)
 
 
-def receive(url: str, client: httpx2.Client, partial: Partial, expected: Expected, progress: bool) -> bool:
+def receive(
+    url: str, client: httpx2.Client, partial: Partial, expected: Expected, progress: bool, patience: Patience
+) -> bool:
     """Ask once for what is missing and append what comes; whether it was a continuation."""
     offset, notes = partial.resumable_from(url, expected), partial.notes
     headers = {"Accept-Encoding": "identity"}  # lengths and ranges shall count the bytes of the file itself
@@ -266,10 +303,10 @@ def receive(url: str, client: httpx2.Client, partial: Partial, expected: Expecte
         if notes.get("url") == url and (validator := notes.get("etag") or notes.get("modified")):
             headers["If-Range"] = validator
     try:
-        with client.stream("GET", url, headers=headers) as response:
+        with follow(client, url, headers) as response:
             total = agree_on_total(response, url, offset, partial, expected)
             if response.status_code != 416:
-                append(response, partial, total, expected, progress)
+                append(response, partial, total, expected, progress, patience)
             return response.status_code != 200
     except httpx2.UnsupportedProtocol as error:
         raise AddressError(str(error)) from None
@@ -277,21 +314,37 @@ def receive(url: str, client: httpx2.Client, partial: Partial, expected: Expecte
         raise AttemptError(describe(error), unreachable=True) from None
     except httpx2.TransportError as error:
         raise AttemptError(f"{describe(error)} after {partial.size:,} bytes") from None
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, zlib.error, ValueError) as error:
         raise AddressError(describe(error)) from None
     except OSError as error:
         raise FetchError(f"Could not write {partial.path}: {error}") from error
+
+
+@contextmanager
+def follow(client: httpx2.Client, url: str, headers: dict[str, str]) -> Iterator[httpx2.Response]:
+    """The answer to a GET after all redirections, none of which gives up encryption."""
+    request = client.build_request("GET", url, headers=headers)
+    for _ in range(MOST_REDIRECTS):
+        response = client.send(request, stream=True, follow_redirects=False)
+        with closing(response):
+            if response.next_request is None:
+                yield response
+                return
+        if request.url.scheme == "https" and response.next_request.url.scheme != "https":
+            raise AddressError(f"{REFUSED_DOWNGRADE}: {response.next_request.url}")
+        request = response.next_request
+    raise AddressError(f"more than {MOST_REDIRECTS} redirections, the last one to {request.url}")
 
 
 def agree_on_total(response, url: str, offset: int, partial: Partial, expected: Expected) -> int | None:
     """Check that the answer is the file, or its rest, and make `partial` ready for it; the length of the whole."""
     status = response.status_code
     if status in PASSING_STATUS:
-        raise AttemptError(f"{status} {response.reason_phrase}", retry_after(response.headers.get("retry-after")))
+        raise AttemptError(reason_of(response), retry_after(response.headers.get("retry-after")))
     if status == 200:
         return begin_anew(response, url, partial, expected)
     if not offset or status not in (206, 416):  # 416: nothing is left after the bytes we have
-        raise AddressError(f"{status} {response.reason_phrase}".strip())
+        raise AddressError(reason_of(response))
     start, total = content_range(response.headers.get("content-range", ""))
     notes, headers = partial.notes, response.headers
     facts = [{total, expected.size, notes.get("total")}]
@@ -307,7 +360,10 @@ def agree_on_total(response, url: str, offset: int, partial: Partial, expected: 
 def begin_anew(response, url: str, partial: Partial, expected: Expected) -> int | None:
     """Take the answer as the whole file: what had arrived before gives way to it."""
     headers = response.headers
-    total = int(headers["content-length"]) if "content-length" in headers and not is_encoded(response) else None
+    length = headers.get("content-length", "")
+    if length and not re.fullmatch(r"[0-9]{1,18}", length):
+        raise AddressError(f"the server says a length that is none: {length!r:.40}")
+    total = int(length) if length and not is_encoded(response) else None
     if total is not None and expected.size is not None and total != expected.size:
         raise AddressError(f"expected {expected.size:,} bytes, the server announces {total:,}")
     end_is_known = total is not None or is_encoded(response) or "chunked" in headers.get("transfer-encoding", "")
@@ -331,7 +387,26 @@ def is_encoded(response) -> bool:
     return response.headers.get("content-encoding", "identity") != "identity"
 
 
-def append(response, partial: Partial, total: int | None, expected: Expected, progress: bool) -> None:
+def decoded(response) -> Iterator[bytes]:
+    """What an answer that is compressed unpacks to, in small pieces and not without end."""
+    if response.headers["content-encoding"].lower() not in ("gzip", "x-gzip", "deflate"):
+        raise AddressError(f"the server compresses as {response.headers['content-encoding']!r:.40}, unasked")
+    decoder, received, given = zlib.decompressobj(wbits=47), 0, 0  # 47: gzip or zlib, as the data says
+    for packed in response.iter_raw():
+        received += len(packed)
+        while packed and not decoder.eof:
+            chunk = decoder.decompress(packed, 1 << 20)
+            packed, given = decoder.unconsumed_tail, given + len(chunk)
+            if given > max(FREE_BYTES, MAX_RATIO * received):
+                raise AddressError(f"what came unpacks to more than {MAX_RATIO} times its size")
+            yield chunk
+    if not decoder.eof:
+        raise AttemptError(f"the connection ended within the compressed file, after {received:,} bytes of it")
+
+
+def append(
+    response, partial: Partial, total: int | None, expected: Expected, progress: bool, patience: Patience
+) -> None:
     total = expected.size if total is None else total
     received = partial.size
     bar = tqdm(
@@ -340,7 +415,8 @@ def append(response, partial: Partial, total: int | None, expected: Expected, pr
     )  # fmt: skip
     with bar, partial.path.open("ab") as file:
         # without a chunk size: what a broken connection has delivered is written, not lost in a buffer
-        for chunk in response.iter_bytes() if is_encoded(response) else response.iter_raw():
+        for chunk in decoded(response) if is_encoded(response) else response.iter_raw():
+            patience.count(len(chunk))
             received += len(chunk)
             if total is not None and received > total:
                 break
@@ -370,7 +446,7 @@ def retry_after(header: str | None) -> float | None:
         seconds = (
             float(header) if header.strip().isdigit() else parsedate_to_datetime(header).timestamp() - time.time()
         )
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return None
     return min(max(seconds, 0.0), LONGEST_WAIT_S)
 
@@ -380,4 +456,11 @@ def host_of(url: str) -> str:
 
 
 def describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    return printable(f"{type(error).__name__}: {error}".rstrip(": "))
+
+
+def reason_of(response) -> str:
+    """`404 Not Found`, also where the server sends the number alone."""
+    status = response.status_code
+    phrase = response.reason_phrase or httpx2.codes.get_reason_phrase(status) or "for a reason that it does not say"
+    return printable(f"{status} {phrase}")

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from filecmp import cmp as same_content
 from pathlib import Path, PurePosixPath
 
+from clipbert.datasets_scripts.fetching import FREE_BYTES, MAX_RATIO
 from clipbert.datasets_scripts.fetching.downloading import locked
 
 
-RATIO_FREE_BYTES = 16 << 20  # little archives of text may shrink as much as they like
 LONGEST_HEADER = 1 << 20  # bytes; `tarfile` reads them into memory
 LONGEST_PADDING = 16 << 20  # bytes after the end of a tar
 MARKERS = ".unpacked"  # folder in the unpacked folder
@@ -77,12 +77,12 @@ class Limits:
         if self.num_bytes > self.max_bytes:
             raise self.refuse(member, f"brings it past the {self.max_bytes:,} bytes allowed")
         packed = self.archive.stat().st_size
-        if self.num_bytes > max(RATIO_FREE_BYTES, packed * self.max_ratio):
+        if self.num_bytes > max(FREE_BYTES, packed * self.max_ratio):
             raise self.refuse(member, f"brings it past {self.max_ratio:g} times the {packed:,} bytes of the archive")
 
 
 def unpack_archive(
-    path, folder, max_bytes: int = 1 << 40, max_files: int = 2_000_000, max_ratio: float = 200.0
+    path, folder, max_bytes: int = 1 << 40, max_files: int = 2_000_000, max_ratio: float = MAX_RATIO
 ) -> Path:
     """Unpack a zip or tar (plain, gz, bz2, xz) into a folder.
 
@@ -102,7 +102,7 @@ def unpack_archive(
 
     Raises:
         UnsafeArchiveError: If a member leaves the folder, is a link or a device, is in it twice, or a limit is passed.
-        ArchiveError: If it is damaged or of another kind.
+        ArchiveError: If it is damaged or of another kind, or the disk does not take its files.
         FileExistsError: If the folder has a different file under the name of a member.
     """
     path, folder = Path(path).expanduser(), Path(folder).expanduser()
@@ -123,6 +123,10 @@ def unpack_archive(
             files = write_members(members, path, fresh, Limits(path, max_bytes, max_files, max_ratio))
             write_marker(path, fresh, files)
             move(fresh, folder, path)
+        except FileExistsError:
+            raise
+        except OSError as error:  # a name longer than the disk allows, a full disk
+            raise ArchiveError(f"{path} cannot be unpacked into {folder}: {error}. Nothing of it was.") from error
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return folder

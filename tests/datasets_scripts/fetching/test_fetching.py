@@ -670,3 +670,101 @@ def test_a_source_that_makes_no_sense(options):
         Source(**options)
     with pytest.raises(ValueError, match="Unknown kind"):
         Source("a", ("b",), kind="films")
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Servers that mean harm, or are of no use
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def client_of(answers: dict[str, httpx2.Response], asked: list) -> httpx2.Client:
+    def answer(request):
+        asked.append(str(request.url))
+        return answers[str(request.url)]
+
+    return httpx2.Client(transport=httpx2.MockTransport(answer), follow_redirects=True)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_redirections_do_not_give_up_encryption(fetch, status):
+    to = {name: {"Location": f"{name}://b/file"} for name in ("http", "https")}
+    answers = {
+        "https://a/file": httpx2.Response(status, headers=to["https"]),
+        "https://b/file": httpx2.Response(status, headers=to["http"]),
+        "http://a/file": httpx2.Response(status, headers=to["http"]),
+        "http://b/file": httpx2.Response(200, stream=httpx2.ByteStream(CONTENT)),
+    }
+    asked = []
+    with client_of(answers, asked) as client:
+        with pytest.raises(
+            FetchError, match=r"(?s)file\.bin.*https://a/file: it redirects from https to http.*http://b/file"
+        ):
+            fetch("https://a/file", sha256=SHA256, client=client)
+        assert asked == ["https://a/file", "https://b/file"]
+        assert fetch("http://a/file", sha256=SHA256, client=client).read_bytes() == CONTENT
+
+
+def test_redirections_without_end(fetch):
+    asked = []
+    client = client_of({"https://a/": httpx2.Response(302, headers={"Location": "https://a/"})}, asked)
+    with client, pytest.raises(FetchError, match="more than 20 redirections"):
+        fetch("https://a/", client=client)
+    assert len(asked) == 20
+
+
+def test_a_compressed_answer_without_end_is_stopped(server, fetch, tmp_path):
+    """100 MB in 100 kB: refused before they are on the disk, whatever the encoding is called."""
+    bomb = gzip.compress(bytes(100 << 20), compresslevel=9)
+    server.pages["/gzip"] = Page(content=bomb, headers={"Content-Encoding": "gzip"})
+    server.pages["/br"] = Page(content=bomb, headers={"Content-Encoding": "br"})
+    server.pages["/cut"] = Page(content=bomb[:-100], headers={"Content-Encoding": "gzip"})
+    with pytest.raises(FetchError, match="unpacks to more than 200 times its size"):
+        fetch(server.url("/gzip"))
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 40 << 20
+    with pytest.raises(FetchError, match="compresses as 'br', unasked"):
+        fetch(server.url("/br"))
+    server.pages["/cut"].content = gzip.compress(CONTENT)[:-100]
+    with pytest.raises(FetchError, match="ended within the compressed file"):
+        fetch(server.url("/cut"))
+    server.pages["/cut"].content = b"no gzip"
+    with pytest.raises(FetchError, match="incorrect header check"):
+        fetch(server.url("/cut"))
+
+
+def test_a_trickle_is_given_up(server, fetch):
+    """Each attempt brings some bytes, so that none is the last; all together take too long."""
+    server.pages["/a"] = Page(faults=[{"cut": 10}] * 9999)
+    with pytest.raises(FetchError, match=r"file\.bin.*\n.*/a: too slow: [1-9][\d,]* bytes in \d s"):
+        fetch(server.url("/a"), attempts=2, patience_s=0.3, backoff_s=0.001)
+
+
+@pytest.mark.parametrize("length", ["many", "-1", "1_0", "9" * 30])
+def test_lengths_that_are_none(fetch, length):
+    answer = httpx2.Response(200, headers={"Content-Length": length}, stream=httpx2.ByteStream(CONTENT))
+    with (
+        client_of({"https://a/": answer}, []) as client,
+        pytest.raises(FetchError, match=r"file\.bin.*\n.*a length that is none"),
+    ):
+        fetch("https://a/", client=client)
+
+
+def test_a_reason_without_words(fetch):
+    answers = {"https://a/": httpx2.Response(404, extensions={"reason_phrase": b""})}
+    answers["https://b/"] = httpx2.Response(499, extensions={"reason_phrase": b"\x1b[31mno"})
+    with client_of(answers, []) as client, pytest.raises(FetchError) as caught:
+        fetch(list(answers), client=client)
+    assert "https://a/: 404 Not Found" in str(caught.value) and r"499 \x1b[31mno" in str(caught.value)
+
+
+def test_a_name_too_long_for_the_disk_does_not_keep_the_others_away(server, tmp_path):
+    server.pages |= {
+        "/long.tar": Page(tar_of("n" * 300)),
+        "/long.zip": Page(zip_of(**{"n" * 300: b"x"})),
+        "/c.txt": Page(b"c"),
+    }
+    files = [*(source(server, name, unpack=".") for name in ("long.tar", "long.zip")), source(server, "c.txt")]
+    with pytest.raises(
+        FetchError, match=r"(?s)2 of 3 files.*long\.tar cannot be unpacked into .*File name too long.*long\.zip"
+    ):
+        fetch_benchmark("mine", tmp_path / "data", sources=files, **QUICK)
+    assert (tmp_path / "data/c.txt").exists() and not list((tmp_path / "data").glob("n*"))

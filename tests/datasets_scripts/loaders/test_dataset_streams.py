@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from clipbert.datasets_scripts import find_loader, load_benchmark, prepare
 from clipbert.datasets_scripts.building.json_entries import read_entries
 from clipbert.datasets_scripts.building.records import AnnotationError
-from clipbert.datasets_scripts.building.webdataset import read_samples
+from clipbert.datasets_scripts.building.webdataset import find_shards, read_samples
 
 
 WEBVID_COLUMNS = ["videoid", "contentUrl", "duration", "page_dir", "name"]
@@ -289,6 +289,55 @@ def test_samples_without_caption_or_video(members, message, load, tmp_path):
     for streaming in (False, True):
         with pytest.raises(AnnotationError, match=rf"odd\.tar, 1: {message}"):
             list(load("webvid", "webdataset", split="train", streaming=streaming))
+
+
+def test_shards_of_other_systems(tmp_path):
+    """Suffixes in upper case, a byte order mark, and what macOS adds to folders and archives."""
+    members = {"./d/0.MP4": b"v", "d/._0.MP4": b"\0", "d/0.TXT": b"\xef\xbb\xbfa dog\r\n", "__MACOSX/d/._0.TXT": b"\0"}
+    members |= {"d/.DS_Store": b"\0", "d/1.mp4": b"w", "d/1.JSON": b'\xef\xbb\xbf{"caption": "a cat"}'}
+    write_tar(tmp_path / "a.TAR", members)
+    write_tar(tmp_path / "._a.tar", {"x": b""})
+    assert find_shards(tmp_path) == {"train": [tmp_path / "a.TAR"]}
+    samples = [tuple(record.values.values()) for record in read_samples(tmp_path / "a.TAR")]
+    assert samples == [("d/0", b"v", "a dog"), ("d/1", b"w", "a cat")]
+
+
+@pytest.mark.parametrize(
+    "caption", [b"\xff\xfea\0", b"[" * 10**5, b'{"caption": "\\ud83d"}', b'{"caption": "\\u0000a"}']
+)
+def test_captions_that_are_no_text(caption, load, tmp_path):
+    write_tar(tmp_path / "a.tar", {"0.mp4": b"v", "0.txt" if caption[0] == 255 else "0.json": caption})
+    with pytest.raises(AnnotationError, match=r"a\.tar, 0: expected (a caption in UTF-8|'caption' to be text)"):
+        load("webvid", "webdataset", split="train")
+
+
+def claimed(size: int, sparse: bool) -> bytes:
+    """An archive of 2.5 kB with a video that claims to be of another size."""
+    if sparse:
+        member = tarfile.TarInfo("0.mp4")
+        member.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(size)}
+        member.size, data = 512, b"0\n".ljust(512, b"\0")
+        return member.tobuf(tarfile.PAX_FORMAT) + data + bytes(1024)
+    member = tarfile.TarInfo("0.mp4")
+    member.size = size
+    return member.tobuf(tarfile.GNU_FORMAT) + bytes(1536)
+
+
+@pytest.mark.parametrize(
+    "size, sparse, message",
+    [
+        (4 << 30, True, r"'0\.mp4' of 4,294,967,296 bytes is sparse"),
+        (1 << 62, False, r"'0\.mp4' of 4,611,686,018,427,387,904 bytes has more than"),
+        (1 << 29, False, r"it breaks off at its beginning \('0\.mp4' goes on beyond its end\)"),
+    ],
+)
+def test_videos_that_claim_gigabytes(size, sparse, message, tmp_path):
+    (tmp_path / "a.tar").write_bytes(claimed(size, sparse))
+    tracemalloc.start()
+    with pytest.raises(AnnotationError, match=rf"a\.tar: .*{message}"):
+        list(read_samples(tmp_path / "a.tar"))
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()
 
 
 def test_shards_that_break_off(load, tmp_path):
