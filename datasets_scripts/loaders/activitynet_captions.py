@@ -14,8 +14,10 @@ Splits:    train 10,009 videos (37,421 sentences), val_1 4,917 (17,505), val_2 4
            retrieval          train / validation = val_1, one row a video: its sentences joined by blanks. This is what
                               papers report.
            retrieval_val_2    the same with validation = val_2; numbers differ from those on val_1.
-           moments            train / validation = val_1 / test = val_2, one row a sentence, as in 2D-TAN and VSLNet:
-                              validation and test share their videos (not their sentences).
+           moments            train / validation = val_1 / test = val_2, one row a sentence, as in 2D-TAN.
+           moments_vslnet     train / validation = val_2 / test = val_1, the other way round, as in VSLNet: say which
+                              one a figure stands on. In both, validation and test share their videos (not their
+                              sentences).
 Videos:    `v_<YouTube id>.mp4`, or .mkv, .webm, as they were downloaded. Part of them is gone from YouTube; papers use
            the subset they have.
 Odd cases: most sentences begin with a blank: stripped. Ends beyond the video (by rounding, up to 0.01 s: 261 in train,
@@ -40,6 +42,7 @@ PARTS = {  # the official file of each split
     "retrieval": {"train": "train.json", "validation": "val_1.json"},
     "retrieval_val_2": {"train": "train.json", "validation": "val_2.json"},
     "moments": {"train": "train.json", "validation": "val_1.json", "test": "val_2.json"},
+    "moments_vslnet": {"train": "train.json", "validation": "val_2.json", "test": "val_1.json"},
 }
 ALIASES = {"val_1.json": "val.json", "val_2.json": "test.json"}
 REVERSED = {("v_N7ppHQNikv8", 2), ("v_4rKTw99bM8g", 1), ("v_0bosp4-pyTM", 3), ("v_rhOtqArO-3Y", 5)}
@@ -57,7 +60,14 @@ class ActivityNetCaptions(VideoTextBuilder):
             description="the same with validation = val_2, second descriptions of almost the same videos",
         ),
         BenchmarkConfig(
-            name="moments", task="moments", description="when a sentence happens; validation is val_1, test is val_2"
+            name="moments",
+            task="moments",
+            description="when a sentence happens; validation is val_1, test is val_2, as in 2D-TAN",
+        ),
+        BenchmarkConfig(
+            name="moments_vslnet",
+            task="moments",
+            description="the same as in VSLNet, the other way round: validation is val_2, test is val_1",
         ),
     ]
     LAYOUT = "It holds train.json, val_1.json and val_2.json, or captions.zip."

@@ -154,6 +154,9 @@ def test_anet_val_2_is_a_protocol_of_its_own(load, anet):
         for config, split in [("retrieval", "validation"), ("retrieval_val_2", "validation"), ("moments", "test")]
     }
     assert list(captions.values()) == [["A line."], ["A thin line."], ["A thin line."]]
+    moments, reversed_moments = (load("activitynet_captions", name) for name in ("moments", "moments_vslnet"))
+    assert reversed_moments["validation"].to_list() == moments["test"].to_list() != moments["validation"].to_list()
+    assert reversed_moments["test"].to_list() == moments["validation"].to_list()
 
 
 @pytest.mark.parametrize("layout", ["zip", "2D-TAN"])

@@ -23,6 +23,7 @@ SMALL = {
     ("activitynet_captions", "retrieval"): {"train": (2, 2), "validation": (1, 1)},
     ("activitynet_captions", "retrieval_val_2"): {"train": (2, 2), "validation": (1, 1)},
     ("activitynet_captions", "moments"): {"train": (2, 3), "validation": (1, 1), "test": (1, 1)},
+    ("activitynet_captions", "moments_vslnet"): {"train": (2, 3), "validation": (1, 1), "test": (1, 1)},
     ("lsmdc", "retrieval"): {"train": (2, 3), "validation": (2, 3), "test": (2, 2)},
     ("msvd", "retrieval"): {"train": (2, 6), "validation": (1, 3), "test": (2, 6)},
     ("vatex", "retrieval_official"): {"train": (2, 4), "validation": (2, 4), "test": (1, 2)},
@@ -42,6 +43,11 @@ OFFICIAL = {
         "train": (10009, 37421 - 4),
         "validation": (4917, 17505),
         "test": (4885, 17031),
+    },
+    ("activitynet_captions", "moments_vslnet"): {
+        "train": (10009, 37421 - 4),
+        "validation": (4885, 17031),
+        "test": (4917, 17505),
     },
 }
 
