@@ -12,6 +12,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from clipbert.support.terminal import printable
+
 
 # what each module of commands/ does; none is imported until it is chosen
 COMMANDS = {
@@ -22,6 +24,13 @@ COMMANDS = {
     "unpack": "write the videos of an LMDB folder as files",
     "publish": "write Parquet with a dataset card, and push it to the Hub when asked",
 }
+
+
+class PlainFormatter(logging.Formatter):
+    """Messages hold names of files and captions, which shall not steer the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
 
 
 def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
@@ -40,7 +49,9 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; what a user can mend is one line, without a traceback."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PlainFormatter("%(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger(__package__).setLevel(logging.INFO)
     try:
         options = build_parser(chosen=next(iter(arguments), None)).parse_args(arguments)
@@ -52,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (ValueError, OSError, ImportError) as error:
         logging.getLogger(__name__).debug("%s failed", " ".join(arguments), exc_info=True)
-        print(f"error: {error}", file=sys.stderr)
+        print("\n".join(map(printable, f"error: {error}".split("\n"))), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)

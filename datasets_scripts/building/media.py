@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cached_property
 from os import fspath
-from os.path import splitext
+from os.path import isdir, splitext
 from pathlib import Path
 
 
@@ -94,7 +94,9 @@ class MediaIndex:
         for entry in listed:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if (
+                isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+            ):  # a link to itself is neither, and no error
                 yield from self.walk(entry.path, seen)
             elif splitext(entry.name)[1].lower() in self.suffixes:
                 yield entry.path[len(self.root) :].lstrip("/\\").replace(os.sep, "/")

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from clipbert.datasets_scripts.building.file_memory import FileMemory, file_state
 from clipbert.datasets_scripts.building.workers import run_in_processes
+from clipbert.support.terminal import printable
 
 
 LEVELS = ("header", "frames", "full")  # each finds what those before it find
@@ -77,7 +78,11 @@ def probe_files(
     probes, states, unknown = {}, {}, []
     with FileMemory(memory_file) as memory:
         for path in paths:
-            states[path] = file_state(path)
+            try:
+                states[path] = file_state(path)
+            except OSError as error:  # gone since the folder was listed
+                probes[path] = Probe(reason=plain_reason(error))
+                continue
             probes[path] = recall_probe(memory, path, states[path], level, media)
             if probes[path] is None:
                 unknown.append(path)
@@ -107,7 +112,7 @@ def probe_media(path: str, level: str, media: str = "video") -> Probe:
             metadata = decoding.decode_video(path, first_middle_last).metadata
         else:
             metadata = decoding.read_video_metadata(path)
-    except (decoding.VideoDecodeError, av.FFmpegError, OSError) as error:
+    except Exception as error:  # whatever a library raises for one file: the others are still to be looked at
         return Probe(reason=plain_reason(error))
     probe = Probe(duration_s=metadata.duration, num_frames=metadata.total_num_frames)
     if not metadata.timing.is_complete:
@@ -128,11 +133,8 @@ def probe_image(path: str, level: str) -> Probe:
     if level != "header":
         load_image(path)
         return Probe()
-    try:
-        with Image.open(path) as image:
-            image.verify()
-    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what PIL raises apart from OSError
-        return Probe(reason=str(error))
+    with Image.open(path) as image:
+        image.verify()
     return Probe()
 
 
@@ -183,9 +185,10 @@ class Stillness:
 
 def plain_reason(error: Exception) -> str:
     """What is wrong, without the path: reports name it already."""
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
+    reason = reason or f"{type(error).__name__}: {error}".rstrip(": ")
     frame = getattr(error, "frame_index", None)
-    return f"frame {frame}: {reason}" if frame else reason
+    return printable(f"frame {frame}: {reason}" if frame else reason)
 
 
 def memory_key(level: str, media: str) -> str:

@@ -7,6 +7,9 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from clipbert.datasets_scripts.building.records import read_lines
+from clipbert.support.terminal import printable
+
 
 def read_skip_list(skip_list) -> frozenset[str]:
     """Ids of videos to leave out: given as such, or one a line of a file, with comments as `write_skip_list` has them."""
@@ -16,7 +19,7 @@ def read_skip_list(skip_list) -> frozenset[str]:
         path = Path(skip_list)
         if not path.is_file():
             raise FileNotFoundError(f"skip_list {path} is not a file; expected one video id a line.")
-        skip_list = map(id_of_line, path.read_text(encoding="utf-8").splitlines())
+        skip_list = [id_of_line(record.values["line"]) for record in read_lines(path)]
     return frozenset(name for name in skip_list if name)
 
 
@@ -33,5 +36,5 @@ def write_skip_list(path, reasons: dict[str, str], heading: str = "") -> None:
     lines = [f"# {line}" for line in heading.splitlines()]
     for video_id, reason in reasons.items():
         plain = id_of_line(video_id) == video_id and video_id.isprintable()
-        lines.append(f"{video_id if plain else json.dumps(video_id)}  # {' '.join(reason.split())}")
+        lines.append(f"{video_id if plain else json.dumps(video_id)}  # {printable(' '.join(reason.split()))}")
     Path(path).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

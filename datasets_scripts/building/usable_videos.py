@@ -4,12 +4,14 @@
 import logging
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, IterableDatasetDict
 
 from clipbert.datasets_scripts.building.readable import probe_files
+from clipbert.support.terminal import printable
 
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ class VideoReport:
             ("missing", self.missing),
             ("broken", [f"{path} ({reason})" for path, reason in self.broken.items()]),
         ):
-            lines += [f"  {title}: {line}" for line in listed[:shown]]
+            lines += [f"  {title}: {printable(line)}" for line in listed[:shown]]
             if len(listed) > shown:
                 lines.append(f"  ... and {len(listed) - shown} more {title}")
         return "\n".join(lines)
@@ -111,11 +113,13 @@ def find_missing(paths: Iterable[str]) -> list[str]:
     for path in paths:
         folder, name = os.path.split(os.path.abspath(path))
         if folder not in folders:
-            try:
-                with os.scandir(folder) as entries:
-                    folders[folder] = {entry.name for entry in entries if entry.is_file()}
-            except (FileNotFoundError, NotADirectoryError):
-                folders[folder] = set()
+            folders[folder] = set()
+            with suppress(OSError), os.scandir(folder) as entries:
+                folders[folder] = {
+                    entry.name
+                    for entry in entries
+                    if (os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file())
+                }
         if name not in folders[folder]:
             missing.append(path)
     return missing

@@ -31,6 +31,7 @@ from clipbert.datasets_scripts.commands.benchmark_arguments import (
     load_splits,
 )
 from clipbert.datasets_scripts.commands.leaks import Leak, find_leaks, find_same_content
+from clipbert.support.terminal import printable
 
 
 TOLERANCE_S, TOLERANCE_SHARE = 1.0, 0.05  # of a duration; the larger one counts: annotators round, containers too
@@ -83,7 +84,7 @@ class CheckReport:
             ("missing", list_reasons(self.missing)),
             ("unreadable", list_reasons(self.unreadable)),
             ("wrong length", list_reasons(self.wrong_duration)),
-            ("leaks between splits", list(map(str, self.leaks))),
+            ("leaks between splits", [printable(str(leak)) for leak in self.leaks]),
             ("picture stands still; look at it, no fault was counted", list_reasons(self.frozen)),
         ):
             if listed:
@@ -94,7 +95,7 @@ class CheckReport:
 
 
 def list_reasons(reasons: dict[str, str]) -> list[str]:
-    return [f"{video_id}: {reason}" for video_id, reason in reasons.items()]
+    return [printable(f"{video_id}: {reason}") for video_id, reason in reasons.items()]
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -241,7 +242,7 @@ def run(options: argparse.Namespace) -> int:
         write_skip_list(options.skip_list, report.unusable, heading)
         print(f"{len(report.unusable):,} ids to skip: {options.skip_list}")
     if options.output:
-        options.output.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        options.output.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
         print(f"whole report: {options.output}")
     return int(bool(report.unusable) or (bool(report.leaks) and not options.allow_leaks))
 

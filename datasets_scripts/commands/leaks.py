@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What splits of a benchmark share although they should not: ids, recordings, files of the same content."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -54,7 +55,9 @@ def find_same_content(
     states = {}
     for split, part in listed.items():
         for video_id, path in zip(part["id"].to_pylist(), part["path"].to_pylist(), strict=True):
-            if path not in missing:
+            with suppress(OSError):  # gone since it was looked at
+                if path in missing:
+                    continue
                 states[path] = states.get(path) or file_state(path)
                 by_size.setdefault(states[path][0], {}).setdefault(split, {})[path] = video_id
     candidates = [
@@ -63,15 +66,15 @@ def find_same_content(
         if size and len(places) > 1 and len(set().union(*places.values())) > 1
     ]
     paths = dict.fromkeys(path for places in candidates for files in places.values() for path in files)
-    digests = {
-        path: remembered_hash(path, states[path], memory)
-        for path in tqdm(paths, desc="comparing files", disable=not (progress and paths))
-    }
+    digests = {}
+    for path in tqdm(paths, desc="comparing files", disable=not (progress and paths)):
+        with suppress(OSError):  # it cannot be read: the check says so
+            digests[path] = remembered_hash(path, states[path], memory)
     by_content: dict[str, dict[str, dict[str, str]]] = {}
     for places in candidates:
         for split, files in places.items():
-            for path, video_id in files.items():
-                by_content.setdefault(digests[path], {}).setdefault(split, {})[path] = video_id
+            for path in digests.keys() & files.keys():
+                by_content.setdefault(digests[path], {}).setdefault(split, {})[path] = files[path]
     return [
         Leak(
             "content", f"sha256 {digest[:12]}", {split: sorted(set(files.values())) for split, files in places.items()}

@@ -3,7 +3,7 @@
 
 Fetching a few frames of a long, large video costs the decoding of many others. The copies in OUT are H.264 in MP4 with
 
-- a short side of at most 256 pixels (never enlarged, both sides even), upright, without sound,
+- a short side of at most 256 pixels (never enlarged, both sides even), upright, with square pixels, without sound,
 - at most 3 frames a second: the first picture of every third of a second is kept and keeps its time, all others are
   dropped. What was shown at 4.0 s is shown at 4.0 s, and the video is as long as it was; seconds count from the first
   picture. `--fps keep` keeps them all,
@@ -19,6 +19,7 @@ interruption, makes only what is missing, changed, or was made with other settin
 """
 
 import argparse
+import errno
 import json
 import os
 import tempfile
@@ -28,7 +29,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import av
 from tqdm import tqdm
 
 from clipbert.datasets_scripts.building.base import VideoTextBuilder
@@ -44,13 +44,15 @@ from clipbert.datasets_scripts.commands.benchmark_arguments import (
     default_num_workers,
     load_splits,
 )
-from clipbert.datasets_scripts.commands.reencoding import PrepareError, PrepareSettings, prepare_video
+from clipbert.datasets_scripts.commands.reencoding import PrepareSettings, prepare_video
 from clipbert.datasets_scripts.loaders import find_loader
 from clipbert.support.files import remove_leftovers
+from clipbert.support.terminal import printable
 
 
 MANIFEST, FAILED = "prepared.jsonl", "failed.txt"
 SHOWN = 10  # failures on the screen
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)  # which no other video will change
 CRASHED = ({}, "reading it ends the process (a crash inside the decoder, or no memory left)")
 
 
@@ -191,14 +193,14 @@ def prepare_videos(
 
 def run_job(job: Job, output_dir: Path, settings: PrepareSettings) -> tuple[dict, str]:
     """The entry of a video in the manifest, or why there is none."""
-    from clipbert.processing.decoding import VideoDecodeError
-
     target = output_dir / job.name
     try:
         source = file_state(job.source)
         prepare_video(job.source, str(target), settings)
         size = target.stat().st_size
-    except (VideoDecodeError, PrepareError, av.FFmpegError, OSError) as error:
+    except Exception as error:  # whatever a library raises for one video: the others are still to be prepared
+        if getattr(error, "errno", None) in DISK_FULL:
+            raise
         return {}, f"{plain_reason(error)} ({job.source})"
     return {"name": job.name, "source": source, "settings": asdict(settings), "size": size}, ""
 
@@ -269,6 +271,6 @@ def run(options: argparse.Namespace) -> int:
         return 0
     write_skip_list(failed_file, reasons, "Videos that could not be prepared")
     for video_id, reason in list(reasons.items())[:SHOWN]:
-        print(f"  {video_id}: {reason}")
+        print(printable(f"  {video_id}: {reason}"))
     print(f"all that failed: {failed_file}")
     return 1

@@ -12,7 +12,7 @@ The videos themselves are left out, because the licences of most benchmarks forb
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,6 +96,7 @@ def publish_benchmark(
     Raises:
         FileExistsError: If the folder is not empty.
         UnusableVideosError: If videos are to be included and are missing.
+        ValueError: If a video to be included lies elsewhere than in the folders of the benchmark, by a link.
         ValueError: If the benchmark streams archives, which hold the bytes of the videos already.
     """
     output_dir, skipped = Path(output_dir), read_skip_list(skip_list)
@@ -112,6 +113,8 @@ def publish_benchmark(
             }
     media = media_column(next(iter(tables[builders[0].config.name].values())))
     files = collect_files(tables, media)  # before anything is written: it may be that some are missing
+    if include_videos:
+        refuse_outside(files.values(), {root for each in builders for root in (each.media_root, each.config.data_dir)})
     if include_videos and (missing := find_missing(files.values())):
         report = VideoReport(total=len(files), missing=missing)
         raise UnusableVideosError(
@@ -160,12 +163,23 @@ def collect_files(tables: dict[str, dict[str, Dataset]], media: str) -> dict[str
     return files
 
 
+def refuse_outside(paths: Iterable[str], folders: Iterable[str]) -> None:
+    """Links lead anywhere: what is passed on has to lie, after all of them, in a folder that the user named."""
+    roots = [Path(folder).resolve() for folder in folders]
+    for path in paths:
+        if not any(Path(path).resolve().is_relative_to(root) for root in roots):
+            raise ValueError(
+                f"{path} is a link to {Path(path).resolve()}, outside of {', '.join(map(str, roots))}: it is not published. "
+                "Name the folder where the files lie with --video_dir, or leave it out with --skip_list."
+            )
+
+
 def write_rows(table: Dataset, folder: Path, split: str) -> None:
     """The rows of a split, with names of files in place of paths."""
     media = media_column(table)
     columns = table.with_format("arrow")[:]
     place = columns.column_names.index(media)
-    names = pc.replace_substring_regex(columns[media], r"^.*[/\\]", "")
+    names = pc.replace_substring_regex(columns[media], r"(?s)^.*[/\\]", "")
     # the schema of `features` alone: what `datasets` knows apart from it includes paths of this machine
     columns = columns.set_column(place, media, names).cast(table.features.arrow_schema)
     num_shards = max(1, -(-columns.nbytes // SHARD_BYTES))

@@ -15,6 +15,7 @@ from clipbert.support.files import whole_file
 
 TIMEOUT_S = 4 * 3600.0  # of one video
 TIME_SLACK_S = 1e-3  # time stamps are rounded
+PIXEL_RATIOS = (0.25, 4.0)  # of width to height; what is beyond is no shape of a pixel but a stale tag
 BT601, LIMITED_RANGE = 6, 1  # what swscale makes of RGB, as FFmpeg numbers it: players shall not have to guess
 
 
@@ -63,7 +64,7 @@ def prepare_video(source: str, target: str, settings: PrepareSettings) -> int:
 
     Raises:
         VideoDecodeError: If the video is broken, cut off or not there.
-        PrepareError: If its pictures change their size.
+        PrepareError: If its pictures change their size or are damaged.
     """
     from clipbert.processing.decoding import read_video_metadata
 
@@ -111,11 +112,13 @@ def write_video(source: str, target: str, metadata, seconds: Sequence[float], se
                     packet.duration = max(1, end_tick - last_tick)
                 container.mux(packet)
 
-        scale = PictureScaler(settings)
+        scale = PictureScaler(settings, reader.stream.sample_aspect_ratio)
         for number, frame in enumerate(reader.all_frames()):
             size = size or (frame.width, frame.height)
             if size != (frame.width, frame.height):
                 raise PrepareError(f"pictures change their size from {size} to {(frame.width, frame.height)}")
+            if frame.is_corrupt:
+                raise PrepareError(f"frame {number} is damaged")
             if number not in wanted:
                 continue
             picture = scale(frame)
@@ -133,16 +136,22 @@ def write_video(source: str, target: str, metadata, seconds: Sequence[float], se
 
 
 class PictureScaler:
-    """Decoded frames to upright RGB pictures `(height, width, 3)` of the size to be written."""
+    """Decoded frames to upright RGB pictures `(height, width, 3)` of square pixels, of the size to be written.
 
-    def __init__(self, settings: PrepareSettings):
+    Args:
+        settings (`PrepareSettings`): The largest size.
+        pixel_ratio (`Fraction`, *optional*): Width of a stored pixel to its height; 0 or `None` if the file has none.
+    """
+
+    def __init__(self, settings: PrepareSettings, pixel_ratio: Fraction | None):
         self.settings, self.to_rgb = settings, VideoReformatter()
+        self.pixel_ratio = pixel_ratio if pixel_ratio and PIXEL_RATIOS[0] <= pixel_ratio <= PIXEL_RATIOS[1] else 1
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         from clipbert.processing.video_reader import display_matrix, upright
 
         # sides shrink alike, so that the picture may be turned after it was made small
-        height, width = self.settings.size_of(frame.height, frame.width)
+        height, width = self.settings.size_of(frame.height, round(frame.width * self.pixel_ratio))
         small = self.to_rgb.reformat(frame, width, height, format="rgb24", interpolation="BICUBIC", threads=1)
         return np.ascontiguousarray(upright(small.to_ndarray(), display_matrix(frame)))
 
@@ -151,6 +160,7 @@ def add_stream(container, shape: tuple[int, ...], time_base: Fraction, fps: floa
     """An H.264 stream for pictures of this shape. Key frames come where they are asked for, and at changes of scene."""
     rate = Fraction(min(settings.fps or math.inf, fps or 25.0)).limit_denominator(1001)  # a hint for the bit rate
     options = {"preset": "fast", "crf": str(settings.crf), "bf": "0", "g": "100000", "forced-idr": "1"}
+    options["mbtree"] = "0"  # with it x264 writes, once in a hundred times, other bytes for the same small pictures
     stream = container.add_stream("libx264", rate=rate, options=options)
     stream.height, stream.width, stream.pix_fmt = shape[0], shape[1], "yuv420p"
     stream.codec_context.thread_count = 1  # processes work side by side

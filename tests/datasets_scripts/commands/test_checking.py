@@ -25,6 +25,7 @@ from clipbert.datasets_scripts.building.usable_videos import check_videos, find_
 from clipbert.datasets_scripts.building.workers import run_in_processes
 from clipbert.datasets_scripts.commands.benchmark_arguments import build_benchmark
 from clipbert.datasets_scripts.commands.check import check_benchmark
+from clipbert.processing import decoding
 
 
 def write_lines(path: Path, *lines: dict) -> None:
@@ -149,6 +150,63 @@ def test_the_skip_list_loads_what_is_left(check, folder, tmp_path, caplog):
         "train": ["one.mp4", "two.mp4", "two.mp4"],
         "test": ["three.mp4"],
     }
+
+
+@pytest.mark.parametrize("level", ["header", "frames", "full"])
+@pytest.mark.parametrize(
+    "error", [KeyError("x\x1b[2J"), MemoryError(), RecursionError("deep"), OverflowError("1e400")]
+)
+def test_whatever_one_video_raises_the_check_goes_on(check, monkeypatch, level, error, capsys):
+    real = {name: getattr(decoding, name) for name in ("decode_video", "read_video_metadata")}
+
+    def fail(name):
+        def call(path, *arguments, **options):
+            if str(path).endswith("two.mp4"):
+                raise error
+            return real[name](path, *arguments, **options)
+
+        return call
+
+    for name in real:
+        monkeypatch.setattr(decoding, name, fail(name))
+    status, report = check("--level", level)
+    assert status == 1 and report["unreadable"]["two.mp4"].startswith(type(error).__name__)
+    assert set(report["unreadable"]) - {"broken.mp4"} == {"two.mp4", "empty.mp4"}
+    assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
+
+
+def test_names_do_not_steer_the_terminal(check, folder, write_video, tmp_path, capsys):
+    """Nor do they break the report or the skip list: half a character in a file's name included."""
+    names = ["\x1b]0;title\x07\u202e.mp4", "line\nbreak.mp4", "\u2028.mp4"]
+    rows = [{"video": name, "caption": "a dog"} for name in names]
+    write_lines(folder / "train/captions.jsonl", *rows)
+    (folder / "train" / names[0]).touch()
+    status, report = check("--skip_list", tmp_path / "skip.txt")
+    assert status == 1 and set(names) <= {*report["missing"], *report["unreadable"]}
+    shown = capsys.readouterr()
+    assert all(line.isprintable() for line in (shown.out + shown.err.rpartition("\r")[2]).split("\n"))
+    assert set(names) <= read_skip_list(tmp_path / "skip.txt")
+
+
+def test_links_that_lead_nowhere_or_to_themselves(check, folder):
+    for name, target in (("loop.mp4", "loop.mp4"), ("dangling.mp4", "nothing.mp4")):
+        (folder / "train" / name).symlink_to(target)
+    write_lines(
+        folder / "train/captions.jsonl",
+        *({"video": f"{name}.mp4", "caption": "a dog"} for name in ("loop", "dangling", "one")),
+    )
+    status, report = check()
+    assert status == 1 and {"loop.mp4", "dangling.mp4"} <= set(report["missing"])
+
+
+def test_skip_lists_of_other_systems(tmp_path):
+    (tmp_path / "skip.txt").write_bytes("\ufeffa.mp4\r\n\r\n\u2028b.mp4  # why\r\n".encode())
+    assert read_skip_list(tmp_path / "skip.txt") == {"a.mp4", "b.mp4"}
+    (tmp_path / "skip.txt").write_bytes("a.mp4\n".encode("utf-16"))
+    with pytest.raises(ValueError, match=r"skip\.txt, line 1: expected UTF-8, got UTF-16"):
+        read_skip_list(tmp_path / "skip.txt")
+    write_skip_list(tmp_path / "skip.txt", {"\udc80.mp4": "no\udc80 file"})
+    assert read_skip_list(tmp_path / "skip.txt") == {"\udc80.mp4"}
 
 
 def test_a_single_split(check):

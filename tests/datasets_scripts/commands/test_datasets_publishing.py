@@ -195,6 +195,30 @@ def test_missing_videos_stop_it_before_anything_is_written(publish, folder, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_nothing_outside_the_folder_is_packaged(publish, folder, tmp_path, capsys):
+    """A link in the folder leads to a file elsewhere; who means it names that folder."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    video = next(folder.rglob("*.mp4"))
+    video.rename(outside / video.name)
+    video.symlink_to(outside / video.name)
+    assert publish("--include_videos") == 1
+    assert f"{video} is a link to {outside / video.name}, outside of {folder}" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.parquet"))
+    folder.rename(tmp_path / "real")  # a link to the whole folder is what users have
+    folder.symlink_to(tmp_path / "real")
+    (tmp_path / "real" / video.relative_to(folder)).unlink()
+    (outside / video.name).rename(tmp_path / "real" / video.relative_to(folder))
+    assert publish("--include_videos") == 0
+
+
+def test_names_with_line_breaks_do_not_say_where_they_lay(publish, folder, tmp_path):
+    captions = next(folder.rglob("captions.jsonl"))
+    write_lines(captions, *({"video": f"a\nb/{name}.mp4", "caption": "a dog"} for name in "xy"))
+    assert publish() == 0
+    assert str(tmp_path) not in everything_in(tmp_path / "out")
+
+
 def test_shards_of_videos(publish, load, tmp_path, monkeypatch):
     monkeypatch.setattr(publishing, "SHARD_BYTES", 1)
     publish("--include_videos")

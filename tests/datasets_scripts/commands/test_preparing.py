@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """`python -m datasets_scripts prepare`: small videos that show the same pictures at the same times."""
 
+import errno
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -34,6 +35,13 @@ def shown_frames(video) -> list[int]:
     """The numbers that pictures of `write_video` show, as long as there are at most 30."""
     brightness = video.frames.mean(axis=(1, 2, 3))
     return np.round((brightness - frame_brightness(0)) / 8).astype(int).tolist()
+
+
+def shape_shown(path) -> float:
+    """Height to width as players show a video, without its rotation."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return stream.height / (stream.width * (stream.sample_aspect_ratio or 1))
 
 
 def write_at(path: Path, ticks, time_base=Fraction(1, 1000), size=(48, 64)) -> Path:
@@ -195,7 +203,8 @@ def test_real_videos(data_dir, tmp_path):
         places = [int(np.abs(times - time).argmin()) for time in made.metadata.timestamps]
         assert np.allclose(times[places], made.metadata.timestamps, atol=1e-3), source
         height, width = made.frames.shape[1:3]
-        assert abs(height / width - before.frames.shape[1] / before.frames.shape[2]) < 0.03, source
+        shown = shape_shown(source)
+        assert min(abs(height / width - ratio) for ratio in (shown, 1 / shown)) < 0.03, source  # upright or turned
         # the picture of that time, the right way up: nearer to it than to its mirror images
         thumbnails = [np.stack([shrink(frame) for frame in video]) for video in (before.frames[places], made.frames)]
         distance = np.abs(thumbnails[0] - thumbnails[1]).mean()
@@ -323,12 +332,92 @@ def test_a_copy_that_is_not_as_it_should_be_is_no_success(write_video, tmp_path,
     assert {path.name for path in tmp_path.iterdir()} == {"source.mp4", "made.mp4"}
 
 
+@pytest.mark.parametrize(
+    "ratio, size", [((4, 3), (48, 64)), ((8, 9), (96, 84)), ((1, 1), (48, 64)), ((1, 100), (48, 64))]
+)
+def test_pixels_become_square(tmp_path, ratio, size):
+    """A circle on the screen is a circle in the copy; a ratio beyond all sense is none."""
+    (height, width), ratio = size, Fraction(*ratio)
+    across, down = np.meshgrid(np.arange(width) - width / 2, np.arange(height) - height / 2)
+    circle = (across * float(ratio if ratio > 0.1 else 1)) ** 2 + down**2 < 20**2
+    with av.open(str(tmp_path / "source.mkv"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = ratio
+        for _ in range(5):
+            picture = np.repeat(circle[..., None], 3, axis=2).astype(np.uint8) * 255
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    prepare_video(str(tmp_path / "source.mkv"), str(tmp_path / "made.mp4"), PrepareSettings())
+    with av.open(str(tmp_path / "made.mp4")) as container:
+        assert (container.streams.video[0].sample_aspect_ratio or 1) == 1
+        picture = next(container.decode(video=0)).to_ndarray(format="gray") > 128
+    assert picture.shape[0] == height and abs(picture.shape[1] - width * (ratio if ratio > 0.1 else 1)) <= 2
+    assert abs(int(picture.any(axis=0).sum()) - int(picture.any(axis=1).sum())) <= 2
+
+
+COLORS = np.array([[220, 40, 30], [30, 200, 60], [40, 60, 210], [128, 128, 128], [235, 220, 20]], dtype=np.uint8)
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("matrix", [1, 5, 6, 9])  # BT.709, BT.470BG, BT.601, BT.2020, as FFmpeg numbers them
+def test_colours_of_every_matrix_and_range_stay(tmp_path, matrix, full_range):
+    """Whatever matrix and range the source has, its copy has the same colours when it is decoded by its own."""
+    shown = np.repeat(np.repeat(COLORS[None, :, :], 64, axis=0), 32, axis=1)
+    with av.open(str(tmp_path / "source.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "5"})
+        stream.height, stream.width, stream.pix_fmt = 64, shown.shape[1], "yuv444p"
+        context, span = stream.codec_context, 2 if full_range else 1
+        context.colorspace, context.color_range = matrix, span
+        frame = av.VideoFrame.from_ndarray(shown, format="rgb24").reformat(
+            format="yuv444p", dst_colorspace=matrix, dst_color_range=span
+        )
+        for number in range(3):
+            frame.pts, frame.colorspace, frame.color_range = number, matrix, span
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    before = decode_all(tmp_path / "source.mp4").frames
+    prepare_video(str(tmp_path / "source.mp4"), str(tmp_path / "made.mp4"), PrepareSettings(crf=5))
+    made = decode_all(tmp_path / "made.mp4").frames
+    middles = [32 * number + 16 for number in range(len(COLORS))]
+    for frames in (before, made):
+        assert np.abs(frames[0, 32, middles].astype(int) - COLORS).max() < 14
+
+
 def test_broken_videos_are_told_apart(write_video, tmp_path):
     source = write_video(tmp_path / "cut.mkv", num_frames=60, options={"g": "10"})
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
     with pytest.raises(PrepareError, match="cut off before the last of the"):
         prepare_video(str(source), str(tmp_path / "made.mp4"), PrepareSettings())
     assert not (tmp_path / "made.mp4").exists()
+
+
+def test_the_same_pictures_make_the_same_bytes(write_video, tmp_path):
+    """Of small pictures without texture x264 made two kinds of files, now and then."""
+    source = write_video(tmp_path / "source.mp4", num_frames=20)
+    jobs = [preparing.Job(str(source), f"{number}.mp4", ()) for number in range(150)]
+    made, failed = preparing.prepare_videos(jobs, tmp_path, PrepareSettings(), num_workers=2, progress=False)
+    assert made == 150 and not failed
+    assert len({(tmp_path / job.name).read_bytes() for job in jobs}) == 1
+
+
+def test_whatever_one_video_raises_the_others_are_prepared(prepare, tmp_path, monkeypatch, capsys):
+    prepare_video = preparing.prepare_video
+
+    def fail(source, target, settings):
+        if source.endswith("b.mkv"):
+            raise KeyError("\x1b[31mlibrary")
+        return prepare_video(source, target, settings)
+
+    monkeypatch.setattr(preparing, "prepare_video", fail)
+    assert prepare() == 1
+    assert r"b.mkv: KeyError: '\x1b[31mlibrary'" in capsys.readouterr().out
+    assert read_skip_list(tmp_path / "out/failed.txt") == {"b.mkv", "text.mp4"}
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(preparing, "prepare_video", lambda *arguments: (_ for _ in ()).throw(full))
+    (tmp_path / "out/c.avi").unlink()
+    assert prepare() == 1  # no list of thousands of videos that are fine
+    assert "error: [Errno 28] No space left on device" in capsys.readouterr().err
 
 
 def test_processes_make_the_same_files(prepare, tmp_path):
