@@ -9,9 +9,19 @@ from clipbert.datasets_scripts.fetching.sources import Source
 COCO_FOLDERS = ("train2014", "val2014", "test2015", "test2014")
 
 
+ARCHIVES = {  # bytes and sha256: the host has no https
+    "train2014": (13_510_573_713, "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775"),
+    "val2014": (6_645_013_297, "fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0"),
+    "test2015": (13_270_587_935, "1a2aa896b81140a850a78fa8bff07d455698d2abf364ff05721763458a8101ca"),
+}
+
+
 def coco_images(*names: str) -> list[Source]:
     host = "http://images.cocodataset.org/zips"
-    return [Source(f"{name}.zip", (f"{host}/{name}.zip",), kind="videos", unpack="images") for name in names]
+    return [
+        Source(f"{name}.zip", (f"{host}/{name}.zip",), "videos", sha256, size, unpack="images")
+        for name, (size, sha256) in ((name, ARCHIVES[name]) for name in names)
+    ]
 
 
 class COCOImages(VideoTextBuilder):

@@ -52,6 +52,8 @@ class COCOCaptions(COCOImages):
         Source(
             "annotations_trainval2014.zip",
             ("http://images.cocodataset.org/annotations/annotations_trainval2014.zip",),
+            sha256="031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009",
+            size=252_872_794,
         ),
         Source(
             "caption_datasets.zip",

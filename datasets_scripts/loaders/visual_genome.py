@@ -66,9 +66,14 @@ class VisualGenome(VideoTextBuilder):
                 f"{name}.zip",
                 (f"https://cs.stanford.edu/people/rak248/VG_100K_2/{name}.zip",),
                 "videos",
+                sha256,
+                size,
                 unpack="images",
             )
-            for name in ("images", "images2")
+            for name, size, sha256 in (
+                ("images", 9_731_705_982, "51c682d2721f880150720bb416e0346a4c787e4c55d7f80dfd1bd3f73ba81646"),
+                ("images2", 5_471_658_058, "99da1a0ddf87011319ff3b05cf9176ffee2731cc3c52951162d9ef0d68e3cfb5"),
+            )
         ),
     )
     MEDIA_SUFFIXES = IMAGE_SUFFIXES
