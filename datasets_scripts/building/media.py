@@ -38,8 +38,11 @@ def relative_name(name: str) -> str:
 
 def visible_files(folder: Path, suffix: str) -> list[Path]:
     """The files of a folder with a suffix in upper or lower case, by name, without the hidden ones that macOS adds."""
-    named = [path for path in (folder.iterdir() if folder.is_dir() else ()) if path.suffix.lower() == suffix]
-    return sorted(path for path in named if path.is_file() and not path.name.startswith("."))
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:  # of a million files: the listing says what is a file
+        visible = [entry for entry in entries if not entry.name.startswith(".") and entry.is_file()]
+    return sorted(folder / entry.name for entry in visible if splitext(entry.name)[1].lower() == suffix)
 
 
 def one_spelling(path: str) -> str:

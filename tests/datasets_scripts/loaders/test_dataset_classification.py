@@ -103,6 +103,19 @@ def test_counts_of_the_real_files(name, config, counts, num_classes, data_dir, t
         assert set(splits["train"]["label"]) == set(splits["test"]["label"]) == set(range(num_classes))
 
 
+@pytest.mark.parametrize(("name", "config"), [("ucf101", "top5"), ("ucf101", "split2"), ("hmdb51", "split1")])
+def test_held_out_recordings_of_the_real_files(name, config, data_dir, tmp_path):
+    """No clip of the validation split has a sibling in training; it is of the size asked for and has every class."""
+    loader, folder = find_loader(name), data_dir / "annotations" / name
+    builder = loader(str(tmp_path), config, folder, validation_fraction=0.1)
+    prepare(builder)
+    facts, splits = builder.video_facts(), builder.as_dataset()
+    recordings = {split: {facts[key].recording for key in rows["video_id"]} for split, rows in splits.items()}
+    assert None not in recordings["train"] and recordings["train"].isdisjoint(recordings["validation"])
+    assert set(splits["validation"]["label"]) == set(splits["train"]["label"])
+    assert 0.07 < len(splits["validation"]) / (len(splits["train"]) + len(splits["validation"])) < 0.13
+
+
 def test_recordings_of_the_real_files(data_dir, tmp_path):
     """UCF101 keeps groups apart; HMDB51 keeps titles apart within a class and shares them across classes."""
     shared = {}
