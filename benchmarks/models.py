@@ -2,6 +2,7 @@
 """The two models that are compared, from one set of options and with one set of weights."""
 
 import argparse
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
@@ -41,7 +42,8 @@ def build_sides(options: argparse.Namespace, unused_parameters: int = 0) -> dict
     """
     The sides that the options ask for, in evaluation mode: both, with the same weights, or the one of `--alone`.
 
-    The batch norms of ours get statistics other than 0 and 1, so that a mistake in them would show.
+    The batch norms of ours get statistics other than 0 and 1, so that a mistake in them would show. It is saved and loaded,
+    as users have it: loading may change what is trained.
     """
     config = build_config(options)
     sides = {}
@@ -50,6 +52,9 @@ def build_sides(options: argparse.Namespace, unused_parameters: int = 0) -> dict
         for norm in sides["ours"].clipbert.grid_encoder.backbone_norms():
             norm.running_mean.normal_(0, 0.1)
             norm.running_var.uniform_(0.5, 1.5)
+        with TemporaryDirectory() as folder:
+            sides["ours"].save_pretrained(folder)
+            sides["ours"] = ClipBERTForVideoTextRetrieval.from_pretrained(folder)
     if options.alone != "ours":
         sides["baseline"] = BaselineClipBERT(config, unused_parameters)
     if options.alone is None:

@@ -183,29 +183,29 @@ class ClipBERTGridEncoder(nn.Module):
 
     def __init__(self, config):
         super().__init__()
+        self.num_frozen_stages = config.freeze_backbone_stages
         self.freeze_backbone_norm = config.freeze_backbone_norm
         self.backbone = build_backbone(config.backbone_config)
         self.conv = nn.Conv2d(self.backbone.channels[-1], config.hidden_size, kernel_size=3, padding=1, bias=False)
-        self.freeze(config.freeze_backbone_stages)
-
-    def freeze(self, num_stages):
-        """Stop the training of batch norms and of the first `num_stages` parts of the ResNet (1 is the stem)."""
-        if num_stages:
-            parts = [self.backbone.embedder, *self.backbone.encoder.stages]
-            for part in parts[:num_stages]:
-                part.requires_grad_(False)
-        if self.freeze_backbone_norm:
-            for norm in self.backbone_norms():
-                norm.requires_grad_(False)
+        self.freeze()
 
     def backbone_norms(self):
-        return [module for module in self.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+        return [module for module in self.backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+    def frozen_parts(self):
+        """What the config keeps as it is: the first parts of the ResNet, of which the stem is one, and batch norms."""
+        stages = [self.backbone.embedder, *self.backbone.encoder.stages] if self.num_frozen_stages else []
+        return [*stages[: self.num_frozen_stages], *(self.backbone_norms() if self.freeze_backbone_norm else [])]
+
+    def freeze(self):
+        """Stop the training of `frozen_parts`, and that of the statistics in their batch norms."""
+        for part in self.frozen_parts():
+            part.requires_grad_(False).eval()
 
     def train(self, mode=True):
         super().train(mode)
-        if self.freeze_backbone_norm:
-            for norm in self.backbone_norms():
-                norm.eval()
+        for part in self.frozen_parts():
+            part.eval()
         return self
 
     def forward(self, frames):
@@ -488,6 +488,21 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
     ]
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
     _can_compile_fullgraph = True
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """
+        As for every model of transformers; what the config freezes is frozen here too. (Loading puts new parameters into a
+        model, and all of them are trained.)
+        """
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded  # a tuple with `output_loading_info=True`
+        model.freeze()
+        return loaded
+
+    def freeze(self):
+        """Freeze what the config freezes. For a model whose parameters were replaced or set free."""
+        self.base_model.grid_encoder.freeze()
 
     def encode_videos(self, pixel_values, clip_mask=None):
         """See [`ClipBERTModel.encode_videos`]."""

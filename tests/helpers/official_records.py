@@ -5,6 +5,7 @@ import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors.torch import load_file
@@ -43,9 +44,11 @@ class Head:
         return load_file(self.folder / file_name)
 
     def build_model(self, score_pooling="mean", dtype=torch.float64, **overrides):
-        """The converted model; `overrides` are values of the official config."""
+        """The converted model, saved and loaded as users have it; `overrides` are values of the official config."""
         model, _ = build_official_model(self.state_dict, {**self.model_config, **overrides}, self.task, score_pooling)
-        return model.to(dtype)
+        with TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            return type(model).from_pretrained(folder, dtype=dtype)
 
     def build_model_without_dropout(self, **kwargs):
         return self.build_model(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **kwargs)

@@ -54,7 +54,16 @@ def tiny_model(model_class, seed=0, **overrides):
     return model_class(tiny_config(model_class, **overrides)).eval()
 
 
-def tiny_inputs(model_class=ClipBERTModel, num_videos=2, num_clips=2, num_frames=2, length=6, seed=0, labels=False):
+def tiny_inputs(
+    model_class=ClipBERTModel,
+    num_videos=2,
+    num_clips=2,
+    num_frames=2,
+    length=6,
+    seed=0,
+    labels=False,
+    vocab_size=VOCAB_SIZE,
+):
     """One text (or one question with choices) per video; the last text is one token shorter than the others."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -65,7 +74,7 @@ def tiny_inputs(model_class=ClipBERTModel, num_videos=2, num_clips=2, num_frames
     attention_mask = torch.ones(shape, dtype=torch.int64)
     attention_mask[-1, ..., -1] = 0
     inputs = {
-        "input_ids": integers(1, VOCAB_SIZE, *shape) * attention_mask,
+        "input_ids": integers(1, vocab_size, *shape) * attention_mask,
         "attention_mask": attention_mask,
         "pixel_values": 50
         * torch.randn(num_videos, num_clips, num_frames, 3, IMAGE_SIZE, IMAGE_SIZE, generator=generator),

@@ -77,6 +77,12 @@ class Beginning:
         if self.folder is None:
             return
         tensors = load_tensors(self.folder, "optimizer")
+        there = [len(group["params"]) for group in tensors["optimizer"]["param_groups"]]
+        if there != (here := [len(group["params"]) for group in optimizer.param_groups]):
+            raise CheckpointError(
+                f"{self.folder} was trained with other frozen parameters: its optimizer has groups of {there} parameters, "
+                f"this one of {here}. Start from its weights with model.from_pretrained, in another run.output_dir."
+            )
         load_optimizer(optimizer, tensors["optimizer"])
         if scaler is not None and tensors["scaler"] is not None:
             scaler.load_state_dict(tensors["scaler"])

@@ -229,6 +229,7 @@ def _load_model(model_class: type[PreTrainedModel], recipe: Recipe, overrides: M
         ignore_mismatched_sizes=True,  # only of the head, which another task has left behind
         **overrides,
     )
+    freeze_as_built(model)
     mismatched = [key for key, *_ in info["mismatched_keys"]]
     if wrong := [key for key in mismatched if key.startswith(f"{model.base_model_prefix}.")]:
         raise ValueError(
@@ -242,6 +243,19 @@ def _load_model(model_class: type[PreTrainedModel], recipe: Recipe, overrides: M
     if new or info["unexpected_keys"]:
         logger.warning(f"{start}: new weights, to be trained: {new}; not used: {sorted(info['unexpected_keys'])}.")
     return model
+
+
+def freeze_as_built(model: PreTrainedModel) -> None:
+    """
+    Freeze what the constructor of a model freezes, whatever its family does about it.
+
+    `from_pretrained` of transformers replaces parameters by new ones, and all of them are trained.
+    """
+    with torch.device("meta"):
+        built = type(model)(model.config)
+    for name, parameter in built.named_parameters():
+        if not parameter.requires_grad:
+            model.get_parameter(name).requires_grad_(False)
 
 
 def _known_values(config: type[PreTrainedConfig], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -176,6 +176,9 @@ for folder in sorted(path for path in root.iterdir() if path.is_dir()):
     (auto_class,) = [name for name, path in table.items() if path.endswith("." + folder.name)]
     model = getattr(transformers, auto_class).from_pretrained(folder, trust_remote_code=True)
     assert type(model).__name__ == folder.name and type(model).__module__.startswith("transformers_modules.")
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained == {name for name, parameter in type(model)(model.config).named_parameters() if parameter.requires_grad}
+    assert trained < {name for name, _ in model.named_parameters()}
     with torch.no_grad():
         outputs = model(**record["inputs"]).to_tuple()
     assert len(outputs) == len(record["outputs"])
