@@ -3,14 +3,18 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from tiny_runs import one_thread, start_from, tiny_run  # noqa: F401
 
 from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.datasets_scripts.synthetic.images import generate_synthetic_images
-from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
+from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval, ClipBERTPreTrainedModel
+from clipbert.train_scripts.engine.checkpoint import CheckpointError, list_checkpoints
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.image_qa import ImageQATask
@@ -205,3 +209,59 @@ def test_retrieval_starts_from_every_other_head(data, checkpoints, tmp_path, cap
     assert "new weights, to be trained: ['classifier." in caplog.text
     config = ClipBERTForVideoTextRetrieval.from_pretrained(tmp_path / "out/checkpoints/last").config
     assert (config.num_labels, len(config.id2label)) == (2, 2)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What the config of a checkpoint freezes
+# ----------------------------------------------------------------------------------------------------------------------
+
+FROZEN_STAGE = (
+    "model.overrides={freeze_backbone_stages: 2}",
+    "eval.splits={}",
+    "run.save_every=1",
+    "run.save_total_limit=null",
+)
+
+
+def frozen_weights(checkpoint):
+    model = ClipBERTForVideoTextRetrieval.from_pretrained(checkpoint)
+    return {name: value for name, value in model.named_parameters() if not value.requires_grad}
+
+
+def test_a_run_from_a_checkpoint_leaves_alone_what_is_frozen(data, checkpoints, tmp_path):
+    def train():
+        run("retrieval", data, tmp_path, *start_from(checkpoints["pretrain"]), *FROZEN_STAGE)
+
+    train()
+    moved, start = (
+        frozen_weights(tmp_path / "checkpoints/last"),
+        load_file(checkpoints["pretrain"] / "model.safetensors"),
+    )
+    assert any("embedder" in name for name in moved) and any("stages.1" in name for name in moved)  # and norms
+    assert all(torch.equal(value, start[name]) for name, value in moved.items())
+    first = load_file(tmp_path / "checkpoints/last/model.safetensors")
+    shutil.rmtree(list_checkpoints(tmp_path / "checkpoints")[-1])
+    train()  # resumed
+    torch.testing.assert_close(load_file(tmp_path / "checkpoints/last/model.safetensors"), first, rtol=0, atol=0)
+
+
+def test_a_run_that_trained_other_parameters_is_not_resumed(data, checkpoints, tmp_path, monkeypatch):
+    settings = *start_from(checkpoints["pretrain"]), *FROZEN_STAGE
+    with monkeypatch.context() as patch:  # as loading once left a model
+        patch.setattr(ClipBERTPreTrainedModel, "freeze", lambda model: model.requires_grad_(True))
+        patch.setattr(building, "freeze_as_built", lambda model: None)
+        run("retrieval", data, tmp_path, *settings)
+    shutil.rmtree(list_checkpoints(tmp_path / "checkpoints")[-1])
+    with pytest.raises(CheckpointError, match=r"trained with other frozen parameters: .* of \[\d+, \d+\] parameters"):
+        run("retrieval", data, tmp_path, *settings)
+
+
+def test_a_family_that_freezes_in_its_constructor_alone(data, checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setattr(ClipBERTPreTrainedModel, "freeze", lambda model: None)
+    run("retrieval", data, tmp_path, *start_from(checkpoints["pretrain"]), *FROZEN_STAGE)
+    monkeypatch.undo()
+    moved, start = (
+        frozen_weights(tmp_path / "checkpoints/last"),
+        load_file(checkpoints["pretrain"] / "model.safetensors"),
+    )
+    assert all(torch.equal(value, start[name]) for name, value in moved.items())
