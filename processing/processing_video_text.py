@@ -6,6 +6,8 @@ the batch.
 """
 
 import inspect
+import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +35,19 @@ TEXT_OPTIONS = (
     "truncation",
     "verbose",
 )
+
+# A fast tokenizer keeps truncation and padding between a call's two halves, where another thread may set its own.
+_tokenizing = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """A loader worker that is forked while a thread tokenizes would wait for that thread for ever."""
+    global _tokenizing
+    _tokenizing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class VideoTextProcessor(ProcessorMixin):
@@ -165,7 +180,8 @@ class VideoTextProcessor(ProcessorMixin):
         lengths = {"truncation": text_kwargs["truncation"] if cuts else False, "max_length": limit}
         if not cuts and text_kwargs["padding"] != "max_length":
             lengths["max_length"] = None
-        return dict(self.tokenizer(rows, return_token_type_ids=False, **{**text_kwargs, **lengths}))
+        with _tokenizing:
+            return dict(self.tokenizer(rows, return_token_type_ids=False, **{**text_kwargs, **lengths}))
 
     def _check_max_length(self, max_length: int) -> int:
         special, most = self.tokenizer.num_special_tokens_to_add(), self.tokenizer.model_max_length

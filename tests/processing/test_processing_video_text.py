@@ -1,11 +1,15 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Texts with videos: what comes out for which nesting, what does not fit together, saving, and code on the Hub."""
 
+import copy
 import json
 import os
 import pickle
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import PIL.Image
@@ -356,6 +360,55 @@ def test_saving_twice_gives_the_same_files(processor, tmp_path):
 
 def test_processor_can_be_sent_to_loader_workers(processor):
     assert_same_outputs(processor, pickle.loads(pickle.dumps(processor)))
+
+
+@pytest.fixture
+def slow_halves(processor, monkeypatch):
+    """A tokenizer whose calls are long between setting truncation and padding, and obeying them."""
+    tokenizer_class = type(processor.tokenizer)
+    set_both = tokenizer_class.set_truncation_and_padding
+
+    def set_and_wait(tokenizer, **kwargs):
+        set_both(tokenizer, **kwargs)
+        time.sleep(0.002)
+
+    monkeypatch.setattr(tokenizer_class, "set_truncation_and_padding", set_and_wait)
+
+
+def test_threads_share_a_processor(processor, slow_halves):
+    texts = ["a man is running", "the dog"]
+    options = [
+        {"max_length": 4},
+        {"max_length": 5, "padding": "max_length"},
+        {"padding": "longest", "pad_to_multiple_of": 4},
+        {"truncation": False, "padding": False, "return_tensors": None},
+    ]
+    again = copy.copy(processor)  # another processor with the same tokenizer
+
+    def encode(number):
+        one = processor if number % 2 else again
+        return one(text=texts, **options[number % len(options)])["input_ids"]
+
+    expected = [np.array(encode(number), dtype=object).tolist() for number in range(len(options))]
+    with ThreadPoolExecutor(4) as threads:
+        got = [np.array(ids, dtype=object).tolist() for ids in threads.map(encode, range(40))]
+    assert got == expected * 10
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_worker_that_is_forked_while_a_thread_tokenizes_does_not_hang(processor, slow_halves):
+    with ThreadPoolExecutor(1) as threads:
+        busy = threads.submit(lambda: [processor(text="a man") for _ in range(100)])
+        workers = [get_context("fork").Process(target=processor, kwargs={"text": "the dog"}) for _ in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(20)
+        codes = [worker.exitcode for worker in workers]
+        for worker in workers:
+            worker.kill()
+        busy.result()
+    assert codes == [0] * 4
 
 
 def test_arguments_in_the_wrong_order_are_refused(processor):
