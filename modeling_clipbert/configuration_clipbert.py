@@ -2,6 +2,7 @@
 """ClipBERT model configuration."""
 
 import difflib
+import math
 from dataclasses import fields
 from typing import Literal
 
@@ -34,6 +35,22 @@ _UNDECLARED_KEYS = {
     "use_pretrained_backbone",
     "use_timm_backbone",
 }
+
+# More than any model has; what is larger is a mistake, and would take all memory before it is noticed.
+_LARGEST = {
+    "vocab_size": 10**7,
+    "hidden_size": 2**16,
+    "num_hidden_layers": 1000,
+    "num_attention_heads": 2**10,
+    "intermediate_size": 2**18,
+    "max_position_embeddings": 2**20,
+    "type_vocab_size": 2**16,
+    "max_grid_row_position_embeddings": 2**14,
+    "max_grid_col_position_embeddings": 2**14,
+    "max_temporal_position_embeddings": 2**20,
+    "num_labels": 10**7,
+}
+_LARGEST_OF_BACKBONE = 2**16
 
 
 @strict
@@ -167,6 +184,8 @@ class ClipBERTConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         if stray := [key for key in kwargs if self._is_stray(key)]:
             raise TypeError(self._no_field(stray[0], kwargs[stray[0]]))
+        if "num_labels" in kwargs:  # of which the base class makes a table of names
+            self._check_size("num_labels", kwargs["num_labels"])
         super().__post_init__(**kwargs)
         if self.freeze_backbone_stages is None:
             self.freeze_backbone_stages = 2 if self.backbone_config.model_type == "resnet" else 0
@@ -206,20 +225,8 @@ class ClipBERTConfig(PreTrainedConfig):
         return f"{cls.__name__} has no field {key!r} (value {value!r}). {hint}"
 
     def validate_sizes(self):
-        for name in (
-            "vocab_size",
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "intermediate_size",
-            "max_position_embeddings",
-            "type_vocab_size",
-            "max_grid_row_position_embeddings",
-            "max_grid_col_position_embeddings",
-            "max_temporal_position_embeddings",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in _LARGEST.keys() - {"num_labels"}:
+            self._check_size(name, getattr(self, name))
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size={self.hidden_size} cannot be divided among num_attention_heads={self.num_attention_heads}."
@@ -229,6 +236,26 @@ class ClipBERTConfig(PreTrainedConfig):
                 f"pixel_random_sampling_size must be 0 (keep all cells) or a number of cells, "
                 f"got {self.pixel_random_sampling_size}."
             )
+
+        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
+            raise ValueError(f"pad_token_id must lie in [0, vocab_size={self.vocab_size}), got {self.pad_token_id}.")
+
+    def validate_numbers(self):
+        for name, low, high in (
+            ("hidden_dropout_prob", 0, 1),
+            ("attention_probs_dropout_prob", 0, 1),
+            ("layer_norm_eps", 0, 1),
+            ("initializer_range", 0, math.inf),
+            ("margin", 0, math.inf),
+        ):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and low <= value <= high):
+                raise ValueError(f"{name} must be a finite number in [{low}, {high}], got {value}.")
+
+    @staticmethod
+    def _check_size(name, value):
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LARGEST[name]:
+            raise ValueError(f"{name} must be at least 1 and at most {_LARGEST[name]}, got {value!r}.")
 
     def validate_scores(self):
         if self.score_pooling == "lse" and self.loss_type in ("bce", "rank", "mse"):
@@ -241,13 +268,15 @@ class ClipBERTConfig(PreTrainedConfig):
                 f"loss_type='rank' compares one score per text and video, but num_labels={self.num_labels}. "
                 "Set num_labels=1."
             )
-        if self.margin < 0:
-            raise ValueError(f"margin must not be negative, got {self.margin}.")
 
     def validate_backbone(self):
         # Runs once before `__post_init__` has made a config of the dict, and after every assignment.
         if not isinstance(self.backbone_config, PreTrainedConfig) or self.freeze_backbone_stages is None:
             return
+        for name, value in self.backbone_config.to_dict().items():
+            for size in value if isinstance(value, (list, tuple)) else [value]:
+                if isinstance(size, int) and size > _LARGEST_OF_BACKBONE:
+                    raise ValueError(f"backbone_config: {name} must be at most {_LARGEST_OF_BACKBONE}, got {value}.")
         if self.freeze_backbone_stages < 0:
             raise ValueError(f"freeze_backbone_stages must not be negative, got {self.freeze_backbone_stages}.")
         if self.freeze_backbone_stages and self.backbone_config.model_type != "resnet":

@@ -489,16 +489,40 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
     _can_compile_fullgraph = True
 
+    def __init__(self, config, *args, **kwargs):
+        config.validate()  # values may have been assigned since it was made
+        super().__init__(config, *args, **kwargs)
+
     @classmethod
-    def from_pretrained(cls, *args, **kwargs):
+    def from_pretrained(cls, *args, output_loading_info=False, **kwargs):
         """
-        As for every model of transformers; what the config freezes is frozen here too. (Loading puts new parameters into a
-        model, and all of them are trained.)
+        As for every model of transformers. What the config freezes is frozen here too (loading puts new parameters into a
+        model, all of them trained), and a head that the checkpoint was not trained for is reported.
         """
-        loaded = super().from_pretrained(*args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded  # a tuple with `output_loading_info=True`
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model.freeze()
-        return loaded
+        model._report_untrained_head(info)
+        return (model, info) if output_loading_info else model
+
+    def _report_untrained_head(self, info):
+        """Heads of two tasks may agree in names and shapes: what is loaded without a gap may be trained for the other."""
+        own, saved = type(self), (self.config.architectures or [None])[0]
+        is_other = saved is not None and saved not in {base.__name__ for base in own.__mro__}
+        new = sorted({*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])})
+        if self.base_model is self or not (new or is_other):
+            return
+        head = [name for name in self.state_dict() if not name.startswith(f"{self.base_model_prefix}.")]
+        taken = [name for name in head if name not in new]
+        lines = [
+            f"{own.__name__}: not all of it was trained for this task in {self.name_or_path or 'the checkpoint'}."
+        ]
+        if new:
+            lines.append(f"New weights, to be trained: {', '.join(new)}.")
+        if is_other and taken:
+            lines.append(f"Weights of another task, to be trained on: {', '.join(taken)}.")
+        if is_other:
+            lines.append(f"The checkpoint is one of {saved}: load that class to use it as it was trained.")
+        logger.warning(" ".join(lines))
 
     def freeze(self):
         """Freeze what the config freezes. For a model whose parameters were replaced or set free."""
@@ -621,6 +645,7 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         # clips: (K, T, 3, H, W) -> (K, P, D)
         if self.clips_per_chunk is not None and len(clips) > self.clips_per_chunk and not torch.is_grad_enabled():
             return torch.cat([self._encode_clips(chunk) for chunk in clips.split(self.clips_per_chunk)])
+        _check_finite("pixel_values", clips, "Look at the videos, and at image_mean and image_std of the processor.")
         frames = clips.flatten(0, 1).to(self.grid_encoder.conv.weight.dtype)  # (K*T, 3, H, W)
         grid = self.grid_encoder(frames).unflatten(0, (-1, clips.shape[1]))  # (K, T, D, h, w)
         return self.visual_embeddings(self.frame_fusion(grid))
@@ -637,6 +662,9 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         pooled_only: bool = False,
+        frame_indices: torch.LongTensor | None = None,
+        frame_seconds: torch.DoubleTensor | None = None,
+        video_metadata: list | None = None,
     ) -> tuple | ClipBERTModelOutput:
         """
         Read every text together with every clip of its video.
@@ -658,6 +686,8 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             pooled_only (`bool`, *optional*, defaults to `False`):
                 Compute the last layer for its first position alone, which is all that `pooler_output` and the scores
                 of the task heads depend on. `last_hidden_state` then has one token.
+            frame_indices, frame_seconds, video_metadata (*optional*):
+                What a processor adds with `return_metadata=True`. Not read: `model(**processor(...))` works with it.
 
         Returns:
             [`ClipBERTModelOutput`].
@@ -666,7 +696,7 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             ValueError: If shapes do not fit each other; both are named.
         """
         visual = _visual_input(pixel_values, visual_embeds)  # (V, C, T, 3, H, W) or (V, C, P, D)
-        _check_texts(input_ids, attention_mask, video_indices, visual)
+        _check_texts(input_ids, attention_mask, video_indices, visual, self.config.vocab_size)
         clip_mask = _check_clip_mask(clip_mask, visual)
         if output_attentions is None:
             output_attentions = self.config.output_attentions
@@ -730,6 +760,8 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             visual_embeds = visual.where(clip_mask[..., None, None], 0.0)
         else:
             visual_embeds = visual
+        if visual.ndim == 4:
+            _check_finite("visual_embeds", visual_embeds, "They are what `encode_videos` returned.")
         num_clips = visual_embeds.shape[1]
         # 2. join each text with each clip of its video
         visual = visual_embeds if video_indices is None else visual_embeds[video_indices]  # (N, C, P, D)
@@ -763,20 +795,65 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         )
 
 
+# Values are looked at on the CPU alone: on an accelerator every step would wait for the answer.
+
+
+def _values_are_known(tensor):
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _check_integers(name, tensor, low, high, meaning, ignored=None):
+    """Whether integers lie in [low, high), or are the one that is left out."""
+    if not isinstance(tensor, torch.Tensor):
+        raise ValueError(f"{name} must be a torch.Tensor, got {type(tensor).__name__} (return_tensors='pt').")
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise ValueError(f"{name} must hold integers, got {tensor.dtype}.")
+    if not _values_are_known(tensor) or not tensor.numel():
+        return
+    wrong = (tensor < low) | (tensor >= high)
+    if ignored is not None:
+        wrong &= tensor != ignored
+    if wrong.any():
+        besides = "" if ignored is None else f", or be {ignored} where there is nothing to learn"
+        values = sorted(set(tensor[wrong].tolist()))
+        raise ValueError(f"{name} must lie in [{low}, {high}), {meaning}{besides}; got {_some(values)}.")
+
+
+def _some(values):
+    return ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
+
+
+def _check_mask(name, mask, meaning):
+    """Whether a mask, of whatever type, holds nothing but 0 and 1."""
+    if not isinstance(mask, torch.Tensor):
+        raise ValueError(f"{name} must be a torch.Tensor, got {type(mask).__name__} (return_tensors='pt').")
+    if mask.dtype != torch.bool and _values_are_known(mask) and (wrong := (mask != 0) & (mask != 1)).any():
+        raise ValueError(f"{name} must hold 1 for {meaning} and 0 for others, got {_some(mask[wrong].tolist())}.")
+
+
+def _check_finite(name, tensor, origin):
+    # the extremes carry every NaN and infinity, and are found ten times as fast as by looking at each value
+    if _values_are_known(tensor) and not all(extreme.isfinite() for extreme in tensor.aminmax()):
+        raise ValueError(f"{name} must be finite, got NaN or infinity. {origin}")
+
+
 def _visual_input(pixel_values, visual_embeds):
     """The one of them that is given: frames with six dimensions or visual tokens with four."""
     if (pixel_values is None) == (visual_embeds is None):
         raise ValueError("Exactly one of `pixel_values` and `visual_embeds` is needed, got both or neither.")
     if visual_embeds is None:
         return _to_six_dimensions(pixel_values)
-    if visual_embeds.ndim != 4:
+    if visual_embeds.ndim != 4 or 0 in visual_embeds.shape:
         raise ValueError(
-            f"visual_embeds must have the shape (videos, clips, cells, hidden_size), got {tuple(visual_embeds.shape)}."
+            "visual_embeds must have the shape (videos, clips, cells, hidden_size), none of them 0, got "
+            f"{tuple(visual_embeds.shape)}."
         )
     return visual_embeds
 
 
 def _to_six_dimensions(pixel_values):
+    if not isinstance(pixel_values, torch.Tensor):
+        raise ValueError(f"pixel_values must be a torch.Tensor, got {type(pixel_values).__name__}.")
     shape = tuple(pixel_values.shape)
     if pixel_values.ndim == 4:  # images
         pixel_values = pixel_values[:, None, None]
@@ -799,28 +876,37 @@ def _check_clip_mask(clip_mask, visual):
     """The `(videos, clips)` mask of `(videos, clips, ...)` as booleans, if there is one."""
     if clip_mask is None:
         return None
+    _check_mask("clip_mask", clip_mask, "clips that exist")
     if clip_mask.shape != visual.shape[:2]:
         raise ValueError(
             f"clip_mask {tuple(clip_mask.shape)} must have the shape (videos, clips) of the visual input, "
             f"{tuple(visual.shape[:2])}."
         )
     clip_mask = clip_mask.bool()
-    if not torch.compiler.is_compiling() and not bool(clip_mask.any(dim=1).all()):
+    if _values_are_known(clip_mask) and not clip_mask.any(dim=1).all():
         raise ValueError(
             f"Every video needs at least one clip that exists, but clip_mask is {clip_mask.int().tolist()}."
         )
     return clip_mask
 
 
-def _check_texts(input_ids, attention_mask, video_indices, visual, row="text"):
-    """Whether texts, or questions with their choices, fit each other and the videos."""
+def _check_texts(input_ids, attention_mask, video_indices, visual, vocab_size, row="text"):
+    """Whether texts, or questions with their choices, fit each other, the vocabulary and the videos."""
+    _check_integers("input_ids", input_ids, 0, vocab_size, "the words of the vocabulary (vocab_size)")
     shape = "(questions, choices, length)" if row == "question" else "(texts, length)"
-    if input_ids.ndim != shape.count(",") + 1:
-        raise ValueError(f"input_ids must have the shape {shape}, got {tuple(input_ids.shape)}.")
-    if attention_mask is not None and attention_mask.shape != input_ids.shape:
-        raise ValueError(
-            f"attention_mask {tuple(attention_mask.shape)} must have the shape of input_ids {tuple(input_ids.shape)}."
-        )
+    if input_ids.ndim != shape.count(",") + 1 or 0 in input_ids.shape:
+        raise ValueError(f"input_ids must have the shape {shape}, none of them 0, got {tuple(input_ids.shape)}.")
+    if attention_mask is not None:
+        _check_mask("attention_mask", attention_mask, "words")
+        if attention_mask.shape != input_ids.shape:
+            raise ValueError(
+                f"attention_mask {tuple(attention_mask.shape)} must have the shape of input_ids {tuple(input_ids.shape)}."
+            )
+        if _values_are_known(attention_mask) and not (has_words := attention_mask.any(dim=-1)).all():
+            empty = (~has_words).flatten().nonzero().flatten().tolist()
+            raise ValueError(
+                f"attention_mask must keep a word of every text at least, but it is all 0 for {_some(empty)}."
+            )
     num_rows, num_videos = input_ids.shape[0], visual.shape[0]
     if video_indices is None:
         if num_rows != num_videos:
@@ -830,18 +916,12 @@ def _check_texts(input_ids, attention_mask, video_indices, visual, row="text"):
                 "with video_indices."
             )
         return
+    _check_integers("video_indices", video_indices, 0, num_videos, "the number of videos")
     if video_indices.shape != (num_rows,):
         raise ValueError(
             f"video_indices {tuple(video_indices.shape)} must name one video for each of the {num_rows} {row}s of input_ids "
             f"{tuple(input_ids.shape)}."
         )
-    # the values are looked at on the CPU only: elsewhere it would make every step wait for the device
-    if video_indices.device.type == "cpu" and not torch.compiler.is_compiling() and num_rows:
-        lowest, highest = int(video_indices.min()), int(video_indices.max())
-        if lowest < 0 or highest >= num_videos:
-            raise ValueError(
-                f"video_indices must lie in [0, {num_videos}), the number of videos, got values from {lowest} to {highest}."
-            )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -932,17 +1012,18 @@ class ClipBERTScoringModel(ClipBERTPreTrainedModel):
         Returns:
             `torch.FloatTensor` of shape `()`.
         """
+        shape = tuple(logits.shape) if self.task_loss == "bce" else (logits.shape[0],)
+        _check_label_shape("labels", labels, shape, f" for {type(self).__name__} with the {self.task_loss!r} loss")
         if self.task_loss == "ce":
-            _check_labels(labels, (logits.shape[0],), self)
-            return F.cross_entropy(logits, labels)
+            return _cross_entropy("labels", logits, labels)
         if self.task_loss == "bce":
-            _check_labels(labels, tuple(logits.shape), self)
+            _check_scores(labels)
             # summed over classes, averaged over rows: the official loss multiplies its mean by the number of classes
             return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype)) * logits.shape[1]
         if self.task_loss == "mse":
-            _check_labels(labels, (logits.shape[0],), self)
+            _check_finite("labels", labels, "They are numbers to be predicted.")
             return F.mse_loss(logits[:, 0], labels.to(logits.dtype))
-        _check_labels(labels, (logits.shape[0],), self)
+        _check_integers("labels", labels, 0, 2, "1 for texts that belong to their video")
         return ranking_loss(torch.sigmoid(logits[:, 0]), labels, video_indices, self.config.margin)
 
     @can_return_tuple
@@ -958,13 +1039,16 @@ class ClipBERTScoringModel(ClipBERTPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         pooled_only: bool = False,
+        frame_indices: torch.LongTensor | None = None,
+        frame_seconds: torch.DoubleTensor | None = None,
+        video_metadata: list | None = None,
     ) -> tuple | ClipBERTScoreOutput:
         """
         Score every text with every clip of its video, pool over clips, compare with labels.
 
         Args:
             input_ids, pixel_values, attention_mask, video_indices, visual_embeds, output_attentions,
-            output_hidden_states, pooled_only: See [`ClipBERTModel.forward`].
+            output_hidden_states, pooled_only, frame_indices, frame_seconds, video_metadata: See [`ClipBERTModel.forward`].
             clip_mask (`torch.Tensor` of shape `(videos, clips)`, *optional*):
                 1 for clips that exist; the others count for nothing. Every video needs at least one.
             labels (`torch.Tensor`, *optional*): See the class.
@@ -1002,12 +1086,25 @@ class ClipBERTScoringModel(ClipBERTPreTrainedModel):
         return ClipBERTScoreOutput(loss=loss, logits=logits, clip_logits=clip_logits, **outputs)
 
 
-def _check_labels(labels, expected_shape, model):
-    if tuple(labels.shape) != expected_shape:
+def _check_label_shape(name, labels, expected, where=""):
+    if not isinstance(labels, torch.Tensor) or tuple(labels.shape) != expected:
+        got = tuple(labels.shape) if isinstance(labels, torch.Tensor) else type(labels).__name__
+        raise ValueError(f"{name} must be a tensor of shape {expected}{where}, got {got}.")
+
+
+def _check_scores(labels):
+    if _values_are_known(labels) and not ((labels >= 0) & (labels <= 1)).all():
         raise ValueError(
-            f"{type(model).__name__} with the {model.task_loss!r} loss needs labels of shape {expected_shape}, "
-            f"got {tuple(labels.shape)}."
+            f"labels of the 'bce' loss are scores in [0, 1], got values from {labels.min()} to {labels.max()}."
         )
+
+
+def _cross_entropy(name, logits, labels):
+    """Mean over the rows whose label is not -100, of which there has to be one."""
+    _check_integers(name, labels, 0, logits.shape[1], "the number of classes", ignored=-100)
+    if _values_are_known(labels) and (labels == -100).all():
+        raise ValueError(f"{name} are all -100, which leaves nothing to learn: leave them out, or the batch.")
+    return F.cross_entropy(logits, labels.long())
 
 
 def ranking_loss(scores, labels, video_indices, margin):
@@ -1034,7 +1131,7 @@ def ranking_loss(scores, labels, video_indices, margin):
         raise ValueError("The ranking loss compares several texts of a video: pass video_indices.")
     match = labels == 1
     pairs = (video_indices[:, None] == video_indices[None, :]) & match[:, None] & ~match[None, :]
-    if not torch.compiler.is_compiling() and not bool(pairs.any()):
+    if _values_are_known(pairs) and not pairs.any():
         raise ValueError(
             "The ranking loss needs a matching (label 1) and another text (label 0) of the same video, but no video has "
             f"both: labels {labels.tolist()}, video_indices {video_indices.tolist()}."
@@ -1155,7 +1252,7 @@ class ClipBERTForMultipleChoice(ClipBERTScoringModel):
         self.post_init()
 
     def texts_of_rows(self, input_ids, attention_mask, video_indices, visual):
-        _check_texts(input_ids, attention_mask, video_indices, visual, row="question")
+        _check_texts(input_ids, attention_mask, video_indices, visual, self.config.vocab_size, row="question")
         num_questions, num_choices = input_ids.shape[:2]
         if video_indices is None:
             video_indices = torch.arange(num_questions, device=input_ids.device)
@@ -1193,7 +1290,7 @@ class ClipBERTRegressionHead(nn.Module):
     def normalise_existing(self, hidden, exists):
         """`self.norm` in training with the statistics of the clips that exist; shapes do not depend on the mask."""
         hidden, norm, count = hidden.to(self.norm.weight.dtype), self.norm, exists.sum()
-        if not torch.compiler.is_compiling() and count < 2:
+        if _values_are_known(count) and count < 2:
             raise ValueError(
                 f"The batch norm of {type(self).__name__} needs two clips or more in training, got {count}."
             )
@@ -1294,13 +1391,16 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
         itm_labels: torch.LongTensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        frame_indices: torch.LongTensor | None = None,
+        frame_seconds: torch.DoubleTensor | None = None,
+        video_metadata: list | None = None,
     ) -> tuple | ClipBERTForPreTrainingOutput:
         """
         Predict masked words, and whether the text belongs to the video.
 
         Args:
             input_ids, pixel_values, attention_mask, video_indices, clip_mask, visual_embeds, output_attentions,
-            output_hidden_states: As for the task heads.
+            output_hidden_states, frame_indices, frame_seconds, video_metadata: As for the task heads.
             mlm_labels (`torch.LongTensor` of shape `(texts, length)`, *optional*):
                 The words to predict, -100 where there is nothing to predict.
             itm_labels (`torch.LongTensor` of shape `(texts,)`, *optional*):
@@ -1312,12 +1412,11 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
         Raises:
             ValueError: If shapes do not fit each other.
         """
-        for name, given, expected in (
-            ("mlm_labels", mlm_labels, tuple(input_ids.shape)),
-            ("itm_labels", itm_labels, tuple(input_ids.shape[:1])),
-        ):
-            if given is not None and tuple(given.shape) != expected:
-                raise ValueError(f"{name} must have the shape {expected}, got {tuple(given.shape)}.")
+        if mlm_labels is not None:
+            _check_label_shape("mlm_labels", mlm_labels, tuple(input_ids.shape))
+            _check_integers("mlm_labels", mlm_labels, 0, self.config.vocab_size, "the vocabulary", ignored=-100)
+        if itm_labels is not None:
+            _check_label_shape("itm_labels", itm_labels, tuple(input_ids.shape[:1]))
         options = output_attentions, output_hidden_states
         outputs = self.clipbert(
             input_ids, pixel_values, attention_mask, video_indices, clip_mask, visual_embeds, *options
@@ -1332,7 +1431,7 @@ class ClipBERTForPreTraining(ClipBERTPreTrainedModel):
         if mlm_labels is not None:
             mlm_loss = self.compute_mlm_loss(prediction_logits, mlm_labels, clip_mask, itm_labels)
         if itm_labels is not None:
-            itm_loss = F.cross_entropy(matching_logits, itm_labels)
+            itm_loss = _cross_entropy("itm_labels", matching_logits, itm_labels)
         losses = [part for part in (mlm_loss, itm_loss) if part is not None]
         return ClipBERTForPreTrainingOutput(
             loss=sum(losses) if losses else None,

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForPreTraining, PreTrainedModel
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForPreTraining, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 from transformers.utils import logging
 
@@ -99,20 +99,22 @@ def from_parts(
     # not `AutoBackbone.from_pretrained`, which takes a local folder for the name of a timm model
     backbone_class = MODEL_FOR_BACKBONE_MAPPING[type(vision_config)]
     backbone, vision_info = backbone_class.from_pretrained(vision, output_loading_info=True)
-    bert, text_info = AutoModelForPreTraining.from_pretrained(text, output_loading_info=True)
+    bert, text_info = AutoModel.from_pretrained(text, output_loading_info=True)
     _refuse_incomplete(vision, vision_info["missing_keys"], needed="")
-    _refuse_incomplete(text, text_info["missing_keys"], needed=("bert.embeddings.", "bert.encoder."))
+    _refuse_incomplete(text, text_info["missing_keys"], needed=("embeddings.", "encoder."))
     shared = {name: getattr(text_config, name) for name in _SIZES_OF_TEXT_CHECKPOINT + _SETTINGS_OF_TEXT_CHECKPOINT}
     model = model_class(model_class.config_class(**{**shared, "backbone_config": backbone.config, **config_overrides}))
 
-    # 1. tensors of the two checkpoints under our names; heads that BERT lacked are random and left out
+    # 1. tensors of the two checkpoints under our names; what BERT lacked is random and left out
     prefix = f"{model_class.base_model_prefix}." if hasattr(model, model_class.base_model_prefix) else ""
     vision_state = {f"{prefix}grid_encoder.backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}
     text_state = {
-        prefix + name.removeprefix("bert.") if name.startswith("bert.") else name: tensor
-        for name, tensor in bert.state_dict().items()
-        if name not in text_info["missing_keys"]
+        prefix + name: tensor for name, tensor in bert.state_dict().items() if name not in text_info["missing_keys"]
     }
+    if any(name.startswith("cls.") and name in model.state_dict() for name in text_info["unexpected_keys"]):
+        bert, info = AutoModelForPreTraining.from_pretrained(text, output_loading_info=True)
+        heads = {name: tensor for name, tensor in bert.state_dict().items() if name.startswith("cls.")}
+        text_state |= {name: tensor for name, tensor in heads.items() if name not in info["missing_keys"]}
     # 2. copy what this model has
     new = set(model.load_state_dict({**vision_state, **text_state}, strict=False).missing_keys)
     model.tie_weights()
@@ -122,7 +124,7 @@ def from_parts(
         "loaded": sorted(own - new),
         "new": sorted(new),
         "unused_vision": sorted((vision_state.keys() - own) | set(vision_info["unexpected_keys"])),
-        "unused_text": sorted((text_state.keys() - own) | set(text_info["unexpected_keys"])),
+        "unused_text": sorted((text_state.keys() | set(text_info["unexpected_keys"])) - own),
     }
     logger.warning(
         f"{model_class.__name__}: {len(info['loaded'])} tensors come from {vision} and {text}.\n"

@@ -3,13 +3,14 @@
 
 import json
 import logging
+import math
 
 import pytest
 from huggingface_hub.errors import StrictDataclassError
-from tiny_models import tiny_config
+from tiny_models import BACKBONE, tiny_config
 from transformers import AutoConfig, ConvNextConfig, ResNetConfig
 
-from clipbert.modeling_clipbert import ClipBERTConfig
+from clipbert.modeling_clipbert import ClipBERTConfig, ClipBERTModel
 
 
 @pytest.fixture
@@ -103,12 +104,39 @@ def test_keys_of_transformers_itself_are_known(warnings_of_config, tmp_path):
     assert loaded.num_labels == 3 and not warnings_of_config()
 
 
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "max_grid_row_position_embeddings",
+    "max_grid_col_position_embeddings",
+    "max_temporal_position_embeddings",
+    "num_labels",
+)
+
+
 @pytest.mark.parametrize(
     "settings, words",
     [
         ({"hidden_size": 30}, ["hidden_size=30", "num_attention_heads=4"]),
         ({"num_hidden_layers": 0}, ["num_hidden_layers", "at least 1", "got 0"]),
         ({"vocab_size": -5}, ["vocab_size", "got -5"]),
+        ({"num_labels": -3}, ["num_labels", "got -3"]),
+        ({"num_labels": "3"}, ["num_labels", "'3'"]),
+        *(({name: 10**9}, [name, "at most", "1000000000"]) for name in SIZES),
+        *(
+            ({"backbone_config": {**BACKBONE, name: value}}, [f"backbone_config: {name}", "1000000000"])
+            for name, value in (("embedding_size", 10**9), ("hidden_sizes", [8, 16, 10**9]), ("depths", [10**9, 1, 1]))
+        ),
+        ({"hidden_dropout_prob": 1.5}, ["hidden_dropout_prob", "[0, 1]", "1.5"]),
+        ({"layer_norm_eps": math.nan}, ["layer_norm_eps", "nan"]),
+        ({"initializer_range": math.inf}, ["initializer_range", "inf"]),
+        ({"margin": math.nan}, ["margin", "nan"]),
+        ({"pad_token_id": 500}, ["pad_token_id", "500"]),
         ({"pixel_random_sampling_size": -1}, ["pixel_random_sampling_size", "got -1"]),
         ({"margin": -0.1}, ["margin", "-0.1"]),
         ({"loss_type": "rank", "num_labels": 2}, ["rank", "num_labels=2", "num_labels=1"]),
@@ -133,6 +161,13 @@ def test_values_that_cannot_be_are_refused(settings, words):
         tiny_config(**settings)
     message = f"{error.value} {error.value.__cause__}"
     assert all(word in message for word in words), message
+
+
+def test_a_size_that_was_assigned_is_refused_before_a_model_is_built():
+    config = tiny_config()
+    config.hidden_size = 10**9
+    with pytest.raises(StrictDataclassError, match="hidden_size must be .* at most"):
+        ClipBERTModel(config)
 
 
 def test_values_are_checked_when_assigned_too():

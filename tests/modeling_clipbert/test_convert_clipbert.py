@@ -862,7 +862,8 @@ def test_a_backbone_and_a_bert_become_a_model(tmp_path, bert, model_class, kind)
         assert info["unused_text"] == []
         assert all(torch.equal(ours[name], tensor) for name, tensor in heads.items())
     else:
-        assert info["unused_text"] == sorted(heads)
+        in_file = heads.keys() - {name for name in heads if kind == "safetensors" and ".decoder." in name}  # tied
+        assert info["unused_text"] == sorted(in_file)
     assert info["unused_vision"] == []
     new = {name for name in ours if "visual_embeddings." in name or "grid_encoder.conv" in name}
     new |= {name for name in ours if name.startswith("classifier.")}
@@ -885,7 +886,7 @@ def test_parts_with_missing_tensors_are_refused_by_name(tmp_path, bert, part, lo
     state = load_file(weights)
     state.pop(lost)
     save_file(state, weights, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=f"lacks 1 tensors .*{lost}"):
+    with pytest.raises(ValueError, match=f"lacks 1 tensors .*{lost.removeprefix('bert.')}"):
         from_parts(ClipBERTModel, {"vision": tmp_path / "resnet", "text": tmp_path / "bert"})
 
 

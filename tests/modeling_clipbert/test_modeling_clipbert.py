@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """The contract of every ClipBERT model on tiny configs: shapes, losses, gradients, masks, pooling, fusion, errors."""
 
+import logging
 import math
 
 import pytest
@@ -25,7 +26,10 @@ from tiny_models import (
 from torch import nn
 from transformers import (
     BertConfig,
+    BertForMaskedLM,
     BertForPreTraining,
+    BertForSequenceClassification,
+    BertModel,
     ConvNextConfig,
     Dinov2Config,
     ResNetBackbone,
@@ -43,6 +47,9 @@ from clipbert.modeling_clipbert import (
     ClipBERTModel,
     from_parts,
     pool_clip_scores,
+)
+from clipbert.modeling_clipbert import (
+    modeling_clipbert as modeling,
 )
 
 
@@ -836,6 +843,33 @@ def test_model_from_a_resnet_and_a_bert(model_class, vision_and_text):
     model.eval()(**tiny_inputs(model_class))
 
 
+@ALL_MODELS
+@pytest.mark.parametrize("bert_class", [BertModel, BertForMaskedLM, BertForSequenceClassification])
+def test_a_bert_without_some_heads_is_a_start(model_class, bert_class, vision_and_text, tmp_path, caplog):
+    vision, text = vision_and_text
+    config = BertConfig.from_pretrained(text)
+    bert_class(config).save_pretrained(tmp_path / "bert")
+    extra = {"num_labels": 1} if model_class is ClipBERTForRegression else {}
+    logging.getLogger("transformers").addHandler(caplog.handler)
+    try:
+        model, info = from_parts(
+            model_class, {"vision": vision, "text": tmp_path / "bert"}, output_loading_info=True, **extra
+        )
+    finally:
+        logging.getLogger("transformers").removeHandler(caplog.handler)
+    assert "corrupted" not in caplog.text
+    own, bert = model.state_dict(), bert_class.from_pretrained(tmp_path / "bert").state_dict()
+    assert sorted(info["loaded"] + info["new"]) == sorted(own)
+    heads = {name for name in own if name.startswith("cls.")}
+    assert heads & set(info["loaded"]) == {name for name in heads if name in bert}
+    for name in info["loaded"]:
+        if "grid_encoder" not in name and "regressor" not in name:  # a counter of its norm counts as loaded
+            name_there = name.removeprefix("clipbert.")
+            there = bert[name_there] if name_there in bert else bert[f"bert.{name_there}"]
+            assert torch.equal(own[name], there), name
+    model(**tiny_inputs(model_class))
+
+
 def test_contradictions_with_the_text_checkpoint_are_refused(vision_and_text, tmp_path):
     vision, text = vision_and_text
     with pytest.raises(ValueError, match=f"hidden_size=64 contradicts {WIDTH}"):
@@ -881,14 +915,126 @@ def test_wrong_shapes_are_refused_with_both_shapes(model_class):
     refused(model, shape, "video_indices", pixel_values=torch.cat([pixels, pixels]))  # 4 videos, 2 texts
     refused(model, shape, "video_indices", pixel_values=pixels[:1])  # 1 video, 2 texts
     refused(model, shape, "(3,)", video_indices=torch.tensor([0, 1, 1]))
-    refused(model, "[0, 2)", "from 0 to 2", video_indices=torch.tensor([0, 2]))
-    refused(model, "[0, 2)", "from -1 to 0", video_indices=torch.tensor([0, -1]))
+    refused(model, "[0, 2)", "got 2", video_indices=torch.tensor([0, 2]))
+    refused(model, "[0, 2)", "got -1", video_indices=torch.tensor([0, -1]))
     refused(model, "clip_mask (2, 3)", "(2, 2)", clip_mask=torch.ones(2, 3))
     refused(model, "clip_mask (1, 2)", "(2, 2)", clip_mask=torch.ones(1, 2))
     refused(model, "at least one clip", "[[1, 0], [0, 0]]", clip_mask=torch.tensor([[1, 0], [0, 0]]))
     refused(model, "Exactly one of", pixel_values=None)
     refused(model, "Exactly one of", visual_embeds=torch.zeros(2, 2, NUM_CELLS, WIDTH))
     refused(model, "visual_embeds", "(2, 4, 32)", pixel_values=None, visual_embeds=torch.zeros(2, NUM_CELLS, WIDTH))
+
+
+def with_value(tensor, value):
+    """A copy with one other value, in the first row."""
+    changed = tensor.clone()
+    changed.view(-1)[1] = value
+    return changed
+
+
+@ALL_MODELS
+def test_values_that_cannot_be_are_refused(model_class):
+    model, inputs = tiny_model(model_class), tiny_inputs(model_class)
+    ids, mask, pixels = (inputs[name] for name in ("input_ids", "attention_mask", "pixel_values"))
+    for value in (-1, VOCAB_SIZE, 10**12):
+        refused(model, "input_ids", f"[0, {VOCAB_SIZE})", "vocab_size", str(value), input_ids=with_value(ids, value))
+    refused(model, "input_ids", "integers", "float32", input_ids=ids.float())
+    refused(model, "input_ids", "integers", "bool", input_ids=ids.bool())
+    refused(model, "input_ids", "torch.Tensor", "list", input_ids=ids.tolist())
+    refused(model, "input_ids", "none of them 0", input_ids=ids[..., :0], attention_mask=None)
+    refused(
+        model,
+        "input_ids",
+        "none of them 0",
+        input_ids=ids[:0],
+        attention_mask=None,
+        video_indices=torch.tensor([]).long(),
+    )
+    refused(model, "attention_mask", "1 for words", "got 2", attention_mask=with_value(mask, 2))
+    refused(model, "attention_mask", "0.5", attention_mask=with_value(mask.float(), 0.5))
+    refused(model, "attention_mask", "nan", attention_mask=with_value(mask.float(), math.nan))
+    empty = mask.clone()
+    empty.flatten(0, -2)[1] = 0
+    refused(model, "attention_mask", "a word of every text", "all 0 for 1", attention_mask=empty)
+    refused(model, "video_indices", "integers", "float32", video_indices=torch.tensor([0.0, 1.0]))
+    refused(model, "video_indices", "integers", "bool", video_indices=torch.tensor([False, True]))
+    for value in (2, -1, 0.5, math.nan):
+        clips = with_value(torch.ones(2, 2, dtype=torch.tensor(value).dtype), value)
+        refused(model, "clip_mask", "1 for clips that exist", f"got {value}", clip_mask=clips)
+    for value in (math.nan, math.inf, -math.inf):
+        refused(model, "pixel_values", "finite", pixel_values=with_value(pixels, value))
+    tokens = with_value(torch.zeros(2, 2, NUM_CELLS, WIDTH), math.nan)
+    refused(model, "visual_embeds", "finite", pixel_values=None, visual_embeds=tokens)
+    refused(model, "pixel_values", "torch.Tensor", "ndarray", pixel_values=pixels.numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.bool, torch.float32])
+@ALL_MODELS
+def test_masks_and_ids_of_every_fitting_type_mean_the_same(model_class, dtype):
+    model, inputs = tiny_model(model_class), tiny_inputs(model_class)
+    inputs["clip_mask"] = torch.tensor([[1, 0], [1, 1]])
+    expected = model(**inputs).last_hidden_state
+    for name in ("attention_mask", "clip_mask"):
+        inputs[name] = inputs[name].to(dtype)
+    if dtype == torch.int32:
+        inputs["input_ids"] = inputs["input_ids"].to(dtype)
+    torch.testing.assert_close(model(**inputs).last_hidden_state, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "model_class, settings, labels, words",
+    [
+        (ClipBERTForVideoQA, {}, [0, 5], ["[0, 5)", "-100", "got 5"]),
+        (ClipBERTForVideoQA, {}, [0, -1], ["[0, 5)", "got -1"]),
+        (ClipBERTForVideoQA, {}, [-100, -100], ["all -100"]),
+        (ClipBERTForVideoQA, {}, [0.0, 1.0], ["integers", "float32"]),
+        (ClipBERTForVideoQA, {"loss_type": "bce"}, [[0.5] * 5, [1.5] + [0.0] * 4], ["[0, 1]", "1.5"]),
+        (ClipBERTForVideoQA, {"loss_type": "bce"}, [[0.5] * 5, [math.nan] + [0.0] * 4], ["[0, 1]", "nan"]),
+        (ClipBERTForVideoQA, {"num_labels": 1}, [1.0, math.inf], ["finite"]),
+        (ClipBERTForRegression, {}, [1.0, math.nan], ["finite"]),
+        (ClipBERTForMultipleChoice, {}, [0, NUM_CHOICES], [f"[0, {NUM_CHOICES})", f"got {NUM_CHOICES}"]),
+        (ClipBERTForVideoTextRetrieval, {}, [1, 2], ["[0, 2)", "got 2"]),
+        (ClipBERTForVideoTextRetrieval, {}, [True, False], ["integers", "bool"]),
+        (ClipBERTForVideoTextRetrieval, {"loss_type": "rank", "num_labels": 1}, [1, -1], ["[0, 2)", "got -1"]),
+    ],
+)
+def test_labels_that_cannot_be_are_refused(model_class, settings, labels, words):
+    refused(tiny_model(model_class, **settings), "labels", *words, labels=torch.tensor(labels))
+
+
+def test_pretraining_labels_that_cannot_be_are_refused():
+    model = tiny_model(ClipBERTForPreTraining)
+    words = tiny_inputs(ClipBERTForPreTraining, labels=True)["mlm_labels"]
+    refused(model, "mlm_labels", f"[0, {VOCAB_SIZE})", "got 1000", mlm_labels=with_value(words, 1000))
+    refused(model, "mlm_labels", "integers", mlm_labels=words.float())
+    refused(model, "itm_labels", "[0, 2)", "got 2", itm_labels=torch.tensor([1, 2]))
+    refused(model, "itm_labels", "all -100", itm_labels=torch.tensor([-100, -100]))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_labels_of_every_integer_type_are_taken(dtype):
+    model, labels = tiny_model(ClipBERTForVideoQA), torch.tensor([1, 4])
+    loss = model(**tiny_inputs(), labels=labels).loss
+    assert torch.equal(model(**tiny_inputs(), labels=labels.to(dtype)).loss, loss)
+
+
+@ALL_MODELS
+def test_values_elsewhere_than_on_the_cpu_are_not_waited_for(model_class, monkeypatch):
+    """The device "meta" has no values at all, so that every look at one fails, as it would cost a wait on a GPU."""
+    monkeypatch.setattr(modeling, "create_bidirectional_mask", lambda **kwargs: None)  # of transformers, which looks
+    model = tiny_model(model_class).to("meta").train()
+    inputs = tiny_inputs(model_class, labels=model_class is not ClipBERTModel)
+    inputs["video_indices"] = torch.tensor([0, 1])
+    model(**{name: tensor.to("meta") for name, tensor in inputs.items()})
+
+
+@ALL_MODELS
+def test_inputs_may_come_with_metadata(model_class):
+    """As `processor(..., return_metadata=True)` makes them."""
+    model, inputs = tiny_model(model_class), tiny_inputs(model_class)
+    frames = torch.zeros(2, 2, 2)
+    outputs = model(**inputs, frame_indices=frames.long(), frame_seconds=frames.double(), video_metadata=[{}, {}])
+    torch.testing.assert_close(outputs.last_hidden_state, model(**inputs).last_hidden_state, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("model_class", [ClipBERTModel, ClipBERTForPreTraining, ClipBERTForVideoTextRetrieval])

@@ -3,6 +3,7 @@
 
 import copy
 import json
+import logging
 import pickle
 import subprocess
 import sys
@@ -318,6 +319,54 @@ def test_parts_may_lie_on_disk(split, tmp_path):
     )
     assert any(p.device.type == "meta" for p in loaded.parameters())
     torch.testing.assert_close(loaded(**inputs).last_hidden_state, model(**inputs).last_hidden_state, **SAME)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A head that a checkpoint does not have
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def warnings_of_models(caplog):
+    """Texts of the warnings of the model's module; transformers does not hand its records on by itself."""
+    logger = logging.getLogger("clipbert.modeling_clipbert.modeling_clipbert")
+    logger.addHandler(caplog.handler)
+    yield lambda: list(dict.fromkeys(record.getMessage() for record in caplog.records if record.name == logger.name))
+    logger.removeHandler(caplog.handler)
+
+
+@ALL_MODELS
+@pytest.mark.parametrize("saved_class", MODELS, ids=lambda model_class: model_class.__name__)
+def test_a_head_that_was_not_trained_is_reported_by_name(model_class, saved_class, tmp_path, warnings_of_models):
+    tiny_model(saved_class).save_pretrained(tmp_path)
+    settings = {} if model_class is ClipBERTModel else {"num_labels": tiny_config(model_class).num_labels}
+    model = model_class.from_pretrained(tmp_path, ignore_mismatched_sizes=True, **settings)
+    warnings = [text for text in warnings_of_models() if text.startswith(f"{model_class.__name__}: ")]
+    if model_class in (saved_class, ClipBERTModel):
+        assert not warnings
+    else:
+        assert f"one of {saved_class.__name__}: load that class" in warnings[-1]
+        head = {name for name in model.state_dict() if not name.startswith("clipbert.")}
+        tied = {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}
+        assert all(name in warnings[-1] for name in head - tied)
+
+
+def test_a_head_that_fits_by_name_and_size_alone_is_reported(tmp_path, warnings_of_models):
+    tiny_model(ClipBERTForVideoTextRetrieval).save_pretrained(tmp_path)
+    AutoModelForVisualQuestionAnswering.from_pretrained(tmp_path)
+    (warning,) = warnings_of_models()
+    for part in ("ClipBERTForVideoQA", str(tmp_path), "another task", "classifier.dense.weight", "trained"):
+        assert part in warning
+    assert "New weights" not in warning
+
+
+def test_a_class_of_the_users_own_is_the_head_it_inherits_from(tmp_path, warnings_of_models):
+    class MyQA(ClipBERTForVideoQA):
+        pass
+
+    tiny_model(ClipBERTForVideoQA).save_pretrained(tmp_path)
+    MyQA.from_pretrained(tmp_path)
+    assert not warnings_of_models()
 
 
 # ----------------------------------------------------------------------------------------------------------------------
