@@ -84,7 +84,8 @@ def build_work(
 
     def load_with_ours():
         for index, video in enumerate(videos):
-            yield processor(videos=video, seeds=[index])["pixel_values"][0]
+            seeds = {"seeds": [index]} if case.sampling == "random" else {}
+            yield processor(videos=video, **seeds)["pixel_values"][0]
 
     return {"baseline": load_with_baseline, "ours": load_with_ours}
 

@@ -8,7 +8,7 @@ the batch.
 import inspect
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from .visual_inputs import make_image_batch, make_video_batch
 logger = logging.get_logger(__name__)
 
 NO_LIMIT = 10**9  # tokenizers that know of no longest text report a number far beyond this
+MOST_TOKENS = 10**6  # of a text that is padded to its limit; more would take all memory before a model sees it
 TEXT_OPTIONS = (
     "add_special_tokens",
     "max_length",
@@ -163,6 +164,7 @@ class VideoTextProcessor(ProcessorMixin):
         texts, counts = _flatten_texts(text, visuals)
         rows = texts if options is None else _join_options(texts, options, counts)
         encoded = self._tokenize(rows, text_kwargs)
+        _refuse_empty_rows(rows, encoded)
         if options is not None:
             self._warn_of_equal_rows(rows, encoded["input_ids"], len(texts))
             encoded = {name: _unflatten(values, len(texts)) for name, values in encoded.items()}
@@ -171,7 +173,9 @@ class VideoTextProcessor(ProcessorMixin):
         return encoded
 
     def _tokenize(self, rows: list[str], text_kwargs: dict[str, Any]) -> dict[str, Any]:
-        limit = text_kwargs["max_length"]
+        limit, multiple = text_kwargs["max_length"], text_kwargs.get("pad_to_multiple_of")
+        if multiple is not None and not 1 <= multiple <= MOST_TOKENS:
+            raise ValueError(f"pad_to_multiple_of must lie in [1, {MOST_TOKENS}], got {multiple}.")
         if limit is not None:
             self._check_max_length(limit)
         elif self.tokenizer.model_max_length < NO_LIMIT:
@@ -184,7 +188,8 @@ class VideoTextProcessor(ProcessorMixin):
             return dict(self.tokenizer(rows, return_token_type_ids=False, **{**text_kwargs, **lengths}))
 
     def _check_max_length(self, max_length: int) -> int:
-        special, most = self.tokenizer.num_special_tokens_to_add(), self.tokenizer.model_max_length
+        special = self.tokenizer.num_special_tokens_to_add()
+        most = min(self.tokenizer.model_max_length, MOST_TOKENS)
         if isinstance(max_length, bool) or not isinstance(max_length, int) or not special < max_length <= most:
             raise ValueError(
                 f"Expected max_length between {special + 1} ({special} special tokens and a word) and {most} (what "
@@ -220,6 +225,8 @@ class VideoTextProcessor(ProcessorMixin):
 
 def _flatten_texts(text: Any, visuals: dict[str, list[Any]]) -> tuple[list[str], list[int] | None]:
     """All texts in one list; if they were nested, also how many belong to each video."""
+    if not isinstance(text, Iterable):
+        raise TypeError(f"Expected text to be a str, or a list of texts, got {type(text).__name__}: {text!r:.80}.")
     text = [text] if isinstance(text, str) else list(text)
     nested = [isinstance(entry, (list, tuple)) for entry in text]
     if any(nested) and not all(nested):
@@ -235,9 +242,20 @@ def _flatten_texts(text: Any, visuals: dict[str, list[Any]]) -> tuple[list[str],
     for position, entry in enumerate(texts):
         if not isinstance(entry, str):
             raise TypeError(f"Expected texts to be str, got {type(entry).__name__} as text {position}: {entry!r:.80}.")
+        if any("\ud800" <= letter <= "\udfff" for letter in entry):
+            raise ValueError(
+                f"Text {position} holds half of a character, which no file can: {entry!a:.80}. Repair it."
+            )
     if not texts:
         raise ValueError("Got no text at all: expected at least one, or leave `text` out.")
     return texts, [len(entries) for entries in text] if any(nested) else None
+
+
+def _refuse_empty_rows(rows: list[str], encoded: dict[str, Any]) -> None:
+    """A text of no token at all, as an empty one without special tokens, would be padding and nothing else."""
+    for position, mask in enumerate(encoded.get("attention_mask", encoded["input_ids"])):
+        if len(mask) == 0 or not ("attention_mask" not in encoded or np.asarray(mask).any()):
+            raise ValueError(f"Nothing is left of text {position}, {rows[position]!r:.80}: every text needs a token.")
 
 
 def _join_options(questions: list[str], options: Any, counts: list[int] | None) -> list[str]:

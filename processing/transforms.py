@@ -5,6 +5,7 @@ The order is the official one, and it matters: padding comes before the mean is 
 `-mean / std` and not zero, and checkpoints were trained with such borders.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -66,17 +67,30 @@ def pad_to_square(frames: Tensor, side: int) -> Tensor:
     return padded
 
 
+def check_channel_statistics(
+    mean: float | Sequence[float], std: float | Sequence[float], num_channels: int = 3
+) -> None:
+    """Raise `ValueError` for a mean that is not finite, or a standard deviation that is not finite or not above 0."""
+    for name, value, low in (("image_mean", mean, -math.inf), ("image_std", std, 0)):
+        numbers = value if isinstance(value, Sequence) else [value] * num_channels
+        if len(numbers) != num_channels:
+            raise ValueError(f"Got {name} of {len(numbers)} numbers for frames of {num_channels} channels: {value}.")
+        if not all(math.isfinite(number) and number > low for number in numbers):
+            raise ValueError(f"{name} must hold finite numbers{' above 0' if low == 0 else ''}, got {value}.")
+
+
 def normalize_channels(frames: Tensor, mean: float | Sequence[float], std: float | Sequence[float]) -> Tensor:
     """Subtract a mean and divide by a standard deviation, both per channel. Changes `frames` in place.
 
     Args:
         frames (`torch.Tensor` of shape `(frames, channels, height, width)`): Floating point frames.
         mean (`float` or sequence of `float`): One number, or one per channel, in the unit of the pixels.
-        std (`float` or sequence of `float`): Likewise.
+        std (`float` or sequence of `float`): Likewise, above 0.
+
+    Raises:
+        ValueError: If one of them has another number of channels, or cannot be a mean or a standard deviation.
     """
-    for name, value in (("mean", mean), ("standard deviation", std)):
-        if isinstance(value, Sequence) and len(value) != frames.shape[1]:
-            raise ValueError(f"Got a {name} of {len(value)} numbers for frames of {frames.shape[1]} channels.")
+    check_channel_statistics(mean, std, frames.shape[1])
     mean, std = (torch.as_tensor(value, dtype=frames.dtype).reshape(-1, 1, 1) for value in (mean, std))
     frames.sub_(mean.to(frames.device))
     return frames if bool((std == 1).all()) else frames.div_(std.to(frames.device))

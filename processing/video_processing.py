@@ -5,7 +5,9 @@ A family's own processor says how a picture becomes a frame of its model, and wi
 [`SparseVideoProcessor`].
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Real
 from typing import Any, TypedDict
 
 import numpy as np
@@ -27,6 +29,7 @@ from .decoding import (
 from .option_checks import check_option_types, refuse_unknown_options
 from .pictures import holds_frames
 from .sampling import ClipSample, VideoTiming, build_rng, sample_clips
+from .transforms import check_channel_statistics
 from .video_sources import describe_source
 from .visual_inputs import load_image, make_image_batch, make_video_batch
 
@@ -43,6 +46,8 @@ DECODE_OPTIONS = (
 CALL_OPTIONS = ("seeds", "video_metadata", "device", "return_tensors")  # about one batch: never saved
 # options of which None says something; see the docs
 OPTIONAL = ("fps", "max_aspect_ratio", "num_threads", "timeout_s", "max_pixels", *CALL_OPTIONS)
+# Far more than any model looks at; what is larger is a mistake, and would take all memory before it is noticed.
+LARGEST_SIDE, MOST_FRAMES = 2**13, 2**16
 # What the library itself writes into saved settings.
 SERVICE_KEYS = ("auto_map", "processor_class", "video_processor_type", "transformers_version")
 
@@ -364,9 +369,22 @@ class SparseVideoProcessor(BaseVideoProcessor):
             options[name] = given[name] if is_given else getattr(self, name, None)
         options["size"] = self._standardize_kwargs(size=options["size"])["size"]
         options["return_tensors"] = given.get("return_tensors", "pt")
+        for name, side in dict(options["size"] or {}).items():
+            if side is not None and not 1 <= side <= LARGEST_SIDE:
+                raise ValueError(f"size: {name} must lie in [1, {LARGEST_SIDE}] pixels, got {side!r}.")
+        if options["num_clips"] * options["num_frames"] > MOST_FRAMES:
+            raise ValueError(
+                f"num_clips={options['num_clips']} clips of num_frames={options['num_frames']} are more than {MOST_FRAMES} "
+                "frames of a video."
+            )
+        if options["do_normalize"] and None not in (
+            options["image_mean"],
+            options["image_std"],
+        ):  # a family may have none
+            check_channel_statistics(options["image_mean"], options["image_std"])
         for name in ("max_aspect_ratio", "rescale_factor", "timeout_s", "max_pixels"):
-            if options[name] is not None and not options[name] > 0:
-                raise ValueError(f"{name} must be a positive number, got {options[name]!r}.")
+            if options[name] is not None and not 0 < options[name] < math.inf:
+                raise ValueError(f"{name} must be a positive, finite number, got {options[name]!r}.")
         for name in ("stream_index", "num_threads"):
             if options[name] is not None and options[name] < 0:
                 raise ValueError(f"{name} must not be negative, got {options[name]!r}.")
@@ -387,20 +405,34 @@ def _refuse_clips_of_images(given: dict[str, Any]) -> None:
     for name in ("num_clips", "num_frames"):
         if given.get(name) not in (None, 1):
             raise ValueError(f"An image is one clip of one frame, got {name}={given[name]} for images: leave it out.")
+    if given.get("seeds") is not None:
+        raise ValueError(f"There is nothing random about images, got seeds={given['seeds']!r:.80}: leave them out.")
 
 
 def _seed_for_each(seeds: int | Sequence[Seed] | None, num_videos: int, sampling: str) -> list[Seed | None]:
-    if sampling != "random":
-        return [None] * num_videos
     if seeds is None:
-        return [_random_seed() for _ in range(num_videos)]
-    if isinstance(seeds, (int, np.integer)):
+        return [_random_seed() if sampling == "random" else None for _ in range(num_videos)]
+    if sampling != "random":
+        raise ValueError(
+            f"Got seeds={seeds!r:.80}, but only sampling='random' draws anything, and it is {sampling!r}: leave them out."
+        )
+    if _is_integer(seeds):
         return [(seeds, position) for position in range(num_videos)]
-    if isinstance(seeds, str) or len(seeds) != num_videos:
+    if not isinstance(seeds, (Sequence, np.ndarray)) or isinstance(seeds, str) or len(seeds) != num_videos:
         raise ValueError(
             f"Got {seeds!r:.80} as seeds of {num_videos} videos: expected an int or tuple for each, or one for all."
         )
-    return [tuple(seed) if isinstance(seed, list) else seed for seed in seeds]
+    seeds = [tuple(seed) if isinstance(seed, list) else seed for seed in seeds]
+    for seed in seeds:
+        if not all(
+            _is_integer(part) or isinstance(part, str) for part in (seed if isinstance(seed, tuple) else [seed])
+        ):
+            raise ValueError(f"Expected a seed to be an int, a str or a tuple of these, got {seed!r:.80}.")
+    return seeds
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _random_seed() -> int:
@@ -411,14 +443,20 @@ def _frame_rate_of_each(metadata: Any, videos: list[Any]) -> list[float | None]:
     """Frame rates that the caller states, for frames that come without a file."""
     if metadata is None:
         return [None] * len(videos)
-    metadata = [metadata] * len(videos) if isinstance(metadata, (dict, VideoMetadata)) else list(metadata)
+    metadata = [metadata] * len(videos) if isinstance(metadata, (dict, VideoMetadata)) else metadata
+    if not isinstance(metadata, Sequence) or isinstance(metadata, str):
+        raise TypeError(
+            f"Expected video_metadata to be a dict, or a list with one for each video, got {metadata!r:.80}."
+        )
     if len(metadata) != len(videos):
         raise ValueError(f"Got video_metadata of {len(metadata)} videos for {len(videos)}: expected one for each.")
     rates = [None if entry is None else entry.get("fps") for entry in metadata]
     for video, fps in zip(videos, rates, strict=True):
+        if fps is not None and (isinstance(fps, bool) or not isinstance(fps, Real) or not 1e-6 < fps < 1e6):
+            raise ValueError(f"video_metadata: fps must be a positive number of frames a second, got {fps!r}.")
         if fps is not None and not holds_frames(video):
             raise ValueError(f"Got video_metadata for {describe_source(video)}, which is a file and states its own.")
-    return rates
+    return [None if fps is None else float(fps) for fps in rates]
 
 
 def _seconds_of_clips(metadata: DecodedVideoMetadata, sample: ClipSample) -> np.ndarray:

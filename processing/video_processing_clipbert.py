@@ -6,6 +6,7 @@ interpolation without antialiasing, zeros at the right and at the bottom up to L
 frame goes through this once, however many clips show it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class ClipBERTVideoProcessor(SparseVideoProcessor):
         self, size: int | dict[str, int] | SizeDict | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         """`size=448` means `{"longest_edge": 448}` here, not a square that ignores the aspect ratio."""
-        size = {"longest_edge": size} if isinstance(size, int) else dict(size or {})
+        size = dict(size or {}) if size is None or isinstance(size, (Mapping, SizeDict)) else {"longest_edge": size}
         side = size.get("longest_edge")
         if set(size) != {"longest_edge"} or not isinstance(side, int) or isinstance(side, bool) or side < 1:
             raise ValueError(f'Expected size={{"longest_edge": L}} or size=L with L of at least 1, got size={size}.')

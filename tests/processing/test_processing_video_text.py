@@ -17,7 +17,7 @@ import pytest
 import torch
 from transformers import AutoProcessor, AutoTokenizer, AutoVideoProcessor, BertTokenizer, ConvNextImageProcessor
 
-from clipbert.modeling_clipbert import processor_from_parts
+from clipbert.modeling_clipbert import ClipBERTConfig, ClipBERTModel, processor_from_parts
 from clipbert.processing import ClipBERTVideoProcessor, VideoDecodeError, VideoTextProcessor, load_tokenizer
 from clipbert.processing.processing_video_text import logger as processing_logger
 
@@ -208,6 +208,47 @@ def test_counts_that_do_not_fit(processor, inputs, message, monkeypatch):
 def test_wrong_options(processor, options, message):
     with pytest.raises((TypeError, ValueError), match=message):
         processor(text="a man", videos=make_videos(1), **options)
+
+
+def test_a_batch_with_metadata_goes_into_a_model(processor):
+    batch = processor(text=["a man", "the dog"], videos=make_videos(2), return_metadata=True)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    backbone = {
+        "model_type": "resnet",
+        "embedding_size": 8,
+        "hidden_sizes": [8],
+        "depths": [1],
+        "out_features": ["stage1"],
+    }
+    model = ClipBERTModel(ClipBERTConfig(**sizes, backbone_config=backbone)).eval()
+    assert {"frame_indices", "frame_seconds", "video_metadata"} <= set(batch)
+    plain = processor(text=["a man", "the dog"], videos=make_videos(2))
+    assert torch.equal(model(**batch).last_hidden_state, model(**plain).last_hidden_state)
+
+
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        ({"text": [[], []]}, "no text at all"),
+        ({"text": 3}, "got int: 3"),
+        ({"text": ["a", ""], "add_special_tokens": False}, "Nothing is left of text 1, ''"),
+        ({"text": ["", "a"], "add_special_tokens": False, "padding": False, "return_tensors": None}, "left of text 0"),
+        ({"text": "a", "max_length": 10**9}, "max_length between 3 .* got 1000000000"),
+        ({"text": "a", "pad_to_multiple_of": 10**9}, "pad_to_multiple_of must lie in .* got 1000000000"),
+        ({"text": "a", "pad_to_multiple_of": 0}, "pad_to_multiple_of must lie in .* got 0"),
+        ({"text": ["a", "a\ud800"]}, r"Text 1 holds half of a character.*\\ud800"),
+    ],
+)
+def test_texts_that_cannot_be(processor, inputs, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        processor(**inputs)
+
+
+def test_a_tokenizer_without_a_limit_is_not_asked_for_a_billion_tokens(vocab_file):
+    tokenizer = load_tokenizer(vocab_file)
+    tokenizer.model_max_length = int(1e30)
+    with pytest.raises(ValueError, match="max_length between 3 .* got 1000000000"):
+        VideoTextProcessor(ClipBERTVideoProcessor(), tokenizer)(text="a", padding="max_length", max_length=10**9)
 
 
 def test_errors_of_decoding_come_through(processor, tmp_path):

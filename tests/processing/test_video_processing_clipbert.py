@@ -3,6 +3,7 @@
 
 import io
 import json
+import math
 import pickle
 from pathlib import Path
 
@@ -418,10 +419,22 @@ def test_none_is_a_value_where_it_means_something():
         ({"size": 0}, "longest_edge"),
         ({"size": {"height": 4, "width": 4}}, "longest_edge"),
         ({"size": {"shortest_edge": 4}}, "longest_edge"),
-        ({"max_aspect_ratio": 0}, "max_aspect_ratio must be a positive number"),
-        ({"rescale_factor": 0}, "rescale_factor must be a positive number"),
-        ({"timeout_s": -1}, "timeout_s must be a positive number"),
-        ({"max_pixels": 0}, "max_pixels must be a positive number"),
+        ({"image_std": 0.0}, "image_std must hold finite numbers above 0, got 0.0"),
+        ({"image_std": [1.0, math.nan, 1.0]}, "image_std must hold finite numbers above 0, .*nan"),
+        ({"image_std": -1}, "image_std must hold finite numbers above 0, got -1"),
+        ({"image_std": [1.0, 1.0]}, "image_std of 2 numbers for frames of 3 channels"),
+        ({"image_mean": math.inf}, "image_mean must hold finite numbers, got inf"),
+        ({"image_mean": [0.0, math.nan, 0.0]}, "image_mean must hold finite numbers, .*nan"),
+        ({"size": 10**9}, r"size: longest_edge must lie in \[1, 8192\] pixels, got 1000000000"),
+        ({"num_clips": 10**9}, "num_clips=1000000000 clips .* more than 65536 frames"),
+        ({"num_frames": 10**9}, "num_frames=1000000000 are more than 65536 frames"),
+        ({"fps": math.nan}, "fps must be a positive"),
+        ({"rescale_factor": math.inf}, "rescale_factor must be a positive, finite number"),
+        ({"max_aspect_ratio": math.nan}, "max_aspect_ratio must be a positive, finite number"),
+        ({"max_aspect_ratio": 0}, "max_aspect_ratio must be a positive, finite number"),
+        ({"rescale_factor": 0}, "rescale_factor must be a positive, finite number"),
+        ({"timeout_s": -1}, "timeout_s must be a positive, finite number"),
+        ({"max_pixels": 0}, "max_pixels must be a positive, finite number"),
         ({"stream_index": -1}, "stream_index must not be negative"),
         ({"num_threads": -1}, "num_threads must not be negative"),
     ],
@@ -434,6 +447,37 @@ def test_wrong_options_are_refused_before_a_video_is_opened(processor, place, op
         else:
             processor("does_not_exist.mp4", **option)
     assert not isinstance(error.value, VideoDecodeError)
+
+
+@pytest.mark.parametrize("size", ["64", 64.0, True, [64]])
+def test_a_size_of_another_kind_is_refused(size):
+    with pytest.raises(ValueError, match="Expected size=.* got size="):
+        ClipBERTVideoProcessor(size=size)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"seeds": [1]}, r"seeds=\[1\], but only sampling='random' draws anything, and it is 'uniform'"),
+        ({"seeds": 0}, "seeds=0, but only sampling='random'"),
+        ({"seeds": [1.5], "sampling": "random"}, "seed to be an int, a str or a tuple of these, got 1.5"),
+        ({"seeds": [(1, True)], "sampling": "random"}, "seed to be an int, a str or a tuple of these"),
+        ({"seeds": math.nan, "sampling": "random"}, "nan as seeds of 1 videos"),
+        *(
+            ({"video_metadata": {"fps": fps}}, "video_metadata: fps must be")
+            for fps in (0, math.nan, math.inf, "x", True)
+        ),
+        ({"video_metadata": 3}, "video_metadata to be a dict, or a list"),
+    ],
+)
+def test_values_of_a_single_call_that_cannot_be(processor, options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        processor(numbered_frames(20), **options)
+
+
+def test_images_have_no_seeds(processor):
+    with pytest.raises(ValueError, match="nothing random about images"):
+        processor(images=numbered_frames(1)[0], seeds=[1])
 
 
 def test_options_of_a_single_call_cannot_be_saved():

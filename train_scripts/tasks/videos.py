@@ -1,7 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What a recipe says about the clips of videos, and how a processor takes it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -91,4 +91,9 @@ def video_options(recipe: Recipe, processor: Any, is_training: bool) -> dict[str
     return options
 
 
-__all__ = ["ClipEvalSection", "VideoSection", "video_options"]
+def seed_options(options: Mapping[str, Any], *key: int | str) -> dict[str, Any]:
+    """The key of random clips of one video, as an option of the processor; none where clips are not random."""
+    return {"seeds": [key]} if options.get("sampling", "random") == "random" else {}
+
+
+__all__ = ["ClipEvalSection", "VideoSection", "seed_options", "video_options"]

@@ -18,6 +18,7 @@ from clipbert.train_scripts.engine.data import NoCounterpartError
 from clipbert.train_scripts.engine.task import Batch
 from clipbert.train_scripts.tasks.pretraining.masking import IGNORED, WordMasker
 from clipbert.train_scripts.tasks.rows import RowsByVideo, TextsOfVideos, count_words, normalise
+from clipbert.train_scripts.tasks.videos import seed_options
 
 
 class MaskedItem(NamedTuple):
@@ -92,7 +93,8 @@ class CaptionTable(RowsByVideo):
         if self.media == "image":
             return dict(self.processor(images=[self.source(visual)], **options))
         options = {**self.video_options, **options}
-        return dict(self.processor(videos=[self.source(visual)], seeds=[(seed, self.name, *key)], **options))
+        seeds = seed_options(options, seed, self.name, *key)
+        return dict(self.processor(videos=[self.source(visual)], **seeds, **options))
 
     def tokenize(self, rows: Sequence[int]) -> list[list[int]]:
         captions = [self.captions[int(row)]["caption"] for row in rows]

@@ -15,7 +15,7 @@ from clipbert.processing.sampling import build_rng
 from clipbert.support.options import option
 from clipbert.train_scripts.engine.task import Batch
 from clipbert.train_scripts.tasks.rows import RowsByVideo, TextsOfVideos, count_words, normalise
-from clipbert.train_scripts.tasks.videos import VideoSection
+from clipbert.train_scripts.tasks.videos import VideoSection, seed_options
 
 
 Media = Literal["video", "image"]
@@ -151,7 +151,7 @@ class QuestionedVideos(TextsOfVideos):
         epoch, index = key
         rng = build_rng(self.seed, epoch, index, "questions")
         rows = self.fill_up(self.own_rows(index), index, rng)
-        seeds = {"seeds": [(self.seed, epoch, index)]} if self.media == "video" else {}
+        seeds = seed_options(self.visual_options, self.seed, epoch, index) if self.media == "video" else {}
         source = self.grouped.source(int(self.owners[index]))
         visual = self.processor(**{f"{self.media}s": [source]}, **seeds, **self.visual_options)
         return QuestionItem(dict(visual), [self.make_question(self.questions[row]) for row in rows])

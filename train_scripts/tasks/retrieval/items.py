@@ -17,7 +17,7 @@ from clipbert.train_scripts.engine.predictions import read_predictions
 from clipbert.train_scripts.engine.stream import StreamSection
 from clipbert.train_scripts.engine.task import Batch
 from clipbert.train_scripts.tasks.rows import RowsByVideo, TextsOfVideos, count_words, normalise
-from clipbert.train_scripts.tasks.videos import VideoSection
+from clipbert.train_scripts.tasks.videos import VideoSection, seed_options
 
 
 @dataclass(kw_only=True)
@@ -113,9 +113,8 @@ class CaptionedVideos(TextsOfVideos):
         rows, negatives = self.fill_up(self.own_rows(index), index, rng), []
         if self.settings.negatives != "in_batch":
             negatives = self.draw_negatives(rng, number, len(rows) * self.settings.num_negatives)
-        video = self.processor(
-            videos=[self.grouped.source(number)], seeds=[(self.seed, epoch, index)], **self.video_options
-        )
+        seeds = seed_options(self.video_options, self.seed, epoch, index)
+        video = self.processor(videos=[self.grouped.source(number)], **seeds, **self.video_options)
         own_texts = frozenset(map(normalise, self.read_captions(members)))
         return PairItem(dict(video), video_id, self.read_captions(rows), self.read_captions(negatives), own_texts)
 
