@@ -377,11 +377,9 @@ class SparseVideoProcessor(BaseVideoProcessor):
                 f"num_clips={options['num_clips']} clips of num_frames={options['num_frames']} are more than {MOST_FRAMES} "
                 "frames of a video."
             )
-        if options["do_normalize"] and None not in (
-            options["image_mean"],
-            options["image_std"],
-        ):  # a family may have none
-            check_channel_statistics(options["image_mean"], options["image_std"])
+        statistics = options["image_mean"], options["image_std"]
+        if options["do_normalize"] and None not in statistics:  # a family may have none
+            check_channel_statistics(*statistics)
         for name in ("max_aspect_ratio", "rescale_factor", "timeout_s", "max_pixels"):
             if options[name] is not None and not 0 < options[name] < math.inf:
                 raise ValueError(f"{name} must be a positive, finite number, got {options[name]!r}.")
@@ -424,9 +422,8 @@ def _seed_for_each(seeds: int | Sequence[Seed] | None, num_videos: int, sampling
         )
     seeds = [tuple(seed) if isinstance(seed, list) else seed for seed in seeds]
     for seed in seeds:
-        if not all(
-            _is_integer(part) or isinstance(part, str) for part in (seed if isinstance(seed, tuple) else [seed])
-        ):
+        parts = seed if isinstance(seed, tuple) else [seed]
+        if not all(_is_integer(part) or isinstance(part, str) for part in parts):
             raise ValueError(f"Expected a seed to be an int, a str or a tuple of these, got {seed!r:.80}.")
     return seeds
 
