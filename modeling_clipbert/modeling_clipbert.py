@@ -799,7 +799,8 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
 
 
 def _values_are_known(tensor):
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+    is_real = type(tensor) in (torch.Tensor, nn.Parameter)  # not one that stands for another, as a fake tensor
+    return is_real and tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def _check_integers(name, tensor, low, high, meaning, ignored=None):

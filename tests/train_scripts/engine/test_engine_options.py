@@ -38,6 +38,7 @@ from torch import nn
 
 from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.datasets_scripts.synthetic.images import generate_synthetic_images
+from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
 from clipbert.train_scripts.engine import pace
 from clipbert.train_scripts.engine.checkpoint import (
     CheckpointError,
@@ -664,6 +665,23 @@ def test_a_divided_clipbert_gives_the_losses_and_scores_of_a_whole_one(tmp_path,
     assert weights[0].keys() == weights[1].keys()
     for key, tensor in weights[0].items():
         torch.testing.assert_close(tensor, weights[1][key], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_divided_clipbert_leaves_alone_what_is_frozen_in_a_checkpoint(tmp_path):
+    data, start = tmp_path / "data", tmp_path / "start/checkpoints/last"
+    generate_shapes(data)
+    settings = ["run.total_steps=2", "run.global_batch_size=8", "data.negatives=in_batch"]
+    overrides = "model.overrides={freeze_backbone_norm: true, freeze_backbone_stages: 2}"
+    main(RetrievalTask(), retrieval_settings(data, tmp_path / "start", *settings, overrides))
+    settings += [f"model.from_pretrained={start}", "model.config=null", "model.tokenizer=null"]
+    run_divided("fsdp2.yaml", ["retrieval", *retrieval_settings(data, tmp_path / "divided", *settings)])
+    model = ClipBERTForVideoTextRetrieval.from_pretrained(start)
+    moved = load_file(tmp_path / "divided/checkpoints/last/model.safetensors")
+    same = {name for name, parameter in model.named_parameters() if torch.equal(parameter, moved[name])}
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen and same - frozen <= {name for name in same if name.endswith("key.bias")}  # without a gradient
+    assert frozen <= same
 
 
 @pytest.mark.slow
