@@ -184,8 +184,6 @@ class ClipBERTConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         if stray := [key for key in kwargs if self._is_stray(key)]:
             raise TypeError(self._no_field(stray[0], kwargs[stray[0]]))
-        if "num_labels" in kwargs:  # of which the base class makes a table of names
-            self._check_size("num_labels", kwargs["num_labels"])
         super().__post_init__(**kwargs)
         if self.freeze_backbone_stages is None:
             self.freeze_backbone_stages = 2 if self.backbone_config.model_type == "resnet" else 0
@@ -194,6 +192,11 @@ class ClipBERTConfig(PreTrainedConfig):
                 "use_temporal_position_embeddings=True has little effect with frame_fusion='mean': the mean over frames "
                 "adds the same constant whatever their order. Use 'max', 'conv3d', 'conv2plus1d' or 'none'."
             )
+
+    @PreTrainedConfig.num_labels.setter
+    def num_labels(self, num_labels):
+        self._check_size("num_labels", num_labels)  # before a name is made for each
+        PreTrainedConfig.num_labels.fset(self, num_labels)
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
