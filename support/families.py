@@ -14,6 +14,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from clipbert.support.manifest import verify_if_recorded
+
 
 HOUSE = __package__.rpartition(".")[0]  # "clipbert"
 PREFIX = "modeling_"
@@ -146,10 +148,12 @@ def load_trained(name_or_path: str | os.PathLike, **config_overrides: Any) -> tu
         **config_overrides: Config values that replace those of the checkpoint.
 
     Raises:
+        CheckpointError: If it is a checkpoint of a run and its files are not those that were written.
         ValueError: If its family does not have the class.
     """
     from transformers import AutoConfig, AutoProcessor, AutoVideoProcessor
 
+    verify_if_recorded(name_or_path)
     config = AutoConfig.from_pretrained(name_or_path)
     classes = {cls.__name__: cls for group in registered_models(type(config)).values() for cls in group}
     name = (config.architectures or [None])[0]

@@ -31,7 +31,7 @@ from clipbert.modeling_clipbert import (
 )
 from clipbert.modeling_clipbert.convert_clipbert_checkpoint import convert_clipbert_checkpoint
 from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
-from clipbert.train_scripts.engine.checkpoint import CheckpointError
+from clipbert.support.manifest import CheckpointError
 from clipbert.train_scripts.engine.data import UndecodableVideosError
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.task import main

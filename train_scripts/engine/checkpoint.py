@@ -8,7 +8,6 @@ OUTPUT_DIR/checkpoints/step_000500/    model and processor as `save_pretrained` 
 OUTPUT_DIR/checkpoints/last, best      links to two of them
 """
 
-import fnmatch
 import json
 import logging
 import os
@@ -24,16 +23,12 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
 
-from clipbert.support.files import PARTIAL, hash_file, whole_folder
+from clipbert.support.files import PARTIAL, whole_folder
+from clipbert.support.manifest import MANIFEST, CheckpointError, verify_checkpoint, write_manifest
 from clipbert.train_scripts.engine.recipe import Recipe
 
 
 logger = logging.getLogger("clipbert.train_scripts")
-MANIFEST = Path("trainer", "manifest.json")
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is not whole, or does not belong to this run."""
 
 
 class RunCheckpoints:
@@ -98,8 +93,7 @@ class RunCheckpoints:
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
-    """Copy the weights of a checkpoint into a model of the same class; none may be missing."""
-    verify_checkpoint(folder)
+    """Copy the weights of a verified checkpoint into a model of the same class; none may be missing."""
     loaded, info = type(model).from_pretrained(folder, output_loading_info=True)
     if info["missing_keys"] or info["mismatched_keys"]:
         raise CheckpointError(
@@ -136,36 +130,12 @@ def write_checkpoint(folder: Path, write: Callable[[Path], None]) -> None:
         with whole_folder(folder) as partial:
             (partial / MANIFEST.parent).mkdir()
             write(partial)
-            files = {str(path.relative_to(partial)): _fingerprint(path) for path in _files(partial)}
-            (partial / MANIFEST).write_text(json.dumps({"files": files}, indent=1))
-            _fingerprint(partial / MANIFEST)
+            write_manifest(partial)
     except Exception as error:  # a full disk has another exception in each library
         raise CheckpointError(
             f"Could not write {folder}: {error}. Earlier checkpoints are untouched; run the same command again when "
             "the cause is removed."
         ) from error
-
-
-def verify_checkpoint(folder: Path, pattern: str = "*") -> None:
-    """Raise a `CheckpointError` that names the first file like `pattern` that is missing or not what was written."""
-    if problem := _find_damage(folder, pattern):
-        raise CheckpointError(f"{folder} is not a whole checkpoint: {problem}.")
-
-
-def _find_damage(folder: Path, pattern: str) -> str | None:
-    try:
-        files = json.loads((folder / MANIFEST).read_text())["files"]
-    except (OSError, ValueError, KeyError) as error:
-        return f"{folder / MANIFEST} cannot be read ({error})"
-    for name in fnmatch.filter(files, pattern):
-        path, expected = folder / name, files[name]
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != expected["size"]:
-            return f"{name} has {path.stat().st_size} bytes, written were {expected['size']}"
-        if hash_file(path) != expected["sha256"]:
-            return f"the content of {name} has changed"
-    return None
 
 
 def find_last_checkpoint(root: Path) -> Path | None:
@@ -212,25 +182,13 @@ def writing(path: Path) -> Iterator[None]:
         raise (OSError(message) if number is None else OSError(number, message)) from error
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _fingerprint(path: Path) -> dict[str, int | str]:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())  # the rename must not reach the disk before the content
-    return {"size": path.stat().st_size, "sha256": hash_file(path)}
-
-
 __all__ = [
-    "CheckpointError",
     "RunCheckpoints",
     "find_last_checkpoint",
     "list_checkpoints",
     "load_tensors",
     "load_weights",
     "read_state",
-    "verify_checkpoint",
     "write_checkpoint",
     "writing",
 ]

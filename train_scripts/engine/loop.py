@@ -24,13 +24,8 @@ from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from clipbert.support.files import write_whole
-from clipbert.train_scripts.engine.checkpoint import (
-    CheckpointError,
-    RunCheckpoints,
-    load_weights,
-    verify_checkpoint,
-    writing,
-)
+from clipbert.support.manifest import CheckpointError, verify_checkpoint
+from clipbert.train_scripts.engine.checkpoint import RunCheckpoints, load_weights, writing
 from clipbert.train_scripts.engine.data import MicroBatch, Skipped, check_skipped
 from clipbert.train_scripts.engine.draws import evaluate_draws
 from clipbert.train_scripts.engine.ema import AveragedWeights

@@ -10,15 +10,13 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 from transformers import ProcessorMixin
 
+from clipbert.support.manifest import CheckpointError, verify_checkpoint, verify_if_recorded
 from clipbert.train_scripts.engine.checkpoint import (
-    MANIFEST,
-    CheckpointError,
     find_last_checkpoint,
     list_checkpoints,
     load_tensors,
     load_weights,
     read_state,
-    verify_checkpoint,
 )
 from clipbert.train_scripts.engine.ema import AveragedWeights
 from clipbert.train_scripts.engine.recipe import Recipe, RecipeError
@@ -38,14 +36,14 @@ class Beginning:
         accelerator (`Accelerator`): The processes: the main one looks, all of them know.
 
     Raises:
-        CheckpointError: If there is none to go on from, or `model.from_pretrained` is a broken one.
+        CheckpointError: If there is none to go on from, or one that the model starts from is damaged.
     """
 
     def __init__(self, root: Path, recipe: Recipe, accelerator: Accelerator):
         found, problem = None, None
         if accelerator.is_main_process:
             try:
-                check_start(recipe)
+                check_starts(recipe)
                 found = find_checkpoint(root, recipe)
             except ValueError as error:
                 problem = str(error)
@@ -130,17 +128,15 @@ def find_later(root: Path, folder: Path) -> Path:
     return folder
 
 
-def check_start(recipe: Recipe) -> None:
-    """Raise if `model.from_pretrained` is a checkpoint of a run whose weights are broken; its config may be edited."""
-    start = recipe.model.from_pretrained
-    if start is not None and (Path(start) / MANIFEST).is_file():
+def check_starts(recipe: Recipe) -> None:
+    """Raise if a checkpoint of a run that the model starts from is damaged."""
+    model = recipe.model
+    for key, start in {"from_pretrained": model.from_pretrained, **(model.parts or {})}.items():
         try:
-            verify_checkpoint(Path(start), "*.safetensors")
+            if start is not None:
+                verify_if_recorded(start)
         except CheckpointError as error:
-            raise CheckpointError(
-                f"model.from_pretrained: {error} Name another checkpoint, or run the command that wrote it again in a new "
-                "run.output_dir."
-            ) from error
+            raise CheckpointError(f"model.{key if key == 'from_pretrained' else f'parts.{key}'}: {error}") from error
 
 
 def check_tokenizer(folder: Path, processor: ProcessorMixin | None) -> None:

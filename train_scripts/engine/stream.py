@@ -18,8 +18,8 @@ import numpy as np
 from accelerate.utils import gather_object
 from torch.utils.data import IterableDataset, get_worker_info
 
+from clipbert.support.manifest import CheckpointError
 from clipbert.support.options import option
-from clipbert.train_scripts.engine.checkpoint import CheckpointError
 from clipbert.train_scripts.engine.data import Batch, DecodeGuard, MicroBatch, NoCounterpartError, build_loader
 from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.engine.mixture import divide

@@ -13,12 +13,11 @@ import pytest
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
+from clipbert.support.manifest import CheckpointError, verify_checkpoint
 from clipbert.train_scripts.engine.checkpoint import (
-    CheckpointError,
     RunCheckpoints,
     find_last_checkpoint,
     list_checkpoints,
-    verify_checkpoint,
     write_checkpoint,
     writing,
 )

@@ -25,7 +25,8 @@ from stub_task import (
 from tiny_runs import one_thread  # noqa: F401
 from torch import nn
 
-from clipbert.train_scripts.engine.checkpoint import CheckpointError, list_checkpoints
+from clipbert.support.manifest import CheckpointError
+from clipbert.train_scripts.engine.checkpoint import list_checkpoints
 from clipbert.train_scripts.engine.data import UndecodableVideosError
 from clipbert.train_scripts.engine.finite import NonFiniteLossError
 from clipbert.train_scripts.engine.launch import seed_everything

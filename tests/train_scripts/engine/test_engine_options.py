@@ -39,13 +39,9 @@ from torch import nn
 from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.datasets_scripts.synthetic.images import generate_synthetic_images
 from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
+from clipbert.support.manifest import CheckpointError
 from clipbert.train_scripts.engine import pace
-from clipbert.train_scripts.engine.checkpoint import (
-    CheckpointError,
-    find_last_checkpoint,
-    list_checkpoints,
-    load_tensors,
-)
+from clipbert.train_scripts.engine.checkpoint import find_last_checkpoint, list_checkpoints, load_tensors
 from clipbert.train_scripts.engine.data import UndecodableVideosError
 from clipbert.train_scripts.engine.ema import AveragedWeights
 from clipbert.train_scripts.engine.launch import seed_everything

@@ -12,7 +12,8 @@ from tiny_runs import tiny_run
 
 from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.support.files import hash_file
-from clipbert.train_scripts.engine.checkpoint import CheckpointError, list_checkpoints
+from clipbert.support.manifest import CheckpointError
+from clipbert.train_scripts.engine.checkpoint import list_checkpoints
 from clipbert.train_scripts.engine.data import UndecodableVideosError
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.retrieval import RetrievalTask
@@ -105,7 +106,7 @@ def test_a_broken_start_is_named_with_what_to_do(tmp_path):
     run(tmp_path / "first")
     start = tmp_path / "first" / "checkpoints" / "last"
     cut(start / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"model.from_pretrained: .*last is not a whole .* Name another"):
+    with pytest.raises(CheckpointError, match=r"model.from_pretrained: .*last is not a whole .* Take another"):
         run(tmp_path / "second", "model.config=null", f"model.from_pretrained={start}")
 
 

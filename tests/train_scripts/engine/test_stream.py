@@ -29,7 +29,7 @@ from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.datasets_scripts.synthetic.images import generate_synthetic_images
 from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor
 from clipbert.processing.decoding import VideoDecodeError
-from clipbert.train_scripts.engine.checkpoint import CheckpointError
+from clipbert.support.manifest import CheckpointError
 from clipbert.train_scripts.engine.data import Batch, MicroBatch, NoCounterpartError, UndecodableVideosError
 from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.engine.order import BatchPlan, PlannedBatches
