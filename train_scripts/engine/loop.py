@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import gather_object, send_to_device
 from torch import nn
 from tqdm.auto import tqdm
@@ -30,7 +31,7 @@ from clipbert.train_scripts.engine.data import MicroBatch, Skipped, check_skippe
 from clipbert.train_scripts.engine.draws import evaluate_draws
 from clipbert.train_scripts.engine.ema import AveragedWeights
 from clipbert.train_scripts.engine.finite import explain, has_finite_weights, is_finite
-from clipbert.train_scripts.engine.launch import build_accelerator, seed_everything
+from clipbert.train_scripts.engine.launch import seed_everything
 from clipbert.train_scripts.engine.log import RunLog
 from clipbert.train_scripts.engine.memory import naming_what_saves_memory
 from clipbert.train_scripts.engine.optim import build_optimizer, set_lr
@@ -55,11 +56,12 @@ class Trainer:
     Args:
         task (`Task`): Model, data and losses.
         recipe (`Recipe`): Everything else.
+        accelerator (`Accelerator`): The processes of the run, as `build_accelerator` makes it.
     """
 
-    def __init__(self, task: Task, recipe: Recipe):
-        self.task, self.recipe, self.output_dir = task, recipe, Path(recipe.run.output_dir)
-        self.accelerator = build_accelerator(recipe, task.find_unused_parameters)
+    def __init__(self, task: Task, recipe: Recipe, accelerator: Accelerator):
+        self.task, self.recipe, self.accelerator = task, recipe, accelerator
+        self.output_dir = Path(recipe.run.output_dir)
         self.checkpoints = RunCheckpoints(self.output_dir / "checkpoints", recipe, self.accelerator)
         beginning = Beginning(self.checkpoints.root, recipe, self.accelerator)
         seed_everything(recipe.run.seed)  # new weights

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import yaml
 
@@ -37,6 +37,8 @@ from clipbert.train_scripts.engine.values import RecipeError, apply_override, co
 @dataclass(kw_only=True)
 class Recipe:
     """The five sections of a run. Tasks subclass it to replace a section by their own."""
+
+    arguments: ClassVar[Sequence[str]] = ()  # what `load` made it of, as a command line has it
 
     model: ModelSection = field(default_factory=ModelSection)
     data: DataSection = field(default_factory=DataSection)
@@ -77,6 +79,8 @@ class Recipe:
         found += [*_problems_between(recipe), *recipe.problems()]
         if found:
             raise RecipeError(f"{source}: " + "; ".join(found) + ".")
+        given = [] if path is None else ["--recipe", str(path)]
+        recipe.arguments = [*given, *(part for item in overrides for part in ("--set", item))]
         return recipe
 
     def sections(self) -> list[tuple[str, Section]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.data_loader import prepare_data_loader
 from torch import nn
 from tqdm.auto import tqdm
@@ -17,6 +17,8 @@ from transformers import PreTrainedModel, ProcessorMixin
 from clipbert.train_scripts.engine.command_line import load_recipe, parse_command_line, read_rescore_options
 from clipbert.train_scripts.engine.data import Batch, build_loader
 from clipbert.train_scripts.engine.items import NoTrainSet, TrainItems
+from clipbert.train_scripts.engine.launch import build_accelerator
+from clipbert.train_scripts.engine.output import own_output
 from clipbert.train_scripts.engine.predictions import Evaluation, Predictions, rescore
 from clipbert.train_scripts.engine.recipe import Recipe
 
@@ -139,13 +141,14 @@ def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
         print(json.dumps(metrics, indent=1))
         return metrics
     recipe = load_recipe(schema, given)
-    run = recipe.run
-    if run.push_to_hub and PartialState().is_main_process:
+    run, accelerator = recipe.run, build_accelerator(recipe, task.find_unused_parameters)
+    if run.push_to_hub and accelerator.is_main_process:
         check_repository(run.push_to_hub, run.hub_private)
-    result = Trainer(task, recipe).run()
-    if run.push_to_hub and result["finished"] and PartialState().is_main_process:
-        result["published"] = publish_run(run.output_dir, run.push_to_hub, run.hub_private)
-        logger.info(f"Published as {result['published']}.")
+    with own_output(recipe, accelerator):
+        result = Trainer(task, recipe, accelerator).run()
+        if run.push_to_hub and result["finished"] and accelerator.is_main_process:
+            result["published"] = publish_run(run.output_dir, run.push_to_hub, run.hub_private)
+            logger.info(f"Published as {result['published']}.")
     return result
 
 
