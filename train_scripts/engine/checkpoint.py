@@ -8,9 +8,11 @@ OUTPUT_DIR/checkpoints/step_000500/    model and processor as `save_pretrained` 
 OUTPUT_DIR/checkpoints/last, best      links to two of them
 """
 
+import errno
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,9 +27,11 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from clipbert.support.files import PARTIAL, whole_folder
 from clipbert.support.manifest import MANIFEST, CheckpointError, verify_checkpoint, write_manifest
+from clipbert.train_scripts.engine.data import find_dead_worker
 from clipbert.train_scripts.engine.recipe import Recipe
 
 
+ADVICE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), " (run.save_total_limit says how many checkpoints are kept)")
 logger = logging.getLogger("clipbert.train_scripts")
 
 
@@ -63,7 +67,8 @@ class RunCheckpoints:
                     processor.save_pretrained(folder)
                 self.recipe.save(folder / "recipe.yaml")
                 for name, values in tensors.items():
-                    torch.save(values, folder / "trainer" / f"{name}.pt")
+                    with open(folder / "trainer" / f"{name}.pt", "wb") as file:  # python's files say why they fail
+                        torch.save(values, file)
                 (folder / "trainer" / "state.json").write_text(json.dumps(state, indent=1))
 
             write_checkpoint(self.folder(step), write)
@@ -132,10 +137,13 @@ def write_checkpoint(folder: Path, write: Callable[[Path], None]) -> None:
             write(partial)
             write_manifest(partial)
     except Exception as error:  # a full disk has another exception in each library
+        if find_dead_worker(error):
+            raise
+        reason, _ = find_cause(error)
         raise CheckpointError(
-            f"Could not write {folder}: {error}. Earlier checkpoints are untouched; run the same command again when "
+            f"Could not write {folder}: {reason}. Earlier checkpoints are untouched; run the same command again when "
             "the cause is removed."
-        ) from error
+        ) from None
 
 
 def find_last_checkpoint(root: Path) -> Path | None:
@@ -174,12 +182,27 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:  # a full disk, mostly
+        reason, number = find_cause(error)
         message = (
-            f"Could not write {path}: {getattr(error, 'strerror', None) or error}. The checkpoints are untouched; run the "
-            "same command again when the cause is removed"
+            f"Could not write {path}: {reason}. The checkpoints are untouched; run the same command again when the cause is "
+            "removed"
         )
-        number = getattr(error, "errno", None)
-        raise (OSError(message) if number is None else OSError(number, message)) from error
+        raise (OSError(message) if number is None else OSError(number, message)) from None
+
+
+def find_cause(error: BaseException) -> tuple[str, int | None]:
+    """
+    What the system said when something could not be written, and its number of that, behind the error of a library.
+    Where it said nothing, what the library says.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, OSError) and link.errno:
+            return f"{link.strerror}{ADVICE.get(link.errno, '')}", link.errno
+        if found := re.search(r"\(os error (\d+)\)", str(link)):  # safetensors, written in Rust
+            return find_cause(OSError(int(found[1]), os.strerror(int(found[1]))))
+        link = link.__cause__ or link.__context__
+    return str(error) or type(error).__name__, None
 
 
 __all__ = [

@@ -2,7 +2,8 @@
 """Batches of training items, and what happens to videos that cannot be decoded."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from clipbert.processing.decoding import VideoDecodeError
 from clipbert.train_scripts.engine.order import ItemKey, PlannedItem
+from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.sections import DataSection
 from clipbert.train_scripts.engine.termination import ignore_termination
 
@@ -32,6 +34,10 @@ class Batch(NamedTuple):
 
 class UndecodableVideosError(ValueError):
     """Training items whose videos cannot be decoded, where the recipe does not allow for them."""
+
+
+class DeadWorkerError(RuntimeError):
+    """A process that decodes for the run was ended from outside."""
 
 
 class NoCounterpartError(ValueError):
@@ -110,6 +116,35 @@ def build_loader(dataset: Any, settings: DataSection, pin_memory: bool = False, 
     )
 
 
+def find_dead_worker(error: BaseException | None) -> str | None:
+    """
+    What torch says of a worker that died, if that is behind an error.
+
+    It is said in a signal handler, so in the middle of whatever the main process is doing, such as writing a file.
+    """
+    while error is not None:
+        if isinstance(error, RuntimeError) and (text := str(error)).startswith("DataLoader worker"):
+            return text.splitlines()[0].rstrip(".")
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextmanager
+def naming_dead_workers(recipe: Recipe) -> Iterator[None]:
+    """Around a run: say what most likely ended a worker, and what to do."""
+    try:
+        yield
+    except Exception as error:
+        if (found := find_dead_worker(error)) is None:
+            raise
+        more = ", ".join(recipe.keys_that_save("memory", "data"))
+        raise DeadWorkerError(
+            f"{found}. It mostly means that memory ran out: the system ends such processes. Lower data.num_workers "
+            f"({recipe.data.num_workers}){f', or {more}' if more else ''}; with a bus error, give /dev/shm more room. The "
+            "same command then goes on from the last checkpoint."
+        ) from None
+
+
 def check_skipped(skipped: Sequence[Skipped], num_items: int, limit: float) -> None:
     """Report the items left out in an epoch or an evaluation; more than `limit` of its `num_items` are an error."""
     if not skipped:
@@ -126,6 +161,7 @@ def check_skipped(skipped: Sequence[Skipped], num_items: int, limit: float) -> N
 
 __all__ = [
     "Batch",
+    "DeadWorkerError",
     "DecodeGuard",
     "MicroBatch",
     "NoCounterpartError",
@@ -133,5 +169,7 @@ __all__ = [
     "UndecodableVideosError",
     "build_loader",
     "check_skipped",
+    "find_dead_worker",
     "ignore_termination",
+    "naming_dead_workers",
 ]

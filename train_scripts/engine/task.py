@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from clipbert.train_scripts.engine.command_line import load_recipe, parse_command_line, read_rescore_options
-from clipbert.train_scripts.engine.data import Batch, build_loader
+from clipbert.train_scripts.engine.data import Batch, build_loader, naming_dead_workers
 from clipbert.train_scripts.engine.items import NoTrainSet, TrainItems
 from clipbert.train_scripts.engine.launch import build_accelerator
 from clipbert.train_scripts.engine.output import own_output
@@ -144,7 +144,7 @@ def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
     run, accelerator = recipe.run, build_accelerator(recipe, task.find_unused_parameters)
     if run.push_to_hub and accelerator.is_main_process:
         check_repository(run.push_to_hub, run.hub_private)
-    with own_output(recipe, accelerator):
+    with own_output(recipe, accelerator), naming_dead_workers(recipe):
         result = Trainer(task, recipe, accelerator).run()
         if run.push_to_hub and result["finished"] and accelerator.is_main_process:
             result["published"] = publish_run(run.output_dir, run.push_to_hub, run.hub_private)

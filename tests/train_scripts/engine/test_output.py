@@ -1,15 +1,21 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """One run at a time writes to an output folder. Two of them once mixed the weights of one recipe with the optimizer of another."""
 
+import multiprocessing
 import os
 import re
+import signal
 import socket
 import subprocess
+import sys
+import time
+from contextlib import contextmanager
 
 import pytest
 from stub_task import StubTask, assert_same_run, launch, run, wait_for_step
 
-from clipbert.support.manifest import verify_checkpoint
+from clipbert.support.manifest import CheckpointError, verify_checkpoint
+from clipbert.train_scripts.engine.data import DeadWorkerError
 from clipbert.train_scripts.engine.output import OutputError
 from clipbert.train_scripts.engine.recipe import RecipeError
 
@@ -49,7 +55,7 @@ def test_a_run_that_fails_gives_its_folder_back(tmp_path):
 
 @pytest.mark.slow
 def test_of_several_processes_all_stop(tmp_path):
-    launcher = (os.sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
+    launcher = (sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
     launcher = (*launcher, "--main_process_port", "0")
     first = launch(tmp_path, "run.total_steps=2000", "run.global_batch_size=8", *SLOWLY)
     try:
@@ -77,24 +83,82 @@ def test_a_file_is_no_folder(tmp_path):
         run(tmp_path / "file" / "below")
 
 
-@pytest.fixture(params=["ro", "size=4k"])
-def poor_disk(tmp_path, request):
-    """A file system that cannot be written to, or is full, where the system lets us make one."""
-    folder = tmp_path / "disk"
+@contextmanager
+def file_system(folder, options):
+    """A file system in memory, where the system lets us make one."""
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", request.param, "none", str(folder)]
-    if subprocess.run(mount, capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True).returncode:
         pytest.skip("cannot mount a file system here")
     try:
-        if request.param != "ro":
-            (folder / "filling").write_bytes(bytes(4096))
-        yield folder, "Read-only file system" if request.param == "ro" else "No space left on device"
+        yield folder
     finally:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_disk_that_cannot_be_written_to_is_named_before_anything_is_trained(poor_disk):
-    folder, reason = poor_disk
-    with pytest.raises(OutputError, match=rf"run.output_dir: cannot write to .*disk/run: {reason}. Name a folder"):
-        run(folder / "run")
-    assert not (folder / "run" / "log.jsonl").exists()
+@pytest.mark.parametrize(
+    ("options", "reason"), [("ro", "Read-only file system"), ("size=4k", "No space left on device")]
+)
+def test_a_disk_that_cannot_be_written_to_is_named_before_anything_is_trained(tmp_path, options, reason):
+    with file_system(tmp_path / "disk", options) as disk:
+        if options != "ro":
+            (disk / "filling").write_bytes(bytes(4096))
+        with pytest.raises(OutputError, match=rf"run.output_dir: cannot write to .*disk/run: {reason}. Name a folder"):
+            run(disk / "run")
+        assert not (disk / "run" / "log.jsonl").exists()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What goes wrong later
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kilobytes", range(24, 64, 8))
+def test_whichever_file_a_full_disk_breaks_the_reason_is_said(tmp_path, kilobytes):
+    """torch said "enforce fail at inline_container", or "iostream error"."""
+    refusal = pytest.raises(
+        CheckpointError, match=r"^Could not write .*step_\d+: No space left .*run.save_total_limit"
+    )
+    with file_system(tmp_path / "disk", f"size={kilobytes}k") as disk, refusal:
+        run(disk / "run", "run.save_every=1", "run.save_total_limit=null")
+
+
+class WithoutWorker(StubTask):
+    """A worker is killed, as a system does that is out of memory: in a step, or while a checkpoint is written."""
+
+    def __init__(self, when):
+        self.when, self.calls = when, 0
+
+    def build(self, recipe):
+        parts = super().build(recipe)
+        save = parts.model.save_pretrained
+
+        def save_without_worker(*arguments, **options):
+            if self.when == "save":
+                self.kill()
+            save(*arguments, **options)
+
+        parts.model.save_pretrained = save_without_worker
+        return parts
+
+    def training_step(self, model, batch):
+        self.calls += 1
+        if self.when == "step" and self.calls == 3:
+            self.kill()
+        return super().training_step(model, batch)
+
+    @staticmethod
+    def kill():
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        time.sleep(0.2)  # not a moment: the signal comes in the middle of something
+
+
+@pytest.mark.parametrize("when", ["step", "save"])
+def test_a_worker_that_was_killed_is_what_an_error_speaks_of(tmp_path, when):
+    settings = ["data.num_workers=2", "data.options.pause_s=0.01", "run.save_every=3"]
+    message = r"^DataLoader worker \(pid \d+\) is killed by signal: Killed. .*memory.* Lower data.num_workers \(2\)"
+    with pytest.raises(DeadWorkerError, match=message) as raised:
+        run(tmp_path, *settings, task=WithoutWorker(when))
+    assert raised.value.__suppress_context__  # nothing else is printed before it
+    run(tmp_path, *settings)
+    run(tmp_path / "whole", *settings)
+    assert_same_run(tmp_path / "whole", tmp_path)
