@@ -6,8 +6,16 @@ from difflib import get_close_matches
 
 
 def closest(name: object, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:
-    """The known names that are like `name`, likest first."""
-    return get_close_matches(str(name), list(known), n=most, cutoff=cutoff)
+    """
+    The known names that are like `name`, likest first; else the one that its initials make.
+
+    Example:
+        >>> closest("lrr", ["eps", "lr"]), closest("learning_rate", ["eps", "lr"])
+        (['lr'], ['lr'])
+    """
+    name, known = str(name), list(known)
+    initials = "".join(word[:1] for word in name.split("_") if "_" in name)
+    return get_close_matches(name, known, n=most, cutoff=cutoff) or [initials] * (initials in known)
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

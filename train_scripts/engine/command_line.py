@@ -11,7 +11,7 @@ import yaml
 
 from clipbert.support.families import list_families
 from clipbert.train_scripts.engine.recipe import Recipe, RecipeError, family_options, find_family, read_values
-from clipbert.train_scripts.engine.values import choices_of, convert, describe_options
+from clipbert.train_scripts.engine.values import Source, choices_of, convert, describe_options, parse_yaml
 
 
 def parse_command_line(
@@ -34,7 +34,14 @@ def parse_command_line(
     )
     parser.add_argument("-h", "--help", action="store_true", help="show this message with all keys of a recipe")
     parser.add_argument("--recipe", metavar="FILE", help="YAML file with the values of the run")
-    parser.add_argument("--set", metavar="SECTION.KEY=VALUE", action="append", default=[], help="replace one value")
+    parser.add_argument(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        action="extend",
+        nargs="+",
+        default=[],
+        help="replace values of the recipe",
+    )
     parser.add_argument("--push_to_hub", metavar="USER/NAME", help="short for --set run.push_to_hub=USER/NAME")
     parser.add_argument(
         "--rescore",
@@ -72,7 +79,7 @@ def read_rescore_options(schema: type[Recipe], given: argparse.Namespace, known:
             others.append(f"--set {item}")
             continue
         try:
-            chosen[name.removeprefix("eval.")] = convert(yaml.safe_load(text), hints[name], "--set", (name,))
+            chosen[name.removeprefix("eval.")] = convert(parse_yaml(text), hints[name], Source(), (name,))
         except (RecipeError, yaml.YAMLError):
             others.append(item)
     if others:
@@ -89,7 +96,7 @@ def _describe(schema: type[Recipe], given: argparse.Namespace) -> Iterator[str]:
         yield from describe_options(name, section)
     families = list_families()
     with suppress(RecipeError):
-        families.append(find_family(read_values(given.recipe, given.set)))
+        families.append(find_family(read_values(given.recipe, given.set, Source())))
     for family in filter(None, dict.fromkeys(families)):
         with suppress(ModuleNotFoundError):
             for name, options in family_options(family).items():

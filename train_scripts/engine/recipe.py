@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import yaml
 
@@ -31,14 +31,14 @@ from clipbert.train_scripts.engine.sections import (
     Section,
     goal_of_metric,
 )
-from clipbert.train_scripts.engine.values import RecipeError, apply_override, convert_section, read_yaml
+from clipbert.train_scripts.engine.values import RecipeError, Source, apply_override, convert_section, read_yaml, show
 
 
 @dataclass(kw_only=True)
 class Recipe:
     """The five sections of a run. Tasks subclass it to replace a section by their own."""
 
-    arguments: ClassVar[Sequence[str]] = ()  # what `load` made it of, as a command line has it
+    arguments = ()  # no field: what `load` made it of, as a command line has it
 
     model: ModelSection = field(default_factory=ModelSection)
     data: DataSection = field(default_factory=DataSection)
@@ -66,19 +66,21 @@ class Recipe:
         Raises:
             RecipeError: On unknown keys, wrong types, values out of bounds and values that contradict each other.
         """
-        source, values = str(path or "--set"), read_values(path, overrides)
-        schema, family = getattr(cls, "without_family", cls), find_family(values)
+        schema = getattr(cls, "without_family", cls)
+        source = Source(path, overrides, schema)
+        values = read_values(path, overrides, source)
+        family = find_family(values)
         if family is not None:
             try:
                 schema = with_family(schema, family)
             except ModuleNotFoundError as error:
-                raise RecipeError(f"{source}: model.family: {error}") from error
+                raise RecipeError(f"{source.of('model', 'family')}: model.family: {error}") from error
             values["model"]["family"] = family
         recipe = convert_section(values, schema, source)
         found = [f"{name}.{problem}" for name, section in recipe.sections() for problem in section.problems()]
         found += [*_problems_between(recipe), *recipe.problems()]
         if found:
-            raise RecipeError(f"{source}: " + "; ".join(found) + ".")
+            raise RecipeError("; ".join(f"{source.of(*place_of(problem))}: {problem}" for problem in found) + ".")
         given = [] if path is None else ["--recipe", str(path)]
         recipe.arguments = [*given, *(part for item in overrides for part in ("--set", item))]
         return recipe
@@ -121,12 +123,17 @@ class Recipe:
         ]
 
 
-def read_values(path: str | Path | None, overrides: Sequence[str]) -> dict[str, Any]:
+def read_values(path: str | Path | None, overrides: Sequence[str], source: Source) -> dict[str, Any]:
     """What a file and `section.key=value` items say, unchecked."""
     values = {} if path is None else read_yaml(Path(path))
     for item in overrides:
-        apply_override(values, item)
+        apply_override(values, item, source)
     return values
+
+
+def place_of(problem: str) -> list[str]:
+    """The section and the key that a problem begins with."""
+    return problem.partition(":")[0].split(".")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -141,7 +148,11 @@ def find_family(values: Mapping[str, Any]) -> str | None:
         return None
     family, start = model.get("family"), model.get("from_pretrained")
     if family is None and isinstance(start, str) and (Path(start) / "config.json").is_file():
-        family = json.loads((Path(start) / "config.json").read_text(encoding="utf-8")).get("model_type")
+        config = Path(start) / "config.json"
+        try:
+            family = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+        except ValueError as error:
+            raise RecipeError(f"model.from_pretrained: {show(str(config))} is damaged, no JSON: {error}.") from None
     return family if isinstance(family, str) else None
 
 
