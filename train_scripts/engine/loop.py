@@ -31,6 +31,7 @@ from clipbert.train_scripts.engine.data import MicroBatch, Skipped, check_skippe
 from clipbert.train_scripts.engine.draws import evaluate_draws
 from clipbert.train_scripts.engine.ema import AveragedWeights
 from clipbert.train_scripts.engine.finite import explain, has_finite_weights, is_finite
+from clipbert.train_scripts.engine.last_word import say_below_launcher
 from clipbert.train_scripts.engine.launch import seed_everything
 from clipbert.train_scripts.engine.log import RunLog
 from clipbert.train_scripts.engine.memory import naming_what_saves_memory
@@ -67,6 +68,7 @@ class Trainer:
         seed_everything(recipe.run.seed)  # new weights
         self.parts = task.build(recipe)
         self.plan_steps()
+        self.saved_at, self.is_time_to_save = time.monotonic(), False
         self.items = self.parts.train_set.digest()
         optimizer = build_optimizer(self.parts.model, recipe.optim)
         beginning.load_weights(self.parts.model, self.parts.processor, self.items)
@@ -75,7 +77,7 @@ class Trainer:
         self.ema = AveragedWeights(model, decay) if decay else None
         beginning.load_trainer(self.optimizer, self.accelerator.scaler, self.ema)
         self.take_position(beginning)
-        self.termination = Termination(is_alone=self.accelerator.num_processes == 1)
+        self.termination = Termination(accelerator.num_processes == 1, accelerator.is_main_process)
         self.pace = Pace(self.plan.global_batch_size)
         self.log.describe(type(task).__name__, self.plan, self.total_steps, self.optimizer)
 
@@ -121,12 +123,16 @@ class Trainer:
         if not finished:
             self.save()
             resuming = "" if self.recipe.run.resume == "auto" else " with run.resume=auto"
-            logger.info(f"Stopped by SIGTERM after step {self.step}. The same command{resuming} goes on from here.")
+            reason = self.termination.reason
+            message = f"Stopped by {reason} after step {self.step}, which is saved. The same command{resuming} goes on from here."
+            logger.info(message)
+            if reason == "Ctrl-C":
+                say_below_launcher(message)
         self.accelerator.end_training()
         return {"step": self.step, "finished": finished, "results": self.log.results()}
 
     def train(self) -> None:
-        """All steps that are left, with their evaluations and checkpoints, unless SIGTERM comes."""
+        """All steps that are left, with their evaluations and checkpoints, unless a signal comes."""
         quiet = None if self.accelerator.is_main_process else True  # None: a bar only where there is a terminal
         with (
             logging_redirect_tqdm(),
@@ -159,8 +165,10 @@ class Trainer:
         lr = set_lr(self.optimizer, self.step + 1, self.total_steps, optim, self.log.num_reductions())
         found = self.add_gradients(batches)
         grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), optim.max_grad_norm or math.inf)
-        means, signals = found.average(self.accelerator, self.termination.is_asked)
-        self.termination.is_agreed = signals > 0
+        is_time = self.accelerator.is_main_process and time.monotonic() - self.saved_at >= self.recipe.run.save_seconds
+        means, self.termination.is_agreed, self.is_time_to_save = found.average(
+            self.accelerator, self.termination.is_asked, is_time
+        )
         values = {**means, "grad_norm": float(grad_norm)}
         if not is_finite(values, self.recipe.run):
             for buffer, value in statistics:
@@ -223,7 +231,7 @@ class Trainer:
         """What is due after the present step. The checkpoint comes first: nothing is lost if the evaluation fails."""
         run = self.recipe.run
         is_eval = self.step == self.total_steps or self.is_due(run.eval_every)
-        if is_eval or self.is_due(run.save_every):
+        if is_eval or self.is_time_to_save or self.is_due(run.save_steps):
             self.save()
         if is_eval:
             with self.published_model() as model:
@@ -303,7 +311,7 @@ class Trainer:
             if self.ema is not None:  # lent to the model; in exchange it holds the model's own weights
                 tensors["own_weights"] = gather(self.ema.named_tensors())
             self.checkpoints.save(self.step, model, self.parts.processor, tensors, state)
-        self.saved_step = self.step
+        self.saved_step, self.saved_at, self.is_time_to_save = self.step, time.monotonic(), False
 
     def save_finite(self) -> Path | None:
         """Write a checkpoint of a step that failed if the weights are finite; returns the newest one of the run."""

@@ -6,6 +6,7 @@ The dataclasses are the schema: names, types, defaults, bounds and help. Checks 
 may have another value.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clipbert.support.options import changeable, option
+
+
+DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|h)")
 
 
 def goal_of_metric(name: str) -> Literal["max", "min"]:
@@ -158,7 +162,11 @@ class RunSection(Section):
     eval_every: int | Literal["epoch"] | None = changeable(
         None, "Steps between evaluations, or `epoch`; null: only at the end.", at_least=1
     )
-    save_every: int | None = changeable(None, "Steps between checkpoints; null: only at the end.", at_least=1)
+    save_every: int | str | None = changeable(
+        "10min",
+        "Steps between checkpoints, or the time (`90s`, `10min`, `2h`); null: only with evaluations and at the end.",
+        at_least=1,
+    )
     patience: int | None = changeable(
         None, "Stop after so many evaluations on the tuning split without a better metric; null: never.", at_least=1
     )
@@ -173,7 +181,19 @@ class RunSection(Section):
     )
     hub_private: bool = changeable(False, "Whether a repository made by `push_to_hub` is private.")
 
+    @property
+    def save_steps(self) -> int | None:
+        return self.save_every if isinstance(self.save_every, int) else None
+
+    @property
+    def save_seconds(self) -> float:
+        """Seconds between checkpoints; infinite where steps are counted, or nothing."""
+        found = DURATION.fullmatch(self.save_every) if isinstance(self.save_every, str) else None
+        return float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2]] if found else math.inf
+
     def problems(self):
+        if isinstance(self.save_every, str) and self.save_seconds == math.inf:
+            yield f"save_every: expected steps or a time such as 90s, 10min or 2h, got {self.save_every!r}"
         if not self.output_dir:
             yield "output_dir: missing"
         elif Path(self.output_dir).exists() and not Path(self.output_dir).is_dir():

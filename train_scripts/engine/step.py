@@ -28,13 +28,15 @@ class StepSums:
         self.losses.append((losses["loss"].detach(), micro.ids))
         self.micro_batches.append(micro._replace(batch=None))
 
-    def average(self, accelerator: Accelerator, is_asked_to_stop: bool) -> tuple[dict[str, float], float]:
-        """Means over all processes; the same message says how many of them were asked to stop."""
-        values = [*self.sums.values(), self.weight, self.wait_s, float(is_asked_to_stop)]
+    def average(self, accelerator: Accelerator, *flags: bool) -> tuple[dict[str, float] | bool, ...]:
+        """Means over all processes, and for each flag whether any of them has raised it, in one message."""
+        values = [*self.sums.values(), self.weight, self.wait_s, *map(float, flags)]
         parts = [torch.as_tensor(value, dtype=torch.float32, device=accelerator.device) for value in values]
-        *totals, weight, wait_s, signals = accelerator.reduce(torch.stack(parts), reduction="sum").tolist()
+        sums = accelerator.reduce(torch.stack(parts), reduction="sum").tolist()
+        *totals, weight, wait_s = sums[: len(sums) - len(flags)]
         means = {name: total / max(weight, 1e-9) for name, total in zip(self.sums, totals, strict=True)}
-        return {**means, "wait_s": wait_s / accelerator.num_processes}, signals
+        means["wait_s"] = wait_s / accelerator.num_processes
+        return means, *(count > 0 for count in sums[len(sums) - len(flags) :])
 
 
 __all__ = ["StepSums"]

@@ -14,13 +14,15 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
+from clipbert.support.manifest import CheckpointError
 from clipbert.train_scripts.engine.command_line import load_recipe, parse_command_line, read_rescore_options
-from clipbert.train_scripts.engine.data import Batch, build_loader, naming_dead_workers
+from clipbert.train_scripts.engine.data import Batch, DeadWorkerError, build_loader, naming_dead_workers
 from clipbert.train_scripts.engine.items import NoTrainSet, TrainItems
+from clipbert.train_scripts.engine.last_word import ending_with_the_reason
 from clipbert.train_scripts.engine.launch import build_accelerator
-from clipbert.train_scripts.engine.output import own_output
+from clipbert.train_scripts.engine.output import OutputError, own_output
 from clipbert.train_scripts.engine.predictions import Evaluation, Predictions, rescore
-from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.recipe import Recipe, RecipeError
 
 
 logger = logging.getLogger("clipbert.train_scripts")
@@ -130,6 +132,14 @@ def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
         `dict`: `step` (the last one), `finished`, `results`: the newest evaluation of each split (of the tuning split the
         best), and `published`: the address of the upload, on the main process if `run.push_to_hub` asked for one.
     """
+    if arguments is None:
+        with ending_with_the_reason((RecipeError, CheckpointError, OutputError, DeadWorkerError)):
+            return run_script(task, None)
+    return run_script(task, arguments)
+
+
+def run_script(task: Task, arguments: Sequence[str] | None) -> dict[str, Any]:
+    """What `main` does, with errors as they are."""
     from clipbert.train_scripts.engine.loop import Trainer  # here, because the loop needs the classes above
     from clipbert.train_scripts.publishing import check_repository, publish_run
 

@@ -860,7 +860,8 @@ def test_a_script_that_fails_does_not_wait_for_its_workers(tmp_path):
     assert "Training item item3: Cannot decode item3.mp4" in output
 
 
-def test_workers_outlive_a_signal_to_the_whole_group(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_workers_outlive_a_signal_to_the_whole_group(tmp_path, number):
     """Ctrl-C and schedulers signal every process of a group; the loop still needs its workers for the running step."""
     settings = ["run.total_steps=5000", "data.options.pause_s=0.01", "data.num_workers=1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -871,10 +872,11 @@ def test_workers_outlive_a_signal_to_the_whole_group(tmp_path):
     while not (tmp_path / "log.jsonl").is_file() or (tmp_path / "log.jsonl").read_text().count('"loss"') < 3:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, number)
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
-    assert "Stopped by SIGTERM after step" in output
+    assert f"Stopped by {'SIGTERM' if number == signal.SIGTERM else 'Ctrl-C'} after step" in output
+    assert "Traceback" not in output and "KeyboardInterrupt" not in output
     assert find_last_checkpoint(tmp_path / "checkpoints") is not None
 
 
