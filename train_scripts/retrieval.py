@@ -20,6 +20,7 @@ from clipbert.support.options import option
 from clipbert.train_scripts.engine.items import NoTrainSet, TrainItems
 from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.engine.recipe import ModelSection, Recipe
+from clipbert.train_scripts.engine.report import command
 from clipbert.train_scripts.engine.stream import RowStream, StreamedTrainSet
 from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
 from clipbert.train_scripts.tasks.building import (
@@ -80,11 +81,16 @@ class RetrievalTask(Task):
     recipe_class = RetrievalRecipe
     rescore_options = ("score_pooling",)
 
+    def next_commands(self, recipe, checkpoint):
+        videos = recipe.data.data_dir or "FOLDER"
+        return {"search": command("search", "--checkpoint", checkpoint, "--videos", videos, self.query)}
+
     def build(self, recipe: RetrievalRecipe) -> Parts:
         find_data(recipe.data)
         self.recipe, self.processor = recipe, build_processor(recipe)
         check_head(recipe, "VideoTextRetrieval")
         eval_sets = {split: load_rows(recipe.data, split, CAPTIONS) for split in recipe.eval.splits}
+        self.query = next((rows[0]["caption"] for rows in eval_sets.values() if len(rows)), "a dog runs")
         train_set = self.build_train_set(recipe)
         ranks = recipe.model.objective == "rank"
         head = {"loss_type": "rank", "num_labels": 1} if ranks else {"loss_type": "ce", "num_labels": 2}

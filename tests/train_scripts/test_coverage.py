@@ -46,7 +46,7 @@ def test_scores_of_a_part_carry_their_coverage(shapes, tmp_path, skip_list, capl
     assert "coverage" not in results["validation"]["metrics"]  # whole
     assert "test: 6 of 10 rows (60.0 %) of synthetic are used." in caplog.text
     (shown,) = [line for line in caplog.messages if "test (final)" in line]
-    assert "text_to_video_R@1" in shown and "coverage 0.6" in shown
+    assert "text to video R@1" in shown and "coverage 60.0%" in shown
     # everything that is written of it, and computed from it later
     written = json.loads((tmp_path / "run/results.json").read_text())["splits"]["test"]["metrics"]
     logged = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]

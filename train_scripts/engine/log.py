@@ -18,6 +18,7 @@ from clipbert.train_scripts.engine.checkpoint import writing
 from clipbert.train_scripts.engine.order import BatchPlan
 from clipbert.train_scripts.engine.pace import Pace, advise, show_duration
 from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.report import describe_evaluation, verdict
 from clipbert.train_scripts.engine.selection import count_reductions, count_since_best, find_best_step, tuning_scores
 
 
@@ -101,7 +102,10 @@ class RunLog:
         self.evaluations.append(row)
         self._write(row)
         self.accelerator.log({f"{split}/{name}": value for name, value in metrics.items()}, step=step)
-        logger.info(f"step {step}, {split} ({purpose}): {show_values(metrics)}")
+        logger.info(describe_evaluation(step, split, purpose, metrics))
+        if found := verdict(metrics, self.recipe.eval.metric):
+            is_better, sentence = found
+            logger.log(logging.INFO if is_better or purpose != "final" else logging.WARNING, f"{split}: {sentence}")
 
     def tuning_rows(self) -> list[dict[str, Any]]:
         """All evaluations of the tuning split, those from before this folder's log included."""

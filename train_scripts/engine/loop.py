@@ -40,6 +40,7 @@ from clipbert.train_scripts.engine.order import PlannedBatches, build_plan
 from clipbert.train_scripts.engine.pace import Pace
 from clipbert.train_scripts.engine.predictions import write_predictions
 from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.report import best_checkpoint, describe_end, this_command
 from clipbert.train_scripts.engine.resume import Beginning
 from clipbert.train_scripts.engine.sharding import gather, gather_optimizer, prepare
 from clipbert.train_scripts.engine.step import StepSums
@@ -118,13 +119,18 @@ class Trainer:
                         self.log.explain_stop(self.step, self.total_steps)
                     self.report_skipped(at_the_end=True)
                     self.evaluate_final()
+                    commands = self.task.next_commands(self.recipe, best_checkpoint(self.output_dir))
+                    logger.info(describe_end(self.output_dir, self.step, self.log.results(), commands))
             except EvaluationStopped:
                 finished = False
         if not finished:
             self.save()
-            resuming = "" if self.recipe.run.resume == "auto" else " with run.resume=auto"
             reason = self.termination.reason
-            message = f"Stopped by {reason} after step {self.step}, which is saved. The same command{resuming} goes on from here."
+            arguments = [
+                *self.recipe.arguments,
+                *(["--set", "run.resume=auto"] if self.recipe.run.resume != "auto" else []),
+            ]
+            message = f"Stopped by {reason} after step {self.step}, which is saved. The same command goes on from here:\n  {this_command(arguments)}"
             logger.info(message)
             if reason == "Ctrl-C":
                 say_below_launcher(message)

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -80,6 +81,10 @@ class Task:
     def measure(self, predictions: Predictions) -> dict[str, float]:
         """Scores from the predictions of a split, with `num_examples`; from written ones too, without a model."""
         raise NotImplementedError
+
+    def next_commands(self, recipe: Recipe, checkpoint: Path) -> dict[str, str]:
+        """Command lines for what can be done with a trained model of this task, by what they do."""
+        return {}
 
     def evaluate(
         self, model: nn.Module, examples: Any, accelerator: Accelerator, recipe: Recipe, draw: int = 0

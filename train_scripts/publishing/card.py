@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from clipbert.support.families import load_family
 from clipbert.support.names import did_you_mean
+from clipbert.train_scripts.engine.report import results_of, show_score
 
 
 logger = logging.getLogger(__name__)
@@ -40,11 +41,6 @@ class _StrictDict:
                     f"{cls.__name__} has no key {key!r} (value {values[key]!r}). {did_you_mean(key, known)}"
                 )
         return cls(**values)
-
-
-# Words in the names of metrics that are no results of the model.
-CONTEXT = {"num", "chance", "blind", "majority", "coverage", "std"}
-FRACTIONS = ("R@", "accuracy", "vqa_score", "coverage")
 
 
 @dataclass(kw_only=True)
@@ -84,7 +80,7 @@ class Scores(_StrictDict):
 
     def results(self) -> dict[str, float]:
         """The metrics that say how good the model is."""
-        return {name: value for name, value in self.metrics.items() if not set(name.split("_")) & CONTEXT}
+        return results_of(self.metrics)
 
     def context(self) -> dict[str, float]:
         """The others, to compare with: counts, chance, blind baselines, spreads."""
@@ -313,21 +309,14 @@ def _scores_table(scores: list[Scores]) -> str:
     for item in scores:
         where = f"{item.dataset}, {item.split}"
         rows += [
-            f"| {item.dataset} | {item.split} | {name} | {_show_score(name, value)} |"
+            f"| {item.dataset} | {item.split} | {name} | {show_score(name, value)} |"
             for name, value in item.results().items()
         ]
-        if context := [f"{name} {_show_score(name, value)}" for name, value in item.context().items()]:
+        if context := [f"{name} {show_score(name, value)}" for name, value in item.context().items()]:
             notes.append(f"To compare with ({where}): {'; '.join(context)}.")
         if item.note:
             notes.append(f"{where}: {item.note}")
     return "\n".join(rows) + "".join(f"\n\n{note}" for note in notes)
-
-
-def _show_score(name: str, value: float) -> str:
-    """Fractions times 100, to one place after the point; counts, ranks, errors and losses as they are."""
-    if "num" not in name.split("_") and any(part in name for part in FRACTIONS):
-        return f"{100 * value:.1f} %"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _training(info: ModelCardInfo) -> list[str]:

@@ -49,7 +49,7 @@ def test_ctrl_c_under_the_launcher_saves_and_says_so_last(tmp_path, launched, pr
     process = launch_several(tmp_path, processes, *SLOWLY)
     wait_for_step(tmp_path, 3, process)
     os.killpg(process.pid, signal.SIGINT)
-    last = process.communicate(timeout=120)[0].rstrip().splitlines()[-1]
+    last = " ".join(process.communicate(timeout=120)[0].rstrip().splitlines()[-2:])
     saved = find_last_checkpoint(tmp_path / "checkpoints")
     assert f"Stopped by Ctrl-C after step {int(saved.name[5:])}, which is saved. The same command goes on" in last
 

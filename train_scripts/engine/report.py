@@ -1,0 +1,188 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""What people read of an evaluation: a table beside what guessing gives, a verdict, where the files lie, what to type next."""
+
+import math
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from clipbert.support.terminal import printable
+from clipbert.train_scripts.engine.sections import goal_of_metric
+
+
+# Words in the names of metrics that are no results of the model; the first three make a baseline of the rest of the name.
+BASELINES = {
+    "chance": "chance",
+    "blind": "a baseline that sees no picture",
+    "majority": "the most frequent answer",
+}
+CONTEXT = {*BASELINES, "num", "coverage", "std"}
+FRACTIONS = ("R@", "accuracy", "vqa_score", "coverage")
+
+
+def results_of(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that say how good the model is; the others are there to compare with."""
+    return {name: value for name, value in metrics.items() if not CONTEXT & set(name.split("_"))}
+
+
+def is_fraction(name: str) -> bool:
+    return "num" not in name.split("_") and any(part in name for part in FRACTIONS)
+
+
+def show_score(name: str, value: float) -> str:
+    """Fractions times 100, to one place after the point; counts, ranks, errors and losses as they are."""
+    if is_fraction(name):
+        return f"{100 * value:.1f} %"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def find_baselines(name: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    """
+    What a metric is to be compared with, by the names: what is called as it is, or as the end of its name.
+
+    Example:
+        >>> find_baselines("text_to_video_R@1", {"text_to_video_R@1": 0.5, "chance_R@1": 0.01, "chance_R@5": 0.05})
+        {'chance': 0.01}
+    """
+    exact, similar = {}, {}
+    for other, value in metrics.items():
+        words = other.split("_")
+        for kind in BASELINES:
+            if kind in words and "std" not in words:
+                rest = "_".join(word for word in words if word != kind)
+                if name == rest:
+                    exact[kind] = value
+                elif name.endswith(f"_{rest}"):
+                    similar[kind] = value
+    return {**similar, **exact}
+
+
+def table(metrics: Mapping[str, float]) -> list[str]:
+    """A line for each result, with its baselines beside it."""
+    results = results_of(metrics)
+    baselines = {name: find_baselines(name, metrics) for name in results}
+    kinds = [kind for kind in BASELINES if any(kind in found for found in baselines.values())]
+    rows = [["", "value", *kinds]] if kinds else []
+    for name, value in results.items():
+        spread = metrics.get(f"{name}_std")
+        shown = show_score(name, value) + ("" if spread is None else f" (± {show_score(name, spread)})")
+        others = [show_score(name, baselines[name][kind]) if kind in baselines[name] else "" for kind in kinds]
+        rows.append([printable(name.replace("_", " ")), shown, *others])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            [f"  {row[0]:<{widths[0]}}", *(f"{cell:>{w}}" for cell, w in zip(row[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def counts(metrics: Mapping[str, float]) -> str:
+    """How many examples there were, and what is missing."""
+    found = {name.removeprefix("num_").replace("_", " "): n for name, n in metrics.items() if name.startswith("num_")}
+    parts = [f"{int(number):,} {name}" for name, number in found.items() if number or name == "examples"]
+    return ", ".join([*parts, *(f"coverage {metrics[name]:.1%}" for name in ("coverage",) if name in metrics)])
+
+
+def verdict(metrics: Mapping[str, float], preferred: str | None = None) -> tuple[bool, str] | None:
+    """
+    Whether a model is better than guessing.
+
+    Args:
+        metrics (`Mapping[str, float]`): Of one split, with `num_examples`.
+        preferred (`str`, *optional*): The metric to look at, if it has baselines; else the first that has some.
+
+    Returns:
+        `bool` and `str`: Whether it clearly is, and a sentence. `None` without any baseline.
+    """
+    names = [name for name in dict.fromkeys((preferred, *results_of(metrics))) if name in metrics]
+    name = next((name for name in names if find_baselines(name, metrics)), None)
+    if name is None:
+        return None
+    sign = 1 if goal_of_metric(name) == "max" else -1
+    kind, level = max(find_baselines(name, metrics).items(), key=lambda item: sign * item[1])
+    gain = sign * (metrics[name] - level)
+    # two standard deviations of guessing so many times; about such a gain says nothing
+    noise = 2 * math.sqrt(level * (1 - level) / max(metrics.get("num_examples", 1), 1)) if is_fraction(name) else 0.0
+    compared = f"{BASELINES[kind]} ({show_score(name, level)})"
+    said = f"{name.replace('_', ' ')} of {show_score(name, metrics[name])}"
+    if gain > noise:
+        return True, f"{said} is better than {compared}."
+    if gain > 0:
+        return (
+            False,
+            f"{said} is not clearly better than {compared}: so few examples leave ± {show_score(name, noise)}.",
+        )
+    return False, f"{said} is no better than {compared}: the model has not learnt what is asked here, or not yet."
+
+
+def describe_evaluation(step: int, split: str, purpose: str, metrics: Mapping[str, float]) -> str:
+    head = f"step {step}, {printable(split)} ({purpose}): {counts(metrics)}"
+    return "\n".join([head, *table(metrics)])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# At the end
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def describe_end(output_dir: Path, step: int, splits: Iterable[str], more: Mapping[str, str]) -> str:
+    """
+    Where everything lies that a finished run wrote, and commands that go on from there.
+
+    Args:
+        output_dir (`Path`): Of the run.
+        step (`int`): The last one; 0 if nothing was trained.
+        splits (`Iterable[str]`): Those with predictions.
+        more (`Mapping[str, str]`): Commands of the task, by what they do; see `Task.next_commands`.
+    """
+    checkpoint, predictions = best_checkpoint(output_dir), [output_dir / "predictions" / split for split in splits]
+    files = {checkpoint: "the model with its processor"} if step else {}
+    files |= dict.fromkeys(predictions, "what it says of each example")
+    files |= {output_dir / "results.json": "the scores", output_dir / "log.jsonl": "every step and every evaluation"}
+    commands = dict(more) if step else {}
+    if predictions:
+        commands["compute the scores again, without the model"] = command("rescore", predictions[-1])
+    if step:
+        given = ["--checkpoint", checkpoint, "--results", output_dir / "results.json"]
+        commands["publish it with its code and a card"] = command(
+            "publish", *given, "--output_dir", output_dir / "published"
+        )
+    width = max(len(str(path)) for path in files)
+    written = [f"  {str(path):<{width}}   {meaning}" for path, meaning in files.items()]
+    follows = [f"  to {what}:\n    {line}" for what, line in commands.items()]
+    return "\n".join(["Written:", *map(printable, written), *(["Next:"] if follows else []), *follows])
+
+
+def best_checkpoint(output_dir: Path) -> Path:
+    """The checkpoint that a finished run is known by."""
+    root = output_dir / "checkpoints"
+    return root / ("best" if (root / "best").exists() else "last")
+
+
+def command(script: str, *arguments: str | Path) -> str:
+    """A command line for another script of this package, as it can be typed in the working folder."""
+    path = Path("train_scripts", f"{script}.py")
+    start = [str(path)] if path.is_file() else ["-m", f"clipbert.train_scripts.{script}"]
+    return shlex.join(["python", *start, *map(str, arguments)])
+
+
+def this_command(arguments: Iterable[str]) -> str:
+    """The command line of the running script, with these arguments."""
+    script = Path(sys.argv[0])
+    script = script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script
+    return shlex.join(["accelerate", "launch", str(script), *arguments])
+
+
+__all__ = [
+    "CONTEXT",
+    "best_checkpoint",
+    "command",
+    "describe_end",
+    "describe_evaluation",
+    "results_of",
+    "show_score",
+    "this_command",
+    "verdict",
+]
