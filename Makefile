@@ -23,12 +23,14 @@ python:
 
 $(STAMP): pyproject.toml setup.py | $(if $(wildcard $(BIN)/python),,python)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): with torch built for GPUs this downloads some gigabytes, once."
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	@touch $(STAMP)
 
 $(OLDEST)/.clipbert-installed: pyproject.toml setup.py tests/helpers/oldest_versions.py | python
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	@echo "Installing the oldest versions into $(OLDEST): some gigabytes more, once."
 	$(OLDEST)/bin/python tests/helpers/oldest_versions.py pyproject.toml > $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/python -m pip install --quiet --upgrade pip
 	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable ".[dev]"

@@ -2,6 +2,7 @@
 """Shared fixtures: where the parity data lies, and videos whose pictures tell their frame number."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import av
@@ -24,6 +25,15 @@ COMMON_MARKS = (
 def pytest_configure(config):
     for mark in COMMON_MARKS:
         config.addinivalue_line("markers", f"{mark}: of transformers' own tests, see tests/common")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """One line for all the tests that lack the same data; `-rs` names each."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", [])
+    )
+    for reason, count in reasons.items():
+        terminalreporter.write_line(f"{count} skipped: {reason.replace('this test', 'them')}")
 
 
 def folder_from_environment(variable: str, what: str) -> Path:

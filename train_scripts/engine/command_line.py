@@ -11,12 +11,14 @@ import yaml
 
 from clipbert.support.families import list_families
 from clipbert.train_scripts.engine.recipe import Recipe, RecipeError, family_options, find_family, read_values
-from clipbert.train_scripts.engine.values import Source, choices_of, convert, describe_options, parse_yaml
+from clipbert.train_scripts.engine.report import place_of_script
+from clipbert.train_scripts.engine.values import RECIPES, Source, choices_of, convert, describe_options, parse_yaml
 
 
 def parse_command_line(
     schema: type[Recipe],
     arguments: Sequence[str] | None = None,
+    script: str = "",
     description: str | None = None,
     rescore_options: Sequence[str] = (),
 ) -> argparse.Namespace:
@@ -26,11 +28,17 @@ def parse_command_line(
     Args:
         schema (`type[Recipe]`): The recipe class of the task.
         arguments (`Sequence[str]`, *optional*): By default those of the process.
+        script (`str`, *optional*): Name of the script, which recipes for it name.
         description (`str`, *optional*): What the script does.
         rescore_options (`Sequence[str]`, *optional*): Keys of `eval` that may be set with `--rescore`.
     """
+    recipes = dict(list_recipes(script))
+    example = min(recipes, key=lambda name: (not name.startswith("quickstart"), len(name)), default="FILE")
     parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False
+        usage=f"accelerate launch {' '.join(place_of_script(script))} --recipe {example} [--set section.key=value ...]",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
     parser.add_argument("-h", "--help", action="store_true", help="show this message with all keys of a recipe")
     parser.add_argument("--recipe", metavar="FILE", help="YAML file with the values of the run")
@@ -51,10 +59,19 @@ def parse_command_line(
     )
     given = parser.parse_args(arguments)
     if given.help:
-        parser.epilog = "recipe keys:\n" + "\n".join(_describe(schema, given))
+        listed = [f"  {name:<42} {title}" for name, title in recipes.items()]
+        parser.epilog = "\n".join(["recipes:", *listed, "", "recipe keys:", *_describe(schema, given)])
         parser.print_help()
         parser.exit()
     return given
+
+
+def list_recipes(script: str) -> Iterator[tuple[str, str]]:
+    """The recipes of the package that say they are run with a script: names as `--recipe` takes them, and first lines."""
+    for path in sorted(RECIPES.rglob("*.yaml")):
+        head = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+        if f" train_scripts/{script}.py " in "".join(head):
+            yield path.relative_to(RECIPES).as_posix(), head[0].removeprefix("# ")
 
 
 def load_recipe(schema: type[Recipe], given: argparse.Namespace) -> Recipe:

@@ -163,9 +163,13 @@ def best_checkpoint(output_dir: Path) -> Path:
 
 def command(script: str, *arguments: str | Path) -> str:
     """A command line for another script of this package, as it can be typed in the working folder."""
+    return shlex.join(["python", *place_of_script(script), *map(str, arguments)])
+
+
+def place_of_script(script: str) -> list[str]:
+    """A script of this package as python, or `accelerate launch`, takes it: a file in a clone, else a module."""
     path = Path("train_scripts", f"{script}.py")
-    start = [str(path)] if path.is_file() else ["-m", f"clipbert.train_scripts.{script}"]
-    return shlex.join(["python", *start, *map(str, arguments)])
+    return [str(path)] if path.is_file() else ["-m", f"clipbert.train_scripts.{script}"]
 
 
 def this_command(arguments: Iterable[str]) -> str:
@@ -181,6 +185,7 @@ __all__ = [
     "command",
     "describe_end",
     "describe_evaluation",
+    "place_of_script",
     "results_of",
     "show_score",
     "this_command",

@@ -3,6 +3,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from clipbert.train_scripts.engine.command_line import load_recipe, parse_comman
 from clipbert.train_scripts.engine.data import Batch, DeadWorkerError, build_loader, naming_dead_workers
 from clipbert.train_scripts.engine.items import NoTrainSet, TrainItems
 from clipbert.train_scripts.engine.last_word import ending_with_the_reason
-from clipbert.train_scripts.engine.launch import build_accelerator
+from clipbert.train_scripts.engine.launch import LaunchError, build_accelerator
 from clipbert.train_scripts.engine.output import OutputError, own_output
 from clipbert.train_scripts.engine.predictions import Evaluation, Predictions, rescore
 from clipbert.train_scripts.engine.recipe import Recipe, RecipeError
@@ -138,7 +139,7 @@ def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
         best), and `published`: the address of the upload, on the main process if `run.push_to_hub` asked for one.
     """
     if arguments is None:
-        with ending_with_the_reason((RecipeError, CheckpointError, OutputError, DeadWorkerError)):
+        with ending_with_the_reason((RecipeError, CheckpointError, LaunchError, OutputError, DeadWorkerError)):
             return run_script(task, None)
     return run_script(task, arguments)
 
@@ -149,7 +150,8 @@ def run_script(task: Task, arguments: Sequence[str] | None) -> dict[str, Any]:
     from clipbert.train_scripts.publishing import check_repository, publish_run
 
     schema = task.recipe_class
-    given = parse_command_line(schema, arguments, type(task).__doc__, task.rescore_options)
+    script = sys.modules[type(task).__module__]
+    given = parse_command_line(schema, arguments, Path(script.__file__).stem, script.__doc__, task.rescore_options)
     if given.rescore:
         options = read_rescore_options(schema, given, task.rescore_options)
         metrics = rescore(given.rescore, task.measure, options, task.name)

@@ -289,6 +289,7 @@ def _describe(value: Any) -> str:
 
 
 __all__ = [
+    "RECIPES",
     "RecipeError",
     "Source",
     "apply_override",
