@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Text of other people (names of files, captions, labels) as a terminal, a log or a model card may show it."""
 
+import logging
 import re
 
 
@@ -19,4 +20,16 @@ def printable(text: str) -> str:
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
-__all__ = ["printable"]
+def printable_lines(text: str) -> str:
+    """As [`printable`], but text of several lines keeps them."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+class PlainFormatter(logging.Formatter):
+    """Log lines whose parts may come from names of files, captions and labels."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
+
+
+__all__ = ["PlainFormatter", "printable", "printable_lines"]

@@ -1,9 +1,10 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Text of other people cannot steer a terminal."""
 
+import logging
 import unicodedata
 
-from clipbert.support.terminal import printable
+from clipbert.support.terminal import PlainFormatter, printable
 
 
 def test_what_steers_a_terminal_is_written_as_an_escape():
@@ -32,3 +33,8 @@ def test_no_control_separator_surrogate_or_direction_mark_is_left():
         "FSI",
         "PDI",
     }
+
+
+def test_log_lines_keep_their_breaks_and_nothing_else():
+    record = logging.makeLogRecord({"msg": "no \x1b[31mvideo\u202e %s", "args": ("a\rb\nnext",)})
+    assert PlainFormatter("%(message)s").format(record) == "no \\x1b[31mvideo\\u202e a\\rb\nnext"

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from clipbert.processing.decoding import VideoDecodeError
+from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.order import ItemKey, PlannedItem
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.sections import DataSection
@@ -82,7 +83,7 @@ class DecodeGuard:
         except VideoDecodeError as error:
             if not self.skip:
                 raise UndecodableVideosError(
-                    f"Training item {self.train_set.ids[index]}: {error} Repair it, or set data.on_decode_error=skip. A new "
+                    f"Training item {printable(self.train_set.ids[index])}: {error} Repair it, or set data.on_decode_error=skip. A new "
                     "run can leave the video out with data.skip_list."
                 ) from error
             return self.train_set.ids[index], Skipped(epoch, self.train_set.ids[index], str(error))
@@ -149,7 +150,7 @@ def check_skipped(skipped: Sequence[Skipped], num_items: int, limit: float) -> N
     """Report the items left out in an epoch or an evaluation; more than `limit` of its `num_items` are an error."""
     if not skipped:
         return
-    examples = "; ".join(f"{item.id}: {item.error}" for item in skipped[:3])
+    examples = "; ".join(printable(f"{item.id}: {item.error}") for item in skipped[:3])
     message = f"{len(skipped)} of {num_items} items were skipped because their videos cannot be decoded ({examples})"
     logger.warning(message)
     if len(skipped) > limit * num_items:

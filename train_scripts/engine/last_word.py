@@ -39,11 +39,11 @@ def ending_with_the_reason(plain: tuple[type[Exception], ...]) -> Iterator[None]
             worker.kill()
         os._exit(130)
     except Exception as error:
-        line = f"{type(error).__name__}: {error}"
-        if isinstance(error, plain):
-            print(line, file=sys.stderr, flush=True)
-        else:
-            traceback.print_exc()
+        from clipbert.support.terminal import printable_lines  # not above: see there
+
+        line = printable_lines(f"{type(error).__name__}: {error}")
+        whole = line if isinstance(error, plain) else printable_lines("".join(traceback.format_exception(error)))
+        print(whole, file=sys.stderr, flush=True)
         say_below_launcher(line)
         sys.exit(1)
 

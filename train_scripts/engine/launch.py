@@ -16,6 +16,7 @@ from accelerate.utils import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from clipbert.support.terminal import PlainFormatter
 from clipbert.train_scripts.engine.log import check_trackers
 from clipbert.train_scripts.engine.recipe import Recipe
 
@@ -39,7 +40,9 @@ def build_accelerator(recipe: Recipe, find_unused_parameters: bool = False) -> A
         LaunchError: If the processes were launched in a way that this engine does not train in.
     """
     check_trackers(recipe.run.log_with)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(handlers=[handler])
     check_devices()
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
         raise LaunchError(

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from clipbert.support.families import load_family
 from clipbert.support.names import did_you_mean
+from clipbert.support.terminal import printable, printable_lines
 from clipbert.train_scripts.engine.report import results_of, show_score
 
 
@@ -66,6 +67,9 @@ class Scores(_StrictDict):
     note: str | None = None
 
     def __post_init__(self):
+        self.dataset, self.split = printable(self.dataset), printable(self.split)
+        self.note = self.note and printable(self.note)
+        self.metrics = {printable(str(name)): value for name, value in self.metrics.items()}
         wrong = {key: value for key, value in self.metrics.items() if not isinstance(value, int | float)}
         if wrong or not self.metrics:
             raise ValueError(
@@ -119,6 +123,10 @@ class ModelCardInfo(_StrictDict):
     language: str = "en"
 
     def __post_init__(self):
+        for name in ("title", "license_name", "license_link"):
+            setattr(self, name, getattr(self, name) and printable(getattr(self, name)))
+        self.description = self.description and printable_lines(self.description)
+        self.training_data = [printable(name) for name in self.training_data]
         self.scores = [item if isinstance(item, Scores) else Scores.from_dict(item) for item in self.scores]
         for name in [
             *self.base_models,

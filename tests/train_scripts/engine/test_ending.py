@@ -100,3 +100,10 @@ def test_times_are_written_with_their_unit(text, seconds):
 def test_other_times_are_refused(tmp_path, text):
     with pytest.raises(RecipeError, match=r"run.save_every: expected (steps or a time such as 90s|at least 1)"):
         run(tmp_path, f"run.save_every='{text}'" if text != "0" else "run.save_every=0")
+
+
+def test_names_of_files_do_not_steer_the_terminal(tmp_path):
+    process = launch(tmp_path, "optim.\x1b[2Jlr=1")
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 1 and "\x1b" not in output
+    assert output.splitlines()[-1].startswith(r"RecipeError: --set optim.\x1b[2Jlr=1: optim has no key '\x1b[2Jlr'")

@@ -655,3 +655,18 @@ def test_script_pushes_and_the_hub_gives_back_the_same(checkpoint, tmp_path, wri
     model, processor = make_model(ClipBERTForRegression), AutoProcessor.from_pretrained(tmp_path / "out")
     inputs = processor(text=["how many times does the man jump?"], videos=[str(other_machine / "video.mp4")])
     assert float(printed.splitlines()[-1]) == model(**inputs).logits.item()
+
+
+def test_control_characters_of_data_do_not_reach_a_card(tmp_path):
+    evil = "shapes\x1b]0;title\x07\n## Licence\u202e"
+    info = ModelCardInfo(
+        title=evil,
+        description="two\nlines\x1b[2J",
+        training_data=[evil],
+        recipe=f"data: {{dataset: {json.dumps(evil)}}}",
+        scores=[{"dataset": evil, "split": evil, "metrics": {"text_to_video_R@1": 0.5}, "note": evil}],
+    )
+    model = make_model(ClipBERTForVideoTextRetrieval)
+    card = (save_for_hub(model, make_processor(), tmp_path / "out", info) / "README.md").read_text(encoding="utf-8")
+    assert not {letter for letter in card if not letter.isprintable()} - {"\n"}
+    assert "two\nlines" in card and card.count("\n## Licence\n") == 1
