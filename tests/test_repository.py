@@ -5,6 +5,7 @@ import ast
 import doctest
 import importlib
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -149,3 +150,21 @@ def test_every_package_that_is_imported_is_a_dependency():
                 {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"clipbert"} - optional
             ):
                 assert names.get(top, top) in declared, f"{path.relative_to(ROOT)} imports {top}"
+
+
+def test_what_the_documents_write_is_ignored_by_git():
+    written = {
+        name
+        for document in DOCUMENTS
+        for name in re.findall(
+            r"(?:--output_dir |--data_dir |data.data_dir=|data_dir=\")(?!for\b)([a-z][\w-]*)",
+            document.read_text(encoding="utf-8"),
+        )
+    }
+    assert {"outputs", "my_videos", "published"} <= written
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a clone")
+    shown = subprocess.run(
+        ["git", "check-ignore", *(f"{name}/x" for name in sorted(written))], cwd=ROOT, capture_output=True
+    )
+    assert {line.removesuffix("/x") for line in shown.stdout.decode().splitlines()} == written

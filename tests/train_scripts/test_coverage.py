@@ -9,6 +9,7 @@ import yaml
 from tiny_runs import one_thread, tiny_run  # noqa: F401
 
 from clipbert.datasets_scripts.building.skip_lists import write_skip_list
+from clipbert.datasets_scripts.building.usable_videos import UnusableVideosError
 from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.train_scripts.engine.recipe import DataSection, Recipe, RecipeError
 from clipbert.train_scripts.engine.task import main
@@ -62,7 +63,11 @@ def test_missing_videos_count_too(shapes, tmp_path):
     for path in hidden:
         path.rename(path.with_suffix(".away"))
     try:
-        results = evaluate(shapes, tmp_path / "run", "data.options={on_missing: skip}")
+        with pytest.raises(
+            UnusableVideosError, match=r"(?s)data.dataset=synthetic: .* rows with data.options.on_missing=skip"
+        ):
+            evaluate(shapes, tmp_path / "refused")
+        results = evaluate(shapes, tmp_path / "run", "data.options.on_missing=skip")
     finally:
         for path in hidden:
             path.with_suffix(".away").rename(path)

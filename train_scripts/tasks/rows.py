@@ -2,6 +2,7 @@
 """Rows of a benchmark as tasks take them: found, loaded, and grouped by the video they belong to."""
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from accelerate import PartialState
 from clipbert.datasets_scripts import find_loader, load_benchmark
 from clipbert.datasets_scripts.building.coverage import compute_coverage
 from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS
+from clipbert.datasets_scripts.building.usable_videos import UnusableVideosError
 from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.engine.recipe import DataSection, Recipe
 
@@ -78,14 +80,18 @@ def load_stream(settings: DataSection, split: str, kinds: Sequence[str]) -> data
 def _load(
     settings: DataSection, split: str, kinds: Sequence[str], **more: Any
 ) -> datasets.Dataset | datasets.IterableDataset:
-    rows = load_benchmark(
-        settings.dataset,
-        config=settings.config,
-        split=split,
-        data_dir=settings.data_dir,
-        skip_list=settings.skip_list,
-        **{"on_missing": "error", **settings.options, **more},
-    )
+    try:
+        rows = load_benchmark(
+            settings.dataset,
+            config=settings.config,
+            split=split,
+            data_dir=settings.data_dir,
+            skip_list=settings.skip_list,
+            **{"on_missing": "error", **settings.options, **more},
+        )
+    except UnusableVideosError as error:  # which advises people who call `load_benchmark`
+        advice = re.sub(r'`(on_\w+)="(\w+)"`', r"data.options.\1=\2", str(error))
+        raise UnusableVideosError(f"data.dataset={settings.dataset}: {advice}", error.report) from None
     columns = set(rows.column_names)
     if not any(columns >= set(ROW_SCHEMAS[kind].features) for kind in kinds):
         fitting = [config.name for config in find_loader(settings.dataset).BUILDER_CONFIGS if config.task in kinds]
