@@ -16,7 +16,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
+import numpy as np
+
 from clipbert.support.options import option
+from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.items import NoTrainSet, TrainItems
 from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.engine.recipe import ModelSection, Recipe
@@ -150,6 +153,16 @@ class RetrievalTask(Task):
         predictions = Predictions(self.name, rows, tensors, info)
         tensors["log_odds"] = compute_match_odds(predictions).numpy()
         return Evaluation(self.measure(predictions), predictions)
+
+    def describe_row(self, predictions, number):
+        row, odds, video_ids = (
+            predictions.rows[number],
+            predictions.tensors["log_odds"][number],
+            predictions.info["video_ids"],
+        )
+        own = odds[video_ids.index(row["video_id"])]
+        found = f'"{row["caption"]}" finds {video_ids[int(np.nan_to_num(odds, nan=-np.inf).argmax())]}'
+        return printable(f"{found}; its own {row['video_id']} is number {1 + int((odds > own).sum())}")
 
     def measure(self, predictions):
         return measure(predictions)

@@ -3,7 +3,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from clipbert.support.files import remove_leftovers, write_whole
 from clipbert.train_scripts.engine.checkpoint import writing
 from clipbert.train_scripts.engine.order import BatchPlan
 from clipbert.train_scripts.engine.pace import Pace, advise, show_duration
+from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.report import describe_evaluation, verdict
 from clipbert.train_scripts.engine.selection import count_reductions, count_since_best, find_best_step, tuning_scores
@@ -106,6 +107,12 @@ class RunLog:
         if found := verdict(metrics, self.recipe.eval.metric):
             is_better, sentence = found
             logger.log(logging.INFO if is_better or purpose != "final" else logging.WARNING, f"{split}: {sentence}")
+
+    def add_examples(self, split: str, describe: Callable[[Predictions, int], str | None], found: Predictions) -> None:
+        """Show what the model says of three examples: the first, and two on the way."""
+        numbers = range(0, len(found.rows), max(len(found.rows) // 3, 1))[:3]
+        if lines := [f"  {line}" for number in numbers if (line := describe(found, number))]:
+            logger.info("\n".join([f"{split}, for example:", *lines]))
 
     def tuning_rows(self) -> list[dict[str, Any]]:
         """All evaluations of the tuning split, those from before this folder's log included."""

@@ -274,6 +274,8 @@ class Trainer:
             if purpose == "tuning" and settings.metric not in result.metrics:
                 raise ValueError(f"eval.metric={settings.metric!r} is not among {', '.join(result.metrics)}.")
             self.log.add_evaluation(step, split, purpose, result.metrics)
+            if purpose == "final":
+                self.log.add_examples(split, self.task.describe_row, result.predictions)
             # those of a tuning split belong to the best checkpoint, as its row in results.json does
             if self.accelerator.is_main_process and (purpose != "tuning" or step == self.log.best_step()):
                 write_predictions(self.output_dir / "predictions" / split, step, result)

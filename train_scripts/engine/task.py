@@ -83,6 +83,10 @@ class Task:
         """Scores from the predictions of a split, with `num_examples`; from written ones too, without a model."""
         raise NotImplementedError
 
+    def describe_row(self, predictions: Predictions, number: int) -> str | None:
+        """What the model says of one example, in words; shown of a few after the last evaluation."""
+        return None
+
     def next_commands(self, recipe: Recipe, checkpoint: Path) -> dict[str, str]:
         """Command lines for what can be done with a trained model of this task, by what they do."""
         return {}

@@ -5,10 +5,14 @@ import logging
 import re
 import shlex
 
+import numpy as np
 import pytest
 from stub_task import StubTask, run
 
+from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.engine.report import describe_evaluation, find_baselines, verdict
+from clipbert.train_scripts.retrieval import RetrievalTask
+from clipbert.train_scripts.tasks.question_answering.task import QuestionTask
 
 
 RETRIEVAL = {"text_to_video_R@1": 0.5, "chance_R@1": 0.015625, "chance_R@5": 0.078, "text_to_video_R@5": 0.75}
@@ -83,3 +87,28 @@ def test_a_run_ends_with_a_warning_where_nothing_was_learnt_and_says_what_to_typ
         words[1].startswith("train_scripts/") for words in commands
     )
     assert all(str(tmp_path / "a run") in " ".join(words) for words in commands)
+
+
+def test_examples_say_in_words_what_the_model_says():
+    odds = np.array([[2.0, 1.0], [np.nan, 1.0]])
+    rows = [{"caption": "a dog\nruns", "video_id": "b"}, {"caption": "a cat", "video_id": "b"}]
+    found = Predictions("retrieval", rows, {"log_odds": odds}, {"video_ids": ["a", "b"]})
+    assert RetrievalTask().describe_row(found, 0) == r'"a dog\nruns" finds a; its own b is number 2'
+    assert RetrievalTask().describe_row(found, 1) == '"a cat" finds b; its own b is number 1'
+    rows = [
+        {"question": "who?", "prediction": "man", "gold": "dog"},
+        {"question": "who?", "prediction": "man", "gold": "man"},
+        {"question": "what?", "prediction": 1, "gold": 0, "options": ["red", "blue"]},
+        {"question": "what?", "prediction": "red", "gold": {"red": 0.3, "blue": 1.0}},
+        {"question": "what?", "prediction": "red", "gold": None},
+        {"question": "what?", "prediction": None, "gold": "red"},
+    ]
+    task, found = QuestionTask(), Predictions("question_answering", rows)
+    assert [task.describe_row(found, number) for number in range(6)] == [
+        '"who?" man (right is: dog)',
+        '"who?" man (right)',
+        '"what?" blue (right is: red)',
+        '"what?" red (right)',
+        '"what?" red',
+        '"what?" None (right is: red)',
+    ]

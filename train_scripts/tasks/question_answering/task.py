@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch.nn.functional as F
 from datasets import Dataset
 
+from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.items import NoTrainSet
 from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.engine.recipe import Recipe
@@ -134,6 +135,19 @@ class QuestionTask(Task):
         for row, given in zip(predictions.rows, answer(predictions), strict=True):
             row["prediction"] = given
         return Evaluation(self.measure(predictions), predictions)
+
+    def describe_row(self, predictions, number):
+        row = predictions.rows[number]
+
+        def word(answer):
+            if "options" in row and answer is not None:
+                return row["options"][answer]
+            return max(answer, key=answer.get, default=None) if isinstance(answer, dict) else answer
+
+        given, right = word(row["prediction"]), word(row["gold"])
+        is_right = row["prediction"] in row["gold"] if isinstance(row["gold"], dict) else given == right
+        verdict = "" if row["gold"] is None else " (right)" if is_right else f" (right is: {right})"
+        return printable(f'"{row["question"]}" {given}{verdict}')
 
     def measure(self, predictions):
         return measure(predictions)
