@@ -41,6 +41,7 @@ def own_output(recipe: Recipe, accelerator: Accelerator) -> Iterator[None]:
         OutputError: If the folder cannot be written to, or another run holds it; on all processes.
     """
     folder, lock, problem = Path(recipe.run.output_dir), None, None
+    is_new = not folder.exists()
     if accelerator.is_main_process:
         try:
             lock = hold(folder, recipe)
@@ -53,8 +54,11 @@ def own_output(recipe: Recipe, accelerator: Accelerator) -> Iterator[None]:
         yield
     finally:
         if lock is not None:
-            with suppress(OSError):  # a full disk, of which the run has spoken
+            with suppress(OSError):  # whatever is wrong with the disk, the run has spoken of it
                 (folder / HOLDER).unlink(missing_ok=True)
+                if is_new and [path.name for path in folder.iterdir()] == [LOCK]:  # it failed before it wrote anything
+                    (folder / LOCK).unlink()
+                    folder.rmdir()
             lock.release()
 
 
