@@ -535,6 +535,7 @@ def test_answers_without_names_need_a_file(shapes, tmp_path, caplog):
     shutil.copytree(folder.resolve(), unnamed)
     spare = {"id2label": {str(label): f"LABEL_{label}" for label in range(3)}}
     (unnamed / "config.json").write_text(json.dumps(config | spare))
+    (unnamed / "trainer" / "manifest.json").unlink()  # edited on purpose
     with pytest.raises(ValueError, match="some that have no names.*Name its answers in data.answers"):
         run(shapes, tmp_path / "no", *start_from(unnamed), "data.num_answers=3", "run.total_steps=0")
     (tmp_path / "answers.json").write_text(json.dumps(names[:2]))
