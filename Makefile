@@ -10,7 +10,7 @@ PYTEST_WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install format lint test test-slow test-oldest quickstart bench bench-gpu clean
+.PHONY: help install format lint test test-slow test-oldest fuzz quickstart bench bench-gpu clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -54,6 +54,9 @@ test-oldest: $(OLDEST)/.clipbert-installed ## The quick tests on the oldest vers
 
 test-slow: install ## The tests that take longer
 	$(BIN)/python -m pytest -m "slow and not gpu" --timeout=3600
+
+fuzz: install ## Damaged videos by the thousand: is a wrong picture returned in silence? (minutes on two cores)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/decoding.py --mutants 2000
 
 quickstart: install ## Fine-tune a small model on generated videos, then search them (minutes on two cores)
 	$(BIN)/python -m clipbert.train_scripts.quickstart

@@ -16,7 +16,6 @@ about, or that refers to one, is reported, not returned.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -53,7 +52,7 @@ class DecodedVideoMetadata(VideoMetadata):
         container (`str`, *optional*): Name of the container format; `None` for frames that came without a file.
         pixel_ratio (`float`): Width of a stored pixel divided by its height, by the file. `width` and `height` are those
             of the delivered pictures.
-        damage (`str`, *optional*): What was wrong with the file, if damaged pictures were allowed and there were any.
+        damage (`str`, *optional*): What is wrong with the file, as far as was noticed when the frames were found.
         timing ([`VideoTiming`], *optional*): Time stamps of all frames and values of the header.
     """
 
@@ -174,7 +173,7 @@ def decode_video(
     options = {"stream_index": stream_index, "timeout_s": timeout_s, "max_pixels": max_pixels}
     leniency = {"allow_truncated": allow_truncated, "allow_damaged": allow_damaged}
     with VideoReader(source, name, num_threads=num_threads, **leniency, **options) as reader:
-        pixel_ratio = _pixel_ratio(reader, square_pixels)
+        pixel_ratio = reader.pixel_ratio if square_pixels else None
         # Where damage is allowed, frames are those that come out in order, as long as there is any.
         if reader.index.is_sound and (reader.index.is_complete or not allow_damaged):
             metadata = _metadata_of_file(reader)
@@ -192,7 +191,6 @@ def decode_video(
         pictures = PictureBuffer(name, wanted, max_pixels, pixel_ratio, transform)
         pictures.fill(reader.frames_in_order(wanted))
         if reader.damage and allow_damaged:
-            metadata.damage = reader.damage
             logger.warning(f"{name}: {reader.damage} Its pictures are taken as they come (allow_damaged=True).")
         return _deliver(pictures.frames, pictures.size, wanted, metadata, pictures.rotation)
 
@@ -221,7 +219,8 @@ def read_video_metadata(
         if not reader.index.is_sound:
             reader.count_by_decoding()
         metadata = _metadata_of_file(reader)
-        first = PictureBuffer(name, np.zeros(1, dtype=np.int64), max_pixels, _pixel_ratio(reader, square_pixels))
+        pixel_ratio = reader.pixel_ratio if square_pixels else None
+        first = PictureBuffer(name, np.zeros(1, dtype=np.int64), max_pixels, pixel_ratio)
         first.fill(reader.first_frame())
     _describe_pictures(metadata, first.size, first.rotation)
     return metadata
@@ -234,12 +233,6 @@ def _frames_without_reader(
     if holds_frames(source):
         return FramesInMemory(source, name)
     return open_animation(source, name, max_pixels, timeout_s)
-
-
-def _pixel_ratio(reader: VideoReader, square_pixels: bool) -> Fraction | None:
-    """Width of a pixel divided by its height; `None` if it is 1, unknown, or of no interest."""
-    ratio = reader.stream.sample_aspect_ratio
-    return ratio if square_pixels and ratio and ratio != 1 else None
 
 
 def _metadata_of_frames(frames: FramesInMemory, fps: float | None) -> DecodedVideoMetadata:
@@ -282,7 +275,8 @@ def _metadata_of_file(reader: VideoReader) -> DecodedVideoMetadata:
         video_backend="pyav",
         codec=stream.codec_context.name,
         container=reader.container.format.name,
-        pixel_ratio=float(stream.sample_aspect_ratio or 1),
+        pixel_ratio=float(reader.pixel_ratio or 1),
+        damage=reader.known_damage,
         timing=VideoTiming(
             frame_pts=pts,
             header_num_frames=stream.frames,

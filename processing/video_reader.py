@@ -36,6 +36,7 @@ OUTSPOKEN_DECODERS = {"vp9": "libvpx-vp9"}
 SILENT_ABOUT_KEYS = {"libvpx-vp9"}  # the index has looked at the headers
 # In containers with time stamps, each packet of these is one picture. (The first ones may refer to pictures that were cut.)
 ONE_PICTURE_EACH = {"h264", "hevc"}
+MAX_PIXEL_RATIO = 4  # a wider or higher pixel is a stale tag
 # Demuxers of files that hold a video. Others read lists of further files, or take anything for a video.
 CONTAINERS = (
     "3g2,3gp,4xm,amv,apng,asf,asf_o,av1,avi,avif,cavsvideo,dirac,dnxhd,dv,f4v,flic,flv,gif,gxf,h261,h263,h264,hevc,idcin,iff,"
@@ -185,6 +186,19 @@ class VideoReader:
     # -- facts
 
     @property
+    def pixel_ratio(self) -> Fraction | None:
+        """Width of a pixel divided by its height; `None` if that is 1, unknown, or beyond what any recorder makes."""
+        ratio = self.stream.sample_aspect_ratio
+        return ratio if ratio and ratio != 1 and 1 / MAX_PIXEL_RATIO <= ratio <= MAX_PIXEL_RATIO else None
+
+    @property
+    def known_damage(self) -> str | None:
+        """What has been found so far."""
+        if self.damage is None and self.index.damage is not None:
+            return f"it is damaged at packet {self.index.is_damaged_from}: {self.index.damage.rstrip('.')}."
+        return self.damage
+
+    @property
     def num_held(self) -> int:
         """Frames that may be asked for: those whose numbers are certain, or all there are where damage is allowed."""
         is_lenient = self.allow_truncated or self.allow_damaged
@@ -306,17 +320,23 @@ class VideoReader:
             raise VideoDecodeError(self.name, self.damage or "no packet of its video stream gives a picture.", 0)
         if self.damage is None and self.index.is_complete or not self._num_certain:
             self._num_certain = len(counted)
-        if self.damage is None and (lost := self._lost_frame(counted)) is not None:
-            self._goes_on("it gives no picture", int(self.index.frame_packet[lost]), lost)
+        self.look_for_lost_frames(counted)
         self.counted_pts, self._kept = counted, kept if len(kept) == len(counted) else None
 
-    def _lost_frame(self, counted: list[int | None]) -> int | None:
-        """The first frame that the packets announce and that did not come out, after others had."""
+    def look_for_lost_frames(self, counted: list[int | None]) -> None:
+        """Note as damage if a picture that the packets announce did not come out. `counted`: time stamps of those that did."""
         index = self.index
-        if self.codec.name not in ONE_PICTURE_EACH or not index.has_presentation_times or None in counted:
-            return None
-        lost = np.flatnonzero(~np.isin(index.frame_pts, counted) & (index.frame_pts > min(counted)))
-        return int(lost[0]) if len(lost) and len(counted) < index.num_frames and index.is_complete else None
+        if (
+            self.damage
+            or self.codec.name not in ONE_PICTURE_EACH
+            or not index.has_presentation_times
+            or None in counted
+        ):
+            return
+        if len(counted) < index.num_frames and index.is_complete:
+            lost = np.flatnonzero(~np.isin(index.frame_pts, counted) & (index.frame_pts > min(counted)))
+            if len(lost):
+                self._goes_on("it gives no picture", int(index.frame_packet[lost[0]]), int(lost[0]))
 
     def frames_in_order(self, wanted: np.ndarray) -> Iterator[tuple[int, "av.VideoFrame"]]:
         """Frames `wanted` `(K,)` with their numbers, decoding everything up to the last; after `count_by_decoding`."""
@@ -529,7 +549,9 @@ class PictureBuffer:
                 "Re-encode it to one size.",
                 number,
             )
-        self.frames[self.place[number]] = picture if self.transform is None else self.transform(picture)
+        self.frames[self.place[number]] = (
+            picture if self.transform is None else self.transform(np.ascontiguousarray(picture))
+        )
 
     def _to_picture(self, frame: "av.VideoFrame") -> np.ndarray:
         # One thread: the result is the same, and starting threads takes longer than a small picture.

@@ -115,7 +115,9 @@ def probe_media(path: str, level: str, media: str = "video") -> Probe:
     except Exception as error:  # whatever a library raises for one file: the others are still to be looked at
         return Probe(reason=plain_reason(error))
     probe = Probe(duration_s=metadata.duration, num_frames=metadata.total_num_frames)
-    if not metadata.timing.is_complete:
+    if metadata.damage:
+        probe.reason = metadata.damage.rstrip(".")
+    elif not metadata.timing.is_complete:
         probe.reason = f"cut off: it ends before the last of the {metadata.total_num_frames} frames that it promises"
     return probe
 
@@ -145,19 +147,17 @@ def probe_every_frame(path: str) -> Probe:
     metadata = read_video_metadata(path)
     promised, pts = metadata.total_num_frames, metadata.timing.frame_pts
     seconds = metadata.seconds_of(range(promised if pts is None else len(pts))) or [0.0]
-    stillness, num_frames, num_corrupt = Stillness(), 0, 0
+    stillness, counted = Stillness(), []
     with VideoReader(path, path, timeout_s=FULL_TIMEOUT_S) as reader:
         for frame in reader.all_frames():
-            stillness.see(frame, seconds[min(num_frames, len(seconds) - 1)])
-            num_corrupt += frame.is_corrupt
-            num_frames += 1
-        damage = reader.damage
+            stillness.see(frame, seconds[min(len(counted), len(seconds) - 1)])
+            counted.append(frame.pts)
+        reader.look_for_lost_frames(counted)
+        damage, num_frames = reader.known_damage, len(counted)
     probe = Probe(duration_s=metadata.duration, num_frames=num_frames, frozen_s=stillness.suspicious_s())
     if damage or num_frames < promised:
         shortage = f"only {num_frames} of the {promised} frames that it promises come out"
         probe.reason = f"{shortage}; {damage}" if damage else shortage
-    elif num_corrupt:
-        probe.reason = f"{num_corrupt} of its {num_frames} frames are damaged"
     return probe
 
 

@@ -15,7 +15,6 @@ from clipbert.support.files import whole_file
 
 TIMEOUT_S = 4 * 3600.0  # of one video
 TIME_SLACK_S = 1e-3  # time stamps are rounded
-PIXEL_RATIOS = (0.25, 4.0)  # of width to height; what is beyond is no shape of a pixel but a stale tag
 BT601, LIMITED_RANGE = 6, 1  # what swscale makes of RGB, as FFmpeg numbers it: players shall not have to guess
 
 
@@ -112,7 +111,7 @@ def write_video(source: str, target: str, metadata, seconds: Sequence[float], se
                     packet.duration = max(1, end_tick - last_tick)
                 container.mux(packet)
 
-        scale = PictureScaler(settings, reader.stream.sample_aspect_ratio)
+        scale = PictureScaler(settings, reader.pixel_ratio)
         for number, frame in enumerate(reader.all_frames()):
             size = size or (frame.width, frame.height)
             if size != (frame.width, frame.height):
@@ -140,12 +139,12 @@ class PictureScaler:
 
     Args:
         settings (`PrepareSettings`): The largest size.
-        pixel_ratio (`Fraction`, *optional*): Width of a stored pixel to its height; 0 or `None` if the file has none.
+        pixel_ratio (`Fraction`, *optional*): Width of a stored pixel to its height; `None` if that is 1 or unknown.
     """
 
     def __init__(self, settings: PrepareSettings, pixel_ratio: Fraction | None):
         self.settings, self.to_rgb = settings, VideoReformatter()
-        self.pixel_ratio = pixel_ratio if pixel_ratio and PIXEL_RATIOS[0] <= pixel_ratio <= PIXEL_RATIOS[1] else 1
+        self.pixel_ratio = pixel_ratio or 1
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         from clipbert.processing.video_reader import display_matrix, upright

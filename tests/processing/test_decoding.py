@@ -955,11 +955,12 @@ def test_real_videos(data_dir):
                 count = number + 1
         assert count == held, path
         for request in requests:
-            video = decode_video(path, request)
+            video = decode_video(path, request, square_pixels=False)
             assert video.metadata.frames_indices == request.tolist(), path
             for number, picture in zip(request.tolist(), video.frames, strict=True):
                 assert np.array_equal(picture, pictures[number]), (path, number)
-            assert (metadata.width, metadata.height) == (video.metadata.width, video.metadata.height), path
+            shown = decode_video(path, request[:1]).metadata
+            assert (metadata.width, metadata.height) == (shown.width, shown.height), path
         if path.name in BROKEN_FROM:
             with pytest.raises(VideoDecodeError, match="decoding breaks off") as caught:
                 decode_video(path, lambda metadata: range(metadata.total_num_frames))

@@ -27,6 +27,7 @@ from typing import Any
 
 import yaml
 from huggingface_hub import eval_result_entries_to_yaml
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedModel, ProcessorMixin
 from transformers.dynamic_module_utils import custom_object_save, get_relative_import_files
 
@@ -104,7 +105,7 @@ def load_checkpoint(folder: Path) -> tuple[PreTrainedModel, Any]:
         return load_trained(folder)
     try:
         return load_trained(folder, score_pooling=score_pooling)
-    except ValueError as error:  # log-sum-exp does not go with every loss
+    except (ValueError, StrictDataclassError) as error:  # log-sum-exp does not go with every loss
         logger.warning(f"The model is published with score_pooling={config.score_pooling!r} instead: {error}")
         return load_trained(folder)
 

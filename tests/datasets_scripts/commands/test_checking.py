@@ -121,7 +121,7 @@ def test_a_folder_with_missing_empty_and_broken_videos(check, folder, capsys):
     }
     assert report["missing"] == {"gone.mp4": f"no file {folder / 'test/gone.mp4'}"}
     assert list(report["unreadable"]) == ["broken.mp4", "empty.mp4"]
-    assert report["unreadable"]["broken.mp4"].startswith("frame 13: decoding breaks off at packet 12")
+    assert report["unreadable"]["broken.mp4"].startswith("frame 13: it is damaged at packet 12: decoding breaks off")
     assert "0 bytes" in report["unreadable"]["empty.mp4"]
     assert report["leaks"] == [] and report["frozen"] == {}
     shown = capsys.readouterr().out.splitlines()
@@ -257,7 +257,7 @@ def test_a_file_that_was_cut_off_is_found_by_its_header(write_video, tmp_path):
 def test_the_real_broken_file(data_dir):
     path = str(data_dir / "videos/technical/corrupted.mp4")
     assert probe_media(path, "header") == Probe(duration_s=5.0, num_frames=50)
-    assert "frame 49: decoding breaks off" in probe_media(path, "frames").reason
+    assert "frame 49: it is damaged at packet 30: decoding breaks off" in probe_media(path, "frames").reason
     assert "only 28 of the 50 frames" in probe_media(path, "full").reason
     assert "audio only" in probe_media(str(data_dir / "videos/technical/audio_only.mp3"), "header").reason
 
