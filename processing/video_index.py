@@ -12,6 +12,7 @@ Frame 6 (packet 4) can be decoded from packet 4 on. Frame 4 (packet 5) comes aft
 shown before it and may refer to pictures before it, so it has to be decoded from packet 0 on.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -201,7 +202,10 @@ def index_packets(
     rows, places, last, latest, ends = [], [], None, None, {}  # last in the file, latest to be shown, ends of streams
     is_cut, damaged_from, damage, num_empty, has_one_description = False, None, None, 0, True
 
-    complaints.forget()
+    if complaints.take(container.format.name, ""):
+        # FFmpeg has read ahead to open the file, and complained: what it read is read once more, to hear where.
+        with contextlib.suppress(av.FFmpegError):
+            container.seek(container.start_time or 0)
     try:
         for packet in read_packets(container, watched):
             deadline.check()
@@ -300,6 +304,9 @@ def _lost_packets(container, stream, index: PacketIndex, deadline: Deadline) -> 
     if not index.num_frames:
         return None, None
     name, positions = container.format.name, np.array([position or 0 for position, _ in index.places])
+    if "mov" in name and (irregular := _first_irregular_frame(index, stream)) is not None:
+        first = int(index.frame_packet[irregular:].min())
+        return first, "pictures are to be decoded at regular times, and shown at others"
     if name == "mpegts":  # of constant rate, and sent once
         if (repeated := _first_repetition(index)) is not None:
             return repeated, "it is there a second time"
@@ -322,6 +329,24 @@ def _lost_packets(container, stream, index: PacketIndex, deadline: Deadline) -> 
             if len(behind):
                 return int(behind[0]), f"{unread[hole]} bytes in front of it cannot be read, and pictures are missing"
     return None, None
+
+
+def _first_irregular_frame(index: PacketIndex, stream) -> int | None:
+    """The first frame that is not shown at the rate at which all packets are decoded; `None` if that varies, too.
+
+    Encoders decode at the times at which pictures are shown, delayed by some frames. So of an uneven video the last ones
+    may be irregular, unless the tables of the file contradict each other besides.
+    """
+    steps, distances = np.diff(index.dts), np.diff(index.frame_pts)
+    if len(steps) < 2 or index.NO_TIME in index.dts or index.NO_TIME in index.pts:
+        return None
+    usual = np.median(steps)
+    if usual <= 0 or np.abs(steps - usual).max() > max(1.5, usual / 50):
+        return None
+    delay = 0 if stream.frames != len(stream.index_entries) else round((index.frame_pts[0] - index.dts[0]) / usual)
+    irregular = np.flatnonzero((distances > LOST_FRAMES * usual) | (distances < usual / 2))
+    irregular = irregular[irregular < len(distances) - max(delay, 0)]
+    return int(irregular[0]) + 1 if len(irregular) else None
 
 
 def _first_repetition(index: PacketIndex) -> int | None:
