@@ -233,6 +233,8 @@ def index_packets(
 
     columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
     is_shown, ends_broken = np.array(columns[3], dtype=bool), last is not None and _is_broken(container, last)
+    if damaged_from is not None and damaged_from == len(rows) - 1:  # the end of a file that is cut off
+        ends_broken, damaged_from, damage = True, None, None
     if ends_broken:
         is_shown[-1] = False
     index = PacketIndex(
