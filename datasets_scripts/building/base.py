@@ -116,6 +116,11 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         return {}
 
     @classmethod
+    def describe_splits(cls, config: BenchmarkConfig) -> str:
+        """What who reads a score should know of how the splits were made; empty where the benchmark says it."""
+        return ""
+
+    @classmethod
     def default_config(cls, data_dir: Path) -> str | None:
         """The config meant when none is named; `None` where the user has to choose."""
         return cls.BUILDER_CONFIGS[0].name if len(cls.BUILDER_CONFIGS) == 1 else None

@@ -14,7 +14,8 @@ Layout:    `captions.jsonl`   {"video": "a.mp4", "caption": "a dog runs"}       
            mmaction2 and Mug-STAN have it, {"a.mp4": ["a dog runs", "the dog stops"], ...}.
            Optional everywhere: "video_id" (else the name as written) and "caption_id" / "question_id" / "moment_id".
 Splits:    folders `train/`, `validation/`, `test/` with such files in each; or one file with a column "split"; or one
-           file without it, which is "train".
+           file without it, which is "train". `held_out=0.15` makes a validation and a test split, where there is none,
+           of so many of the training videos each: always the same ones, by a hash of their ids.
 Videos:    relative to the file that names them, or to a folder `videos/` next to it, or to `video_dir`. Names that lead
            out of that folder are refused; links inside it are followed. `videos\\a.mp4` of Windows, accents as macOS
            writes them and `a.MP4` for `a.mp4` are found.
@@ -22,8 +23,11 @@ Odd cases: missing videos stop the loading, or are dropped and counted (`on_miss
 """
 
 import hashlib
-from collections.abc import Iterator
+from bisect import bisect
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
@@ -36,9 +40,11 @@ from clipbert.datasets_scripts.building.records import (
     read_json,
     read_jsonl,
 )
+from clipbert.datasets_scripts.building.splits import hash_fraction
 
 
 FILE_STEMS = {"retrieval": "captions", "qa": "questions", "moments": "moments"}
+EVALUATED = ("validation", "test")
 SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
@@ -58,11 +64,13 @@ READERS = {".jsonl": read_jsonl, ".csv": read_csv, ".json": read_captions}
 class VideoFolderConfig(BenchmarkConfig):
     """
     `question_task` keeps only the questions whose column "task" says so (one file may hold several kinds); `file`
-    names the file to read, where it is not called as the layout has it.
+    names the file to read, where it is not called as the layout has it. `held_out` is the share of the training videos
+    that becomes the split "validation", and the share that becomes "test", where the folder lacks them.
     """
 
     question_task: str | None = None
     file: str | None = None
+    held_out: float = 0.0
 
 
 class VideoFolder(VideoTextBuilder):
@@ -89,6 +97,44 @@ class VideoFolder(VideoTextBuilder):
 
     @classmethod
     def annotation_files(cls, config: VideoFolderConfig) -> dict[str, list[Path]]:
+        files = cls.given_files(config)
+        files |= dict.fromkeys(cls.divide_training_videos(config).values(), files.get("train"))
+        return {split: files[split] for split in ("train", *EVALUATED) if split in files}
+
+    @classmethod
+    def divide_training_videos(cls, config: VideoFolderConfig) -> dict[str, str]:
+        """The split that each training video goes to; empty where none has to be held out."""
+        share, given = config.held_out, cls.given_files(config)
+        if not 0 <= share < 0.5:
+            raise ValueError(f"Expected `held_out` from 0 to below 0.5, got {share!r}")
+        missing = [split for split in EVALUATED if split not in given]
+        if not share or not missing or "train" not in given:
+            return {}
+        records = (record for path in given["train"] for record in READERS[path.suffix](path))
+        ids = {video_id(record) for record in records if split_of(record, default="train") == "train"}
+        if len(ids) <= len(missing):
+            raise ValueError(
+                f"{config.data_dir} has no split {' and no split '.join(missing)}, and {len(ids)} training videos are too "
+                f"few to hold out some: {len(missing) + 1} are needed."
+            )
+        return divide(sorted(ids, key=hash_fraction), missing, share)
+
+    @classmethod
+    def describe_splits(cls, config: VideoFolderConfig) -> str:
+        counts = Counter(cls.divide_training_videos(config).values())
+        held_out = [split for split in EVALUATED if split in counts]
+        return (
+            ""
+            if not held_out
+            else (
+                f"{config.data_dir} has no split {' and no split '.join(held_out)}: of its {counts.total()} training videos "
+                f"{' and '.join(f'{counts[split]} for {split}' for split in held_out)} are held out, always the same ones, and "
+                f'{counts["train"]} remain. A column "split" would decide instead.'
+            )
+        )
+
+    @classmethod
+    def given_files(cls, config: VideoFolderConfig) -> dict[str, list[Path]]:
         root, stem = Path(config.data_dir), FILE_STEMS[config.task]
         if config.file is not None:
             return cls.named_file(root / config.file, config)
@@ -107,7 +153,7 @@ class VideoFolder(VideoTextBuilder):
         for split, paths in splits.items():
             if len(paths) > 1:
                 raise ValueError(f"Expected one file for the split {split!r}, got {' and '.join(map(str, paths))}")
-        return {split: splits[split] for split in ("train", "validation", "test") if split in splits}
+        return splits
 
     @classmethod
     def named_file(cls, path: Path, config: VideoFolderConfig) -> dict[str, list[Path]]:
@@ -126,17 +172,24 @@ class VideoFolder(VideoTextBuilder):
 
     def load_records(self, split: str, files: list[Path]) -> Iterator[Record]:
         self.video_roots = {}
+        source = "train" if split in self.divided.values() else split
         for path in files:
             root = self.config.video_dir or str(path.parent)
             self.video_roots[path] = MediaIndex(root), (path.parent / "videos").is_dir()
             in_split_folder = path.parent != Path(self.config.data_dir) and self.config.file is None
             for record in READERS[path.suffix](path):
-                of_split = split_of(record, default=split) == split
+                of_split = split_of(record, default=source) == source
                 if in_split_folder and not of_split:
-                    raise record.error(f"expected the split of its folder, {split!r}, got {record.values['split']!r}")
+                    raise record.error(f"expected the split of its folder, {source!r}, got {record.values['split']!r}")
+                if source == "train":
+                    of_split = of_split and self.divided.get(video_id(record), "train") == split
                 wanted = self.config.question_task
                 if of_split and (wanted is None or record.require("task") == wanted):
                     yield record
+
+    @cached_property
+    def divided(self) -> dict[str, str]:
+        return self.divide_training_videos(self.config)
 
     def video_path(self, record: Record) -> str:
         name, (index, has_videos) = record.require("video"), self.video_roots[record.file]
@@ -145,7 +198,7 @@ class VideoFolder(VideoTextBuilder):
 
     def text(self, record: Record) -> Iterator[dict]:
         values, task = record.values, self.config.task
-        row = {"video_id": as_text(values.get("video_id")) or values["video"]}
+        row = {"video_id": video_id(record)}
         if task == "qa":
             yield {**row, **question_columns(record)}
         elif task == "moments":
@@ -188,6 +241,21 @@ def split_of(record: Record, default: str) -> str:
     if str(record.values["split"]) not in SPLIT_NAMES:
         raise record.error(f"expected 'split' to be train, validation or test, got {record.values['split']!r}")
     return SPLIT_NAMES[record.values["split"]]
+
+
+def video_id(record: Record) -> str:
+    return as_text(record.values.get("video_id")) or record.require("video")
+
+
+def divide(ids: Sequence[str], held_out: Sequence[str], share: float) -> dict[str, str]:
+    """The split of each of some videos, in the order of their hashes; every split gets one, and training the rest."""
+    splits, first = dict.fromkeys(ids, "train"), 0
+    for number, split in enumerate(held_out, start=1):
+        most = len(ids) - 1 - len(held_out[number:])
+        end = min(max(bisect(ids, number * share, key=hash_fraction), first + 1), most)
+        splits |= dict.fromkeys(ids[first:end], split)
+        first = end
+    return splits
 
 
 def question_columns(record: Record) -> dict:

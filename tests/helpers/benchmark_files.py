@@ -5,7 +5,6 @@
 """
 
 import csv
-import io
 import json
 import shutil
 import tarfile
@@ -290,12 +289,16 @@ def write_webvid(folder, videos):
 
 
 def write_video_folder(folder, videos):
+    """Captions with splits, and questions without."""
     folder.mkdir(parents=True)
-    lines = io.StringIO()
+    captions, questions = [], []
     for number, split in enumerate(["train"] * 4 + ["validation"] * 2 + ["test"] * 2):
         videos.put(folder / "videos" / f"{number}.mp4")
-        lines.write(json.dumps({"video": f"videos/{number}.mp4", "caption": caption(number), "split": split}) + "\n")
-    (folder / "captions.jsonl").write_text(lines.getvalue())
+        captions.append({"video": f"videos/{number}.mp4", "caption": caption(number), "split": split})
+        answer = ("circle", "square")[number % 2]
+        questions.append({"video": f"videos/{number}.mp4", "question": "what is it?", "answer": answer})
+    for name, lines in (("captions", captions), ("questions", questions)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def write_benchmarks(folder, write_video):

@@ -37,6 +37,7 @@ OF_THE_PAPER = {
     *(f"video_qa_{name}" for name in ("msrvtt", "msvd", "msrvtt_mc")),
     "image_qa_vqa2",
 }
+OWN_VIDEOS = {"retrieval_video_folder", "video_qa_video_folder"}
 SHRUNKEN = [
     "data.image_size=48",
     "data.num_workers=0",
@@ -92,7 +93,7 @@ def settings_of(name, workspace):
     """What a recipe is given beside its own values."""
     if name == "pretrain_webvid":
         return [*settings_of("pretrain", workspace), "data.stream_lanes=2", "data.stream_window=6"]
-    if name == "pretrain" or name == "retrieval_video_folder":
+    if name == "pretrain" or name in OWN_VIDEOS:
         return [f"model.parts={{vision: {workspace / 'resnet'}, text: {workspace / 'bert'}}}"]
     if name == "image_qa_vqa2":
         return ["data.min_answer_count=1"]  # nine questions for an answer are more than there are
@@ -100,7 +101,7 @@ def settings_of(name, workspace):
 
 
 def test_there_is_a_recipe_for_every_row_of_the_paper():
-    assert set(RECIPES) == OF_THE_PAPER | {"retrieval_video_folder", "pretrain_webvid"}
+    assert set(RECIPES) == OF_THE_PAPER | OWN_VIDEOS | {"pretrain_webvid"}
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -48,7 +48,10 @@ def find_data(settings: DataSection) -> None:
     loader = find_loader(settings.dataset)
     fields = {name: value for name, value in settings.options.items() if name not in ("on_missing", "on_broken")}
     with PartialState().local_main_process_first():
-        loader.annotation_files(loader.complete_config(settings.config, settings.data_dir, fields))
+        config = loader.complete_config(settings.config, settings.data_dir, fields)
+        loader.annotation_files(config)
+    if division := loader.describe_splits(config):
+        logger.info(division)
 
 
 def load_rows(settings: DataSection, split: str, kinds: Sequence[str]) -> datasets.Dataset:

@@ -13,6 +13,7 @@ import pytest
 from clipbert.datasets_scripts import load_benchmark
 from clipbert.datasets_scripts.building.records import AnnotationError
 from clipbert.datasets_scripts.building.usable_videos import UnusableVideosError, check_videos
+from clipbert.datasets_scripts.loaders.video_folder import VideoFolder
 
 
 @pytest.fixture
@@ -50,6 +51,54 @@ def test_one_file_is_for_training(folder, load):
         {"video_id": "cat", "video": str(folder / "deep/b c.webm"), "caption": "a grey cat", "caption_id": "7-1"},
         {"video_id": "a.mp4", "video": str(folder / "a.mp4"), "caption": "the dog is brown", "caption_id": "train-4"},
     ]
+
+
+def captions_of(folder: Path, count: int, **columns) -> None:
+    touch(folder, *(f"{number}.mp4" for number in range(count)))
+    lines = [{"video": f"{number}.mp4", "caption": text, **columns} for number in range(count) for text in ("a", "b")]
+    write_lines(folder / "captions.jsonl", *lines)
+
+
+@pytest.mark.parametrize("count", [3, 6, 12, 200])
+def test_splits_that_are_not_there_are_held_out_by_video(folder, load, count):
+    captions_of(folder, count)
+    loaded = {split: set(rows["video_id"]) for split, rows in load(held_out=0.15).items()}
+    assert list(loaded) == ["train", "validation", "test"] and all(loaded.values())
+    assert sum(map(len, loaded.values())) == len(set.union(*loaded.values())) == count
+    if count == 200:
+        assert all(0.1 < len(loaded[split]) / count < 0.2 for split in ("validation", "test"))
+        # a video stays where it is when others come; both of its captions are with it
+        captions_of(folder, 201)
+        grown = load(held_out=0.15)
+        assert all(loaded[split] <= set(rows["video_id"]) for split, rows in grown.items())
+        assert sum(rows.num_rows for rows in grown.values()) == 402
+
+
+def test_only_what_is_missing_is_held_out(folder, load):
+    captions_of(folder, 20, split="train")
+    with (folder / "captions.jsonl").open("a") as file:
+        file.write(json.dumps({"video": "3.mp4", "caption": "c", "split": "test"}) + "\n")
+    loaded = load(held_out=0.2)
+    assert list(loaded) == ["train", "validation", "test"]
+    assert loaded["test"]["caption"] == ["c"]
+    assert len(loaded["train"]) + len(loaded["validation"]) == 40
+
+
+def test_what_is_held_out_is_told(folder):
+    captions_of(folder, 3)
+    config = VideoFolder.complete_config("retrieval", folder, {"held_out": 0.15})
+    assert "has no split validation and no split test: of its 3 training videos 1 for validation and 1 for test" in (
+        VideoFolder.describe_splits(config)
+    )
+    assert VideoFolder.describe_splits(VideoFolder.complete_config("retrieval", folder, {})) == ""
+
+
+def test_too_few_videos_and_too_large_shares_are_refused(folder, load):
+    captions_of(folder, 2)
+    with pytest.raises(ValueError, match="no split validation and no split test, and 2 training videos are too few"):
+        load(held_out=0.15)
+    with pytest.raises(ValueError, match="`held_out` from 0 to below 0.5, got 0.5"):
+        load(held_out=0.5)
 
 
 def test_split_folders_and_videos_beside_the_captions(folder, load):
