@@ -1205,7 +1205,8 @@ class ClipBERTForVideoTextRetrieval(ClipBERTScoringModel):
 
     def match_scores(self, logits):
         """
-        Pooled `logits` of shape `(texts, labels)` to the probability `(texts,)` that text and video belong together.
+        Pooled `logits` of shape `(texts, labels)` to scores `(texts,)` in [0, 1]: how well text and video fit, not
+        calibrated.
         """
         return self.log_odds(logits).sigmoid()
 

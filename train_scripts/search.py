@@ -1,8 +1,11 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Rank a folder of videos for a sentence, with any checkpoint of a retrieval model.
 
-Run:     python train_scripts/search.py --checkpoint outputs/quickstart/checkpoints/best --videos my_videos "a dog"
-Several sentences are answered one after the other; without any, they are asked for. Each video is encoded once.
+Run:     python train_scripts/search.py --checkpoint outputs/quickstart --videos outputs/quickstart/data/test "a yellow square"
+
+`--checkpoint` is the folder of a run, whose best checkpoint is taken, a folder with a checkpoint, or a name on the Hub.
+Several sentences are answered one after the other; without any, they are asked for. Each video is encoded once. Captions,
+where the folder has them as `video_folder` reads them, are shown beside the results.
 """
 
 import argparse
@@ -29,8 +32,8 @@ class RankedVideo:
     """
     Args:
         path (`Path`): The video.
-        score (`float`): Match of sentence and video in [0, 1], pooled over its clips. How well it is calibrated
-            depends on the training objective; the order is what counts.
+        score (`float`): How well sentence and video fit, as log-odds pooled over its clips: larger is better. It orders
+            the videos for one sentence; it is no probability, and a video that fits less may have a high one, too.
         start_s, end_s (`float`): First and last frame, in seconds, of the clip that agrees best.
     """
 
@@ -85,8 +88,7 @@ class VideoSearch:
             video_indices = torch.arange(len(videos), device=videos.device)
             videos = VideoBlock(list(numbers), videos, mask)
             outputs = match_texts(self.model, repeat_texts(text, len(numbers)), videos, video_indices)
-            scores = outputs.match_odds.double().sigmoid()  # double: certain matches stay apart
-            clip_odds = outputs.clip_odds
+            scores, clip_odds = outputs.match_odds, outputs.clip_odds
             if mask is not None and mask.shape == clip_odds.shape:
                 clip_odds = clip_odds.masked_fill(~mask.bool(), -torch.inf)
             for number, score, clip in zip(numbers, scores.tolist(), clip_odds.argmax(dim=1).tolist(), strict=True):
@@ -103,36 +105,71 @@ class VideoSearch:
         return shown[0].item(), shown[-1].item()
 
 
-def find_videos(folder: Path) -> list[Path]:
-    """The videos below a folder, by their suffix."""
-    if not folder.is_dir():
-        raise SystemExit(f"--videos {folder}: no such folder.")
-    paths = (Path(root, name) for root, _, names in os.walk(folder, followlinks=True) for name in names)
+def find_videos(place: Path) -> list[Path]:
+    """The videos below a folder, by their suffix; or one file, whatever it is called."""
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise SystemExit(f"--videos {place}: no such folder or file.")
+    paths = (Path(root, name) for root, _, names in os.walk(place, followlinks=True) for name in names)
     found = sorted(path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES)
     if not found:
-        raise SystemExit(f"--videos {folder}: no file there ends in {', '.join(sorted(VIDEO_SUFFIXES))}.")
+        raise SystemExit(f"--videos {place}: no file there ends in {', '.join(sorted(VIDEO_SUFFIXES))}.")
     return found
 
 
 def read_captions(folder: Path) -> dict[Path, str]:
     """The first caption of each video as the loader `video_folder` reads them: shown beside the results, never scored."""
     captions: dict[Path, str] = {}
-    with suppress(FileNotFoundError):  # a folder without captions
-        splits = load_benchmark("video_folder", "retrieval", data_dir=folder, on_missing="keep", streaming=True)
-        for row in (row for rows in splits.values() for row in rows):
-            captions.setdefault(folder / Path(row["video"]).relative_to(folder.resolve()), row["caption"])
+    # captions lie beside the videos, or beside a folder `videos/` of them
+    for root in (folder, folder.parent) if folder.name == "videos" else (folder,):
+        with suppress(FileNotFoundError):  # a folder without captions
+            splits = load_benchmark("video_folder", "retrieval", data_dir=root, on_missing="keep", streaming=True)
+            for row in (row for rows in splits.values() for row in rows):
+                path = root / Path(row["video"]).relative_to(root.resolve())
+                captions.setdefault(path, row["caption"])
     return captions
+
+
+def find_checkpoint(name: str) -> str:
+    """A checkpoint folder or a name on the Hub; of a run its best checkpoint, else its last."""
+    folder = Path(name)
+    for checkpoint in (folder, *(folder / "checkpoints" / which for which in ("best", "last"))):
+        if (checkpoint / "config.json").is_file():
+            return str(checkpoint)
+    if folder.exists():
+        raise SystemExit(
+            f"--checkpoint {name}: neither a checkpoint (it has no config.json) nor a run with a finished one "
+            "(checkpoints/best or checkpoints/last)."
+        )
+    return name
+
+
+def load_model(name: str):
+    """The model of a checkpoint that matches texts with videos, and its processor; anything else ends the program."""
+    try:
+        model, processor = load_trained(find_checkpoint(name))
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        where = "" if Path(name).exists() else f"no such folder in {Path.cwd()}. As for the Hub: "
+        raise SystemExit(f"--checkpoint {name}: {where}{reason}") from error
+    if not hasattr(model, "match"):
+        raise SystemExit(
+            f"--checkpoint {name}: {type(model).__name__} does not match texts with videos; search takes what "
+            "train_scripts/retrieval.py has trained."
+        )
+    return model, processor
 
 
 def print_ranking(
     sentence: str, ranked: Sequence[RankedVideo], top: int, root: Path, captions: Mapping[Path, str]
 ) -> None:
-    print(f'\n"{sentence}"')
+    print(f'\n"{printable(sentence)}"   (score: larger fits better; not a probability)')
     for place, video in enumerate(ranked[:top], start=1):
         caption = f"   ({printable(captions[video.path])})" if video.path in captions else ""
         seconds = f"{video.start_s:.1f}-{video.end_s:.1f} s"
         name = printable(str(video.path.relative_to(root)))
-        print(f"{place:4d}.  {video.score:7.2%}  {seconds:>13s}  {name}{caption}")
+        print(f"{place:4d}.  {video.score:7.2f}  {seconds:>13s}  {name}{caption}")
 
 
 def asked_sentences():
@@ -144,17 +181,19 @@ def asked_sentences():
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE")
-    parser.add_argument("--checkpoint", required=True, help="folder or Hub name of a retrieval model")
-    parser.add_argument("--videos", required=True, type=Path, help="folder of videos, searched with its sub-folders")
+    parser.add_argument("--checkpoint", required=True, help="a run, a checkpoint or a Hub name: a retrieval model")
+    parser.add_argument("--videos", required=True, type=Path, help="folder of videos, with its sub-folders; or a file")
     parser.add_argument("--num_clips", type=int, help="clips read of each video (default: the checkpoint's own)")
     parser.add_argument("--top", type=int, default=5, help="videos to show (default: 5)")
     given = parser.parse_args(arguments)
 
     paths = find_videos(given.videos)
-    captions = read_captions(given.videos)  # a broken line is told before anything is encoded
-    model, processor = load_trained(given.checkpoint)
-    if not hasattr(model, "match"):
-        raise SystemExit(f"--checkpoint {given.checkpoint}: {type(model).__name__} does not match texts with videos.")
+    root = given.videos if given.videos.is_dir() else given.videos.parent
+    try:
+        captions = read_captions(root)  # a broken line is told before anything is encoded
+    except ValueError as error:
+        raise SystemExit(f"--videos {given.videos}: {error}") from error
+    model, processor = load_model(given.checkpoint)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
     search = VideoSearch(
         model.to(device), processor, paths, **({"num_clips": given.num_clips} if given.num_clips else {})
@@ -162,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for reason in search.unreadable.values():
         print(f"left out: {reason}")
     for sentence in given.sentences or asked_sentences():
-        print_ranking(sentence, search.rank(sentence), given.top, given.videos, captions)
+        print_ranking(sentence, search.rank(sentence), given.top, root, captions)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 """search.py: a folder of videos ranked for sentences by a saved checkpoint."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_models import tiny_model
 
-from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
+from clipbert.modeling_clipbert import ClipBERTForVideoQA, ClipBERTForVideoTextRetrieval
 from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
 from clipbert.train_scripts import search
 
@@ -53,7 +54,7 @@ def test_ranking_equals_scoring_every_pair(checkpoint, videos):
     for video in ranked:
         with torch.no_grad():
             outputs = model(**processor(text=["a dog runs"], videos=[video.path]))
-        assert video.score == pytest.approx(model.match_scores(outputs.logits).item(), abs=1e-5)
+        assert video.score == pytest.approx(outputs.match_odds.item(), abs=1e-5)
         assert 0 <= video.start_s <= video.end_s
 
 
@@ -64,8 +65,40 @@ def test_command_line(checkpoint, videos, capsys):
     output = capsys.readouterr().out
     assert "broken.mp4" in output and '"a cat sleeps"' in output
     assert output.count(" s  ") == 2
-    with pytest.raises(SystemExit, match="no such folder"):
-        search.main(["--checkpoint", str(checkpoint), "--videos", str(videos / "nothing"), "a dog"])
+    assert "not a probability" in output and "%" not in output.partition('"a cat sleeps"')[2]
+
+
+def said(checkpoint, videos):
+    """What a search ends with that never gets to encode a video."""
+    with pytest.raises(SystemExit) as caught:
+        search.main(["--checkpoint", str(checkpoint), "--videos", str(videos), "a dog"])
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def test_what_is_not_there_or_does_not_match_is_told_in_a_line(checkpoint, videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(search, "VideoSearch", None)
+    assert "no such folder or file" in said(checkpoint, videos / "nothing")
+    assert "no file there ends in" in said(checkpoint, checkpoint)
+    assert "neither a checkpoint (it has no config.json) nor a run" in said(videos, videos)
+    assert f"no such folder in {Path.cwd()}" in said(tmp_path / "nothing", videos)
+    questions = tmp_path / "questions"
+    shutil.copytree(checkpoint, questions)
+    tiny_model(ClipBERTForVideoQA).save_pretrained(questions)
+    assert "ClipBERTForVideoQA does not match texts with videos" in said(questions, videos)
+
+
+def test_a_run_stands_for_its_best_checkpoint(checkpoint, videos, tmp_path, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last").symlink_to(checkpoint)
+    assert search.find_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoints" / "last")
+    (tmp_path / "checkpoints" / "best").symlink_to(checkpoint)
+    assert search.find_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoints" / "best")
+    # and one file for a folder
+    search.main(["--checkpoint", str(tmp_path), "--videos", str(videos / "a.mp4"), "a dog"])
+    output = capsys.readouterr().out
+    assert "a.mp4   (the first one)" in output and output.count(" s  ") == 1
 
 
 def test_captions_are_read_as_the_loader_reads_them(checkpoint, tmp_path, monkeypatch):
@@ -80,8 +113,9 @@ def test_captions_are_read_as_the_loader_reads_them(checkpoint, tmp_path, monkey
     assert search.read_captions(folder) == captions
     (tmp_path / "captions.jsonl").rename(tmp_path / "captions.csv")
     (tmp_path / "captions.csv").write_text("video,caption\na.mp4,a dog\n")
-    assert search.read_captions(folder) == {folder / "videos/a.mp4": "a dog"}
+    for place in (folder, folder / "videos"):  # the folder of the captions, or the one of the videos
+        assert search.read_captions(place) == {folder / "videos/a.mp4": "a dog"}
     (tmp_path / "captions.csv").write_text("video,caption\na.mp4,\n")
     (tmp_path / "videos/a.mp4").touch()
-    with pytest.raises(ValueError, match="captions.csv, line 2: expected 'caption'"):  # before anything is loaded
-        search.main(["--checkpoint", str(tmp_path / "none"), "--videos", str(tmp_path), "a dog"])
+    # before anything is loaded
+    assert "captions.csv, line 2: expected 'caption'" in said(tmp_path / "none", tmp_path)
