@@ -46,6 +46,7 @@ from clipbert.train_scripts.tasks.rows import (
     table_of_rows,
 )
 from clipbert.train_scripts.tasks.scoring import VisualReader, score_all_pairs
+from clipbert.train_scripts.tasks.texts import report_losses
 from clipbert.train_scripts.tasks.videos import ClipEvalSection, video_options
 
 
@@ -94,6 +95,8 @@ class RetrievalTask(Task):
         check_head(recipe, "VideoTextRetrieval")
         eval_sets = {split: load_rows(recipe.data, split, CAPTIONS) for split in recipe.eval.splits}
         self.query = next((rows[0]["caption"] for rows in eval_sets.values() if len(rows)), "a dog runs")
+        for split, rows in eval_sets.items():
+            report_losses(split, rows["caption"], self.processor)
         train_set = self.build_train_set(recipe)
         ranks = recipe.model.objective == "rank"
         head = {"loss_type": "rank", "num_labels": 1} if ranks else {"loss_type": "ce", "num_labels": 2}
@@ -113,7 +116,9 @@ class RetrievalTask(Task):
         if recipe.run.total_steps == 0:
             return NoTrainSet()
         if not data.streaming:
-            return build_set(load_rows(data, data.train_split, CAPTIONS))
+            rows = load_rows(data, data.train_split, CAPTIONS)
+            report_losses(data.train_split, rows["caption"], self.processor)
+            return build_set(rows)
         rows = load_stream(data, data.train_split, CAPTIONS)
         stream = RowStream(data.dataset, rows, lambda window: build_set(table_of_rows(window, rows.features)))
         return StreamedTrainSet([stream], [1.0], data, seed)

@@ -25,6 +25,7 @@ from clipbert.processing import VideoDecodeError
 from clipbert.support.families import load_trained
 from clipbert.support.terminal import printable
 from clipbert.train_scripts.tasks.scoring import VideoBlock, match_texts, repeat_texts
+from clipbert.train_scripts.tasks.texts import describe_losses
 
 
 @dataclass
@@ -201,6 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for reason in search.unreadable.values():
         print(f"left out: {reason}")
     for sentence in given.sentences or asked_sentences():
+        if losses := describe_losses(processor, [sentence]):
+            print(f"\nnote: {losses}")
         print_ranking(sentence, search.rank(sentence), given.top, root, captions)
 
 

@@ -44,6 +44,7 @@ class BenchmarkConfig(datasets.BuilderConfig):
             where the benchmark has none. They are chosen by a hash of the recording that they were cut from, where the
             annotations name it, else of their ids: always the same ones, and none with a sibling in "train". Of few
             recordings, and of each class, one is held out at least.
+        language (`str`, *optional*): Language of the texts, as a code of two letters; `None`: nobody knows.
         only_split (`str`, *optional*): Prepare this split alone: no table of a training split that is streamed.
         digest (`str`): Set by the builder, so that other annotations never meet an old cache.
     """
@@ -51,6 +52,7 @@ class BenchmarkConfig(datasets.BuilderConfig):
     task: str = "retrieval"
     video_dir: str | None = None
     validation_fraction: float = 0.0
+    language: str | None = "en"
     only_split: str | None = None
     digest: str = field(default="", repr=False)
 

@@ -35,6 +35,7 @@ class SyntheticConfig(VideoFolderConfig):
     """`generate` holds settings to generate `data_dir` with, unless it is there with the same ones."""
 
     generate: dict | None = None
+    language: str | None = "en"
 
 
 def question_config(task: str, description: str) -> SyntheticConfig:

@@ -65,11 +65,12 @@ class VideoFolderConfig(BenchmarkConfig):
     """
     `question_task` keeps only the questions whose column "task" says so (one file may hold several kinds); `file`
     names the file to read, where it is not called as the layout has it. `held_out` is the share of the training videos
-    that becomes the split "validation", and the share that becomes "test", where the folder lacks them.
+    that becomes the split "validation", and the share that becomes "test", where the folder lacks them. `language` is for model cards.
     """
 
     question_task: str | None = None
     file: str | None = None
+    language: str | None = None
     held_out: float = 0.0
 
 

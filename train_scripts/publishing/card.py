@@ -107,7 +107,8 @@ class ModelCardInfo(_StrictDict):
         license (`str`, *optional*): Licence of the weights, by its identifier on the Hub; `"other"` needs the next
             two.
         license_name, license_link (`str`, *optional*): Name and text of another licence.
-        language (`str`, *optional*, defaults to `"en"`): Language of the texts.
+        language (`str` or `list[str]`, *optional*): Languages of the texts, as codes of two letters. By default what the
+            data sets of the recipe say; own videos say it with `data.options: {language: vi}`.
     """
 
     title: str | None = None
@@ -120,7 +121,7 @@ class ModelCardInfo(_StrictDict):
     license: str | None = None
     license_name: str | None = None
     license_link: str | None = None
-    language: str = "en"
+    language: str | list[str] | None = None
 
     def __post_init__(self):
         for name in ("title", "license_name", "license_link"):

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
+from clipbert.datasets_scripts.loaders import find_loader, list_benchmarks
 from clipbert.support import hub
 from clipbert.train_scripts.publishing.card import ModelCardInfo, Scores
 from clipbert.train_scripts.publishing.checkpoints import load_checkpoint, read_recipe, save_for_hub
@@ -40,7 +41,9 @@ def read_card(card: Path | None, checkpoint: Path, results: Path | None, **given
     values |= {name: value for name, value in given.items() if value}
     if (checkpoint / "recipe.yaml").is_file():
         values.setdefault("recipe", (checkpoint / "recipe.yaml").read_text(encoding="utf-8"))
-        training_data, base_models = trace_origins(read_recipe(checkpoint))
+        recipe = read_recipe(checkpoint)
+        training_data, base_models = trace_origins(recipe)
+        values.setdefault("language", languages_of(recipe))
         values.setdefault("training_data", training_data)
         values.setdefault("base_models", base_models)
     if results is not None:
@@ -70,6 +73,16 @@ def trace_origins(recipe: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         elif not Path(start).exists() and _is_hub_name(start):
             base_models.append(start)
     return list(dict.fromkeys(training_data)), list(dict.fromkeys(base_models))
+
+
+def languages_of(recipe: Mapping[str, Any]) -> list[str] | None:
+    """Languages of the training texts, as far as the data sets say."""
+    data, found = recipe["data"], []
+    for part in data.get("datasets") or [data]:
+        if part["dataset"] in list_benchmarks():
+            default = getattr(find_loader(part["dataset"]).BUILDER_CONFIG_CLASS, "language", None)
+            found.append((part.get("options") or {}).get("language", default))
+    return list(dict.fromkeys(filter(None, found))) or None
 
 
 def _describe_data(data: Mapping[str, Any]) -> str:
@@ -172,4 +185,12 @@ def check_repository(repo_id: str, private: bool = False) -> None:
     hub.check_repository(repo_id, private, "run.push_to_hub", advice)
 
 
-__all__ = ["check_repository", "measured_rows", "publish_run", "read_card", "read_scores", "trace_origins"]
+__all__ = [
+    "check_repository",
+    "languages_of",
+    "measured_rows",
+    "publish_run",
+    "read_card",
+    "read_scores",
+    "trace_origins",
+]

@@ -43,7 +43,7 @@ from clipbert.train_scripts.publishing import (
     read_card,
     save_for_hub,
 )
-from clipbert.train_scripts.publishing.runs import trace_origins
+from clipbert.train_scripts.publishing.runs import languages_of, trace_origins
 
 
 REPOSITORY = Path(__file__).parents[3]
@@ -289,6 +289,7 @@ def card(tmp_path_factory):
         ],
         recipe=RECIPE,
         license="apache-2.0",
+        language="en",
     )
     model = tiny_model(ClipBERTForVideoTextRetrieval, score_pooling="lse")
     folder = save_for_hub(model, make_processor(), tmp_path_factory.mktemp("card"), info, repo_id="user/dogs")
@@ -596,6 +597,17 @@ def test_what_a_model_has_learnt_from_is_traced_through_its_checkpoints(tmp_path
     for start, expected in ((tmp_path / "local", []), ("outputs/gone/best", []), ("user/model", ["user/model"])):
         model = {"from_pretrained": str(start)}
         assert trace_origins({"data": {"dataset": "msrvtt"}, "model": model}) == (["msrvtt"], expected)
+
+
+def test_language_is_that_of_the_data():
+    def languages(*parts):
+        return languages_of({"data": {"dataset": "", "datasets": list(parts)}})
+
+    assert languages_of({"data": {"dataset": "msrvtt"}}) == ["en"]
+    assert languages_of({"data": {"dataset": "video_folder"}}) is None  # nobody knows
+    assert languages_of({"data": {"dataset": "video_folder", "options": {"language": "vi"}}}) == ["vi"]
+    chinese = {"dataset": "vatex", "options": {"language": "zh"}}
+    assert languages({"dataset": "synthetic"}, chinese, {"dataset": "a_dataset_of_a_stranger"}) == ["en", "zh"]
 
 
 def test_the_card_of_a_run_names_its_data_and_where_it_started(checkpoint, uploads):

@@ -16,6 +16,7 @@ from clipbert.train_scripts.tasks.pretraining.evaluation import ContrastedRows
 from clipbert.train_scripts.tasks.pretraining.items import CaptionTable, MaskedCollator, MaskedPairs
 from clipbert.train_scripts.tasks.pretraining.masking import WordMasker
 from clipbert.train_scripts.tasks.rows import load_rows, load_stream, table_of_rows
+from clipbert.train_scripts.tasks.texts import report_losses
 from clipbert.train_scripts.tasks.videos import VideoSection, video_options
 
 
@@ -102,6 +103,8 @@ class Source:
         """Read what it trains on: a table, or the beginning of a stream."""
         load = load_stream if self.settings.streaming else load_rows
         self.train_rows = load(self.settings, self.settings.train_split, CAPTIONS)
+        if not self.settings.streaming:
+            report_losses(f"{self.name}/{self.settings.train_split}", self.train_rows["caption"], self.processor)
 
     def table(self, rows: datasets.Dataset, split: str, is_training: bool) -> CaptionTable:
         options = video_options(self.recipe, self.processor, is_training)

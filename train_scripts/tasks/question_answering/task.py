@@ -26,6 +26,7 @@ from clipbert.train_scripts.tasks.question_answering.modes import Answering
 from clipbert.train_scripts.tasks.question_answering.vocabulary import build_answering_model
 from clipbert.train_scripts.tasks.rows import RowsByVideo, coverage_metrics, evaluation_problems, find_data, load_rows
 from clipbert.train_scripts.tasks.scoring import VisualReader, score_own_texts
+from clipbert.train_scripts.tasks.texts import report_losses
 from clipbert.train_scripts.tasks.videos import ClipEvalSection, video_options
 
 
@@ -59,6 +60,8 @@ class QuestionTask(Task):
         splits = filter(None, (train_split, *recipe.eval.splits))
         rows = {split: load_questions(recipe, split, self.row_kinds) for split in splits}
         self.mode = self.choose_mode(recipe, rows)
+        for split, part in rows.items():
+            report_losses(split, (text for row in part for text in self.mode.texts(row)), self.processor)
         model = build_answering_model(recipe, self.mode, self.processor)
         self.options, train_set = forward_options(model), NoTrainSet()
         if recipe.run.total_steps != 0:
