@@ -22,6 +22,7 @@ python:
 		{ echo "Python 3.11 or newer is needed, $(PYTHON) is older: pass PYTHON=..."; exit 1; }
 
 $(STAMP): pyproject.toml setup.py | $(if $(wildcard $(BIN)/python),,python)
+	@echo "Setting up $(VENV), once: where torch is not there yet, some gigabytes are downloaded."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): with torch built for GPUs this downloads some gigabytes, once."
 	$(BIN)/python -m pip install --quiet --upgrade pip
