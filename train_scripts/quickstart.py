@@ -26,7 +26,13 @@ RECIPE = RECIPES / "quickstart" / "retrieval.yaml"
 LAUNCHER = RECIPES / "accelerate" / "one_cpu.yaml"
 OUTPUT_DIR = Path("outputs/quickstart")
 DATA_DIR = OUTPUT_DIR / "data"
-CHECKPOINT = OUTPUT_DIR / "checkpoints" / "best"
+SUGGESTION = "a green triangle"
+PLAN = f"""\
+1. generates 528 videos of moving shapes with captions    seconds
+2. trains a small ClipBERT on 400 of them                 3 minutes on two idle cores
+3. tests it on 64 videos that it has not seen             seconds
+4. searches these for sentences                           seconds
+Everything is written to {OUTPUT_DIR}; nothing is downloaded. The same command goes on where it was stopped."""
 
 
 def run(*command: str | Path) -> None:
@@ -67,17 +73,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
 
     started = time.perf_counter()
-    run("-m", "clipbert.datasets_scripts.synthetic", "--output_dir", DATA_DIR, "--preset", "easy")
+    print(PLAN)
+    run("-m", "clipbert.datasets_scripts.synthetic", "--output_dir", DATA_DIR, "--preset", "easy", "--search_phrases")
     # the same as `accelerate launch`; one thread is enough for a model this small, the other core decodes
     launcher = ("-m", "accelerate.commands.launch", "--num_cpu_threads_per_process", "1", "--config_file", LAUNCHER)
     settings = [part for setting in given.set for part in ("--set", setting)]
     run(*launcher, "-m", "clipbert.train_scripts.retrieval", "--recipe", RECIPE, *settings)
     print_results(OUTPUT_DIR / "results.json")
     sentences = given.sentences or test_captions(2)
-    search = ("-m", "clipbert.train_scripts.search", "--checkpoint", CHECKPOINT, "--videos", DATA_DIR / "test")
+    search = ("-m", "clipbert.train_scripts.search", "--checkpoint", OUTPUT_DIR, "--videos", DATA_DIR / "test")
     run(*search, *sentences)
     print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} minutes. Ask for something else with\n")
-    print(f'  python {shlex.join(map(str, search))} "a green triangle"\n')
+    print(f'  python {shlex.join(map(str, search))} "{SUGGESTION}"\n')
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ Presets:   `standard`: 6 shapes, 8 colours, 5 backgrounds, 2 sizes, 1-3 objects,
            `counting`: one large bright object on a dark background bounces, pulses or blinks 2 to 5 times, half a
            second each (at 8 frames a second), with stillness before and after.
            `sequences`: the same object, always two acts of any kind.
+Captions:  one whole caption a video; with `search_phrases` training videos have others, too, of which most are shorter.
 Odd cases: `easy` has one uncounted act a video, hence no action, transition or count questions. In `counting` the time
            spent acting shows how often; in `standard` it does not, as repetitions there are of any speed, and the mean
            of the frames says little about their number. A blinking object is absent from some frames. Left and right,

@@ -20,6 +20,9 @@ def main(arguments: list[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name), help="default: %(default)s")
     parser.add_argument("--num_frames", type=int, help="frames a video; default: 16 (easy), 24 (the others)")
     parser.add_argument(
+        "--search_phrases", action="store_true", help="training captions also as people search, with parts left out"
+    )
+    parser.add_argument(
         "--unseen_combinations",
         action="store_true",
         help="keep the combinations of validation and test out of training",

@@ -20,7 +20,7 @@ from clipbert.datasets_scripts.synthetic.scenes import (
     describes,
     sample_scene,
 )
-from clipbert.datasets_scripts.synthetic.texts import captions, moments, questions, vocabulary
+from clipbert.datasets_scripts.synthetic.texts import captions, moments, questions, search_phrases, vocabulary
 
 
 SPLITS = ("train", "validation", "test")
@@ -40,6 +40,7 @@ class Settings:
     fps: int = 8
     seed: int = 0
     captions_per_video: int = 1
+    search_phrases: bool = False
     unseen_combinations: bool = False
 
     def __post_init__(self):
@@ -70,7 +71,8 @@ def generate_synthetic(output_dir, progress: bool = True, **settings) -> Path:
         progress (`bool`, defaults to `True`): Show a progress bar.
         settings: Fields of `Settings`: `num_train`, `num_validation`, `num_test`, `preset` ("standard", "easy",
             "counting" or "sequences"), `size` (pixels, even), `num_frames` (default: what the preset says), `fps`,
-            `seed`, `captions_per_video` (1 to 3 wordings), `unseen_combinations` (train without the combinations of
+            `seed`, `captions_per_video` (1 to 3 wordings), `search_phrases` (training videos have captions as people
+            search, too: with parts left out), `unseen_combinations` (train without the combinations of
             validation and test).
 
     Returns:
@@ -123,7 +125,7 @@ def is_finished(output_dir: Path, settings: Settings) -> bool:
         manifest = read_manifest(output_dir)
     except FileNotFoundError as error:
         raise FileExistsError(f"{output_dir} is not empty. {error}") from None
-    there, wanted = {**FORMAT, **manifest["settings"]}, {**FORMAT, **settings.__dict__}
+    there, wanted = {**FORMAT, **Settings().__dict__, **manifest["settings"]}, {**FORMAT, **settings.__dict__}
     there["version"] = manifest["version"]
     if different := [name for name in wanted if there.get(name) != wanted[name]]:
         listed = ", ".join(f"{name} is {there.get(name)} there, {wanted[name]} asked" for name in different)
@@ -226,10 +228,11 @@ def write_split(folder: Path, settings: Settings, split: str, scenes: list[Scene
         video = {"video": f"videos/{split}_{index:05d}.mp4", "video_id": f"{split}_{index:05d}"}
         write_h264(folder / video["video"], render_scene(scene, settings.num_frames, settings.size, rng), settings.fps)
         duration_s = settings.num_frames / settings.fps
-        lines["captions"] += [
-            {**video, "caption": caption} for caption in captions(scene)[: settings.captions_per_video]
-        ]
+        told = captions(scene)[: settings.captions_per_video]
         lines["questions"] += [{**video, **asked} for asked in questions(scene, PRESETS[settings.preset], rng)]
+        if split == "train" and settings.search_phrases:
+            told += search_phrases(scene)
+        lines["captions"] += [{**video, "caption": caption} for caption in told]
         lines["moments"] += [{**video, **moment, "duration_s": duration_s} for moment in moments(scene, settings.fps)]
         bar.update()
     for name, rows in lines.items():

@@ -124,11 +124,23 @@ class Act:
     def gerund(self) -> str:
         return f"{MOTIONS[self.kind].gerund} {self.rest}".rstrip()
 
+    @property
+    def how_often(self) -> str:
+        return f"{NUMBER_WORDS[self.times]} times" if self.times > 1 else ""
+
+    @property
+    def progressive(self) -> str:
+        """`bouncing three times`."""
+        return f"{self.gerund} {self.how_often}".rstrip()
+
     def predicate(self, number: int) -> str:
         """`bounces three times` (one shape), `bounce three times` (several)."""
         verb = MOTIONS[self.kind].verb + ("s" if number == 1 else "")
-        times = f"{NUMBER_WORDS[self.times]} times" if self.times > 1 else ""
-        return " ".join(part for part in (verb, self.rest, times) if part)
+        return " ".join(part for part in (verb, self.rest, self.how_often) if part)
+
+
+def with_article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def plural(noun: str, number: int) -> str:
@@ -160,7 +172,7 @@ class Scene:
         described = " ".join(part for part in (self.size, act.color, self.noun) if part)
         if self.number > 1:
             return f"{NUMBER_WORDS[self.number]} {described}"
-        return f"{'an' if described[0] in 'aeiou' else 'a'} {described}"
+        return with_article(described)
 
 
 def channels(kinds: tuple[str, ...]) -> set[str]:

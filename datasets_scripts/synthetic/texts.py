@@ -35,6 +35,24 @@ def captions(scene: Scene) -> list[str]:
     ]
 
 
+def search_phrases(scene: Scene) -> list[str]:
+    """
+    The scene as people search for it: whole, with parts left out, and in another form; each of them is true.
+
+    All scenes have the same forms: two that share what a phrase tells share the phrase, and neither is a wrong video for it.
+    """
+    act = scene.acts[0]
+    acts = " and then ".join(act.predicate(scene.number) for act in scene.acts)
+    acting = " and then ".join(act.progressive for act in scene.acts)
+    where = f"on a {scene.background} background"
+    return [
+        f"{scene.subject(act)} {acts} {where}",  # as often as the shorter ones together: it alone tells everything
+        f"{scene.subject(act)} {acts}",
+        scene.subject(act),
+        f"{act.color} {scene.noun} {acting} {where}",
+    ]
+
+
 def moments(scene: Scene, fps: float) -> Iterator[dict]:
     """One sentence per act, with the seconds it lasts."""
     for act in scene.acts:

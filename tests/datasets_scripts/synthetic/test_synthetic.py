@@ -19,7 +19,7 @@ from clipbert.datasets_scripts.synthetic.__main__ import main
 from clipbert.datasets_scripts.synthetic.generation import SPLITS, Settings, draw_scenes, read_manifest
 from clipbert.datasets_scripts.synthetic.rendering import RGB, render_scene
 from clipbert.datasets_scripts.synthetic.scenes import PRESETS, Act, Scene, count_combinations, describes, sample_scene
-from clipbert.datasets_scripts.synthetic.texts import captions, moments, questions
+from clipbert.datasets_scripts.synthetic.texts import captions, moments, questions, search_phrases
 
 
 COUNTS = {"num_train": 30, "num_validation": 20, "num_test": 20}
@@ -437,6 +437,36 @@ def test_options_change_the_files(tmp_path):
     assert not (folder / "test").exists()
 
 
+def test_phrases_are_true_and_leave_parts_out():
+    scene = scene_of(Act("bounce", "red", 3, "", 0, 12), Act("turn", "red", 1, "blue", 12, 24), number=2)
+    assert search_phrases(scene) == [
+        "two large red circles bounce three times and then turn blue on a black background",
+        "two large red circles bounce three times and then turn blue",
+        "two large red circles",
+        "red circles bouncing three times and then turning blue on a black background",
+    ]
+    # the same forms for every scene: what two scenes share, they share as the same sentence
+    scenes = [sample_scene(np.random.default_rng(seed), PRESETS["easy"], 16) for seed in range(100)]
+    for scene, other in combinations(scenes, 2):
+        same = [mine == yours for mine, yours in zip(search_phrases(scene), search_phrases(other), strict=True)]
+        looks_alike = (scene.shape, scene.acts[0].color) == (other.shape, other.acts[0].color)
+        acts_alike = looks_alike and scene.acts[0].kind == other.acts[0].kind
+        alike = acts_alike and scene.background == other.background
+        assert same == [alike, acts_alike, looks_alike, alike]
+
+
+def test_only_training_videos_have_phrases(folders, tmp_path):
+    settings = {"preset": "easy", "progress": False, **COUNTS}
+    folder = generate_synthetic(tmp_path / "searched", search_phrases=True, **settings)
+    for split in SPLITS:
+        without, with_phrases = (read_lines(each / split / "captions.jsonl") for each in (folders["easy"], folder))
+        assert len(with_phrases) == len(without) * (5 if split == "train" else 1)
+        whole = [line for line in with_phrases if line in without]
+        assert whole == [line for line in without for _ in range(2 if split == "train" else 1)]  # the same videos
+    with pytest.raises(FileExistsError, match="search_phrases is True there, False asked"):
+        generate_synthetic(tmp_path / "searched", **settings)
+
+
 def test_vocabulary_has_every_word_in_use_and_letters_for_others(folders):
     tokenizer = BertTokenizer(str(folders["standard"] / "vocab.txt"))
     sentences = [
@@ -449,7 +479,7 @@ def test_vocabulary_has_every_word_in_use_and_letters_for_others(folders):
         if column in line
     ]
     scenes = [sample_scene(np.random.default_rng(seed), PRESETS["standard"], 24) for seed in range(300)]
-    sentences += [caption for scene in scenes for caption in captions(scene)]
+    sentences += [text for scene in scenes for text in (*captions(scene), *search_phrases(scene))]
     for sentence in set(sentences):
         pieces = tokenizer.tokenize(sentence)
         assert tokenizer.unk_token not in pieces and not any(piece.startswith("##") for piece in pieces), sentence
