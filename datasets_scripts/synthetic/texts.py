@@ -46,10 +46,11 @@ def search_phrases(scene: Scene) -> list[str]:
     acting = " and then ".join(act.progressive for act in scene.acts)
     where = f"on a {scene.background} background"
     return [
-        f"{scene.subject(act)} {acts} {where}",  # as often as the shorter ones together: it alone tells everything
+        f"{scene.subject(act)} {acts} {where}",
         f"{scene.subject(act)} {acts}",
+        f"{act.color} {scene.noun} {acting}",
         scene.subject(act),
-        f"{act.color} {scene.noun} {acting} {where}",
+        f"{act.color} {scene.noun}",
     ]
 
 
