@@ -1,7 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Publish a checkpoint: weights, processor, the code of both, and a model card, in a folder or on the Hub.
 
-Run:     python train_scripts/publish.py --checkpoint outputs/quickstart/checkpoints/best --output_dir outputs/published
+Run:     python train_scripts/publish.py --checkpoint outputs/quickstart/checkpoints/best --output_dir published
          python train_scripts/publish.py --checkpoint ... --output_dir ... --push_to_hub user/name --license apache-2.0
 
 Whoever loads it needs no installation of this package, only `trust_remote_code=True`. What the card is to say is read
