@@ -214,8 +214,9 @@ def index_packets(
                 end = (pts or 0) + (packet.duration or 0)
                 ends[packet.stream_index] = max(ends.get(packet.stream_index, 0), end)
                 continue
-            if complaints.heard and damage is None and (damage := _complaint_of_demuxer(complaints, container)):
-                damaged_from = len(rows)
+            if complaints.heard and damage is None:  # the decoder judges what is in a packet, the demuxer finds it
+                damage = complaints.take(container.format.name, "")
+                damaged_from = len(rows) if damage else None
             if not size:
                 num_empty += 1
                 continue
@@ -263,11 +264,6 @@ def index_packets(
     return replace(index, promised_num_frames=promised)
 
 
-def _complaint_of_demuxer(complaints: Complaints, container) -> str | None:
-    """What the demuxer complained about while it looked for a packet; the decoder judges what is in one."""
-    return complaints.take(container.format.name, "")
-
-
 def read_packets(container: "av.container.InputContainer", streams) -> Iterator["av.Packet"]:
     """The packets from where the container stands. (PyAV marks the end with empty ones without a time.)"""
     try:
@@ -313,7 +309,8 @@ def _lost_packets(container, stream, index: PacketIndex, deadline: Deadline) -> 
         if (repeated := _first_repetition(index)) is not None:
             return repeated, "it is there a second time"
         if index.has_gap(LOST_FRAMES) and index.NO_TIME not in index.pts:
-            behind = index.frame_pts[1 + int(np.diff(index.frame_pts).argmax())]
+            distances = np.diff(index.frame_pts)
+            behind = index.frame_pts[1 + int(np.argmax(distances > LOST_FRAMES * np.median(distances)))]
             return int(np.flatnonzero(index.pts >= behind)[0]), "pictures are missing in front of it, by their times"
     if name == "avi":  # its list of chunks names the head of each, 8 bytes in front of the data
         listed = [(entry.pos + 8, entry.size) for entry in stream.index_entries if entry.size]

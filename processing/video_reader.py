@@ -302,10 +302,9 @@ class VideoReader:
 
     def _count(self):
         self.damage, self.counted_pts, self._kept = None, None, None
-        bits = self.codec.format.padded_bits_per_pixel if self.codec.format else 24
-        room = (
-            KEPT_BYTES if self.codec.width * self.codec.height * bits // 8 * len(self.index.pts) <= KEPT_BYTES else 0
-        )
+        stored, pixels = self.stream.codec_context.format, self.stream.width * self.stream.height
+        bits = stored.padded_bits_per_pixel if stored else 24
+        room = KEPT_BYTES if pixels * bits // 8 * len(self.index.pts) <= KEPT_BYTES else 0
         # Unless the pictures are of use later, they need not be pretty.
         options = {} if room else {"skip_loop_filter": "all"}
         kept, counted = [], []
@@ -326,14 +325,8 @@ class VideoReader:
     def look_for_lost_frames(self, counted: list[int | None]) -> None:
         """Note as damage if a picture that the packets announce did not come out. `counted`: time stamps of those that did."""
         index = self.index
-        if (
-            self.damage
-            or self.codec.name not in ONE_PICTURE_EACH
-            or not index.has_presentation_times
-            or None in counted
-        ):
-            return
-        if len(counted) < index.num_frames and index.is_complete:
+        can_tell = self.codec.name in ONE_PICTURE_EACH and index.has_presentation_times and None not in counted
+        if self.damage is None and can_tell and len(counted) < index.num_frames and index.is_complete:
             lost = np.flatnonzero(~np.isin(index.frame_pts, counted) & (index.frame_pts > min(counted)))
             if len(lost):
                 self._goes_on("it gives no picture", int(index.frame_packet[lost[0]]), int(lost[0]))
@@ -373,9 +366,13 @@ class VideoReader:
                 return
             yield from decoded
             number, given = number + 1, given + len(decoded)
-        if self.index.is_complete and self.damage is None or self.allow_damaged or self.allow_truncated:
-            self._num_certain = max(self._num_certain, given if not self.index.is_complete else 0)
-            yield from self._held_back()  # else a lost picture may belong before those held back
+        is_lenient = self.allow_damaged or self.allow_truncated
+        if is_lenient or (
+            self.index.is_complete and self.damage is None
+        ):  # else a lost picture may belong before these
+            if not self.index.is_complete:
+                self._num_certain = self._num_certain or given
+            yield from self._held_back(number, given)
 
     def _packets_in_order(self) -> Iterator["av.Packet"]:
         try:
@@ -395,14 +392,19 @@ class VideoReader:
             return decoded, "the decoder filled in what it could not read of a picture"
         return decoded, self._complaint()
 
-    def _held_back(self) -> list["av.VideoFrame"]:
+    def _held_back(self, number: int, given: int) -> list["av.VideoFrame"]:
+        """What the decoder still has when all packets are in, up to a picture that is damaged."""
         try:
-            return self.codec.decode(None)
+            decoded = self.codec.decode(None)
         except av.error.ExitError:
             raise
         except (av.FFmpegError, EOFError) as error:
-            self.damage = self.damage or f"decoding breaks off at the end: {explain(error)}."
+            self._goes_on(f"decoding breaks off: {explain(error)}", number, given)
             return []
+        for place, frame in enumerate(decoded):
+            if frame.is_corrupt and not self._goes_on("a picture is filled in", number, given + place):
+                return decoded[:place]
+        return decoded
 
     def _goes_on(self, problem: str, number: int, given: int) -> bool:
         """Note what is wrong with packet `number`, after `given` pictures, and say whether to go on."""
@@ -415,11 +417,7 @@ class VideoReader:
         if wanted[-1] < self.num_held:
             return
         missing = int(wanted[wanted >= self.num_held][0])
-        if self.damage or self.index.damage:
-            damage = (
-                self.damage
-                or f"it is damaged at packet {self.index.is_damaged_from}: {self.index.damage.rstrip('.')}."
-            )
+        if damage := self.known_damage:
             advice = "Fetch it again or leave it out; allow_damaged=True takes what can be shown, with the damage."
             raise VideoDecodeError(self.name, f"{damage} {advice}", missing)
         raise VideoDecodeError(

@@ -9,6 +9,8 @@ import contextlib
 import io
 import json
 import logging
+import subprocess
+import sys
 import tarfile
 import threading
 from fractions import Fraction
@@ -363,3 +365,13 @@ def test_damage_among_decoder_threads_does_not_hang(tmp_path):
 
         threading.Thread(target=read, daemon=True).start()
         assert done.wait(60), "decoding hangs"
+
+
+@pytest.mark.slow
+def test_damaged_videos_by_the_dozen():
+    """`make fuzz`, with fewer files."""
+    tool = Path(__file__).parents[1] / "fuzz" / "decoding.py"
+    command = [sys.executable, str(tool), "--mutants", "120", "--workers", "1", "--limit", "25"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "| all | 120 |" in run.stdout and "Intact files refused: none." in run.stdout
