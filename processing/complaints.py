@@ -7,6 +7,8 @@ away unless its logging is switched on, for the whole process.
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import av.logging
 
@@ -18,8 +20,9 @@ class Complaints:
     """
 
     _lock = threading.Lock()
-    _listeners = 0
+    _listeners, _listeners_in_detail = 0, 0
     _level_before: int | None = None
+    _level_in_brief: int | None = None
     _skipped_repeated = True
     _of_decoder_threads: "av.logging.Capture | None" = None
 
@@ -54,10 +57,30 @@ class Complaints:
                 av.logging.set_level(cls._level_before)
         self.forget()
 
+    @contextmanager
+    def in_detail(self) -> Iterator[None]:
+        """Hear what is logged as information as well."""
+        cls = Complaints
+        with cls._lock:
+            cls._listeners_in_detail += 1
+            level = av.logging.get_level()
+            if cls._listeners_in_detail == 1 and level < av.logging.INFO:
+                av.logging.set_level(av.logging.INFO)
+                cls._level_in_brief = level
+        try:
+            yield
+        finally:
+            with cls._lock:
+                cls._listeners_in_detail -= 1
+                if not cls._listeners_in_detail and cls._level_in_brief is not None:
+                    av.logging.set_level(cls._level_in_brief)
+                    cls._level_in_brief = None
+
     def forget(self) -> None:
         """Begin anew."""
-        if Complaints._level_before is not None:  # somebody listens to PyAV besides: hand on what was heard
-            for level, who, what in self.heard:
+        before = Complaints._level_before
+        if before is not None:  # somebody listens to PyAV besides: hand on what was heard
+            for level, who, what in (entry for entry in self.heard if entry[0] <= before):
                 logging.getLogger(f"libav.{who or 'generic'}").log(av.logging.adapt_level(level), what.strip())
         self.heard.clear()
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from .bitstreams import REGULAR_SHARE, GifPictures, PictureOrder, is_hidden_vp8, is_vp9_key
 from .complaints import Complaints
 from .video_sources import Deadline
 
@@ -38,9 +39,10 @@ CODECS_THAT_TELL_KEYS = {
 COMPLETE_SHARE = 0.9
 # A gap between time stamps that are regular otherwise, in frames, from which on the shortcut is given up: pictures may
 # have been lost there, which the decoder notices.
-GAP_FRAMES, LOST_FRAMES, REGULAR_SHARE = 5, 1.5, 0.9
+GAP_FRAMES, LOST_FRAMES = 5, 1.5
 # Containers in which one packet follows the next but for a few bytes of head.
 TILED_CONTAINERS, SMALL_HEAD = {"flv", "matroska,webm"}, 32
+SENT_ONCE = {"mpegts", "matroska,webm", "flv"}  # each picture has a time of its own
 TS_PACKETS = (188, 192, 204)  # bytes
 ABSURD_S = 10 * 365 * 86400  # no video lasts ten years: a header that says so says nothing
 
@@ -199,6 +201,8 @@ def index_packets(
     codec = stream.codec_context
     knows_keys = codec.name == "vp9"  # whose decoder, if it is libvpx, does not tell
     hides_pictures = codec.name.startswith(("vp8", "libvpx"))
+    gif = GifPictures() if container.format.name == "gif" else None
+    order = PictureOrder(stream, complaints) if container.format.name in PictureOrder.FORMATS else None
     rows, places, last, latest, ends = [], [], None, None, {}  # last in the file, latest to be shown, ends of streams
     is_cut, damaged_from, damage, num_empty, has_one_description = False, None, None, 0, True
 
@@ -206,31 +210,36 @@ def index_packets(
         # FFmpeg has read ahead to open the file, and complained: what it read is read once more, to hear where.
         with contextlib.suppress(av.FFmpegError):
             container.seek(container.start_time or 0)
-    try:
-        for packet in read_packets(container, watched):
-            deadline.check()
-            pts, size = packet.pts, packet.size
-            if packet.stream_index != stream.index:
-                end = (pts or 0) + (packet.duration or 0)
-                ends[packet.stream_index] = max(ends.get(packet.stream_index, 0), end)
-                continue
-            if complaints.heard and damage is None:  # the decoder judges what is in a packet, the demuxer finds it
-                damage = complaints.take(container.format.name, "")
-                damaged_from = len(rows) if damage else None
-            if not size:
-                num_empty += 1
-                continue
-            is_hidden = packet.is_discard or (hides_pictures and _is_hidden_vp8(packet))
-            if is_key := packet.is_keyframe:
-                has_one_description &= not (rows and packet.has_sidedata("new_extradata"))
-                is_key = not knows_keys or _is_vp9_key(packet)
-            rows.append((pts, packet.dts, is_key, not is_hidden))
-            places.append((packet.pos, size))
-            last = packet
-            if latest is None or (pts or 0) >= (latest.pts or 0):
-                latest = packet
-    except av.error.InvalidDataError:  # what can be read up to here is the file
-        is_cut = True
+    with order.listening() if order is not None else contextlib.nullcontext():
+        try:
+            for packet in read_packets(container, watched):
+                deadline.check()
+                pts, size = packet.pts, packet.size
+                if packet.stream_index != stream.index:
+                    end = (pts or 0) + (packet.duration or 0)
+                    ends[packet.stream_index] = max(ends.get(packet.stream_index, 0), end)
+                    continue
+                if complaints.heard and damage is None:  # the decoder judges what is in a packet, the demuxer finds it
+                    damage = complaints.take(container.format.name, "")
+                    damaged_from = len(rows) if damage else None
+                if not size:
+                    num_empty += 1
+                    continue
+                if gif is not None and damage is None and (damage := gif.problem(packet)):
+                    damaged_from = len(rows)
+                if order is not None:
+                    order.add(len(rows), packet)
+                is_hidden = packet.is_discard or (hides_pictures and is_hidden_vp8(packet))
+                if is_key := packet.is_keyframe:
+                    has_one_description &= not (rows and packet.has_sidedata("new_extradata"))
+                    is_key = not knows_keys or is_vp9_key(packet)
+                rows.append((pts, packet.dts, is_key, not is_hidden))
+                places.append((packet.pos, size))
+                last = packet
+                if latest is None or (pts or 0) >= (latest.pts or 0):
+                    latest = packet
+        except av.error.InvalidDataError:  # what can be read up to here is the file
+            is_cut = True
 
     columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
     is_shown, ends_broken = np.array(columns[3], dtype=bool), last is not None and _is_broken(container, last)
@@ -258,7 +267,7 @@ def index_packets(
     end_s = max((float(end * (container.streams[number].time_base or 0)) for number, end in ends.items()), default=0.0)
     is_cut |= ends_broken
     if index.is_damaged_from is None:
-        damaged_from, damage = _lost_packets(container, stream, index, deadline)
+        damaged_from, damage = _lost_packets(container, stream, index, order, deadline)
         index = replace(index, is_damaged_from=damaged_from, damage=damage)
     promised = _promised_frames(container, stream, index, num_empty, stated_s, end_s, is_cut)
     return replace(index, promised_num_frames=promised)
@@ -276,18 +285,6 @@ def _ticks(times: Iterable[int | None]) -> np.ndarray:
     return np.array([PacketIndex.NO_TIME if time is None else time for time in times], dtype=np.int64)
 
 
-def _is_hidden_vp8(packet: "av.Packet") -> bool:
-    """A VP8 picture that others refer to and that is never shown: bit 4 of the first byte is 0."""
-    return not memoryview(packet)[0] >> 4 & 1
-
-
-def _is_vp9_key(packet: "av.Packet") -> bool:
-    """Whether the header of a VP9 picture says that it is a key frame: after marker and profile, two bits are 0."""
-    head = memoryview(packet)[0]
-    is_profile_3 = head >> 4 & 3 == 3  # followed by one more bit
-    return not head >> (1 if is_profile_3 else 2) & 3
-
-
 def _tells_order(container, stream, pts: tuple) -> bool:
     if not stream.codec_context.reorder_depth:
         return True  # pictures come out as they went in
@@ -297,7 +294,9 @@ def _tells_order(container, stream, pts: tuple) -> bool:
     return has_times and not (rises and len(pts) > 1)
 
 
-def _lost_packets(container, stream, index: PacketIndex, deadline: Deadline) -> tuple[int | None, str | None]:
+def _lost_packets(
+    container, stream, index: PacketIndex, order: PictureOrder | None, deadline: Deadline
+) -> tuple[int | None, str | None]:
     """The first packet in front of which another one was lost, and what tells so; `None` twice if all seem there."""
     if not index.num_frames:
         return None, None
@@ -305,13 +304,14 @@ def _lost_packets(container, stream, index: PacketIndex, deadline: Deadline) -> 
     if "mov" in name and (irregular := _first_irregular_frame(index, stream)) is not None:
         first = int(index.frame_packet[irregular:].min())
         return first, "pictures are to be decoded at regular times, and shown at others"
-    if name == "mpegts":  # of constant rate, and sent once
-        if (repeated := _first_repetition(index)) is not None:
-            return repeated, "it is there a second time"
-        if index.has_gap(LOST_FRAMES) and index.NO_TIME not in index.pts:
-            distances = np.diff(index.frame_pts)
-            behind = index.frame_pts[1 + int(np.argmax(distances > LOST_FRAMES * np.median(distances)))]
-            return int(np.flatnonzero(index.pts >= behind)[0]), "pictures are missing in front of it, by their times"
+    if order is not None and (first := order.first_lost()) is not None:
+        return first, "pictures are missing in front of it or are there twice, by their order numbers"
+    if name in SENT_ONCE and (repeated := _first_repetition(index)) is not None:
+        return repeated, "it is there a second time"
+    if name == "mpegts" and index.has_gap(LOST_FRAMES) and index.NO_TIME not in index.pts:  # of constant rate
+        distances = np.diff(index.frame_pts)
+        behind = index.frame_pts[1 + int(np.argmax(distances > LOST_FRAMES * np.median(distances)))]
+        return int(np.flatnonzero(index.pts >= behind)[0]), "pictures are missing in front of it, by their times"
     if name == "avi":  # its list of chunks names the head of each, 8 bytes in front of the data
         listed = [(entry.pos + 8, entry.size) for entry in stream.index_entries if entry.size]
         pairs = zip(index.places[:-1], listed, strict=False)  # the last one may be cut off
@@ -412,36 +412,4 @@ def _is_broken(container, last: "av.Packet") -> bool:
     """Whether the last packet of the file lacks its end."""
     if container.format.name == "mpegts" and all(container.size % unit for unit in TS_PACKETS):
         return True
-    return last.is_corrupt or (container.format.name == "gif" and not _holds_whole_gif_picture(bytes(last)))
-
-
-def _holds_whole_gif_picture(data: bytes) -> bool:
-    """Whether the data of a GIF packet go on to the end of its picture; the decoder gives half pictures unasked."""
-    position = 0
-
-    def skip_palette(flags: int):
-        nonlocal position
-        position += 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-    def skip_blocks():
-        nonlocal position
-        while data[position]:  # each block begins with its length, 0 ends them
-            position += 1 + data[position]
-        position += 1
-
-    try:
-        if data.startswith(b"GIF8"):
-            position = 13
-            skip_palette(data[10])
-        while data[position] == 0x21:  # extensions, e.g. the delay
-            position += 2
-            skip_blocks()
-        if data[position] != 0x2C:  # a picture
-            return False
-        position += 10
-        skip_palette(data[position - 1])
-        position += 1
-        skip_blocks()
-    except IndexError:
-        return False
-    return True
+    return last.is_corrupt

@@ -13,8 +13,17 @@ import numpy as np
 import torch
 from transformers.image_utils import SizeDict
 
-from .transforms import longer_side_size, normalize_channels, pad_to_square, resize_longer_side
+from .transforms import (
+    longer_side_size,
+    normalize_channels,
+    pad_to_square,
+    resize_longer_side,
+    shrink_large_picture,
+)
 from .video_processing import SparseVideoOptions, SparseVideoProcessor
+
+
+LARGE_PIXELS = 2560 * 1440  # pictures beyond are not copied in float32, which takes 12 bytes for a pixel
 
 
 class ClipBERTVideoOptions(SparseVideoOptions, total=False):
@@ -61,10 +70,14 @@ class ClipBERTVideoProcessor(SparseVideoProcessor):
     def transform(self, picture: np.ndarray, options: dict[str, Any]) -> torch.Tensor:
         """A frame `(height, width, 3)` in uint8 to `(3, new_height, new_width)` in float32."""
         side = options["size"]["longest_edge"]
-        # Still channels-last in memory, in which interpolating three channels takes a fifth of the time.
-        frames = torch.from_numpy(picture).to(options["device"]).permute(2, 0, 1)[None].float()
-        if options["do_resize"]:
-            frames = resize_longer_side(frames, side)
+        pixels = torch.from_numpy(picture).to(options["device"])
+        if options["do_resize"] and pixels.shape[0] * pixels.shape[1] > LARGE_PIXELS:
+            frames = shrink_large_picture(pixels, side)
+        else:
+            # Still channels-last in memory, in which interpolating three channels takes a fifth of the time.
+            frames = pixels.permute(2, 0, 1)[None].float()
+            if options["do_resize"]:
+                frames = resize_longer_side(frames, side)
         if options["do_pad"]:
             frames = pad_to_square(frames, side)
         if options["do_rescale"]:

@@ -37,6 +37,7 @@ SILENT_ABOUT_KEYS = {"libvpx-vp9"}  # the index has looked at the headers
 # In containers with time stamps, each packet of these is one picture. (The first ones may refer to pictures that were cut.)
 ONE_PICTURE_EACH = {"h264", "hevc"}
 MAX_PIXEL_RATIO = 4  # a wider or higher pixel is a stale tag
+MIN_AXIS_RATIO = 10  # a display matrix turns by a right angle, or is garbage
 # Demuxers of files that hold a video. Others read lists of further files, or take anything for a video.
 CONTAINERS = (
     "3g2,3gp,4xm,amv,apng,asf,asf_o,av1,avi,avif,cavsvideo,dirac,dnxhd,dv,f4v,flic,flv,gif,gxf,h261,h263,h264,hevc,idcin,iff,"
@@ -151,6 +152,7 @@ class VideoReader:
             # Ends the work of decoder threads. PyAV would wait for it with Python's lock, which they need to log an error.
             self.codec.flush_buffers()
         self._container_stack.close()
+        self.container = self.stream = self.codec = None  # with the pictures that the decoder still held
 
     def _choose_stream(self) -> "av.VideoStream":
         cover = av.stream.Disposition.attached_pic
@@ -516,7 +518,8 @@ class PictureBuffer:
         pixel_ratio: Fraction | None = None,
         transform: Callable[[np.ndarray], Any] | None = None,
     ):
-        self.name, self.max_pixels, self.pixel_ratio, self.transform = name, max_pixels, pixel_ratio, transform
+        self.name, self.max_pixels, self.transform = name, max_pixels, transform
+        self.shown_shape = ShownShape(pixel_ratio)
         self.frames: Any = None  # (K, height, width, 3), or K results of `transform`
         self.size: tuple[int, int] | None = None  # height, width
         self.rotation = 0  # degrees by which the pictures were turned counter-clockwise
@@ -534,7 +537,6 @@ class PictureBuffer:
             picture = self._to_picture(frame)
         except Exception as error:  # whatever the conversion raises
             raise VideoDecodeError(self.name, f"it does not become RGB: {explain(error)}", number) from error
-        self.rotation = round(frame.rotation / 90) * 90 % 360
         if self.size is None:
             self.size = picture.shape[:2]
             shape = (len(self.place), *picture.shape)
@@ -554,15 +556,17 @@ class PictureBuffer:
     def _to_picture(self, frame: "av.VideoFrame") -> np.ndarray:
         # One thread: the result is the same, and starting threads takes longer than a small picture.
         options = {"format": "rgb24", "threads": 1, "src_colorspace": shown_matrix(frame)}
-        if self.pixel_ratio is not None:
-            options["width"], options["height"] = square_size(frame.width, frame.height, self.pixel_ratio)
+        matrix, pixel_ratio = self.shown_shape(frame)
+        if pixel_ratio is not None:
+            options["width"], options["height"] = square_size(frame.width, frame.height, pixel_ratio)
             if self.max_pixels is not None and options["width"] * options["height"] > self.max_pixels:
                 raise ValueError(
                     f"with square pixels it has {options['width']}x{options['height']}, more than "
                     f"max_pixels={self.max_pixels}; square_pixels=False takes it as it is stored"
                 )
         picture = self.to_rgb.reformat(frame, **options).to_ndarray()
-        return upright(picture, display_matrix(frame))
+        self.rotation = 0 if matrix is None else round(frame.rotation / 90) * 90 % 360
+        return upright(picture, matrix)
 
 
 def square_size(width: int, height: int, pixel_ratio: Fraction) -> tuple[int, int]:
@@ -578,17 +582,43 @@ def shown_matrix(frame: "av.VideoFrame") -> int | None:
     return STAND_IN_MATRICES.get(matrix, DEFAULT_MATRIX)
 
 
-def display_matrix(frame: "av.VideoFrame") -> tuple[int, int, int, int] | None:
-    """(a, b, c, d): a stored point (x, y) is to be shown at (a x + c y, b x + d y), up to a shift; `None` if absent."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return None
-    a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5].tolist()
-    return a, b, c, d
+class ShownShape:
+    """How to turn the stored pictures of a stream to show them, and how wide their pixels are.
+
+    Args:
+        pixel_ratio (`Fraction`, *optional*): Width of a pixel divided by its height, by the stream; `None` for square
+            ones.
+    """
+
+    def __init__(self, pixel_ratio: Fraction | None):
+        self.pixel_ratio = pixel_ratio
+        self._known: dict[float, tuple] = {}
+
+    def __call__(self, frame: "av.VideoFrame") -> tuple[tuple[int, int, int, int] | None, Fraction | None]:
+        """The display matrix (a, b, c, d), or `None`, and the ratio of the pixels.
+
+        A stored point (x, y) is to be shown at (a x + c y, b x + d y), up to a shift. Both are `None` if the matrix
+        turns by no right angle: it is garbage, of which FFmpeg makes a pixel ratio besides.
+        """
+        # Asked once: in PyAV, a frame whose side data were asked for lives on until Python looks for cycles.
+        angle = frame.rotation
+        if angle not in self._known:
+            self._known[angle] = self._look(frame)
+        return self._known[angle]
+
+    def _look(self, frame: "av.VideoFrame") -> tuple[tuple[int, int, int, int] | None, Fraction | None]:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        if matrix is None:
+            return None, self.pixel_ratio
+        a, b, u, c, d, v, _, _, _ = np.frombuffer(bytes(matrix), dtype=np.int32).tolist()
+        (_, other), (smaller, larger) = sorted((sorted((abs(a), abs(d))), sorted((abs(b), abs(c)))))
+        if u or v or smaller <= MIN_AXIS_RATIO * other or larger > MAX_PIXEL_RATIO * smaller:
+            return None, None
+        return (a, b, c, d), self.pixel_ratio
 
 
 def upright(picture: np.ndarray, matrix: tuple[int, int, int, int] | None) -> np.ndarray:
-    """Turn and mirror a picture `(height, width, 3)` as its display matrix says, to the nearest right angle."""
+    """Turn and mirror a picture `(height, width, 3)` as its display matrix says, by a right angle."""
     if matrix is None:
         return picture
     a, b, c, d = matrix

@@ -143,16 +143,19 @@ class PictureScaler:
     """
 
     def __init__(self, settings: PrepareSettings, pixel_ratio: Fraction | None):
-        self.settings, self.to_rgb = settings, VideoReformatter()
-        self.pixel_ratio = pixel_ratio or 1
+        from clipbert.processing.video_reader import ShownShape
+
+        self.settings, self.to_rgb, self.shown_shape = settings, VideoReformatter(), ShownShape(pixel_ratio)
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        from clipbert.processing.video_reader import display_matrix, upright
+        from clipbert.processing.video_reader import shown_matrix, upright
 
+        matrix, pixel_ratio = self.shown_shape(frame)
         # sides shrink alike, so that the picture may be turned after it was made small
-        height, width = self.settings.size_of(frame.height, round(frame.width * self.pixel_ratio))
-        small = self.to_rgb.reformat(frame, width, height, format="rgb24", interpolation="BICUBIC", threads=1)
-        return np.ascontiguousarray(upright(small.to_ndarray(), display_matrix(frame)))
+        height, width = self.settings.size_of(frame.height, round(frame.width * (pixel_ratio or 1)))
+        options = {"format": "rgb24", "interpolation": "BICUBIC", "threads": 1, "src_colorspace": shown_matrix(frame)}
+        small = self.to_rgb.reformat(frame, width, height, **options)
+        return np.ascontiguousarray(upright(small.to_ndarray(), matrix))
 
 
 def add_stream(container, shape: tuple[int, ...], time_base: Fraction, fps: float | None, settings: PrepareSettings):

@@ -210,7 +210,7 @@ def test_packets_that_miscount(tmp_path, monkeypatch):
     """If pictures do not come out where packets announce them, the video is counted and chosen from anew."""
     path = tmp_path / "hidden.webm"
     numbers = _write_with_hidden_pictures(path)
-    monkeypatch.setattr("clipbert.processing.video_index._is_hidden_vp8", lambda packet: False)
+    monkeypatch.setattr("clipbert.processing.video_index.is_hidden_vp8", lambda packet: False)
     totals = []
 
     def choose(metadata):
@@ -276,6 +276,21 @@ def test_rotation(degrees, tmp_path):
     assert video.metadata.rotation == rotation % 360
     metadata = read_video_metadata(path)
     assert (metadata.height, metadata.width, metadata.rotation) == (*video.frames.shape[1:3], rotation % 360)
+
+
+def test_a_display_matrix_that_is_garbage_turns_nothing(tmp_path):
+    skew = np.array([7 << 14, 1 << 18, 0, -(3 << 16), 1 << 16, 0, 0, 0, 1 << 30], dtype=np.int32)
+    path = write_numbered(
+        tmp_path / "turned.mp4", 12, before_writing=lambda _, stream: stream.set_display_rotation(90)
+    )
+    data = path.read_bytes()
+    place = data.index(b"tkhd") + 4 + 40  # version, times, number, duration, layer, volume; then the matrix
+    path.write_bytes(data[:place] + skew.astype(">i4").tobytes() + data[place + 36 :])
+    with av.open(str(path)) as container:
+        assert next(container.decode(video=0)).rotation != 0
+    video = decode_video(path, [0, 11])
+    assert video.frames.shape == (2, 96, 128, 3) and video.metadata.rotation == 0
+    assert [read_number(picture) for picture in video.frames] == [0, 11]
 
 
 def test_display_matrices_with_mirrors():
@@ -858,6 +873,28 @@ def test_memory_follows_the_request(name, tmp_path):
     command = [sys.executable, "-c", MEMORY_SCRIPT, *map(str, paths)]
     grown_mb = float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
     assert grown_mb < 25
+
+
+LARGE_PICTURES_SCRIPT = """
+import resource, sys
+from clipbert.processing import ClipBERTVideoProcessor
+processor = ClipBERTVideoProcessor(size=64, num_clips=8, num_frames=2)
+processor(sys.argv[1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+processor(sys.argv[2])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def test_large_pictures_are_held_one_by_one(tmp_path):
+    """Of 16 pictures with 4 MP, few are in memory at once, as RGB (12 MB) or as FFmpeg holds them (16 MB)."""
+    kind = KINDS["gif"]
+    small = write_numbered(tmp_path / f"small{kind.suffix}", 16, kind)
+    large = write_numbered(tmp_path / f"large{kind.suffix}", 16, kind, size=(2016, 2048))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", LARGE_PICTURES_SCRIPT, str(small), str(large)]
+    grown_mb = float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert grown_mb < 150
 
 
 # --- recorded choices of the original, from file to picture

@@ -24,6 +24,7 @@ from clipbert.processing.processing_video_text import logger as processing_logge
 
 SIDE = 32
 CODE_FILES = {
+    "bitstreams.py",
     "complaints.py",
     "decoding.py",
     "option_checks.py",

@@ -4,7 +4,13 @@
 import pytest
 import torch
 
-from clipbert.processing.transforms import longer_side_size, normalize_channels, pad_to_square, resize_longer_side
+from clipbert.processing.transforms import (
+    longer_side_size,
+    normalize_channels,
+    pad_to_square,
+    resize_longer_side,
+    shrink_large_picture,
+)
 
 
 @pytest.mark.parametrize("longest_edge", [1, 32, 100, 448])
@@ -29,6 +35,15 @@ def test_resizing_interpolates_pixel_centres_without_antialiasing():
     torch.testing.assert_close(
         resize_longer_side(row, 8)[0, 0, 0], torch.tensor([0.0, 2.5, 7.5, 12.5, 17.5, 77.5, 192.5, 250.0])
     )
+
+
+@pytest.mark.parametrize(
+    "height, width, longest_edge", [(1500, 2570, 224), (2570, 1500, 448), (90, 160, 200), (7, 7, 7), (9, 4, 3)]
+)
+def test_a_large_picture_is_shrunk_alike_without_a_copy(height, width, longest_edge):
+    picture = torch.randint(0, 256, (height, width, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    expected = resize_longer_side(picture.permute(2, 0, 1)[None].float(), longest_edge)
+    torch.testing.assert_close(shrink_large_picture(picture, longest_edge), expected, atol=1e-3, rtol=0)
 
 
 def test_resizing_is_the_same_in_both_memory_formats_and_frame_by_frame():
