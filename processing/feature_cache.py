@@ -15,7 +15,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,9 @@ from .video_processing import OPTIONAL
 from .video_sources import describe_source
 
 
-FORMAT, FORMAT_VERSION = "frame features", "1"
+# One entry of the metadata holds all there is to say: the file format keeps several in no particular order, and the same
+# vectors are to make the same file.
+ENTRY, FORMAT_VERSION = "frame_features", "1"
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 PARTIAL = ".partial"  # end of the names of what is being written
 # Settings of a processor that say which frames are seen; all others say how a frame is seen, ...
@@ -114,7 +117,7 @@ class FeatureFingerprint:
             augmentation=_canonical(seed if seed is None else {"seed": seed, "augmentation": altered}),
         )
 
-    def differences(self, stored: Mapping[str, str]) -> list[str]:
+    def differences(self, stored: Mapping[str, Any]) -> list[str]:
         """What differs in the metadata of a file, each as `name: stored -> now`."""
         found = []
         for name in (part.name for part in fields(self) if part.name != "encoder"):
@@ -184,10 +187,12 @@ class Fault(NamedTuple):
     Args:
         kind (`str`): `"missing"`: there never were any. `"damaged"`: the file is cut, altered or not one of a cache.
             `"changed"`: it is whole, and was made otherwise.
+        video (`str`): What the video is called.
         reason (`str`): In words.
     """
 
     kind: str
+    video: str
     reason: str
 
 
@@ -232,10 +237,11 @@ class FeatureCache:
     def _look(
         self, content: VideoContent, fingerprint: FeatureFingerprint, version: int
     ) -> tuple[CachedFeatures | None, Fault | None]:
-        """The vectors or what is wrong with them, from one open file: another process may replace it meanwhile."""
+        """The vectors, or what is wrong with them."""
         path = self.path_of(content, version)
         if not path.is_file():
             return None, self._explain_absence(content, version)
+        identity = path.stat().st_ino
         try:
             with safe_open(path, "pt") as file:
                 metadata, features = _read_metadata(file), None
@@ -244,23 +250,26 @@ class FeatureCache:
                     if _hash_tensors(features) != metadata["sha256"]:
                         raise ValueError("its vectors are not those that were written")
         except (OSError, SafetensorError, ValueError, KeyError) as error:
-            return None, Fault("damaged", f"{content.name}: {path} is no whole file of features ({error})")
+            # the library opens a file twice, for its head and for its tensors: another process may have replaced it
+            if path.is_file() and path.stat().st_ino != identity:
+                return self._look(content, fingerprint, version)
+            return None, Fault("damaged", content.name, f"{path} is no whole file of features ({error})")
         if features is None:
             changes = [f"version of the format: {metadata['format_version']} -> {FORMAT_VERSION}"]
         else:
             changes = fingerprint.differences(metadata)
-        fault = Fault("changed", f"{content.name}: {'; '.join(changes)}") if changes else None
+        fault = Fault("changed", content.name, "; ".join(changes)) if changes else None
         return (None, fault) if fault else (features, None)
 
     def _explain_absence(self, content: VideoContent, version: int) -> Fault:
         old = self._by_name.get((content.name, version))
         if old is None or old["video_sha256"] == content.sha256:
-            return Fault("missing", f"{content.name} has no features in {self.folder}")
+            return Fault("missing", content.name, f"no features in {self.folder}")
         was, now = (
             f"{size} bytes, SHA-256 {sha256[:12]}"
             for size, sha256 in ((old["video_size"], old["video_sha256"]), (content.size, content.sha256))
         )
-        return Fault("changed", f"{content.name}: content of the video: {was} -> {now}")
+        return Fault("changed", content.name, f"content of the video: {was} -> {now}")
 
     def save(
         self, content: VideoContent, fingerprint: FeatureFingerprint, features: CachedFeatures, version: int = 0
@@ -276,13 +285,12 @@ class FeatureCache:
             features.timestamps.to(torch.float64).contiguous(),
         )
         metadata = {
-            "format": FORMAT,
             "format_version": FORMAT_VERSION,
             **asdict(fingerprint),
             "video": content.name,
-            "video_size": str(content.size),
+            "video_size": content.size,
             "video_sha256": content.sha256,
-            "version": str(version),
+            "version": version,
             "sha256": _hash_tensors(stored),
         }
         path = self.path_of(content, version)
@@ -290,7 +298,7 @@ class FeatureCache:
         handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=self.folder)
         os.close(handle)
         try:
-            save_file(vars(stored), partial, metadata)
+            save_file(vars(stored), partial, {ENTRY: _canonical(metadata)})
             with open(partial, "rb+") as file:
                 os.fsync(file.fileno())  # the rename must not reach the disk before the content
             os.chmod(partial, 0o666 & ~_umask())  # temporary files are closed to others
@@ -306,18 +314,16 @@ class FeatureCache:
         with safe_open(path, "pt") as file:
             return _read_tensors(file)
 
-    @cached_property
-    def _by_name(self) -> dict[tuple[str, int], dict[str, str]]:
-        """Metadata of all whole files, by name and version of the video: only looked at where a file is missing."""
-        found = {}
+    def metadata(self) -> Iterator[dict[str, Any]]:
+        """What the files here say of themselves, oldest first; those that are not whole are passed over."""
         for path in sorted(self.folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns):
-            try:
-                with safe_open(path, "pt") as file:
-                    metadata = _read_metadata(file)
-                found[metadata["video"], int(metadata["version"])] = metadata
-            except (OSError, SafetensorError, ValueError, KeyError):
-                continue  # named where its own video is asked for
-        return found
+            with suppress(OSError, SafetensorError, ValueError), safe_open(path, "pt") as file:
+                yield _read_metadata(file)
+
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, int], dict[str, Any]]:
+        """Metadata by name and version of the video: only looked at where a file is missing."""
+        return {(entry["video"], entry["version"]): entry for entry in self.metadata()}
 
 
 def hash_weights(module: nn.Module) -> str:
@@ -338,11 +344,11 @@ def name_of_encoder(model: nn.Module) -> str:
     return getattr(backbone, "name_or_path", "") or getattr(backbone, "model_type", type(model).__name__)
 
 
-def _read_metadata(file: safe_open) -> dict[str, str]:
+def _read_metadata(file: safe_open) -> dict[str, Any]:
     metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
+    if ENTRY not in metadata:
         raise ValueError("it was written by another program")
-    return metadata
+    return json.loads(metadata[ENTRY])
 
 
 def _read_tensors(file: safe_open) -> CachedFeatures:
