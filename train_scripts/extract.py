@@ -29,6 +29,7 @@ from clipbert.processing.feature_cache import DTYPES
 from clipbert.support.families import has_family
 from clipbert.support.terminal import printable
 from clipbert.support.weights import listed
+from clipbert.train_scripts.engine.data import DeadWorkerError, naming_dead_workers
 from clipbert.train_scripts.engine.last_word import ending_with_the_reason
 from clipbert.train_scripts.engine.launch import seed_everything
 from clipbert.train_scripts.engine.pace import show_duration
@@ -102,6 +103,11 @@ def read_recipe(given: argparse.Namespace) -> ClassificationRecipe:
     no_run = NO_RUN if given.videos and given.recipe is None else ()
     start = [] if given.model is None else read_model_name(given.model)
     recipe = ClassificationRecipe.load(given.recipe, [*no_run, *start, *given.set])
+    if given.chunk_size < 1 or given.augmented_versions < 0:
+        raise RecipeError(
+            f"--chunk_size must be at least 1 and --augmented_versions at least 0, got {given.chunk_size} and "
+            f"{given.augmented_versions}."
+        )
     if recipe.data.features is None:
         raise RecipeError("data.features: missing; --set data.features=FOLDER says where the vectors go.")
     if given.augmented_versions and given.videos:
@@ -147,17 +153,21 @@ def main(arguments: Sequence[str] | None = None) -> Extraction:
     model, processor, jobs, unreadable = build_jobs(recipe, given)
     cache = FeatureCache(recipe.data.features)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-    print(describe_holdings(model, processor, jobs, given.dtype))
-    report = extract_features(
-        model,
-        processor,
-        jobs,
-        cache,
-        chunk_size=given.chunk_size,
-        num_workers=recipe.data.num_workers,
-        device=device,
-        on_mismatch=given.on_mismatch,
-    )
+    if jobs:
+        videos = [job.video for job in jobs if job.version == 0]
+        num_copies = len(jobs) / len(videos)
+        print(describe_holdings(model, processor, videos, jobs[0].options, given.dtype, num_copies))
+    with naming_dead_workers(recipe):
+        report = extract_features(
+            model,
+            processor,
+            jobs,
+            cache,
+            chunk_size=given.chunk_size,
+            num_workers=recipe.data.num_workers,
+            device=device,
+            on_mismatch=given.on_mismatch,
+        )
     report.unreadable = {**unreadable, **report.unreadable}
     size = show_bytes(sum(path.stat().st_size for path in cache.folder.glob("*.safetensors")))
     print(
@@ -165,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> Extraction:
         f"{cache.folder} takes {size}."
     )
     if report.unreadable:
-        lines = [f"{name}: {reason}" for name, reason in report.unreadable.items()]
+        lines = sorted(report.unreadable.values())
         message = f"{len(lines)} videos cannot be decoded:{listed(map(printable, lines))}"
         if recipe.data.on_decode_error == "raise":
             raise FeatureCacheError(f"{message}\nRepair them, or set data.on_decode_error=skip. All others are done.")
@@ -176,5 +186,5 @@ def main(arguments: Sequence[str] | None = None) -> Extraction:
 if __name__ == "__main__":
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logger.setLevel(logging.INFO)
-    with ending_with_the_reason((RecipeError, FeatureCacheError, FileNotFoundError)):
+    with ending_with_the_reason((RecipeError, FeatureCacheError, DeadWorkerError, FileNotFoundError)):
         main()

@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Frame vectors from disk in the place of videos: `data.features`."""
 
+import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.report import place_of_script
 from clipbert.train_scripts.tasks.extraction import ExtractionJob, FeatureCacheError, read_contents, show_faults
+from clipbert.train_scripts.tasks.holdings import describe_holdings
 from clipbert.train_scripts.tasks.videos import VideoSection, video_options
 
 
+logger = logging.getLogger(__name__)
 RANDOM_SAMPLING = ("random", "segment_random")
 
 
@@ -41,10 +44,11 @@ class CachedVideos:
     Args:
         paths (`Mapping[str, Sequence[Path]]`): For each video, by its path or the SHA-256 of its bytes, the files of its
             versions; the first is the video as it is. Videos that could not be decoded have none.
+        dtype (`str`): In which vectors are stored.
     """
 
-    def __init__(self, paths: Mapping[str, Sequence[Path]]):
-        self.paths = paths
+    def __init__(self, paths: Mapping[str, Sequence[Path]], dtype: str):
+        self.paths, self.dtype = paths, dtype
 
     def __call__(
         self, videos: Sequence[Any], seeds: Sequence[tuple] | None = None, **options: Any
@@ -174,6 +178,23 @@ def check_encoder(model: PreTrainedModel) -> None:
         )
 
 
+def choose_reader(recipe: Recipe, model: PreTrainedModel, processor: Any, rows: Mapping[str, datasets.Dataset]) -> Any:
+    """
+    What gives a run its inputs: the processor, or, with `data.features`, [`CachedVideos`]. Says what the data take.
+
+    Args:
+        recipe, model, processor, rows: See [`plan_features`].
+    """
+    is_cached = recipe.data.features is not None
+    reader = open_features(recipe, model, processor, rows) if is_cached else processor
+    if hasattr(model, "encode_frames"):
+        videos = [video for table in rows.values() for video in table["video"][:]]
+        options = video_options(recipe, processor, recipe.run.total_steps != 0)
+        held = describe_holdings(model, processor, videos, options, reader.dtype if is_cached else "float16")
+        logger.info(f"{held} They are {'read' if is_cached else 'decoded and encoded'} in each epoch, and not held.")
+    return reader
+
+
 def open_features(
     recipe: Recipe, model: PreTrainedModel, processor: Any, rows: Mapping[str, datasets.Dataset]
 ) -> CachedVideos:
@@ -218,7 +239,7 @@ def open_features(
             f"data.features={cache.folder}: {len(faults)} of {len(jobs)} files are not what this run "
             f"needs:{show_faults(faults)}\n{_advise(recipe)}"
         )
-    return CachedVideos(paths)
+    return CachedVideos(paths, stored[-1]["dtype"])
 
 
 def _advise(recipe: Recipe) -> str:
@@ -226,4 +247,12 @@ def _advise(recipe: Recipe) -> str:
     return f"This makes them, and replaces those that were made otherwise: python {command}"
 
 
-__all__ = ["CachedVideos", "FeatureSection", "check_encoder", "open_features", "plan_features"]
+__all__ = [
+    "CachedVideos",
+    "FeatureSection",
+    "check_encoder",
+    "choose_reader",
+    "open_features",
+    "plan_features",
+    "what_is_drawn",
+]
