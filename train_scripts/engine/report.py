@@ -17,8 +17,8 @@ BASELINES = {
     "blind": "a baseline that sees no picture",
     "majority": "the most frequent answer",
 }
-CONTEXT = {*BASELINES, "num", "coverage", "std"}
-FRACTIONS = ("R@", "accuracy", "vqa_score", "coverage")
+CONTEXT = {*BASELINES, "num", "coverage", "std", "ci"}
+FRACTIONS = ("R@", "accuracy", "vqa_score", "coverage", "f1", "mAP")
 
 
 def results_of(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -59,7 +59,7 @@ def find_baselines(name: str, metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def table(metrics: Mapping[str, float]) -> list[str]:
-    """A line for each result, with its baselines beside it."""
+    """A line for each result with its 95 % interval, where it has one, and its baselines beside it."""
     results = results_of(metrics)
     baselines = {name: find_baselines(name, metrics) for name in results}
     kinds = [kind for kind in BASELINES if any(kind in found for found in baselines.values())]
@@ -67,6 +67,9 @@ def table(metrics: Mapping[str, float]) -> list[str]:
     for name, value in results.items():
         spread = metrics.get(f"{name}_std")
         shown = show_score(name, value) + ("" if spread is None else f" (± {show_score(name, spread)})")
+        if f"{name}_ci_low" in metrics:
+            low, high = (100 * metrics[f"{name}_ci_{end}"] for end in ("low", "high"))
+            shown += f" [{low:.1f} to {high:.1f}]"
         others = [show_score(name, baselines[name][kind]) if kind in baselines[name] else "" for kind in kinds]
         rows.append([printable(name.replace("_", " ")), shown, *others])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
