@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from clipbert.support.terminal import printable
-from clipbert.train_scripts.engine.sections import goal_of_metric
+from clipbert.train_scripts.engine.sections import EvalSection, goal_of_metric
 
 
 # Words in the names of metrics that are no results of the model; the first three make a baseline of the rest of the name.
@@ -130,17 +130,18 @@ def describe_evaluation(step: int, split: str, purpose: str, metrics: Mapping[st
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def describe_end(output_dir: Path, step: int, splits: Iterable[str], more: Mapping[str, str]) -> str:
+def describe_end(output_dir: Path, checkpoint: Path, step: int, splits: Iterable[str], more: Mapping[str, str]) -> str:
     """
     Where everything lies that a finished run wrote, and commands that go on from there.
 
     Args:
         output_dir (`Path`): Of the run.
+        checkpoint (`Path`): The one that it is known by.
         step (`int`): The last one; 0 if nothing was trained.
         splits (`Iterable[str]`): Those with predictions.
         more (`Mapping[str, str]`): Commands of the task, by what they do; see `Task.next_commands`.
     """
-    checkpoint, predictions = best_checkpoint(output_dir), [output_dir / "predictions" / split for split in splits]
+    predictions = [output_dir / "predictions" / split for split in splits]
     files = {checkpoint: "the model with its processor"} if step else {}
     files |= dict.fromkeys(predictions, "what it says of each example")
     files |= {output_dir / "results.json": "the scores", output_dir / "log.jsonl": "every step and every evaluation"}
@@ -158,10 +159,11 @@ def describe_end(output_dir: Path, step: int, splits: Iterable[str], more: Mappi
     return "\n".join(["Written:", *map(printable, written), *(["Next:"] if follows else []), *follows])
 
 
-def best_checkpoint(output_dir: Path) -> Path:
-    """The checkpoint that a finished run is known by."""
+def measured_checkpoint(output_dir: Path, settings: EvalSection) -> Path:
+    """The checkpoint that a finished run is known by: whose scores it tells."""
     root = output_dir / "checkpoints"
-    return root / ("best" if (root / "best").exists() else "last")
+    is_last = settings.final_checkpoint == "last" and "final" in settings.splits.values()
+    return root / ("last" if is_last or not (root / "best").exists() else "best")
 
 
 def command(script: str, *arguments: str | Path) -> str:
@@ -184,10 +186,10 @@ def this_command(arguments: Iterable[str]) -> str:
 
 __all__ = [
     "CONTEXT",
-    "best_checkpoint",
     "command",
     "describe_end",
     "describe_evaluation",
+    "measured_checkpoint",
     "place_of_script",
     "results_of",
     "show_score",
