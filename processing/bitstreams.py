@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 
 import av
 import numpy as np
-from av.bitstream import BitStreamFilterContext
-from PIL import Image
+from av.bitstream import BitStreamFilterContext, bitstream_filters_available
+from PIL import Image, UnidentifiedImageError
 
 from .complaints import Complaints
 
@@ -46,6 +46,10 @@ class GifPictures:
         try:
             with Image.open(io.BytesIO(self._head + data + b";"), formats=["GIF"]) as image:
                 image.load()
+        except Image.DecompressionBombError:
+            return None  # `max_pixels` decides that
+        except UnidentifiedImageError:
+            return "there is no picture in it"
         except Exception as error:  # whatever Pillow raises
             return str(error) or type(error).__name__
         return None
@@ -58,7 +62,8 @@ class PictureOrder:
     reads the numbers from the headers of slices, and logs them.
     """
 
-    FORMATS = ("h264", "hevc")
+    # Raw streams; none if this build of FFmpeg lacks what reads their headers.
+    FORMATS = ("h264", "hevc") if "trace_headers" in bitstream_filters_available else ()
     _NEW_SEQUENCE = {"h264": {5}, "hevc": {16, 17, 18, 19, 20}}  # types of NAL units: IDR, BLA
     _HEVC_IDR = {19, 20}  # whose number is 0, and not said
     _NUMBERS = {"pic_order_cnt_lsb", "slice_pic_order_cnt_lsb", "frame_num"}
