@@ -18,10 +18,11 @@ from clipbert.train_scripts.engine.items import NoTrainSet
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
 from clipbert.train_scripts.tasks.building import build_model, build_processor, check_head
+from clipbert.train_scripts.tasks.classification.cached import FeatureSection, open_features
 from clipbert.train_scripts.tasks.classification.items import EvaluatedVideos, LabelledCollator, LabelledVideos
 from clipbert.train_scripts.tasks.classification.measures import measure
 from clipbert.train_scripts.tasks.rows import coverage_metrics, evaluation_problems, find_data, load_rows
-from clipbert.train_scripts.tasks.videos import ClipEvalSection, VideoSection, video_options
+from clipbert.train_scripts.tasks.videos import ClipEvalSection, video_options
 
 
 KINDS = ("classification",)  # of rows
@@ -29,7 +30,7 @@ KINDS = ("classification",)  # of rows
 
 @dataclass(kw_only=True)
 class ClassificationRecipe(Recipe):
-    data: VideoSection = field(default_factory=VideoSection)
+    data: FeatureSection = field(default_factory=FeatureSection)
     eval: ClipEvalSection = field(default_factory=ClipEvalSection)
 
     def problems(self):
@@ -62,11 +63,14 @@ class ClassificationTask(Task):
                 f"The model knows the classes {', '.join(map(str, model.config.id2label.values()))}; the data have "
                 f"{', '.join(self.class_names)}."
             )
+        self.reader = self.processor
+        if recipe.data.features is not None:
+            self.reader = open_features(recipe, model, self.processor, rows)
         train_set = NoTrainSet()
         if recipe.run.total_steps != 0:
             options = video_options(recipe, self.processor, is_training=True)
             labelled = rows[train_split].filter(lambda label: label is not None, input_columns="label")
-            train_set = LabelledVideos(labelled, self.processor, options, recipe.run.seed)
+            train_set = LabelledVideos(labelled, self.reader, options, recipe.run.seed)
         eval_sets = {split: rows[split] for split in recipe.eval.splits}
         return Parts(model, self.processor, train_set, LabelledCollator(), eval_sets)
 
@@ -90,7 +94,7 @@ class ClassificationTask(Task):
     def evaluate(self, model, examples, accelerator, recipe, draw=0):
         options = video_options(recipe, self.processor, is_training=False)
         skip = recipe.data.on_decode_error == "skip"
-        videos = EvaluatedVideos(examples, self.processor, options, skip, recipe.run.seed + draw)
+        videos = EvaluatedVideos(examples, self.reader, options, skip, recipe.run.seed + draw)
         predictions = self.predict(model, videos, accelerator, recipe)
         skipped = [Skipped(0, row["video_id"], row["skipped"]) for row in predictions.rows if row["skipped"]]
         check_skipped(skipped, len(predictions.rows), recipe.data.max_decode_error_rate)
