@@ -19,14 +19,11 @@ from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.report import place_of_script
 from clipbert.train_scripts.tasks.extraction import ExtractionJob, FeatureCacheError, read_contents, show_faults
-from clipbert.train_scripts.tasks.videos import VideoSection, video_options
-
-
-RANDOM_SAMPLING = ("random", "segment_random")
+from clipbert.train_scripts.tasks.videos import RANDOM_SAMPLING, FrameSection, video_options
 
 
 @dataclass(kw_only=True)
-class FeatureSection(VideoSection):
+class FeatureSection(FrameSection):
     """Data of a task that can read frame vectors in the place of videos."""
 
     features: str | None = changeable(
