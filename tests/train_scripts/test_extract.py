@@ -222,9 +222,9 @@ def test_altered_versions_are_drawn(folder, clips, tmp_path):
     reader = CachedVideos({video: paths}, "float16")
     of_key = {key: reader([video], seeds=[key])["frame_features"] for key in [(0, epoch, 5) for epoch in range(30)]}
     assert all(reader([video], seeds=[key])["frame_features"].equal(found) for key, found in of_key.items())
-    assert len({tuple(found.flatten().tolist()) for found in of_key.values()}) == 3
+    assert len({tuple(found.flatten().tolist()) for found in of_key.values()}) == 2
     as_it_is = reader([video])["frame_features"]
-    assert any(found.equal(as_it_is) for found in of_key.values())
+    assert not any(found.equal(as_it_is) for found in of_key.values())
 
 
 def test_a_trained_encoder_or_none_is_refused(folder, clips, tmp_path):

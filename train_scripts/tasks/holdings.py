@@ -93,7 +93,8 @@ def average_frames(processor: Any, videos: Sequence[Any], options: Mapping[str, 
             metadata = read_video_metadata(videos[number])
         except (OSError, ValueError):
             continue
-        counts.append(int((processor.sample_frames(metadata, **options).frame_indices >= 0).sum()))
+        chosen = processor.sample_frames(metadata, **options)
+        counts.append(int((np.asarray(getattr(chosen, "frame_indices", chosen)) >= 0).sum()))
     return float(np.mean(counts)) if counts else 0.0
 
 

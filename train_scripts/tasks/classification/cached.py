@@ -21,15 +21,14 @@ from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.report import place_of_script
 from clipbert.train_scripts.tasks.extraction import ExtractionJob, FeatureCacheError, read_contents, show_faults
 from clipbert.train_scripts.tasks.holdings import describe_holdings
-from clipbert.train_scripts.tasks.videos import VideoSection, video_options
+from clipbert.train_scripts.tasks.videos import RANDOM_SAMPLING, FrameSection, video_options
 
 
 logger = logging.getLogger(__name__)
-RANDOM_SAMPLING = ("random", "segment_random")
 
 
 @dataclass(kw_only=True)
-class FeatureSection(VideoSection):
+class FeatureSection(FrameSection):
     """Data of a task that can read frame vectors in the place of videos."""
 
     features: str | None = changeable(
@@ -58,8 +57,8 @@ class CachedVideos:
 
         Args:
             videos (`Sequence`): One video.
-            seeds (`Sequence[tuple]`, *optional*): One key, from which its version is drawn: the video as it is, or one
-                of the altered ones. Without it, it is the video as it is.
+            seeds (`Sequence[tuple]`, *optional*): One key, from which one of its altered versions is drawn. Without it,
+                or where there are none, it is the video as it is.
             options: What a processor is called with; a cache was made with them already.
 
         Returns:
@@ -69,8 +68,8 @@ class CachedVideos:
         paths = self.paths.get(key_of(video))
         if not paths:
             raise VideoDecodeError(printable(str(video)[:200]), "it has no features; extract.py says why.")
-        version = 0 if seeds is None else int(build_rng(*seeds[0]).integers(len(paths)))
-        found = FeatureCache.read(paths[version])
+        is_drawn = seeds is not None and len(paths) > 1
+        found = FeatureCache.read(paths[build_rng(*seeds[0]).integers(1, len(paths))] if is_drawn else paths[0])
         return {"frame_features": found.features.float()[None], "frame_mask": found.frame_mask[None]}
 
     def num_frames(self, video: Any) -> int:
