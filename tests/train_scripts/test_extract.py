@@ -168,6 +168,31 @@ def test_what_changed_is_named_before_training(folder, clips, tmp_path, caplog):
     assert extract.main([*arguments, "--set", "data.num_frames=2"]).num_written == 18
 
 
+def test_copies_of_a_video_share_a_file(folder, clips, tmp_path):
+    first, second = sorted((clips / "train").glob("v_Archery*.avi"))[:2]
+    second.write_bytes(first.read_bytes())
+    assert extract.main(settings_of(clips, tmp_path / "run")).num_written == 17
+    main(ClassificationTask(), settings_of(clips, tmp_path / "run"))
+
+
+def test_a_video_seen_in_two_ways_is_refused(folder, clips, tmp_path):
+    arguments = settings_of(clips, tmp_path / "run", "eval.splits={train: monitor, test: final}")
+    with pytest.raises(ValueError, match=r"seen in two ways \(sampling: num_frames 3 -> 2\)"):
+        extract.main([*arguments, "--set", "eval.num_frames=2"])
+    assert extract.main(arguments).num_written == 18
+    main(ClassificationTask(), arguments)
+
+
+def test_an_evaluation_needs_no_vectors_of_the_training_split(folder, clips, tmp_path):
+    main(ClassificationTask(), settings_of(clips, tmp_path / "run", "data.features=null"))
+    checkpoint, features = tmp_path / "run/checkpoints/last", f"data.features={tmp_path / 'test_only'}"
+    start = ["model.family=null", "model.config=null", f"model.from_pretrained={checkpoint}", "run.total_steps=0"]
+    assert extract.main(settings_of(clips, tmp_path / "evaluation", *start, features)).num_written == 6
+    logits, _ = evaluate(checkpoint, clips, tmp_path / "evaluation", features)
+    expected = load_file(tmp_path / "run/predictions/test/tensors.safetensors")["logits"]
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-2)
+
+
 def test_damaged_files_are_named_and_made_anew(folder, clips, tmp_path, caplog):
     arguments = settings_of(clips, tmp_path / "run")
     extract.main(arguments)

@@ -72,7 +72,7 @@ def describe_holdings(
 
     Args:
         model (`PreTrainedModel`): With a `frame_feature_size`.
-        processor: Chooses frames, and has their `size`.
+        processor (`SparseVideoProcessor`): Chooses frames, and has their `size`.
         videos (`Sequence`): Paths or bytes; a few are opened.
         options (`Mapping[str, Any]`): With which the processor is called.
         dtype (`str`): Of the vectors.
@@ -93,8 +93,7 @@ def average_frames(processor: Any, videos: Sequence[Any], options: Mapping[str, 
             metadata = read_video_metadata(videos[number])
         except (OSError, ValueError):
             continue
-        chosen = processor.sample_frames(metadata, **options)
-        counts.append(int((np.asarray(getattr(chosen, "frame_indices", chosen)) >= 0).sum()))
+        counts.append(int((processor.sample_frames(metadata, **options).frame_indices >= 0).sum()))
     return float(np.mean(counts)) if counts else 0.0
 
 

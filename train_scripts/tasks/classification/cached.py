@@ -4,7 +4,7 @@
 import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import datasets
 import torch
 from transformers import PreTrainedModel
 
-from clipbert.processing import FeatureCache, FeatureFingerprint, VideoDecodeError
+from clipbert.processing import FeatureCache, FeatureFingerprint, SparseVideoProcessor, VideoDecodeError
 from clipbert.processing.feature_cache import Fault, VideoContent
 from clipbert.processing.sampling import build_rng
 from clipbert.support.options import changeable
@@ -82,57 +82,84 @@ def key_of(video: Any) -> str:
     return video if isinstance(video, str) else VideoContent.of(video).sha256
 
 
+@dataclass
+class FeaturePlan:
+    """
+    The frame vectors that a run reads.
+
+    Args:
+        files (`dict[tuple[str, int], ExtractionJob]`): One job for each file, by content of the video and version.
+        videos (`dict[str, dict[int, ExtractionJob]]`): The versions of each video; copies of a video share files.
+        unreadable (`dict[str, str]`): Files of videos that cannot be read, with reasons.
+    """
+
+    files: dict[tuple[str, int], ExtractionJob] = field(default_factory=dict)
+    videos: dict[str, dict[int, ExtractionJob]] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def jobs(self) -> list[ExtractionJob]:
+        return list(self.files.values())
+
+    def add(self, job: ExtractionJob) -> None:
+        """
+        Raises:
+            ValueError: If the video is seen in two ways, of which a folder can only hold one.
+        """
+        known = self.files.setdefault((job.content.sha256, job.version), job)
+        if known.fingerprint != job.fingerprint:
+            change = "; ".join(job.fingerprint.differences(vars(known.fingerprint)))
+            raise ValueError(
+                f"data.features: {job.content.name} is used to train and to evaluate, and seen in two ways ({change}). A "
+                "folder of features holds one: let eval.sampling, eval.num_frames and the like be those of data, or leave "
+                "that split out."
+            )
+        self.videos.setdefault(key_of(job.video), {})[job.version] = known
+
+
 def plan_features(
     recipe: Recipe,
     model: PreTrainedModel,
     processor: Any,
-    rows: Mapping[str, datasets.Dataset],
+    rows: Mapping[str, Any],
     dtype: str = "float16",
     num_versions: int = 0,
-) -> tuple[list[ExtractionJob], dict[str, str]]:
+) -> FeaturePlan:
     """
-    The frame vectors that a run reads.
+    Which frame vectors a run reads: those of the videos it trains on and of those it evaluates.
 
     Args:
         recipe (`Recipe`): The run.
         model (`PreTrainedModel`): With a `frame_encoder`.
         processor: Makes frames of videos.
-        rows (`Mapping[str, datasets.Dataset]`): Of each split that it reads, with the column `video`.
+        rows (`Mapping[str, datasets.Dataset]`): Tables with the column `video` by split; those that the run reads are
+            taken.
         dtype (`str`, *optional*, defaults to `"float16"`): In which vectors are stored.
         num_versions (`int`, *optional*, defaults to 0): Altered versions of each training video.
 
-    Returns:
-        `list[ExtractionJob]` and `dict[str, str]`: One job for each file; videos that cannot be read, with reasons.
-
     Raises:
-        ValueError: If a video is seen in two ways, of which a folder can only hold one.
+        ValueError: See [`FeaturePlan.add`].
     """
-    jobs: dict[tuple[str, int], ExtractionJob] = {}
-    unreadable = {}
-    for split, table in rows.items():
-        is_training = split == recipe.data.train_split and recipe.run.total_steps != 0
-        ways = list(_ways(recipe, processor, is_training, num_versions if is_training else 0))
-        seed = recipe.run.seed
-        fingerprints = [
-            FeatureFingerprint.of(model, processor, options, dtype, seed=seed if version else None)
-            for version, options in ways
+    plan, seed = FeaturePlan(), recipe.run.seed
+    for split, is_training in splits_read(recipe):
+        ways = [
+            (version, options, FeatureFingerprint.of(model, processor, options, dtype, seed=seed if version else None))
+            for version, options in _ways(recipe, processor, is_training, num_versions if is_training else 0)
         ]
-        videos = table["video"][:]
+        videos = rows[split]["video"][:]
         for video, content in zip(videos, read_contents(videos), strict=True):
             if isinstance(content, OSError):
-                unreadable[printable(str(video)[:200])] = str(content)
+                plan.unreadable[printable(str(video)[:200])] = str(content)
                 continue
-            for (version, options), fingerprint in zip(ways, fingerprints, strict=True):
-                job = ExtractionJob(video, content, fingerprint, options, version, seed)
-                other = jobs.setdefault((content.sha256, version), job)
-                if other.fingerprint != fingerprint:
-                    change = "; ".join(fingerprint.differences(vars(other.fingerprint)))
-                    raise ValueError(
-                        f"{content.name} is used to train and to evaluate, and seen in two ways ({change}). A folder of "
-                        "features holds one: let eval.sampling, eval.num_frames and the like be those of data, or leave "
-                        "that split out."
-                    )
-    return list(jobs.values()), unreadable
+            for version, options, fingerprint in ways:
+                plan.add(ExtractionJob(video, content, fingerprint, options, version, seed))
+    return plan
+
+
+def splits_read(recipe: Recipe) -> list[tuple[str, bool]]:
+    """The splits whose videos a run reads, and whether it trains on them."""
+    trained = [(recipe.data.train_split, True)] if recipe.run.total_steps != 0 else []
+    return [*trained, *((split, False) for split in recipe.eval.splits)]
 
 
 def _ways(
@@ -186,8 +213,8 @@ def choose_reader(recipe: Recipe, model: PreTrainedModel, processor: Any, rows: 
     """
     is_cached = recipe.data.features is not None
     reader = open_features(recipe, model, processor, rows) if is_cached else processor
-    if hasattr(model, "encode_frames"):
-        videos = [video for table in rows.values() for video in table["video"][:]]
+    if hasattr(model, "encode_frames") and isinstance(processor, SparseVideoProcessor):
+        videos = [video for split, _ in splits_read(recipe) for video in rows[split]["video"][:]]
         options = video_options(recipe, processor, recipe.run.total_steps != 0)
         held = describe_holdings(model, processor, videos, options, reader.dtype if is_cached else "float16")
         logger.info(f"{held} They are {'read' if is_cached else 'decoded and encoded'} in each epoch, and not held.")
@@ -222,22 +249,22 @@ def open_features(
             )
     else:
         num_versions = 0
-    jobs, unreadable = plan_features(recipe, model, processor, rows, stored[-1]["dtype"], num_versions)
-    paths: dict[str, list[Path]] = {}
-    faults = []
-    for job in jobs:
-        fault = job.find_fault(cache)
-        if fault is None:
-            paths.setdefault(key_of(job.video), []).append(cache.path_of(job.content, job.version))
-        elif fault.kind != "missing" or recipe.data.on_decode_error == "raise":
-            faults.append(fault)
-    if recipe.data.on_decode_error == "raise":
-        faults += [Fault("missing", name, reason) for name, reason in unreadable.items()]
+    plan = plan_features(recipe, model, processor, rows, stored[-1]["dtype"], num_versions)
+    found = {key: job.find_fault(cache) for key, job in plan.files.items()}
+    faults = [fault for fault in found.values() if fault is not None]
+    faults += [Fault("missing", name, reason) for name, reason in plan.unreadable.items()]
+    if recipe.data.on_decode_error == "skip":  # the loop counts what is missing
+        faults = [fault for fault in faults if fault.kind != "missing"]
     if faults:
         raise FeatureCacheError(
-            f"data.features={cache.folder}: {len(faults)} of {len(jobs)} files are not what this run "
+            f"data.features={cache.folder}: {len(faults)} of {len(found)} files are not what this run "
             f"needs:{show_faults(faults)}\n{_advise(recipe)}"
         )
+    paths = {
+        video: [cache.path_of(job.content, version) for version, job in sorted(versions.items())]
+        for video, versions in plan.videos.items()
+        if all(found[job.content.sha256, version] is None for version, job in versions.items())
+    }
     return CachedVideos(paths, stored[-1]["dtype"])
 
 
@@ -248,6 +275,7 @@ def _advise(recipe: Recipe) -> str:
 
 __all__ = [
     "CachedVideos",
+    "FeaturePlan",
     "FeatureSection",
     "check_encoder",
     "choose_reader",
