@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Frame vectors of videos: extracted, gone on with after `kill -9`, trained on, and named where they are not what is wanted."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -29,6 +30,13 @@ from clipbert.train_scripts.video_classification import ClassificationTask
 
 
 ROOT = Path(__file__).parents[2]
+SMALL_RESNET = {
+    "model_type": "resnet",
+    "layer_type": "basic",
+    "embedding_size": 8,
+    "hidden_sizes": [8, 16],
+    "depths": [1, 1],
+}
 CLASSES = {"Archery": (200, 30, 30), "Punch": (30, 30, 200)}
 
 
@@ -93,6 +101,18 @@ def settings_of(clips, output_dir, *more):
     return [part for value in values for part in ("--set", value)]
 
 
+def cnn_rnn_settings(clips, output_dir, *more):
+    """CNN-RNN on all frames, of which clips have different numbers."""
+    model = {"backbone_config": SMALL_RESNET, "rnn_hidden_size": 8, "head_dropout": 0.0}
+    family = [
+        "model.family=cnn_rnn",
+        f"model.config={json.dumps(model)}",
+        "data.num_frames=null",
+        "data.image_size=112",
+    ]
+    return settings_of(clips, output_dir, *family, "data.sampling=all", *more)
+
+
 def files_in(folder):
     return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
@@ -126,11 +146,12 @@ def test_a_run_on_vectors_classifies_files(folder, clips, tmp_path, capsys, dtyp
     torch.testing.assert_close(again, ours, rtol=0, atol=0)
 
 
-def test_the_same_run_on_files_and_on_vectors(folder, clips, tmp_path):
+@pytest.mark.parametrize("settings", [settings_of, cnn_rnn_settings])
+def test_the_same_run_on_files_and_on_vectors(folder, clips, tmp_path, settings):
     """Random weights of the recipe are the same ones where they are extracted with."""
-    extract.main([*settings_of(clips, tmp_path / "vectors"), "--dtype", "float32"])
+    extract.main([*settings(clips, tmp_path / "vectors"), "--dtype", "float32"])
     for name, more in (("vectors", []), ("files", ["data.features=null"])):
-        main(ClassificationTask(), settings_of(clips, tmp_path / name, *more))
+        main(ClassificationTask(), settings(clips, tmp_path / name, *more))
     losses = [[step["loss"] for step in steps_of(tmp_path / name)] for name in ("vectors", "files")]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
@@ -314,3 +335,29 @@ def test_the_numbers_of_the_report():
     assert round(large.pixels(1) / 1e9, 1) == 65.7 and round(large.pixels(4) / 1e9) == 263
     assert round(Holdings(818, 100, 224, 224, 2048).features(2) / 1e9, 2) == 0.34
     assert round(Holdings(818, 150, 224, 224, 2048).features(2) / 1e9, 2) == 0.50
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length(folder, clips, tmp_path):
+    """Peak of a whole process, of which the frames of a long video at this size would be 1.5 GB."""
+    main(ClassificationTask(), cnn_rnn_settings(clips, tmp_path / "run", "data.features=null"))
+    peaks = []
+    for name, num_frames in (("short", 500), ("long", 10000)):
+        write_clip(tmp_path / f"{name}.avi", (200, 30, 30), num_frames)
+        command = [sys.executable, "-c", EXTRACT_AND_WEIGH, str(tmp_path / "run/checkpoints/last")]
+        command += [str(tmp_path / f"{name}_features"), str(tmp_path / f"{name}.avi")]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout.splitlines()[-1]))
+        (path,) = (tmp_path / f"{name}_features").glob("*.safetensors")
+        assert len(load_file(path)["features"]) == num_frames
+    assert peaks[1] <= 1.2 * peaks[0], peaks
+
+
+EXTRACT_AND_WEIGH = """
+import sys
+from clipbert.train_scripts import extract
+checkpoint, features, video = sys.argv[1:]
+extract.main(["--model", checkpoint, "--videos", video, "--set", f"data.features={features}", "data.num_workers=0"])
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
