@@ -361,3 +361,28 @@ checkpoint, features, video = sys.argv[1:]
 extract.main(["--model", checkpoint, "--videos", video, "--set", f"data.features={features}", "data.num_workers=0"])
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
+
+
+@pytest.mark.parametrize(
+    "seen", [["data.augmentation={flip: 0.5, erase: true}"], ["data.sampling=segment_random", "data.num_frames=4"]]
+)
+def test_what_cnn_rnn_draws_is_kept_in_versions(folder, clips, tmp_path, seen):
+    arguments = cnn_rnn_settings(clips, tmp_path / "run", *seen)
+    assert extract.main([*arguments, "--augmented_versions", "2"]).num_written == 12 + 6 + 24
+    main(ClassificationTask(), arguments)
+    first = sorted((tmp_path / "run_features").glob("*.v1.safetensors"))
+    second = [path.with_name(path.name.replace(".v1.", ".v2.")) for path in first]
+    pairs = [[load_file(path)["features"] for path in pair] for pair in zip(first, second, strict=True)]
+    assert len(pairs) == 12 and any(not one.equal(other) for one, other in pairs)
+
+
+def test_windows_of_cnn_rnn_are_kept(folder, clips, tmp_path):
+    windows = ["data.sampling=multi_clip", "data.num_clips=2", "data.num_frames=3"]
+    arguments = cnn_rnn_settings(clips, tmp_path / "run", *windows)
+    extract.main([*arguments, "--dtype", "float32"])
+    main(ClassificationTask(), arguments)
+    ours = load_file(tmp_path / "run/predictions/test/tensors.safetensors")["logits"]
+    model, processor = load_trained(tmp_path / "run/checkpoints/last")
+    with torch.inference_mode():
+        alone = [model(**processor([str(path)])).logits for path in sorted((clips / "test").glob("*.avi"))]
+    torch.testing.assert_close(torch.cat(alone).sort(dim=0)[0], ours.sort(dim=0)[0], rtol=0, atol=1e-5)
