@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from stranger_families import write_framewise, write_stepwise
 from tiny_runs import one_thread, steps_of  # noqa: F401
+from transformers import AutoConfig, ConvNextImageProcessor, ResNetForImageClassification
 
 from clipbert.processing.feature_cache import VideoContent
 from clipbert.support.families import load_trained
@@ -298,6 +299,17 @@ def test_files_and_folders(folder, clips, tmp_path):
         extract.main([*target, "--videos", str(one)])
     with pytest.raises(RecipeError, match="data.features: missing"):
         extract.main(["--model", str(checkpoint), "--videos", str(one)])
+
+
+def test_a_backbone_alone_encodes_files(clips, tmp_path):
+    config = AutoConfig.for_model(**SMALL_RESNET)
+    ResNetForImageClassification(config).save_pretrained(tmp_path / "resnet")
+    ConvNextImageProcessor().save_pretrained(tmp_path / "resnet")
+    target = [f"data.features={tmp_path / 'mine'}", "data.num_workers=0", "data.sampling=all", "data.image_size=64"]
+    report = extract.main(["--model", str(tmp_path / "resnet"), "--set", *target, "--videos", str(clips / "test")])
+    assert (report.num_written, report.num_frames) == (6, 2 * (1 + 2 + 3))
+    (found, *_) = [load_file(path) for path in (tmp_path / "mine").iterdir()]
+    assert found["features"].shape[1] == 16 and found["features"].dtype == torch.float16
 
 
 def test_three_kills_change_nothing(folder, clips, tmp_path):
