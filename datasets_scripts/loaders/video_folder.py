@@ -60,6 +60,10 @@ def read_captions(path: Path) -> Iterator[Record]:
 READERS = {".jsonl": read_jsonl, ".csv": read_csv, ".json": read_captions}
 
 
+def read_records(path: Path) -> Iterator[Record]:
+    return READERS[path.suffix.lower()](path)
+
+
 @dataclass
 class VideoFolderConfig(BenchmarkConfig):
     """
@@ -111,7 +115,7 @@ class VideoFolder(VideoTextBuilder):
         missing = [split for split in EVALUATED if split not in given]
         if not share or not missing or "train" not in given:
             return {}
-        records = (record for path in given["train"] for record in READERS[path.suffix](path))
+        records = (record for path in given["train"] for record in read_records(path))
         ids = {video_id(record) for record in records if split_of(record, default="train") == "train"}
         if len(ids) <= len(missing):
             raise ValueError(
@@ -158,8 +162,8 @@ class VideoFolder(VideoTextBuilder):
 
     @classmethod
     def named_file(cls, path: Path, config: VideoFolderConfig) -> dict[str, list[Path]]:
-        if path.suffix not in READERS or (path.suffix == ".json" and config.task != "retrieval"):
-            known = READERS if config.task == "retrieval" else READERS.keys() - {".json"}
+        known = READERS if config.task == "retrieval" else READERS.keys() - {".json"}
+        if path.suffix.lower() not in known:
             raise ValueError(f"Expected `file` to end in {', '.join(sorted(known))}, got {config.file!r}")
         if not path.is_file():
             raise FileNotFoundError(f"{cls.__name__}: `file` {path} is not there. {cls.LAYOUT}")
@@ -178,7 +182,7 @@ class VideoFolder(VideoTextBuilder):
             root = self.config.video_dir or str(path.parent)
             self.video_roots[path] = MediaIndex(root), (path.parent / "videos").is_dir()
             in_split_folder = path.parent != Path(self.config.data_dir) and self.config.file is None
-            for record in READERS[path.suffix](path):
+            for record in read_records(path):
                 of_split = split_of(record, default=source) == source
                 if in_split_folder and not of_split:
                     raise record.error(f"expected the split of its folder, {source!r}, got {record.values['split']!r}")
@@ -228,7 +232,7 @@ def find_files(root: Path, stem: str) -> list[Path]:
 def splits_inside(path: Path) -> list[str]:
     """The splits that the column "split" names; without such a column all is for training."""
     found, unnamed = set(), None
-    for record in READERS[path.suffix](path):
+    for record in read_records(path):
         found.add(split_of(record, default=""))
         unnamed = record if "split" not in record.values else unnamed
     if unnamed and found != {""}:

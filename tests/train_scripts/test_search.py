@@ -58,6 +58,15 @@ def test_ranking_equals_scoring_every_pair(checkpoint, videos):
         assert 0 <= video.start_s <= video.end_s
 
 
+def test_what_other_systems_hide_is_no_video(videos):
+    found = search.find_videos(videos)
+    (videos / "._a.mp4").touch()  # macOS, beside every file on foreign disks
+    (videos / ".trash").mkdir()
+    (videos / ".trash/d.mp4").touch()
+    (videos / "back").symlink_to(videos)
+    assert search.find_videos(videos) == found
+
+
 def test_command_line(checkpoint, videos, capsys):
     search.main(
         ["--checkpoint", str(checkpoint), "--videos", str(videos), "--top", "2", "--num_clips", "1", "a cat sleeps"]

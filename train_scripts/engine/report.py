@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What people read of an evaluation: a table beside what guessing gives, a verdict, where the files lie, what to type next."""
 
+import json
 import math
 import shlex
 import sys
@@ -122,6 +123,17 @@ def describe_evaluation(step: int, split: str, purpose: str, metrics: Mapping[st
     return "\n".join([head, *table(metrics)])
 
 
+def print_scores(metrics: Mapping[str, float], title: str) -> None:
+    """For people a table with its verdict, on stderr; the metrics as JSON on stdout, where that leads to a file or a program."""
+    draw = f", draw 1 of {metrics['num_draws']}" if "draw" in metrics else ""
+    shown = {name: value for name, value in metrics.items() if name not in ("draw", "num_draws")}
+    found = verdict(shown)
+    lines = [f"{printable(title)}: {counts(shown)}{draw}", *table(shown), *(found[1:] if found else [])]
+    print("\n".join(lines), file=sys.stderr, flush=True)
+    if not sys.stdout.isatty():
+        print(json.dumps(metrics, indent=1))
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # At the end
 # ---------------------------------------------------------------------------------------------------------------------
@@ -186,6 +198,7 @@ __all__ = [
     "describe_end",
     "describe_evaluation",
     "place_of_script",
+    "print_scores",
     "results_of",
     "show_score",
     "this_command",

@@ -1,7 +1,6 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What a training script has to say: a `Task`. Everything else is the loop's."""
 
-import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from clipbert.train_scripts.engine.launch import LaunchError, build_accelerator
 from clipbert.train_scripts.engine.output import OutputError, own_output
 from clipbert.train_scripts.engine.predictions import Evaluation, Predictions, rescore
 from clipbert.train_scripts.engine.recipe import Recipe, RecipeError
+from clipbert.train_scripts.engine.report import print_scores
 
 
 logger = logging.getLogger("clipbert.train_scripts")
@@ -159,7 +159,7 @@ def run_script(task: Task, arguments: Sequence[str] | None) -> dict[str, Any]:
     if given.rescore:
         options = read_rescore_options(schema, given, task.rescore_options)
         metrics = rescore(given.rescore, task.measure, options, task.name)
-        print(json.dumps(metrics, indent=1))
+        print_scores(metrics, given.rescore)
         return metrics
     recipe = load_recipe(schema, given)
     run, accelerator = recipe.run, build_accelerator(recipe, task.find_unused_parameters)

@@ -297,6 +297,15 @@ def test_lines_of_other_systems(folder, load):
     assert str(caught.value).isprintable()
 
 
+def test_a_named_file_may_end_in_capitals(folder, load):
+    touch(folder, "a.mp4")
+    write_lines(folder / "TEXTS.JSONL", {"video": "a.mp4", "caption": "a dog"})
+    assert load("retrieval", file="TEXTS.JSONL", split="train")["caption"][:] == ["a dog"]
+    (folder / "TEXTS.TXT").touch()
+    with pytest.raises(ValueError, match=r"`file` to end in \.csv, \.json, \.jsonl, got 'TEXTS\.TXT'"):
+        load("retrieval", file="TEXTS.TXT")
+
+
 NAMES = {  # as annotated: as the file is called
     "videos\\deep\\a.mp4": "videos/deep/a.mp4",
     ".\\deep/a.mp4": "deep/a.mp4",
