@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
+from transformers.utils.logging import disable_progress_bar
 
 from clipbert.datasets_scripts import load_benchmark
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, MediaIndex
@@ -192,6 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         captions = read_captions(root)  # a broken line is told before anything is encoded
     except ValueError as error:
         raise SystemExit(f"--videos {given.videos}: {error}") from error
+    disable_progress_bar()  # of transformers: a second of loading
     model, processor = load_model(given.checkpoint)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
     search = VideoSearch(

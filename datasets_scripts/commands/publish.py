@@ -200,7 +200,7 @@ def write_files(files: dict[str, str], folder: Path, media: str) -> None:
     schema = Features({f"{media}_id": Value("string"), media: kind}).arrow_schema
     shards = list(batches_by_size(files, SHARD_BYTES))
     folder.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=len(files), desc=f"writing {media}s") as bar:
+    with tqdm(total=len(files), desc=f"writing {media}s", disable=None) as bar:
         for number, shard in enumerate(shards):
             path = folder / shard_name(VIDEOS_CONFIG, number, len(shards))
             with pq.ParquetWriter(path, schema, compression="none") as writer:  # videos are compressed

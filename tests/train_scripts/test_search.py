@@ -71,7 +71,8 @@ def test_command_line(checkpoint, videos, capsys):
     search.main(
         ["--checkpoint", str(checkpoint), "--videos", str(videos), "--top", "2", "--num_clips", "1", "a cat sleeps"]
     )
-    output = capsys.readouterr().out
+    output, bars = capsys.readouterr()
+    assert bars == ""  # nothing to watch in a file
     assert "broken.mp4" in output and '"a cat sleeps"' in output
     assert output.count(" s  ") == 2
     assert "not a probability" in output and "%" not in output.partition('"a cat sleeps"')[2]

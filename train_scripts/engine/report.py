@@ -108,6 +108,8 @@ def verdict(metrics: Mapping[str, float], preferred: str | None = None) -> tuple
     noise = 2 * math.sqrt(level * (1 - level) / max(metrics.get("num_examples", 1), 1)) if is_fraction(name) else 0.0
     compared = f"{BASELINES[kind]} ({show_score(name, level)})"
     said = f"{name.replace('_', ' ')} of {show_score(name, metrics[name])}"
+    if is_fraction(name) and sign * level >= 1:
+        return False, f"{said} says nothing: {BASELINES[kind]} reaches that of so few examples, too."
     if gain > noise:
         return True, f"{said} is better than {compared}."
     if gain > 0:

@@ -10,6 +10,7 @@ import time
 import pytest
 from stub_task import launch, run, wait_for_step
 
+from clipbert.train_scripts.engine import last_word
 from clipbert.train_scripts.engine.checkpoint import find_last_checkpoint, list_checkpoints
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.sections import RunSection
@@ -52,6 +53,17 @@ def test_ctrl_c_under_the_launcher_saves_and_says_so_last(tmp_path, launched, pr
     last = " ".join(process.communicate(timeout=120)[0].rstrip().splitlines()[-2:])
     saved = find_last_checkpoint(tmp_path / "checkpoints")
     assert f"Stopped by Ctrl-C after step {int(saved.name[5:])}, which is saved. The same command goes on" in last
+
+
+@pytest.mark.parametrize("launcher", ["at work", "gone"])
+def test_a_launcher_that_has_ended_hides_no_line(monkeypatch, launcher):
+    started = []
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    monkeypatch.setattr(last_word.subprocess, "Popen", lambda command, **_: started.append(command[-1]))
+    if launcher == "gone":
+        monkeypatch.setattr(last_word, "LAUNCHER", 2**22)  # no process has so large a number
+    last_word.say_below_launcher("the reason")
+    assert started == (["the reason"] if launcher == "at work" else [])
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from huggingface_hub.utils.logging import get_logger
 from stub_task import run
 
 from clipbert.train_scripts.engine.launch import LaunchError
@@ -22,6 +23,12 @@ def test_without_a_gpu_the_first_line_says_so_unless_the_cpu_is_meant(tmp_path, 
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     run(tmp_path / "meant", "run.total_steps=1")
     assert not any("No GPU" in message for message in caplog.messages)
+
+
+def test_what_the_hub_says_comes_once(tmp_path):
+    run(tmp_path, "run.total_steps=1")
+    assert get_logger("huggingface_hub").handlers  # it prints by itself
+    assert not get_logger("huggingface_hub").propagate
 
 
 @pytest.mark.parametrize(

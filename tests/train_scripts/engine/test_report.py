@@ -51,6 +51,11 @@ def test_several_draws_show_their_spread():
         ),
         ({"mlm_loss": 3.0, "mlm_blind_loss": 2.5, "num_examples": 9}, False, "mlm loss of 3 is no better than"),
         ({"mlm_loss": 2.0, "mlm_blind_loss": 2.5, "num_examples": 9}, True, "mlm loss of 2 is better than"),
+        (
+            {"text_to_video_R@1": 1.0, "chance_R@1": 1.0, "num_examples": 1},
+            False,
+            "100.0 % says nothing: chance reaches",
+        ),
         ({"accuracy": float("nan"), "chance_accuracy": 0.2, "num_examples": 5}, False, "no better"),
     ],
 )
