@@ -15,6 +15,8 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
+from clipbert.datasets_scripts.building.records import AnnotationError
+from clipbert.datasets_scripts.building.usable_videos import UnusableVideosError
 from clipbert.support.manifest import CheckpointError
 from clipbert.train_scripts.engine.command_line import load_recipe, parse_command_line, read_rescore_options
 from clipbert.train_scripts.engine.data import Batch, DeadWorkerError, build_loader, naming_dead_workers
@@ -28,6 +30,8 @@ from clipbert.train_scripts.engine.report import print_scores
 
 
 logger = logging.getLogger("clipbert.train_scripts")
+# errors that say all there is to know, to whoever runs a script
+PLAIN = (RecipeError, CheckpointError, LaunchError, OutputError, DeadWorkerError, AnnotationError, UnusableVideosError)
 Losses = dict[str, torch.Tensor]
 Report = dict[str, torch.Tensor | float]
 
@@ -143,7 +147,7 @@ def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
         best), and `published`: the address of the upload, on the main process if `run.push_to_hub` asked for one.
     """
     if arguments is None:
-        with ending_with_the_reason((RecipeError, CheckpointError, LaunchError, OutputError, DeadWorkerError)):
+        with ending_with_the_reason(PLAIN):
             return run_script(task, None)
     return run_script(task, arguments)
 

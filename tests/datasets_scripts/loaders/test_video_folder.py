@@ -219,7 +219,11 @@ MOMENT = {"video": "a.mp4", "caption": "a dog", "start_s": 0, "end_s": 1}
 @pytest.mark.parametrize(
     "name, line, expected",
     [
-        ("captions", '{"video": "a.mp4", "caption": "a dog"', "expected one JSON object a line"),
+        (
+            "captions",
+            '{"video": "a.mp4", "caption": "a dog"',
+            r"one JSON object a line.*delimiter at column 38\)",
+        ),
         ("captions", '["a.mp4", "a dog"]', "expected a JSON object .* got list"),
         ("captions", {"caption": "a dog"}, "expected a column 'video', got 'caption'"),
         ("captions", {"video": "a.mp4", "text": "a dog"}, "expected a column 'caption', got 'video', 'text'"),
