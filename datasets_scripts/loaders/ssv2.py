@@ -83,6 +83,7 @@ class SomethingSomethingV2(VideoTextBuilder):
         ),
     )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
+    MAY_LACK_CLASSES = True
 
     @classmethod
     def split_files(cls, config: BenchmarkConfig) -> dict[str, list[tuple[str, ...]]]:

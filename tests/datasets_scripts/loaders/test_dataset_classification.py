@@ -175,6 +175,7 @@ def test_ucf101(layout, load, tmp_path):
         "video_id": "v_HandStandPushups_g09_c02",
         "video": str(tmp_path / "v_HandStandPushups_g09_c02.mp4"),  # by name, whatever folder and container
         "label": 1,
+        "recording": "HandStandPushups_g09",
     }
     assert label_names(splits["train"]) == ["Archery", "HandstandPushups"]
     assert label_names(splits["test"]) == ["HandstandPushups"]
@@ -202,6 +203,7 @@ def test_ucf101_top5(folder, load, tmp_path):
         "video_id": "v_Punch_g01_c01",
         "video": str(tmp_path / "test" / "v_Punch_g01_c01.avi"),
         "label": 1,
+        "recording": "Punch_g01",
     }
 
 
@@ -303,11 +305,17 @@ def test_hmdb51(hmdb, load, tmp_path):
     splits = load("hmdb51", "split1")
     assert splits["train"].features["label"].names == ["clap", "wave"]  # by alphabet, not as class_list.txt has them
     assert splits["train"].to_list() == [
-        {"video_id": "Mom's_clap_u_0", "video": str(tmp_path / "Mom's_clap_u_0.mp4"), "label": 0},
+        {
+            "video_id": "Mom's_clap_u_0",
+            "video": str(tmp_path / "Mom's_clap_u_0.mp4"),
+            "label": 0,
+            "recording": "Mom's",
+        },
         {
             "video_id": "Hero_(2002)_wave_u_nm_np1_fr_med_0",
             "video": str(tmp_path / "wave" / "Hero_(2002)_wave_u_nm_np1_fr_med_0.avi"),
             "label": 1,
+            "recording": "Hero_(2002)",
         },
     ]
     assert len(splits["test"]) == 2
@@ -377,6 +385,7 @@ def test_kinetics400(names, load, tmp_path):
         "video_id": "-abcdefghij_000007_000017",
         "video": str(tmp_path / "yoga" / "-abcdefghij_000007_000017.mp4"),
         "label": 0,
+        "recording": "-abcdefghij",
     }
     assert label_names(splits["train"]) == ["yoga", "zumba"] and label_names(splits["test"]) == [None]
     assert list(load("kinetics400", split="test", streaming=True)) == splits["test"].to_list()
@@ -455,7 +464,12 @@ def test_ssv2(pattern, load, tmp_path):
     write(tmp_path, {pattern.format(name): json.dumps(content) for name, content in contents.items()})
     touch(tmp_path, "videos/7.webm", "videos/8.webm", "videos/9.webm")
     splits = load("ssv2", "classification")
-    assert splits["train"][0] == {"video_id": "7", "video": str(tmp_path / "videos" / "7.webm"), "label": 1}
+    assert splits["train"][0] == {
+        "video_id": "7",
+        "video": str(tmp_path / "videos" / "7.webm"),
+        "label": 1,
+        "recording": None,  # nobody knows what a clip was cut from
+    }
     assert label_names(splits["train"]) == ["Moving something up", "Something falling"]
     assert label_names(splits["test"]) == [None]
     assert list(load("ssv2", "classification", split="train", streaming=True)) == splits["train"].to_list()
