@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import datasets
@@ -102,7 +103,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
     SOURCES: tuple[Source, ...] = ()  # where its files come from; none: nothing can be fetched
     MEDIA_SUFFIXES: frozenset[str] | None = None  # of files that `find_media` looks up; None: paths are known exactly
     MEDIA_WITH_ANNOTATIONS = False  # they come in one folder: annotations alone are of no use
-    MAY_LACK_CLASSES = False  # its files often come in parts: a class that is evaluated without training is no mistake
+    IN_PARTS = False  # its files often come in parts and copies: where the classes of two splits differ is no mistake
     IS_HUGE = (
         False  # gigabytes, millions of rows: files are distinguished by size and time, ids are not held to compare
     )
@@ -285,7 +286,8 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
             AnnotationError: If a video is in two classes, a class cannot be divided or is evaluated without training.
         """
         config, splits = self.config, dict(self.labelled)
-        check_one_class_each(clip for clips in splits.values() for clip in clips)
+        for clips in splits.values() if self.IN_PARTS else [chain(*splits.values())]:
+            check_one_class_each(clips)
         if config.validation_fraction:
             training = splits["train"]
             if config.validation_split == "recording" and not any(clip.recording for clip in training):
@@ -298,7 +300,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
             )
             splits["train"] = [clip for clip in training if clip.video_id not in held_out]
             splits["validation"] = [clip for clip in training if clip.video_id in held_out]
-        check_classes_of_splits(splits, self.where, is_strict=not self.MAY_LACK_CLASSES)
+        check_classes_of_splits(splits, self.where, is_strict=not self.IN_PARTS)
         most = {"train": config.max_train_per_class, "validation": config.max_val_per_class}
         return {split: list(limit(clips, most.get(split), config.split_seed)) for split, clips in splits.items()}
 

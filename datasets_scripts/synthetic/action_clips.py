@@ -161,9 +161,9 @@ def render_clip(
 ) -> np.ndarray:
     """The pictures of a clip: uint8 `(num_frames, height, height * 4 / 3, 3)`."""
     width = height * 4 // 3
-    # 1. what the clips of a recording share: a grey background with blurred spots, size, place and pace
-    spots = recording.uniform(-25, 25, (4, 4, 1)) + recording.uniform(-6, 6, 3)
-    background = recording.uniform(50, 170) + np.kron(spots, np.ones((-(-height // 4), -(-width // 4), 1)))
+    # 1. what the clips of a recording share: a background of 16 grey patches, size, place and pace
+    patches = recording.uniform(-25, 25, (4, 4, 1)) + recording.uniform(-6, 6, 3)
+    background = recording.uniform(50, 170) + np.kron(patches, np.ones((-(-height // 4), -(-width // 4), 1)))
     background = background[:height, :width]
     radius, x, y = recording.uniform(0.17, 0.23), recording.uniform(0.4, 0.6), recording.uniform(0.32, 0.43)
     pace = recording.uniform(0.8, 1.25)
