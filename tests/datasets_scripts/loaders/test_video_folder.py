@@ -13,6 +13,8 @@ import pytest
 from clipbert.datasets_scripts import load_benchmark
 from clipbert.datasets_scripts.building.records import AnnotationError
 from clipbert.datasets_scripts.building.usable_videos import UnusableVideosError, check_videos
+from clipbert.datasets_scripts.commands.benchmark_arguments import build_benchmark
+from clipbert.datasets_scripts.commands.check import check_benchmark
 from clipbert.datasets_scripts.loaders.video_folder import VideoFolder
 
 
@@ -590,6 +592,15 @@ def test_what_is_held_out_by_clip_leaks(folder, load, caplog):
     loaded = load(held_out=0.25, validation_split="clip")
     assert [len(rows) for rows in loaded.values()] == [8, 4, 4]
     assert "held out for 'validation'" in caplog.text and "held out for 'test'" in caplog.text
+
+
+def test_a_group_in_two_splits_is_a_leak(folder, tmp_path):
+    touch(folder, "a.mp4", "b.mp4", "c.mp4", "d.mp4")
+    lines = ["a.mp4,x,train,film 1", "b.mp4,y,train,film 2", "c.mp4,x,test,film 1", "d.mp4,y,test,film 3"]
+    write_lines(folder / "labels.csv", "video,label,split,group", *lines)
+    builder = build_benchmark("video_folder", "classification", folder, cache_dir=str(tmp_path / "cache"))
+    report = check_benchmark(builder, level="header", memory_file=tmp_path / "memory", progress=False)
+    assert "same recording film 1 in train: a.mp4; test: c.mp4" in map(str, report.leaks)
 
 
 def test_classes_and_limits_of_own_videos(folder, load):
