@@ -1,7 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """`python -m datasets_scripts.synthetic.action_clips --output_dir DIR`: generated clips in the layout of `ucf101_top5`.
 
-    load_benchmark("ucf101", "top5", data_dir="DIR", validation_fraction=0.2)
+    load_benchmark("action_clips", data_dir="DIR", validation_fraction=0.2)
 
 They stand in for the five classes of UCF101 where these cannot be had: the same names, folders, lists and containers, the
 same shares of the classes, clips of 60 to 320 frames (150 on average), several of each recording that look alike. With
@@ -94,7 +94,7 @@ def generate_action_clips(output_dir, progress: bool = True, **settings) -> Path
     Example:
         >>> from clipbert.datasets_scripts import load_benchmark
         >>> folder = generate_action_clips("clips", num_train=20, num_test=5, height=24, progress=False)
-        >>> rows = load_benchmark("ucf101", "top5", split="test", data_dir=folder)
+        >>> rows = load_benchmark("action_clips", split="test", data_dir=folder)
         >>> rows[0]["video_id"], rows[0]["recording"]
         ('v_CricketShot_g01_c01', 'CricketShot_g01')
     """

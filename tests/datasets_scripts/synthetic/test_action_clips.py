@@ -70,6 +70,17 @@ def test_the_clips_are_read_as_ucf101(tmp_path):
         assert list(csv.DictReader(file))[0] == {"video_name": "v_CricketShot_g01_c01.avi", "tag": "CricketShot"}
 
 
+def test_the_loader_makes_them_itself(tmp_path):
+    fields = {"cache_dir": str(tmp_path), "split": "test"}
+    settings = {name: value for name, value in SMALL.items() if name != "progress"}
+    rows = load_benchmark("action_clips", data_dir=tmp_path / "clips", generate=settings, **fields)
+    assert rows.to_list() == load_benchmark("ucf101", "top5", data_dir=tmp_path / "clips", **fields).to_list()
+    with pytest.raises(
+        FileNotFoundError, match="Generate it first: `python -m datasets_scripts.synthetic.action_clips"
+    ):
+        load_benchmark("action_clips", data_dir=tmp_path / "nowhere")
+
+
 def test_the_same_settings_give_the_same_bytes(tmp_path, capsys):
     def hashes(folder):
         files = sorted(path for path in folder.rglob("*") if path.is_file())
