@@ -299,6 +299,7 @@ def test_clips_are_divided_as_they_come_if_so_asked(twice, load, caplog):
     ("fields", "message"),
     [
         ({"classes": ["Punch", "Bikin"]}, "Unknown class of UCF101/split1 .* 'Bikin'; did you mean 'Biking'"),
+        ({"classes": ["PUNSH", "Biking"]}, "'PUNSH'; did you mean 'Punch'"),
         ({"classes": "Punch"}, "Expected `classes` to be a list of names of classes, each once, got 'Punch'"),
         ({"classes": ["Punch", "Punch"]}, "each once, got"),
         ({"max_train_per_class": 0}, "Expected `max_train_per_class` to be a whole number from 1, got 0"),
