@@ -98,18 +98,20 @@ class CNNRNNVideoClassifierOutput(ModelOutput):
 
 def backbone_class(backbone_config):
     """
-    The class for an image model: the bare model, or the backbone where there is no other or an earlier stage is wanted.
+    The class for an image model: the bare model, or the backbone where transformers has no other.
 
     Raises:
-        ValueError: If transformers has neither.
+        ValueError: If transformers has neither, or the config asks for an earlier stage than the last.
     """
-    config_class, stages = type(backbone_config), getattr(backbone_config, "stage_names", None) or []
-    wants_earlier_stage = bool(stages) and backbone_config.out_features[-1] != stages[-1]
-    for mapping in (
-        (MODEL_FOR_BACKBONE_MAPPING,) if wants_earlier_stage else (MODEL_MAPPING, MODEL_FOR_BACKBONE_MAPPING)
-    ):
-        if config_class in mapping:
-            return mapping[config_class]
+    stages = getattr(backbone_config, "stage_names", None)
+    if stages and backbone_config.out_features[-1] != stages[-1]:
+        raise ValueError(
+            f"backbone_config: out_features={backbone_config.out_features} ends before the last stage, {stages[-1]!r}, "
+            "which the frame vectors are made of. Leave it out, or build a backbone of fewer stages."
+        )
+    for mapping in (MODEL_MAPPING, MODEL_FOR_BACKBONE_MAPPING):
+        if type(backbone_config) in mapping:
+            return mapping[type(backbone_config)]
     raise ValueError(
         f"backbone_config is that of a {backbone_config.model_type!r}, for which transformers has no image model. Take a "
         "ResNet, another image backbone, or a vision tower such as that of CLIP."
@@ -185,6 +187,9 @@ class CNNRNNFrameEncoder(GradientCheckpointingLayer):
         if not self.train_batchnorm:
             for norm in self.norms():
                 norm.requires_grad_(False)
+        for name, parameter in self.backbone.named_parameters():
+            if name.endswith("mask_token"):  # of the pretraining of some towers; whole pictures do not need it
+                parameter.requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode=True):
@@ -232,6 +237,7 @@ def _feature_size(backbone):
 
 RECURRENT_LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 ONE_PASS = {"RNN_TANH": torch.rnn_tanh, "GRU": torch.gru, "LSTM": torch.lstm}
+ONE_STEP = {"RNN_TANH": torch.rnn_tanh_cell, "GRU": torch.gru_cell, "LSTM": torch.lstm_cell}
 
 
 def run_packed(rnn, vectors, lengths):
@@ -257,24 +263,33 @@ def run_padded(rnn, vectors, lengths):
     A state depends on nothing that is read later, so that forwards the padding at the end does no harm. For the other
     direction the frames of each row, and they alone, are turned round.
     """
-    if not rnn.bidirectional:
-        return rnn(vectors)[0]
-    steps = torch.arange(vectors.shape[1], device=vectors.device)
-    last = lengths[:, None] - 1
+    steps, last = torch.arange(vectors.shape[1], device=vectors.device), lengths[:, None] - 1
     mirror = torch.where(steps <= last, last - steps, steps)[..., None]  # (R, T, 1), its own inverse
     for layer in range(rnn.num_layers):
         if layer:
             vectors = F.dropout(vectors, rnn.dropout, rnn.training)
-        forwards = _run_direction(rnn, f"l{layer}", vectors)
-        backwards = _run_direction(rnn, f"l{layer}_reverse", vectors.gather(1, mirror.expand_as(vectors)))
-        vectors = torch.cat([forwards, backwards.gather(1, mirror.expand_as(backwards))], dim=-1)
+        states = _run_direction(rnn, f"l{layer}", vectors)
+        if rnn.bidirectional:
+            backwards = _run_direction(rnn, f"l{layer}_reverse", vectors.gather(1, mirror.expand_as(vectors)))
+            states = torch.cat([states, backwards.gather(1, mirror.expand_as(backwards))], dim=-1)
+        vectors = states
     return vectors
 
 
 def _run_direction(rnn, suffix, vectors):
+    """One layer, from left to right: (R, T, D) -> (R, T, H)."""
     weights = [getattr(rnn, f"{name}_{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-    zeros = vectors.new_zeros(1, vectors.shape[0], rnn.hidden_size)
-    start = (zeros, zeros) if rnn.mode == "LSTM" else zeros
+    zeros = vectors.new_zeros(vectors.shape[0], rnn.hidden_size)
+    if torch.compiler.is_exporting():  # the one pass is unrolled by the tracer, for the one length that it sees
+        from torch._higher_order_ops.scan import scan
+
+        def step(state, vector):
+            state = ONE_STEP[rnn.mode](vector, state, *weights)
+            return state, (state[0] if rnn.mode == "LSTM" else state).clone()
+
+        start = (zeros, zeros.clone()) if rnn.mode == "LSTM" else zeros
+        return scan(step, start, vectors.transpose(0, 1))[1].transpose(0, 1)
+    start = (zeros[None], zeros[None]) if rnn.mode == "LSTM" else zeros[None]
     # has biases, 1 layer, no dropout, not both directions, batch first
     return ONE_PASS[rnn.mode](vectors, start, weights, True, 1, 0.0, rnn.training, False, True)[0]
 
@@ -392,17 +407,17 @@ class CNNRNNPreTrainedModel(PreTrainedModel):
         _check_frames(pixel_values, "(frames, 3, height, width)", 4)
         pixel_values = pixel_values.to(encoder.backbone.dtype)
         if size is None or torch.compiler.is_compiling():
-            size = len(pixel_values)
+            size = pixel_values.shape[0]
         if (
             self.training
             and self.config.train_batchnorm
-            and (encoder.gradient_checkpointing or size < len(pixel_values))
+            and (encoder.gradient_checkpointing or size < pixel_values.shape[0])
         ):
             raise ValueError(
-                f"Batch norms are trained on all {len(pixel_values)} frames of a batch at once: set frame_chunk_size=None "
+                f"Batch norms are trained on all {pixel_values.shape[0]} frames of a batch at once: set frame_chunk_size=None "
                 "and switch gradient checkpointing off, or train_batchnorm=False."
             )
-        if size == len(pixel_values):
+        if size == pixel_values.shape[0]:
             return encoder(pixel_values)
         return torch.cat([encoder(chunk) for chunk in pixel_values.split(size)])
 
@@ -439,6 +454,7 @@ def load_backbone(name_or_folder):
             f"{str(name_or_folder)!r} lacks {len(missing)} tensors of a {model_class.__name__}: "
             f"{', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}."
         )
+    backbone.config.name_or_path = ""  # where it lay does not matter to the model that it becomes a part of
     return backbone
 
 
