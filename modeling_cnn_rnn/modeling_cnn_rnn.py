@@ -110,8 +110,9 @@ def backbone_class(backbone_config):
             "which the frame vectors are made of. Leave it out, or build a backbone of fewer stages."
         )
     for mapping in (MODEL_MAPPING, MODEL_FOR_BACKBONE_MAPPING):
-        if type(backbone_config) in mapping:
-            return mapping[type(backbone_config)]
+        model_class = mapping.get(type(backbone_config), None)
+        if model_class is not None and model_class.main_input_name == "pixel_values":
+            return model_class
     raise ValueError(
         f"backbone_config is that of a {backbone_config.model_type!r}, for which transformers has no image model. Take a "
         "ResNet, another image backbone, or a vision tower such as that of CLIP."
