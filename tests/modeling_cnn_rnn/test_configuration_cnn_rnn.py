@@ -26,17 +26,12 @@ def test_the_defaults_are_a_frozen_resnet_50_and_one_lstm_layer():
 
 
 def test_saved_and_loaded(tmp_path):
-    config = CNNRNNConfig(
-        backbone_config=dict(BACKBONE),
-        rnn_type="gru",
-        bidirectional=True,
-        num_frames=8,
-        id2label={0: "a", 1: "b", 2: "c"},
-    )
+    names = {"id2label": {0: "a", 1: "b", 2: "c"}, "label2id": {"a": 0, "b": 1, "c": 2}}
+    config = CNNRNNConfig(backbone_config=dict(BACKBONE), rnn_type="gru", bidirectional=True, num_frames=8, **names)
     config.save_pretrained(tmp_path)
     loaded = AutoConfig.from_pretrained(tmp_path)
     assert type(loaded) is CNNRNNConfig and {**loaded.to_dict(), "_name_or_path": ""} == config.to_dict()
-    assert loaded.label2id == {"a": 0, "b": 1, "c": 2} and loaded.num_labels == 3
+    assert loaded.id2label == names["id2label"] and loaded.num_labels == 3
 
 
 @pytest.mark.parametrize("as_dict", [False, True])

@@ -89,7 +89,7 @@ def test_every_tensor_is_accounted_for(tensors, changes, message, tmp_path):
     assert os.listdir(tmp_path) == ["resnet.pth"]
 
 
-@pytest.mark.parametrize("name", ["vgg11", "wide_resnet50_2", "resnext50_32x4d"])
+@pytest.mark.parametrize("name", ["squeezenet1_0", "resnext50_32x4d"])
 def test_other_networks_are_refused(name, tmp_path):
     with torch.device("meta"):
         state = getattr(torchvision.models, name)().state_dict()
