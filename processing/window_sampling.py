@@ -100,14 +100,14 @@ def _uniform(total: int, count: int) -> np.ndarray:
 
 def _seconds(total: int, fps: float | None, timing: VideoTiming | None) -> np.ndarray:
     """Seconds of all frames, from the first on."""
-    pts = None if timing is None else timing.frame_pts
-    if pts is not None and len(pts) >= total and np.all(np.diff(pts[:total]) > 0):  # those of AVI may run backwards
-        return (pts[:total] - pts[0]) * float(timing.time_base)
-    if not fps:
+    if not fps and total > 1:  # frames in memory count in ticks of no known length
         raise ValueError(
             "sampling='fps' needs the times of frames, and nothing tells them: state the video's own fps."
         )
-    return np.arange(total) / fps
+    pts = None if timing is None else timing.frame_pts
+    if pts is not None and len(pts) >= total and np.all(np.diff(pts[:total]) > 0):  # those of AVI may run backwards
+        return (pts[:total] - pts[0]) * float(timing.time_base)
+    return np.arange(total) / (fps or 1)
 
 
 def _nearest_to_times(seconds: np.ndarray, rate: float | None) -> np.ndarray:
