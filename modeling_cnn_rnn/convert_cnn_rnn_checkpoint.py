@@ -3,7 +3,7 @@
 torchvision's ResNets, such as `resnet50-11ad3fa6.pth`, as folders that `from_backbone_pretrained` and every class of
 transformers read.
 
-    python -m clipbert.modeling_cnn_rnn.convert_cnn_rnn_checkpoint --checkpoint_path resnet50-11ad3fa6.pth --output_dir resnet-50
+    python -m clipbert.modeling_cnn_rnn.convert_cnn_rnn_checkpoint --checkpoint_path resnet50-11ad3fa6.pth --output_dir published/resnet-50
 
 Every tensor of the file has its place: the last layer of a classifier is converted too, and `CNNRNNModel` leaves it out.
 """

@@ -468,7 +468,9 @@ def load_backbone(name_or_folder):
             f"{str(name_or_folder)!r} lacks {len(missing)} tensors of a {model_class.__name__}: "
             f"{', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}."
         )
-    backbone.config.name_or_path = ""  # where it lay does not matter to the model that it becomes a part of
+    # where it lay, and what its own classifier told apart, are nothing to the model that it becomes a part of
+    backbone.config.name_or_path = ""
+    backbone.config.num_labels = 2
     return backbone
 
 
