@@ -85,8 +85,8 @@ class CNNRNNConfig(PreTrainedConfig):
             probability). See [`pool_window_scores`].
         rnn_backend (`str`, *optional*, defaults to `"auto"`):
             `"packed"` sequences, or one `"padded"` pass that is read by lengths: equal values, another speed. `"auto"`
-            packs on CUDA, where cuDNN leaves padding out, and pads on a CPU, where packed sequences are several times
-            slower, and for export.
+            packs on CUDA, where cuDNN leaves padding out, and pads for export and on a CPU, where packed sequences are
+            several times slower to train.
         frame_chunk_size (`int`, *optional*, defaults to 64):
             Most frames in the backbone at a time. `None`: all frames of a batch. Results do not depend on it.
         num_frames (`int`, *optional*):
@@ -117,6 +117,7 @@ class CNNRNNConfig(PreTrainedConfig):
         "pooler_output",
         "frame_features",
         "frame_lengths",
+        "hidden_states",
     ]
 
     backbone_config: dict | PreTrainedConfig | None = None

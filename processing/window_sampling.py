@@ -100,18 +100,18 @@ def _uniform(total: int, count: int) -> np.ndarray:
 
 def _seconds(total: int, fps: float | None, timing: VideoTiming | None) -> np.ndarray:
     """Seconds of all frames, from the first on."""
-    if timing is not None and timing.frame_pts is not None and len(timing.frame_pts) >= total:
-        pts = timing.frame_pts[:total]
-        return (pts - pts[0]) * float(timing.time_base)
-    if not fps:
+    if not fps and total > 1:  # frames in memory count in ticks of no known length
         raise ValueError(
             "sampling='fps' needs the times of frames, and nothing tells them: state the video's own fps."
         )
-    return np.arange(total) / fps
+    pts = None if timing is None else timing.frame_pts
+    if pts is not None and len(pts) >= total and np.all(np.diff(pts[:total]) > 0):  # those of AVI may run backwards
+        return (pts[:total] - pts[0]) * float(timing.time_base)
+    return np.arange(total) / (fps or 1)
 
 
 def _nearest_to_times(seconds: np.ndarray, rate: float | None) -> np.ndarray:
-    """The frames nearest to the middles of the periods of `rate` until the last one ends."""
+    """The frames nearest to the middles of the periods of `rate` until the last one ends; of two as near, the first."""
     if rate is None:
         raise ValueError("sampling='fps' needs `fps`, the frames to take of each second.")
     usual = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.0
@@ -119,7 +119,8 @@ def _nearest_to_times(seconds: np.ndarray, rate: float | None) -> np.ndarray:
     behind = np.clip(np.searchsorted(seconds, wanted), 1, max(len(seconds) - 1, 1))
     if len(seconds) == 1:
         return np.zeros(1, dtype=np.int64)
-    return np.unique(behind - (wanted - seconds[behind - 1] <= seconds[behind] - wanted))
+    # A microsecond, so that the rounding of a container's clock does not decide between two that are as near.
+    return np.unique(behind - (wanted - seconds[behind - 1] <= seconds[behind] - wanted + 1e-6))
 
 
 __all__ = ["SAMPLINGS", "WindowSample", "sample_windows"]

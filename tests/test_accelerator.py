@@ -10,6 +10,8 @@ import os
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from tiny_cnn_rnn import tiny_clips
+from tiny_cnn_rnn import tiny_model as tiny_cnn_rnn
 from tiny_models import tiny_inputs, tiny_model
 from tiny_runs import start_from, steps_of, tiny_run
 
@@ -144,3 +146,15 @@ def stop_at(step):
         return original(self, model, batch)
 
     return training_step
+
+
+@pytest.mark.parametrize("rnn_backend", ["packed", "padded", "auto"])
+@pytest.mark.parametrize("rnn_type", ["rnn", "gru", "lstm"])
+def test_clips_of_mixed_lengths_on_the_device_are_those_of_the_cpu(rnn_type, rnn_backend, device):
+    settings = {"rnn_type": rnn_type, "rnn_backend": rnn_backend, "bidirectional": True, "rnn_num_layers": 2}
+    model = tiny_cnn_rnn(**settings, backbone_trainable="all", head_dropout=0).train()
+    frames, mask = tiny_clips([4, 1, 3])  # NaN in padding
+    inputs = {"pixel_values": frames, "frame_mask": mask, "labels": torch.arange(3)}
+    expected = train(copy.deepcopy(model), inputs, "cpu", num_steps=3)
+    found = train(copy.deepcopy(model).to(device), to(inputs, device), device, num_steps=3)
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-3)

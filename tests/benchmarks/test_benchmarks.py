@@ -7,7 +7,17 @@ import math
 import pytest
 import torch
 
-from benchmarks import annotations, baseline_loading, features, loading, measure, run_all, scoring, training_step
+from benchmarks import (
+    annotations,
+    baseline_loading,
+    features,
+    loading,
+    measure,
+    recurrent,
+    run_all,
+    scoring,
+    training_step,
+)
 from benchmarks.baseline_model import BaselineClipBERT, copy_weights, score_texts
 from benchmarks.baseline_optim import BaselineAdamW, clip_gradients
 from benchmarks.measure import Row, Section
@@ -330,3 +340,45 @@ def test_vectors_give_the_losses_of_pixels(tmp_path, monkeypatch):
 def test_each_side_of_vectors_runs_alone(case, alone):
     options = parse(features.BENCHMARK, *TOY_FEATURES, "--case", str(case), "--alone", alone)
     assert features.build_lonely_work(options)() is not None
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Clips of mixed lengths
+# ----------------------------------------------------------------------------------------------------------------------
+
+TOY_LENGTHS = [
+    *TOY,
+    *[
+        "--num-clips",
+        "3",
+        "--lengths",
+        "2",
+        "9",
+        "5",
+        "--feature-sizes",
+        "6",
+        "--hidden-sizes",
+        "4",
+        "--image-size",
+        "32",
+    ],
+]
+
+
+def test_lengths_have_the_ends_and_the_mean_that_are_asked_for():
+    lengths = recurrent.build_lengths(parse(recurrent.BENCHMARK))
+    assert (lengths.min(), lengths.max()) == (60, 320) and 145 <= lengths.float().mean() <= 155
+    with pytest.raises(ValueError, match="a mean between them"):
+        recurrent.build_lengths(parse(recurrent.BENCHMARK, "--lengths", "60", "320", "400"))
+
+
+def test_both_sides_of_mixed_lengths_compute_the_same_and_a_difference_is_noticed():
+    section = recurrent.BENCHMARK.run(TOY_LENGTHS)
+    assert len(section.rows) == 4 and "differ by at most" in section.notes[0]
+    options = parse(recurrent.BENCHMARK, *TOY_LENGTHS)
+    for case in recurrent.build_cases(options):
+        work = recurrent.build_work(case, options)
+        results = work["ours"]()
+        work["ours"] = lambda results=results: [results[0] + 1e-4, *results[1:]]
+        with pytest.raises(AssertionError, match="nothing was timed"):
+            recurrent.check(case, work)

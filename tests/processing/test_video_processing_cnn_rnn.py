@@ -66,6 +66,23 @@ def test_seconds_are_those_of_time_stamps(tmp_path):
     np.testing.assert_allclose(batch["frame_seconds"][0], np.array(times)[batch["frame_indices"][0]] / 10, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["mp4_h264", "ts_h264", "avi_mpeg4", "avi_h264_b_frames"])
+def test_containers_agree_on_the_nearest_frames(name, tmp_path):
+    """Times half-way between two frames, which clocks round in their own ways; time stamps of AVI that run backwards."""
+    path = write_numbered(tmp_path / f"numbered{KINDS[name].suffix}", 30, KINDS[name])
+    batch = CNNRNNVideoProcessor(size=16, sampling="fps", fps=5.0)(path, return_metadata=True)
+    assert batch["frame_indices"].tolist() == [[2, 7, 12, 17, 22, 27]]
+
+
+def test_frames_in_memory_have_no_seconds_of_their_own():
+    processor, frames = CNNRNNVideoProcessor(size=16, sampling="fps", fps=5.0), np.zeros((30, 16, 16, 3), np.uint8)
+    with pytest.raises(VideoDecodeError, match="nothing tells them.*video_metadata"):
+        processor(frames)
+    batch = processor(frames, video_metadata={"fps": 25}, return_metadata=True)
+    assert batch["frame_indices"].tolist() == [[2, 7, 12, 17, 22, 27]]
+    assert processor(frames[:1])["frame_mask"].tolist() == [[1]]
+
+
 @pytest.mark.parametrize("options", [{"num_frames": 0}, {"stride": 0}, {"sampling": "unifrom"}, {"sampling": "fps"}])
 def test_options_that_cannot_be(options):
     with pytest.raises(ValueError, match="must be at least 1|one of|needs `fps`"):
