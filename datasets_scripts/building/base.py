@@ -23,13 +23,10 @@ from datasets import ClassLabel
 
 from clipbert.datasets_scripts.building.classes import (
     DEFAULT_FRACTION,
-    RULES,
     LabelledClip,
-    check_classes_of_splits,
-    check_one_class_each,
+    check_class_fields,
     count_siblings,
-    hold_out,
-    limit,
+    divide_clips,
     warn,
 )
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, AmbiguousMediaError, MediaIndex
@@ -102,7 +99,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
     SOURCES: tuple[Source, ...] = ()  # where its files come from; none: nothing can be fetched
     MEDIA_SUFFIXES: frozenset[str] | None = None  # of files that `find_media` looks up; None: paths are known exactly
     MEDIA_WITH_ANNOTATIONS = False  # they come in one folder: annotations alone are of no use
-    MAY_LACK_CLASSES = False  # its files often come in parts: a class that is evaluated without training is no mistake
+    IN_PARTS = False  # its files often come in parts and copies: where the classes of two splits differ is no mistake
     IS_HUGE = (
         False  # gigabytes, millions of rows: files are distinguished by size and time, ids are not held to compare
     )
@@ -231,19 +228,16 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         facts = {} if self.IS_HUGE else self.video_facts()
         return {video_id: fact.recording for video_id, fact in facts.items() if fact.recording}
 
-    @cached_property
-    def training_ids(self) -> list[str]:
+    def training_ids(self) -> Iterator[str]:
         """The video of each training row."""
-        ids = []
         with suppress(ValueError):  # a broken record is reported with its place when its rows are made
             for record in self.load_records("train", self.annotations["train"]):
-                ids += [row[f"{ROW_SCHEMAS[self.config.task].media}_id"] for row in self.text(record)]
-        return ids
+                yield from (row[f"{ROW_SCHEMAS[self.config.task].media}_id"] for row in self.text(record))
 
     @cached_property
     def largest_held_out(self) -> float:
         """Recordings with a hash up to this are held out."""
-        return held_out_up_to(map(self.group_of, self.training_ids), self.config.validation_fraction)
+        return held_out_up_to(map(self.group_of, self.training_ids()), self.config.validation_fraction)
 
     # ------------------------------------------------------------------------------------------------ classes
 
@@ -284,23 +278,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         Raises:
             AnnotationError: If a video is in two classes, a class cannot be divided or is evaluated without training.
         """
-        config, splits = self.config, dict(self.labelled)
-        check_one_class_each(clip for clips in splits.values() for clip in clips)
-        if config.validation_fraction:
-            training = splits["train"]
-            if config.validation_split == "recording" and not any(clip.recording for clip in training):
-                raise AnnotationError(
-                    f'{self.where}: `validation_split="recording"` needs recordings, and the annotations name none; '
-                    '`validation_split="clip"` divides the clips'
-                )
-            held_out = hold_out(
-                training, config.validation_fraction, config.validation_split or "recording", config.split_seed
-            )
-            splits["train"] = [clip for clip in training if clip.video_id not in held_out]
-            splits["validation"] = [clip for clip in training if clip.video_id in held_out]
-        check_classes_of_splits(splits, self.where, is_strict=not self.MAY_LACK_CLASSES)
-        most = {"train": config.max_train_per_class, "validation": config.max_val_per_class}
-        return {split: list(limit(clips, most.get(split), config.split_seed)) for split, clips in splits.items()}
+        return divide_clips(self.labelled, self.config, self.where, self.IN_PARTS)
 
     @cached_property
     def ids_of_splits(self) -> dict[str, set[str]]:
@@ -312,7 +290,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
 
     def warn_of_siblings(self) -> None:
         """Say how many clips that were held out have a sibling in training, where recordings were not kept together."""
-        if self.config.validation_split != "clip":
+        if self.config.validation_split != "clip" or not self.recordings:
             return
         for split in self.held_out_splits():
             held_out, training = self.clips_of(split), self.clips_of("train")
@@ -326,7 +304,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
     def clips_of(self, split: str) -> list[LabelledClip]:
         if self.config.task == "classification":
             return self.divided_clips[split]
-        ids = (name for name in dict.fromkeys(self.training_ids) if self.split_of(name, "train") == split)
+        ids = (name for name in dict.fromkeys(self.training_ids()) if self.split_of(name, "train") == split)
         return [LabelledClip(name, None, self.recordings.get(name), Record({}, Path())) for name in ids]
 
     @property
@@ -400,7 +378,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
                 if not Path(value).is_dir():
                     raise FileNotFoundError(f"{cls.__name__}: video_dir {value} is not a folder.")
             setattr(config, name, value)
-        cls.check_class_fields(config)
+        check_class_fields(config, f"{cls.__name__}/{config.name}")
         if config.validation_split and not config.validation_fraction and not cls.divides_by_itself(config):
             config.validation_fraction = config_fields["validation_fraction"] = DEFAULT_FRACTION
         return config
@@ -409,32 +387,6 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
     def divides_by_itself(cls, config: BenchmarkConfig) -> bool:
         """Whether the config holds videos out in a way of its own."""
         return False
-
-    @classmethod
-    def check_class_fields(cls, config: BenchmarkConfig) -> None:
-        """Raise for options of classes that cannot be."""
-        if config.validation_split not in (None, *RULES):
-            raise ValueError(unknown_name("`validation_split`", config.validation_split, RULES))
-        if type(config.split_seed) is not int:
-            raise ValueError(f"Expected `split_seed` to be a whole number, got {config.split_seed!r}")
-        asked = {name: getattr(config, name) for name in ("classes", "max_train_per_class", "max_val_per_class")}
-        asked = {name: value for name, value in asked.items() if value is not None}
-        if asked and config.task != "classification":
-            raise ValueError(
-                f'{cls.__name__}/{config.name} has no classes: `{next(iter(asked))}` is for the task "classification", not '
-                f"for {config.task!r}."
-            )
-        names = asked.pop("classes", None)
-        if names is not None and (
-            not isinstance(names, list | tuple)
-            or not names
-            or not all(isinstance(name, str) for name in names)
-            or len(set(names)) < len(names)
-        ):
-            raise ValueError(f"Expected `classes` to be a list of names of classes, each once, got {names!r}")
-        for name, value in asked.items():
-            if type(value) is not int or value < 1:
-                raise ValueError(f"Expected `{name}` to be a whole number from 1, got {value!r}")
 
     def hold_out_validation(self, config: BenchmarkConfig) -> None:
         fraction = config.validation_fraction

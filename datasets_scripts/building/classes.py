@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 
 from clipbert.datasets_scripts.building.records import AnnotationError, Record
 from clipbert.datasets_scripts.building.splits import hash_fraction
+from clipbert.support.names import unknown_name
 
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,58 @@ def recording_in_name(name: str) -> str | None:
 def shuffled(names: Iterable[str], seed: int) -> list[str]:
     """The names in an order that depends on them and on the seed alone, never on the order of files."""
     return sorted(sorted(names), key=lambda name: hash_fraction(f"{seed}/{name}"))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# All of it
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def check_class_fields(config, where: str) -> None:
+    """Raise for options of classes that cannot be; `config` is a `BenchmarkConfig`."""
+    if config.validation_split not in (None, *RULES):
+        raise ValueError(unknown_name("`validation_split`", config.validation_split, RULES))
+    if type(config.split_seed) is not int:
+        raise ValueError(f"Expected `split_seed` to be a whole number, got {config.split_seed!r}")
+    limits = {name: getattr(config, name) for name in ("max_train_per_class", "max_val_per_class")}
+    given = [name for name, value in {"classes": config.classes, **limits}.items() if value is not None]
+    if given and config.task != "classification":
+        raise ValueError(
+            f'{where} has no classes: `{given[0]}` is for the task "classification", not for {config.task!r}.'
+        )
+    names = config.classes
+    is_list = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    if names is not None and not (is_list and 0 < len(set(names)) == len(names)):
+        raise ValueError(f"Expected `classes` to be a list of names of classes, each once, got {names!r}")
+    for name, value in limits.items():
+        if value is not None and (type(value) is not int or value < 1):
+            raise ValueError(f"Expected `{name}` to be a whole number from 1, got {value!r}")
+
+
+def divide_clips(
+    splits: Mapping[str, Sequence[LabelledClip]], config, where: str, in_parts: bool
+) -> dict[str, list[LabelledClip]]:
+    """The clips of each split, after holding out and limits; `config` is a `BenchmarkConfig`.
+
+    Raises:
+        AnnotationError: If a video is in two classes, a class cannot be divided or is evaluated without training.
+    """
+    splits = dict(splits)
+    for clips in splits.values() if in_parts else [chain(*splits.values())]:
+        check_one_class_each(clips)
+    if config.validation_fraction:
+        training, rule = splits["train"], config.validation_split or "recording"
+        if config.validation_split == "recording" and not any(clip.recording for clip in training):
+            raise AnnotationError(
+                f'{where}: `validation_split="recording"` needs recordings, and the annotations name none; '
+                '`validation_split="clip"` divides the clips'
+            )
+        held_out = hold_out(training, config.validation_fraction, rule, config.split_seed)
+        splits["train"] = [clip for clip in training if clip.video_id not in held_out]
+        splits["validation"] = [clip for clip in training if clip.video_id in held_out]
+    check_classes_of_splits(splits, where, is_strict=not in_parts)
+    most = {"train": config.max_train_per_class, "validation": config.max_val_per_class}
+    return {split: list(limit(clips, most.get(split), config.split_seed)) for split, clips in splits.items()}
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -239,15 +293,11 @@ def warn_once(message: str) -> None:
 
 __all__ = [
     "DEFAULT_FRACTION",
-    "RULES",
-    "AnnotationError",
     "LabelledClip",
-    "check_classes_of_splits",
-    "check_one_class_each",
+    "check_class_fields",
     "count_siblings",
+    "divide_clips",
     "hold_out",
-    "limit",
     "recording_in_name",
-    "shuffled",
     "warn",
 ]

@@ -68,7 +68,7 @@ class Kinetics400(VideoTextBuilder):
         ),
     )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
-    MAY_LACK_CLASSES = True
+    IN_PARTS = True
 
     @classmethod
     def split_files(cls, config: BenchmarkConfig) -> dict[str, list[tuple[str, ...]]]:

@@ -83,7 +83,7 @@ class SomethingSomethingV2(VideoTextBuilder):
         ),
     )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
-    MAY_LACK_CLASSES = True
+    IN_PARTS = True
 
     @classmethod
     def split_files(cls, config: BenchmarkConfig) -> dict[str, list[tuple[str, ...]]]:

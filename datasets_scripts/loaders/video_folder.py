@@ -40,8 +40,9 @@ from functools import cached_property
 from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
+from clipbert.datasets_scripts.building.class_folders import SPLIT_NAMES, class_folders, read_class_folders
 from clipbert.datasets_scripts.building.classes import LabelledClip, hold_out, recording_in_name
-from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, MediaIndex, relative_name
+from clipbert.datasets_scripts.building.media import MediaIndex, relative_name
 from clipbert.datasets_scripts.building.records import (
     AnnotationError,
     Record,
@@ -55,7 +56,6 @@ from clipbert.datasets_scripts.building.splits import hash_fraction
 
 FILE_STEMS = {"retrieval": "captions", "qa": "questions", "moments": "moments", "classification": "labels"}
 EVALUATED = ("validation", "test")
-SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
 def read_captions(path: Path) -> Iterator[Record]:
@@ -70,26 +70,12 @@ def read_captions(path: Path) -> Iterator[Record]:
 READERS = {".jsonl": read_jsonl, ".csv": read_csv, ".json": read_captions}
 
 
-def read_class_folders(root: Path, split: str = "") -> Iterator[Record]:
-    """The videos of `root/<split>/<class>/`, at any depth below."""
-    folder = root / split
-    if not folder.is_dir():
-        return
-    for name in sorted(MediaIndex(folder, VIDEO_SUFFIXES).walk(str(folder), set())):
-        label, slash, _ = name.partition("/")
-        if slash and label not in ("videos", *SPLIT_NAMES):  # folders of the other layouts
-            video = f"{split}/{name}" if split else name
-            yield Record({"video": video, "label": label}, folder, entry=name)
-
-
 def read_records(path: Path, config: BenchmarkConfig) -> Iterator[Record]:
     """The records of an annotation file, or of a folder whose sub-folders are classes."""
+    if is_file_of_records(path):
+        return READERS[path.suffix](path)
     root = Path(config.data_dir)
-    return (
-        READERS[path.suffix](path)
-        if is_file_of_records(path)
-        else read_class_folders(root, path.name if path != root else "")
-    )
+    return read_class_folders(root, split="" if path == root else path.name)
 
 
 def is_file_of_records(path: Path) -> bool:
@@ -319,23 +305,6 @@ def split_of(record: Record, default: str) -> str:
     return SPLIT_NAMES[record.values["split"]]
 
 
-def class_folders(root: Path) -> dict[str, list[Path]]:
-    """The folders of splits whose sub-folders hold videos; else `root` for training, if its own do. One class is none."""
-    below = {name: found for name in SPLIT_NAMES if (found := classes_below(root, name))}
-    if "val" in below and "validation" in below:
-        raise ValueError(
-            f"Expected one folder for the split 'validation', got {root / 'val'} and {root / 'validation'}"
-        )
-    if len(set().union(*below.values())) > 1:
-        return {SPLIT_NAMES[name]: [root / name] for name in below}
-    return {"train": [root]} if not below and len(classes_below(root)) > 1 else {}
-
-
-def classes_below(root: Path, split: str = "") -> set[str]:
-    """Names of the sub-folders that hold videos."""
-    return {record.values["label"] for record in read_class_folders(root, split)}
-
-
 def video_name(record: Record) -> str:
     return record.require("video_name" if "video" not in record.values and "video_name" in record.values else "video")
 
@@ -345,9 +314,8 @@ def video_id(record: Record) -> str:
 
 
 def label_of(record: Record) -> str:
-    return str(
-        record.require("tag" if "label" not in record.values and "tag" in record.values else "label", (str, int))
-    )
+    name = "tag" if "label" not in record.values and "tag" in record.values else "label"
+    return str(record.require(name, (str, int))).strip()
 
 
 def labelled_clip(record: Record) -> LabelledClip:
