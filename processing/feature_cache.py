@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -66,7 +67,7 @@ class FeatureFingerprint:
 
     Args:
         encoder (`str`): What the frame encoder is called, for people; it takes no part in comparisons.
-        weights (`str`): SHA-256 of its weights, see [`hash_weights`].
+        weights (`str`): SHA-256 of its structure and weights, see [`hash_weights`].
         transform (`str`): How a picture becomes a frame: settings of the processor, as JSON with sorted keys.
         sampling (`str`): Which frames: settings of the processor, likewise.
         dtype (`str`): `"float16"` or `"float32"`, in which vectors are stored.
@@ -126,7 +127,9 @@ class FeatureFingerprint:
                 continue
             if name == "weights":
                 was, now = stored.get("encoder", "?"), self.encoder
-                found.append(f"weights of the frame encoder: {theirs[:12]} ({was}) -> {ours[:12]} ({now})")
+                found.append(
+                    f"weights or structure of the frame encoder: {theirs[:12]} ({was}) -> {ours[:12]} ({now})"
+                )
             else:
                 found.append(f"{name}: {_describe_change(theirs, ours)}")
         return found
@@ -278,12 +281,20 @@ class FeatureCache:
         Write the vectors of a video, whole or not at all; what was there is replaced.
 
         Several processes may save the same video at once: the last one stays.
+
+        Raises:
+            ValueError: If a value is not finite, or too large for the dtype.
         """
         stored = CachedFeatures(
             features.features.to(DTYPES[fingerprint.dtype]).contiguous(),
             features.frame_indices.to(torch.int64).contiguous(),
             features.timestamps.to(torch.float64).contiguous(),
         )
+        if not stored.features.isfinite().all():
+            raise ValueError(
+                f"{content.name}: its frame features reach {features.features.abs().max():g}, which is no finite number in "
+                f"{fingerprint.dtype}. Store them as float32, or look at the encoder."
+            )
         metadata = {
             "format_version": FORMAT_VERSION,
             **asdict(fingerprint),
@@ -314,6 +325,13 @@ class FeatureCache:
         with safe_open(path, "pt") as file:
             return _read_tensors(file)
 
+    def remove_leftovers(self, older_than_s: float = 3600.0) -> None:
+        """Delete what was being written by processes that were killed; what is young may belong to a living one."""
+        for path in self.folder.glob(f".*{PARTIAL}"):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > older_than_s:
+                    path.unlink()
+
     def metadata(self) -> Iterator[dict[str, Any]]:
         """What the files here say of themselves, oldest first; those that are not whole are passed over."""
         for path in sorted(self.folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns):
@@ -327,8 +345,11 @@ class FeatureCache:
 
 
 def hash_weights(module: nn.Module) -> str:
-    """SHA-256 of the parameters and buffers of a module: names, types, shapes and values, in the order of the names."""
-    digest = hashlib.sha256()
+    """
+    SHA-256 of a module: its structure, as it prints itself (the same weights may be used with other strides), and names,
+    types, shapes and values of parameters and buffers, in the order of the names.
+    """
+    digest = hashlib.sha256(repr(module).encode())
     for name, tensor in sorted(module.state_dict().items()):
         if name.endswith("num_batches_tracked"):  # counts training steps; no vector depends on it
             continue

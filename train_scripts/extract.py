@@ -21,20 +21,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, BaseVideoProcessor, PreTrainedModel
 
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
-from clipbert.processing import FeatureCache
+from clipbert.processing import FeatureCache, SparseVideoProcessor
 from clipbert.processing.feature_cache import DTYPES
 from clipbert.support.families import has_family
 from clipbert.support.terminal import printable
 from clipbert.support.weights import listed
+from clipbert.train_scripts.engine.data import DeadWorkerError, naming_dead_workers
 from clipbert.train_scripts.engine.last_word import ending_with_the_reason
 from clipbert.train_scripts.engine.launch import seed_everything
 from clipbert.train_scripts.engine.pace import show_duration
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.tasks.building import build_model, build_processor
-from clipbert.train_scripts.tasks.classification.cached import check_encoder, plan_features, what_is_drawn
+from clipbert.train_scripts.tasks.classification.cached import (
+    FeaturePlan,
+    check_encoder,
+    plan_features,
+    what_is_drawn,
+)
 from clipbert.train_scripts.tasks.extraction import Extraction, FeatureCacheError, extract_features
 from clipbert.train_scripts.tasks.holdings import describe_holdings, show_bytes
 from clipbert.train_scripts.video_classification import ClassificationRecipe, ClassificationTask
@@ -42,6 +48,7 @@ from clipbert.train_scripts.video_classification import ClassificationRecipe, Cl
 
 logger = logging.getLogger("clipbert.train_scripts")
 # what a recipe has to say, and an extraction of files does not need
+FILES = "files"
 NO_RUN = ("data.dataset=video_folder", "run.output_dir=.", "run.total_steps=1", "data.train_split=train")
 
 
@@ -102,6 +109,11 @@ def read_recipe(given: argparse.Namespace) -> ClassificationRecipe:
     no_run = NO_RUN if given.videos and given.recipe is None else ()
     start = [] if given.model is None else read_model_name(given.model)
     recipe = ClassificationRecipe.load(given.recipe, [*no_run, *start, *given.set])
+    if given.chunk_size < 1 or given.augmented_versions < 0:
+        raise RecipeError(
+            f"--chunk_size must be at least 1 and --augmented_versions at least 0, got {given.chunk_size} and "
+            f"{given.augmented_versions}."
+        )
     if recipe.data.features is None:
         raise RecipeError("data.features: missing; --set data.features=FOLDER says where the vectors go.")
     if given.augmented_versions and given.videos:
@@ -109,27 +121,31 @@ def read_recipe(given: argparse.Namespace) -> ClassificationRecipe:
     return recipe
 
 
-def build_jobs(recipe: ClassificationRecipe, given: argparse.Namespace):
-    """Model, processor, jobs, and the files that cannot be read, with reasons."""
-    # as a run with this recipe builds them, so that random weights are the same, too
-    seed_everything(recipe.run.seed)
-    reading = replace(recipe, data=replace(recipe.data, features=None))
+def plan_extraction(
+    recipe: ClassificationRecipe, given: argparse.Namespace
+) -> tuple[PreTrainedModel, BaseVideoProcessor, FeaturePlan]:
+    """Model and processor, built as a run with this recipe builds them, and what they are to make."""
+    seed_everything(recipe.run.seed)  # so that random weights are the same, too
+    recipe = replace(recipe, data=replace(recipe.data, features=None))
     if given.videos:
-        processor = build_processor(reading)
-        model = build_model(reading, "VideoClassification", processor)
-        rows = {"files": {"video": find_videos(given.videos)}}
+        processor = build_processor(recipe)
+        model = build_model(recipe, "VideoClassification", processor)
+        rows = {FILES: {"video": find_videos(given.videos)}}
+        # files are seen as an evaluation sees them
+        recipe = replace(
+            recipe, run=replace(recipe.run, total_steps=0), eval=replace(recipe.eval, splits={FILES: "final"})
+        )
     else:
-        parts = ClassificationTask().build(reading)
+        parts = ClassificationTask().build(recipe)
         model, processor, rows = parts.model, parts.processor, dict(parts.eval_sets)
         if recipe.run.total_steps != 0:
             rows[recipe.data.train_split] = parts.train_set.rows
     check_encoder(model)
-    if given.augmented_versions and not what_is_drawn(reading, processor):
+    if given.augmented_versions and not what_is_drawn(recipe, processor):
         raise RecipeError(
             "--augmented_versions: the recipe alters no training video; set data.augmentation, or leave it out."
         )
-    jobs, unreadable = plan_features(reading, model, processor, rows, given.dtype, given.augmented_versions)
-    return model, processor, jobs, unreadable
+    return model, processor, plan_features(recipe, model, processor, rows, given.dtype, given.augmented_versions)
 
 
 def main(arguments: Sequence[str] | None = None) -> Extraction:
@@ -144,28 +160,32 @@ def main(arguments: Sequence[str] | None = None) -> Extraction:
     """
     given = parse_arguments(arguments)
     recipe = read_recipe(given)
-    model, processor, jobs, unreadable = build_jobs(recipe, given)
+    model, processor, plan = plan_extraction(recipe, given)
     cache = FeatureCache(recipe.data.features)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-    print(describe_holdings(model, processor, jobs, given.dtype))
-    report = extract_features(
-        model,
-        processor,
-        jobs,
-        cache,
-        chunk_size=given.chunk_size,
-        num_workers=recipe.data.num_workers,
-        device=device,
-        on_mismatch=given.on_mismatch,
-    )
-    report.unreadable = {**unreadable, **report.unreadable}
+    if plan.files and isinstance(processor, SparseVideoProcessor):
+        videos = [job.video for job in plan.jobs if job.version == 0]
+        num_copies = len(plan.files) / len(videos)
+        print(describe_holdings(model, processor, videos, plan.jobs[0].options, given.dtype, num_copies))
+    with naming_dead_workers(recipe):
+        report = extract_features(
+            model,
+            processor,
+            plan.jobs,
+            cache,
+            chunk_size=given.chunk_size,
+            num_workers=recipe.data.num_workers,
+            device=device,
+            on_mismatch=given.on_mismatch,
+        )
+    report.unreadable = {**plan.unreadable, **report.unreadable}
     size = show_bytes(sum(path.stat().st_size for path in cache.folder.glob("*.safetensors")))
     print(
         f"{report.num_written} files written in {show_duration(report.total_s)}, {report.num_valid} were there and valid; "
         f"{cache.folder} takes {size}."
     )
     if report.unreadable:
-        lines = [f"{name}: {reason}" for name, reason in report.unreadable.items()]
+        lines = sorted(report.unreadable.values())
         message = f"{len(lines)} videos cannot be decoded:{listed(map(printable, lines))}"
         if recipe.data.on_decode_error == "raise":
             raise FeatureCacheError(f"{message}\nRepair them, or set data.on_decode_error=skip. All others are done.")
@@ -176,5 +196,5 @@ def main(arguments: Sequence[str] | None = None) -> Extraction:
 if __name__ == "__main__":
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logger.setLevel(logging.INFO)
-    with ending_with_the_reason((RecipeError, FeatureCacheError, FileNotFoundError)):
+    with ending_with_the_reason((RecipeError, FeatureCacheError, DeadWorkerError, FileNotFoundError)):
         main()

@@ -19,7 +19,7 @@ from clipbert.train_scripts.engine.items import NoTrainSet
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
 from clipbert.train_scripts.tasks.building import build_model, build_processor, check_head
-from clipbert.train_scripts.tasks.classification.cached import FeatureSection, open_features
+from clipbert.train_scripts.tasks.classification.cached import FeatureSection, choose_reader
 from clipbert.train_scripts.tasks.classification.items import EvaluatedVideos, LabelledCollator, LabelledVideos
 from clipbert.train_scripts.tasks.classification.measures import describe_classes, measure
 from clipbert.train_scripts.tasks.rows import coverage_metrics, evaluation_problems, find_data, load_rows
@@ -65,9 +65,7 @@ class ClassificationTask(Task):
                 f"The model knows the classes {', '.join(map(str, model.config.id2label.values()))}; the data have "
                 f"{', '.join(self.class_names)}."
             )
-        self.reader = self.processor
-        if recipe.data.features is not None:
-            self.reader = open_features(recipe, model, self.processor, rows)
+        self.reader = choose_reader(recipe, model, self.processor, rows)
         train_set = NoTrainSet()
         if recipe.run.total_steps != 0:
             options = video_options(recipe, self.processor, is_training=True)

@@ -96,7 +96,7 @@ def test_what_changed_is_named(cache, clip):
     longer = fingerprint_of(processor=ClipBERTVideoProcessor(num_frames=3), options={"num_frames": 9})
     drawn = fingerprint_of(processor=ClipBERTVideoProcessor(num_frames=3), seed=7)
     for theirs, reason in {
-        other_weights: f"weights of the frame encoder: {ours.weights[:12]} (resnet-50) -> "
+        other_weights: f"weights or structure of the frame encoder: {ours.weights[:12]} (resnet-50) -> "
         f"{other_weights.weights[:12]} (resnet-101)",
         larger: 'transform: size {"longest_edge": 448} -> {"longest_edge": 64}',
         longer: "sampling: num_frames 3 -> 9",
@@ -133,6 +133,27 @@ def test_weights_are_told_by_their_values():
     model.frame_encoder[1].running_mean[2] += 1e-6
     assert hash_weights(model) != hash_weights(other)
     assert hash_weights(other.half()) != hash_weights(Encoder())
+    strided = Encoder()
+    strided.frame_encoder[0].stride = (2, 2)  # the same weights
+    assert hash_weights(strided) != hash_weights(Encoder())
+
+
+def test_numbers_that_do_not_fit_are_refused(cache, clip):
+    content, large = VideoContent.of(clip), vectors(shift=1e6)
+    with pytest.raises(ValueError, match="clip.avi: its frame features reach 1e.06.* float16. Store them as float32"):
+        cache.save(content, fingerprint_of(), large)
+    assert not list(cache.folder.glob("*"))
+    cache.save(content, fingerprint_of(dtype="float32"), large)
+
+
+def test_leftovers_of_the_dead_are_removed(cache, clip):
+    cache.save(VideoContent.of(clip), fingerprint_of(), vectors())
+    old, young = cache.folder / ".a.partial", cache.folder / ".b.partial"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    cache.remove_leftovers()
+    assert not old.exists() and young.exists() and cache.load(clip, fingerprint_of()) is not None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.7, 0.999])

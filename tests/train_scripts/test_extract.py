@@ -17,10 +17,12 @@ from safetensors.torch import load_file
 from stranger_families import write_framewise, write_stepwise
 from tiny_runs import one_thread, steps_of  # noqa: F401
 
+from clipbert.processing.feature_cache import VideoContent
 from clipbert.support.families import load_trained
 from clipbert.train_scripts import extract
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.tasks.classification.cached import CachedVideos
 from clipbert.train_scripts.tasks.extraction import FeatureCacheError
 from clipbert.train_scripts.tasks.holdings import Holdings
 from clipbert.train_scripts.video_classification import ClassificationTask
@@ -144,7 +146,10 @@ def test_what_changed_is_named_before_training(folder, clips, tmp_path, caplog):
     before = files_in(f"{run}_features")
     one = sorted((clips / "test").glob("*.avi"))[0]
     for change, reason in (
-        ("run.seed=7", "18 of 18 .*weights of the frame encoder: [0-9a-f]{12} .stepwise. -> [0-9a-f]{12}"),
+        (
+            "run.seed=7",
+            "18 of 18 .*weights or structure of the frame encoder: [0-9a-f]{12} .stepwise. -> [0-9a-f]{12}",
+        ),
         ("data.num_frames=2", "18 of 18 .*sampling: num_frames 3 -> 2"),
         ("data.image_size=48", 'transform: size ."height": 16, "width": 16. -> ."shortest_edge": 48.'),
         (None, f"1 of 18 .*{one}: content of the video: [0-9]+ bytes, SHA-256"),
@@ -161,6 +166,31 @@ def test_what_changed_is_named_before_training(folder, clips, tmp_path, caplog):
     assert "content of the video" in caplog.text
     main(ClassificationTask(), arguments)
     assert extract.main([*arguments, "--set", "data.num_frames=2"]).num_written == 18
+
+
+def test_copies_of_a_video_share_a_file(folder, clips, tmp_path):
+    first, second = sorted((clips / "train").glob("v_Archery*.avi"))[:2]
+    second.write_bytes(first.read_bytes())
+    assert extract.main(settings_of(clips, tmp_path / "run")).num_written == 17
+    main(ClassificationTask(), settings_of(clips, tmp_path / "run"))
+
+
+def test_a_video_seen_in_two_ways_is_refused(folder, clips, tmp_path):
+    arguments = settings_of(clips, tmp_path / "run", "eval.splits={train: monitor, test: final}")
+    with pytest.raises(ValueError, match=r"seen in two ways \(sampling: num_frames 3 -> 2\)"):
+        extract.main([*arguments, "--set", "eval.num_frames=2"])
+    assert extract.main(arguments).num_written == 18
+    main(ClassificationTask(), arguments)
+
+
+def test_an_evaluation_needs_no_vectors_of_the_training_split(folder, clips, tmp_path):
+    main(ClassificationTask(), settings_of(clips, tmp_path / "run", "data.features=null"))
+    checkpoint, features = tmp_path / "run/checkpoints/last", f"data.features={tmp_path / 'test_only'}"
+    start = ["model.family=null", "model.config=null", f"model.from_pretrained={checkpoint}", "run.total_steps=0"]
+    assert extract.main(settings_of(clips, tmp_path / "evaluation", *start, features)).num_written == 6
+    logits, _ = evaluate(checkpoint, clips, tmp_path / "evaluation", features)
+    expected = load_file(tmp_path / "run/predictions/test/tensors.safetensors")["logits"]
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-2)
 
 
 def test_damaged_files_are_named_and_made_anew(folder, clips, tmp_path, caplog):
@@ -183,7 +213,8 @@ def test_broken_videos_are_listed(folder, clips, tmp_path, capsys):
     second.write_bytes(second.read_bytes()[:300])
     arguments = settings_of(clips, tmp_path / "run")
     with pytest.raises(
-        FeatureCacheError, match=f"(?s)2 videos cannot be decoded:.*{first}: .*{second}: .*All others are done"
+        FeatureCacheError,
+        match=f"(?s)2 videos cannot be decoded:.*decode {first}: .*decode {second}: .*All others are done",
     ):
         extract.main(arguments)
     skip = ["--set", "data.on_decode_error=skip", "data.max_decode_error_rate=0.5"]
@@ -207,14 +238,18 @@ def test_altered_versions_are_drawn(folder, clips, tmp_path):
     assert (report.num_written, report.num_valid) == (24, 18)
     versions = sorted(path.name.split(".")[1] for path in Path(f"{run}_features").iterdir())
     assert versions == ["safetensors"] * 18 + ["v1"] * 12 + ["v2"] * 12
-    seen = set()
-    reader_of = ClassificationTask.build
-
     main(ClassificationTask(), arguments)
-    first = steps_of(run)
-    assert reader_of is ClassificationTask.build and not seen
     main(ClassificationTask(), [*arguments, "--set", f"run.output_dir={tmp_path / 'again'}"])
-    assert steps_of(tmp_path / "again") == first
+    assert steps_of(tmp_path / "again") == steps_of(run)
+
+    video = str(sorted((clips / "train").glob("*.avi"))[-1])  # of more frames than are drawn
+    paths = sorted(Path(f"{run}_features").glob(f"{VideoContent.of(video).sha256}*"), key=lambda path: len(path.name))
+    reader = CachedVideos({video: paths}, "float16")
+    of_key = {key: reader([video], seeds=[key])["frame_features"] for key in [(0, epoch, 5) for epoch in range(30)]}
+    assert all(reader([video], seeds=[key])["frame_features"].equal(found) for key, found in of_key.items())
+    assert len({tuple(found.flatten().tolist()) for found in of_key.values()}) == 2
+    as_it_is = reader([video])["frame_features"]
+    assert not any(found.equal(as_it_is) for found in of_key.values())
 
 
 def test_a_trained_encoder_or_none_is_refused(folder, clips, tmp_path):

@@ -6,6 +6,7 @@ For every model with a submodule `frame_encoder` and a method `encode_frames(pix
 
 import logging
 import os
+import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -183,7 +184,9 @@ def extract_features(
         FeatureCacheError: If there are such files, and they are refused.
     """
     started = time.perf_counter()
+    cache.remove_leftovers()
     work = find_work(jobs, cache, on_mismatch)
+    random.Random().shuffle(work)  # so that several of us at once meet different videos
     report = Extraction(num_valid=len(jobs) - len(work))
     model = model.to(device).eval()
     loader = DataLoader(

@@ -1,7 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What a data set takes in memory and on disk: as pixels, as frame vectors. Said before a run, from a few of its videos."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,6 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from clipbert.processing import read_video_metadata
-from clipbert.train_scripts.tasks.extraction import ExtractionJob
 
 
 PROBED = 8  # videos that are opened to know how long all are
@@ -60,18 +59,33 @@ class Holdings:
         )
 
 
-def describe_holdings(model: PreTrainedModel, processor: Any, jobs: Sequence[ExtractionJob], dtype: str) -> str:
-    """What vectors of these videos take, and what their pixels would."""
-    if not jobs:
-        return "There are no videos."
-    first, size = jobs[0], dict(processor.size)
+def describe_holdings(
+    model: PreTrainedModel,
+    processor: Any,
+    videos: Sequence[Any],
+    options: Mapping[str, Any],
+    dtype: str,
+    num_copies: float = 1,
+) -> str:
+    """
+    What the frame vectors of videos take, and what their pixels would.
+
+    Args:
+        model (`PreTrainedModel`): With a `frame_feature_size`.
+        processor (`SparseVideoProcessor`): Chooses frames, and has their `size`.
+        videos (`Sequence`): Paths or bytes; a few are opened.
+        options (`Mapping[str, Any]`): With which the processor is called.
+        dtype (`str`): Of the vectors.
+        num_copies (`float`, *optional*, defaults to 1): Versions of a video, on average.
+    """
+    size = dict(processor.size)
     side = size.get("longest_edge") or size.get("shortest_edge")
     height, width = size.get("height", side), size.get("width", side)
-    frames = average_frames(processor, [job.video for job in jobs], first.options)
-    return Holdings(len(jobs), frames, height, width, model.frame_feature_size).describe(dtype)
+    frames = average_frames(processor, videos, options)
+    return Holdings(round(len(videos) * num_copies), frames, height, width, model.frame_feature_size).describe(dtype)
 
 
-def average_frames(processor: Any, videos: Sequence[Any], options: dict[str, Any]) -> float:
+def average_frames(processor: Any, videos: Sequence[Any], options: Mapping[str, Any]) -> float:
     """Frames that a processor takes of a video, on average over a few of them; those that cannot be read do not count."""
     counts = []
     for number in np.linspace(0, len(videos) - 1, min(PROBED, len(videos))).round().astype(int):
@@ -79,7 +93,7 @@ def average_frames(processor: Any, videos: Sequence[Any], options: dict[str, Any
             metadata = read_video_metadata(videos[number])
         except (OSError, ValueError):
             continue
-        counts.append(processor.sample_frames(metadata, **options).frame_indices.size)
+        counts.append(int((processor.sample_frames(metadata, **options).frame_indices >= 0).sum()))
     return float(np.mean(counts)) if counts else 0.0
 
 

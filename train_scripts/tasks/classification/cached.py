@@ -1,9 +1,10 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Frame vectors from disk in the place of videos: `data.features`."""
 
+import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import datasets
 import torch
 from transformers import PreTrainedModel
 
-from clipbert.processing import FeatureCache, FeatureFingerprint, VideoDecodeError
+from clipbert.processing import FeatureCache, FeatureFingerprint, SparseVideoProcessor, VideoDecodeError
 from clipbert.processing.feature_cache import Fault, VideoContent
 from clipbert.processing.sampling import build_rng
 from clipbert.support.options import changeable
@@ -19,7 +20,11 @@ from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.report import place_of_script
 from clipbert.train_scripts.tasks.extraction import ExtractionJob, FeatureCacheError, read_contents, show_faults
+from clipbert.train_scripts.tasks.holdings import describe_holdings
 from clipbert.train_scripts.tasks.videos import RANDOM_SAMPLING, FrameSection, video_options
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -38,10 +43,11 @@ class CachedVideos:
     Args:
         paths (`Mapping[str, Sequence[Path]]`): For each video, by its path or the SHA-256 of its bytes, the files of its
             versions; the first is the video as it is. Videos that could not be decoded have none.
+        dtype (`str`): In which vectors are stored.
     """
 
-    def __init__(self, paths: Mapping[str, Sequence[Path]]):
-        self.paths = paths
+    def __init__(self, paths: Mapping[str, Sequence[Path]], dtype: str):
+        self.paths, self.dtype = paths, dtype
 
     def __call__(
         self, videos: Sequence[Any], seeds: Sequence[tuple] | None = None, **options: Any
@@ -51,8 +57,8 @@ class CachedVideos:
 
         Args:
             videos (`Sequence`): One video.
-            seeds (`Sequence[tuple]`, *optional*): One key, from which its version is drawn: the video as it is, or one
-                of the altered ones. Without it, it is the video as it is.
+            seeds (`Sequence[tuple]`, *optional*): One key, from which one of its altered versions is drawn. Without it,
+                or where there are none, it is the video as it is.
             options: What a processor is called with; a cache was made with them already.
 
         Returns:
@@ -62,8 +68,8 @@ class CachedVideos:
         paths = self.paths.get(key_of(video))
         if not paths:
             raise VideoDecodeError(printable(str(video)[:200]), "it has no features; extract.py says why.")
-        version = 0 if seeds is None else int(build_rng(*seeds[0]).integers(len(paths)))
-        found = FeatureCache.read(paths[version])
+        is_drawn = seeds is not None and len(paths) > 1
+        found = FeatureCache.read(paths[build_rng(*seeds[0]).integers(1, len(paths))] if is_drawn else paths[0])
         return {"frame_features": found.features.float()[None], "frame_mask": found.frame_mask[None]}
 
     def num_frames(self, video: Any) -> int:
@@ -76,57 +82,84 @@ def key_of(video: Any) -> str:
     return video if isinstance(video, str) else VideoContent.of(video).sha256
 
 
+@dataclass
+class FeaturePlan:
+    """
+    The frame vectors that a run reads.
+
+    Args:
+        files (`dict[tuple[str, int], ExtractionJob]`): One job for each file, by content of the video and version.
+        videos (`dict[str, dict[int, ExtractionJob]]`): The versions of each video; copies of a video share files.
+        unreadable (`dict[str, str]`): Files of videos that cannot be read, with reasons.
+    """
+
+    files: dict[tuple[str, int], ExtractionJob] = field(default_factory=dict)
+    videos: dict[str, dict[int, ExtractionJob]] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def jobs(self) -> list[ExtractionJob]:
+        return list(self.files.values())
+
+    def add(self, job: ExtractionJob) -> None:
+        """
+        Raises:
+            ValueError: If the video is seen in two ways, of which a folder can only hold one.
+        """
+        known = self.files.setdefault((job.content.sha256, job.version), job)
+        if known.fingerprint != job.fingerprint:
+            change = "; ".join(job.fingerprint.differences(vars(known.fingerprint)))
+            raise ValueError(
+                f"data.features: {job.content.name} is used to train and to evaluate, and seen in two ways ({change}). A "
+                "folder of features holds one: let eval.sampling, eval.num_frames and the like be those of data, or leave "
+                "that split out."
+            )
+        self.videos.setdefault(key_of(job.video), {})[job.version] = known
+
+
 def plan_features(
     recipe: Recipe,
     model: PreTrainedModel,
     processor: Any,
-    rows: Mapping[str, datasets.Dataset],
+    rows: Mapping[str, Any],
     dtype: str = "float16",
     num_versions: int = 0,
-) -> tuple[list[ExtractionJob], dict[str, str]]:
+) -> FeaturePlan:
     """
-    The frame vectors that a run reads.
+    Which frame vectors a run reads: those of the videos it trains on and of those it evaluates.
 
     Args:
         recipe (`Recipe`): The run.
         model (`PreTrainedModel`): With a `frame_encoder`.
         processor: Makes frames of videos.
-        rows (`Mapping[str, datasets.Dataset]`): Of each split that it reads, with the column `video`.
+        rows (`Mapping[str, datasets.Dataset]`): Tables with the column `video` by split; those that the run reads are
+            taken.
         dtype (`str`, *optional*, defaults to `"float16"`): In which vectors are stored.
         num_versions (`int`, *optional*, defaults to 0): Altered versions of each training video.
 
-    Returns:
-        `list[ExtractionJob]` and `dict[str, str]`: One job for each file; videos that cannot be read, with reasons.
-
     Raises:
-        ValueError: If a video is seen in two ways, of which a folder can only hold one.
+        ValueError: See [`FeaturePlan.add`].
     """
-    jobs: dict[tuple[str, int], ExtractionJob] = {}
-    unreadable = {}
-    for split, table in rows.items():
-        is_training = split == recipe.data.train_split and recipe.run.total_steps != 0
-        ways = list(_ways(recipe, processor, is_training, num_versions if is_training else 0))
-        seed = recipe.run.seed
-        fingerprints = [
-            FeatureFingerprint.of(model, processor, options, dtype, seed=seed if version else None)
-            for version, options in ways
+    plan, seed = FeaturePlan(), recipe.run.seed
+    for split, is_training in splits_read(recipe):
+        ways = [
+            (version, options, FeatureFingerprint.of(model, processor, options, dtype, seed=seed if version else None))
+            for version, options in _ways(recipe, processor, is_training, num_versions if is_training else 0)
         ]
-        videos = table["video"][:]
+        videos = rows[split]["video"][:]
         for video, content in zip(videos, read_contents(videos), strict=True):
             if isinstance(content, OSError):
-                unreadable[printable(str(video)[:200])] = str(content)
+                plan.unreadable[printable(str(video)[:200])] = str(content)
                 continue
-            for (version, options), fingerprint in zip(ways, fingerprints, strict=True):
-                job = ExtractionJob(video, content, fingerprint, options, version, seed)
-                other = jobs.setdefault((content.sha256, version), job)
-                if other.fingerprint != fingerprint:
-                    change = "; ".join(fingerprint.differences(vars(other.fingerprint)))
-                    raise ValueError(
-                        f"{content.name} is used to train and to evaluate, and seen in two ways ({change}). A folder of "
-                        "features holds one: let eval.sampling, eval.num_frames and the like be those of data, or leave "
-                        "that split out."
-                    )
-    return list(jobs.values()), unreadable
+            for version, options, fingerprint in ways:
+                plan.add(ExtractionJob(video, content, fingerprint, options, version, seed))
+    return plan
+
+
+def splits_read(recipe: Recipe) -> list[tuple[str, bool]]:
+    """The splits whose videos a run reads, and whether it trains on them."""
+    trained = [(recipe.data.train_split, True)] if recipe.run.total_steps != 0 else []
+    return [*trained, *((split, False) for split in recipe.eval.splits)]
 
 
 def _ways(
@@ -171,6 +204,23 @@ def check_encoder(model: PreTrainedModel) -> None:
         )
 
 
+def choose_reader(recipe: Recipe, model: PreTrainedModel, processor: Any, rows: Mapping[str, datasets.Dataset]) -> Any:
+    """
+    What gives a run its inputs: the processor, or, with `data.features`, [`CachedVideos`]. Says what the data take.
+
+    Args:
+        recipe, model, processor, rows: See [`plan_features`].
+    """
+    is_cached = recipe.data.features is not None
+    reader = open_features(recipe, model, processor, rows) if is_cached else processor
+    if hasattr(model, "encode_frames") and isinstance(processor, SparseVideoProcessor):
+        videos = [video for split, _ in splits_read(recipe) for video in rows[split]["video"][:]]
+        options = video_options(recipe, processor, recipe.run.total_steps != 0)
+        held = describe_holdings(model, processor, videos, options, reader.dtype if is_cached else "float16")
+        logger.info(f"{held} They are {'read' if is_cached else 'decoded and encoded'} in each epoch, and not held.")
+    return reader
+
+
 def open_features(
     recipe: Recipe, model: PreTrainedModel, processor: Any, rows: Mapping[str, datasets.Dataset]
 ) -> CachedVideos:
@@ -199,23 +249,23 @@ def open_features(
             )
     else:
         num_versions = 0
-    jobs, unreadable = plan_features(recipe, model, processor, rows, stored[-1]["dtype"], num_versions)
-    paths: dict[str, list[Path]] = {}
-    faults = []
-    for job in jobs:
-        fault = job.find_fault(cache)
-        if fault is None:
-            paths.setdefault(key_of(job.video), []).append(cache.path_of(job.content, job.version))
-        elif fault.kind != "missing" or recipe.data.on_decode_error == "raise":
-            faults.append(fault)
-    if recipe.data.on_decode_error == "raise":
-        faults += [Fault("missing", name, reason) for name, reason in unreadable.items()]
+    plan = plan_features(recipe, model, processor, rows, stored[-1]["dtype"], num_versions)
+    found = {key: job.find_fault(cache) for key, job in plan.files.items()}
+    faults = [fault for fault in found.values() if fault is not None]
+    faults += [Fault("missing", name, reason) for name, reason in plan.unreadable.items()]
+    if recipe.data.on_decode_error == "skip":  # the loop counts what is missing
+        faults = [fault for fault in faults if fault.kind != "missing"]
     if faults:
         raise FeatureCacheError(
-            f"data.features={cache.folder}: {len(faults)} of {len(jobs)} files are not what this run "
+            f"data.features={cache.folder}: {len(faults)} of {len(found)} files are not what this run "
             f"needs:{show_faults(faults)}\n{_advise(recipe)}"
         )
-    return CachedVideos(paths)
+    paths = {
+        video: [cache.path_of(job.content, version) for version, job in sorted(versions.items())]
+        for video, versions in plan.videos.items()
+        if all(found[job.content.sha256, version] is None for version, job in versions.items())
+    }
+    return CachedVideos(paths, stored[-1]["dtype"])
 
 
 def _advise(recipe: Recipe) -> str:
@@ -223,4 +273,13 @@ def _advise(recipe: Recipe) -> str:
     return f"This makes them, and replaces those that were made otherwise: python {command}"
 
 
-__all__ = ["CachedVideos", "FeatureSection", "check_encoder", "open_features", "plan_features"]
+__all__ = [
+    "CachedVideos",
+    "FeaturePlan",
+    "FeatureSection",
+    "check_encoder",
+    "choose_reader",
+    "open_features",
+    "plan_features",
+    "what_is_drawn",
+]
