@@ -117,6 +117,7 @@ class CNNRNNConfig(PreTrainedConfig):
         "pooler_output",
         "frame_features",
         "frame_lengths",
+        "hidden_states",
     ]
 
     backbone_config: dict | PreTrainedConfig | None = None

@@ -24,6 +24,7 @@ H size of a state (of both directions), P size of what the classifier reads, R =
 """
 
 import math
+import os
 from dataclasses import dataclass
 from inspect import signature
 
@@ -31,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel, TimmBackbone, TimmBackboneConfig
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING, MODEL_MAPPING
@@ -61,12 +62,15 @@ class CNNRNNModelOutput(ModelOutput):
         pooler_output (`torch.FloatTensor` of shape `(clips, windows, states)`): The states as one vector.
         frame_features (`torch.FloatTensor` of shape `(clips, windows, frames, features)`): Vectors of the frames.
         frame_lengths (`torch.LongTensor` of shape `(clips, windows)`): How many frames were read.
+        hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned when `output_hidden_states=True`):
+            What the recurrent part reads, the projected vectors of the frames, and `last_hidden_state`.
     """
 
     last_hidden_state: torch.FloatTensor | None = None
     pooler_output: torch.FloatTensor | None = None
     frame_features: torch.FloatTensor | None = None
     frame_lengths: torch.LongTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
 
 
 @dataclass
@@ -79,7 +83,7 @@ class CNNRNNVideoClassifierOutput(ModelOutput):
         logits (`torch.FloatTensor` of shape `(clips, classes)`): Scores pooled over the windows of each clip.
         window_logits (`torch.FloatTensor` of shape `(clips, windows, classes)`):
             Scores of each window; they mean nothing for a window without a frame.
-        last_hidden_state, pooler_output, frame_features, frame_lengths: See [`CNNRNNModelOutput`].
+        last_hidden_state, pooler_output, frame_features, frame_lengths, hidden_states: See [`CNNRNNModelOutput`].
     """
 
     loss: torch.FloatTensor | None = None
@@ -89,6 +93,7 @@ class CNNRNNVideoClassifierOutput(ModelOutput):
     pooler_output: torch.FloatTensor | None = None
     frame_features: torch.FloatTensor | None = None
     frame_lengths: torch.LongTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -98,18 +103,21 @@ class CNNRNNVideoClassifierOutput(ModelOutput):
 
 def backbone_class(backbone_config):
     """
-    The class for an image model: the bare model, or the backbone where there is no other or an earlier stage is wanted.
+    The class for an image model: the bare model, or the backbone where transformers has no other.
 
     Raises:
-        ValueError: If transformers has neither.
+        ValueError: If transformers has neither, or the config asks for an earlier stage than the last.
     """
-    config_class, stages = type(backbone_config), getattr(backbone_config, "stage_names", None) or []
-    wants_earlier_stage = bool(stages) and backbone_config.out_features[-1] != stages[-1]
-    for mapping in (
-        (MODEL_FOR_BACKBONE_MAPPING,) if wants_earlier_stage else (MODEL_MAPPING, MODEL_FOR_BACKBONE_MAPPING)
-    ):
-        if config_class in mapping:
-            return mapping[config_class]
+    stages = getattr(backbone_config, "stage_names", None)
+    if stages and backbone_config.out_features[-1] != stages[-1]:
+        raise ValueError(
+            f"backbone_config: out_features={backbone_config.out_features} ends before the last stage, {stages[-1]!r}, "
+            "which the frame vectors are made of. Leave it out, or build a backbone of fewer stages."
+        )
+    for mapping in (MODEL_MAPPING, MODEL_FOR_BACKBONE_MAPPING):
+        model_class = mapping.get(type(backbone_config), None)
+        if model_class is not None and model_class.main_input_name == "pixel_values":
+            return model_class
     raise ValueError(
         f"backbone_config is that of a {backbone_config.model_type!r}, for which transformers has no image model. Take a "
         "ResNet, another image backbone, or a vision tower such as that of CLIP."
@@ -185,6 +193,9 @@ class CNNRNNFrameEncoder(GradientCheckpointingLayer):
         if not self.train_batchnorm:
             for norm in self.norms():
                 norm.requires_grad_(False)
+        for name, parameter in self.backbone.named_parameters():
+            if name.endswith("mask_token"):  # of the pretraining of some towers; whole pictures do not need it
+                parameter.requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode=True):
@@ -197,8 +208,8 @@ class CNNRNNFrameEncoder(GradientCheckpointingLayer):
                 norm.eval()
         return self
 
-    def forward(self, frames):
-        # frames: (M, 3, S, S) -> (M, D)
+    def forward(self, frames, anchor=None):
+        # frames: (M, 3, S, S) -> (M, D); `anchor` see `encode_frames`
         outputs = self.backbone(frames)
         if "feature_maps" in outputs:
             vectors = outputs.feature_maps[-1].mean(dim=(-2, -1))
@@ -232,6 +243,7 @@ def _feature_size(backbone):
 
 RECURRENT_LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 ONE_PASS = {"RNN_TANH": torch.rnn_tanh, "GRU": torch.gru, "LSTM": torch.lstm}
+ONE_STEP = {"RNN_TANH": torch.rnn_tanh_cell, "GRU": torch.gru_cell, "LSTM": torch.lstm_cell}
 
 
 def run_packed(rnn, vectors, lengths):
@@ -257,24 +269,33 @@ def run_padded(rnn, vectors, lengths):
     A state depends on nothing that is read later, so that forwards the padding at the end does no harm. For the other
     direction the frames of each row, and they alone, are turned round.
     """
-    if not rnn.bidirectional:
-        return rnn(vectors)[0]
-    steps = torch.arange(vectors.shape[1], device=vectors.device)
-    last = lengths[:, None] - 1
+    steps, last = torch.arange(vectors.shape[1], device=vectors.device), lengths[:, None] - 1
     mirror = torch.where(steps <= last, last - steps, steps)[..., None]  # (R, T, 1), its own inverse
     for layer in range(rnn.num_layers):
         if layer:
             vectors = F.dropout(vectors, rnn.dropout, rnn.training)
-        forwards = _run_direction(rnn, f"l{layer}", vectors)
-        backwards = _run_direction(rnn, f"l{layer}_reverse", vectors.gather(1, mirror.expand_as(vectors)))
-        vectors = torch.cat([forwards, backwards.gather(1, mirror.expand_as(backwards))], dim=-1)
+        states = _run_direction(rnn, f"l{layer}", vectors)
+        if rnn.bidirectional:
+            backwards = _run_direction(rnn, f"l{layer}_reverse", vectors.gather(1, mirror.expand_as(vectors)))
+            states = torch.cat([states, backwards.gather(1, mirror.expand_as(backwards))], dim=-1)
+        vectors = states
     return vectors
 
 
 def _run_direction(rnn, suffix, vectors):
+    """One layer, from left to right: (R, T, D) -> (R, T, H)."""
     weights = [getattr(rnn, f"{name}_{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-    zeros = vectors.new_zeros(1, vectors.shape[0], rnn.hidden_size)
-    start = (zeros, zeros) if rnn.mode == "LSTM" else zeros
+    zeros = vectors.new_zeros(vectors.shape[0], rnn.hidden_size)
+    if torch.compiler.is_exporting():  # the one pass is unrolled by the tracer, for the one length that it sees
+        from torch._higher_order_ops.scan import scan
+
+        def step(state, vector):
+            state = ONE_STEP[rnn.mode](vector, state, *weights)
+            return state, (state[0] if rnn.mode == "LSTM" else state).clone()
+
+        start = (zeros, zeros.clone()) if rnn.mode == "LSTM" else zeros
+        return scan(step, start, vectors.transpose(0, 1))[1].transpose(0, 1)
+    start = (zeros[None], zeros[None]) if rnn.mode == "LSTM" else zeros[None]
     # has biases, 1 layer, no dropout, not both directions, batch first
     return ONE_PASS[rnn.mode](vectors, start, weights, True, 1, 0.0, rnn.training, False, True)[0]
 
@@ -392,19 +413,22 @@ class CNNRNNPreTrainedModel(PreTrainedModel):
         _check_frames(pixel_values, "(frames, 3, height, width)", 4)
         pixel_values = pixel_values.to(encoder.backbone.dtype)
         if size is None or torch.compiler.is_compiling():
-            size = len(pixel_values)
+            size = pixel_values.shape[0]
         if (
             self.training
             and self.config.train_batchnorm
-            and (encoder.gradient_checkpointing or size < len(pixel_values))
+            and (encoder.gradient_checkpointing or size < pixel_values.shape[0])
         ):
             raise ValueError(
-                f"Batch norms are trained on all {len(pixel_values)} frames of a batch at once: set frame_chunk_size=None "
+                f"Batch norms are trained on all {pixel_values.shape[0]} frames of a batch at once: set frame_chunk_size=None "
                 "and switch gradient checkpointing off, or train_batchnorm=False."
             )
-        if size == len(pixel_values):
-            return encoder(pixel_values)
-        return torch.cat([encoder(chunk) for chunk in pixel_values.split(size)])
+        # reentrant checkpointing looks for gradients among inputs alone, and frames have none
+        is_trained = any(parameter.requires_grad for parameter in encoder.parameters())
+        anchor = pixel_values.new_empty(0, requires_grad=is_trained) if encoder.gradient_checkpointing else None
+        if size == pixel_values.shape[0]:
+            return encoder(pixel_values, anchor)
+        return torch.cat([encoder(chunk, anchor) for chunk in pixel_values.split(size)])
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -428,6 +452,11 @@ def load_backbone(name_or_folder):
     """
     config = AutoConfig.from_pretrained(name_or_folder)
     config = getattr(config, "vision_config", config)
+    if config.model_type == "timm_wrapper":
+        source = "local-dir" if os.path.isdir(name_or_folder) else "hf-hub"
+        backbone = TimmBackbone(TimmBackboneConfig(backbone=f"{source}:{name_or_folder}"), pretrained=True)
+        backbone.config.backbone = config.architecture  # which timm builds anywhere
+        return backbone
     model_class = backbone_class(config)
     backbone, info = model_class.from_pretrained(
         name_or_folder, config=config, output_loading_info=True, **pooling_options(model_class)
@@ -439,6 +468,7 @@ def load_backbone(name_or_folder):
             f"{str(name_or_folder)!r} lacks {len(missing)} tensors of a {model_class.__name__}: "
             f"{', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}."
         )
+    backbone.config.name_or_path = ""  # where it lay does not matter to the model that it becomes a part of
     return backbone
 
 
@@ -489,6 +519,7 @@ class CNNRNNModel(CNNRNNPreTrainedModel):
         frame_features: torch.FloatTensor | None = None,
         frame_mask: torch.Tensor | None = None,
         frame_lengths: torch.LongTensor | None = None,
+        output_hidden_states: bool | None = None,
         frame_indices: torch.LongTensor | None = None,
         frame_seconds: torch.DoubleTensor | None = None,
         video_metadata: list | None = None,
@@ -506,6 +537,7 @@ class CNNRNNModel(CNNRNNPreTrainedModel):
                 1 for frames that exist, at least one for every clip. The others are not looked at.
             frame_lengths (`torch.LongTensor` of shape `(clips,)` or `(clips, windows)`, *optional*):
                 Instead of `frame_mask`, how many of the frames exist, from the first.
+            output_hidden_states (`bool`, *optional*): Return what the recurrent part reads, too.
             frame_indices, frame_seconds, video_metadata (*optional*):
                 What a processor adds with `return_metadata=True`. Not read: `model(**processor(...))` works with it.
 
@@ -518,23 +550,27 @@ class CNNRNNModel(CNNRNNPreTrainedModel):
         inputs = _visual_input(pixel_values, frame_features, self.frame_feature_size)
         shape = inputs.shape[: inputs.ndim - (3 if frame_features is None else 1)]  # (B, T) or (B, N, T)
         exists = _frames_that_exist(shape, inputs.device, frame_mask, frame_lengths)
-        # 1. vectors of the frames that exist, one row for each clip or window
-        features, lengths = self.frame_vectors(
-            inputs.flatten(0, len(shape) - 2), None if exists is None else exists.flatten(0, -2)
-        )  # (R, T, D), (R,)
-        # 2. one state after each frame
-        read = lengths.clamp(min=1)  # an empty window is read as one zero and left out when scores are pooled
+        rows = shape[:-1]  # (B,) or (B, N), together R
+        # 1. vectors of the frames that exist
+        exists = None if exists is None else exists.flatten(0, -2)
+        features, lengths = self.frame_vectors(inputs.flatten(0, len(rows) - 1), exists)  # (R, T, D), (R,)
         vectors = features if self.projection is None else self.projection(features)
-        states = vectors if self.rnn is None else self.run_recurrence(vectors, read)  # (R, T, H)
-        states = states.where(_exists(read, states.shape[1])[..., None], 0.0)
+        vectors = vectors.unflatten(0, rows)
+        # 2. one state after each frame; an empty window is read as one zero, and left out when scores are pooled
+        read = lengths.clamp(min=1)
+        states = vectors.flatten(0, len(rows) - 1)
+        states = states if self.rnn is None else self.run_recurrence(states, read)
+        states = states.where(_exists(read, states.shape[1])[..., None], 0.0).unflatten(0, rows)  # (B, N, T, H)
         # 3. one vector of each row
-        pooled = self.pooler(states, read)  # (R, P)
-        rows = shape[:-1]
+        pooled = self.pooler(states.flatten(0, len(rows) - 1), read)  # (R, P)
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
         return CNNRNNModelOutput(
-            last_hidden_state=states.unflatten(0, rows),
+            last_hidden_state=states,
             pooler_output=pooled.unflatten(0, rows),
             frame_features=features.unflatten(0, rows),
             frame_lengths=lengths.unflatten(0, rows),
+            hidden_states=(vectors, states) if output_hidden_states else None,
         )
 
     def frame_vectors(self, inputs, exists):
@@ -761,6 +797,7 @@ class CNNRNNForVideoClassification(CNNRNNPreTrainedModel):
         frame_mask: torch.Tensor | None = None,
         frame_lengths: torch.LongTensor | None = None,
         labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
         frame_indices: torch.LongTensor | None = None,
         frame_seconds: torch.DoubleTensor | None = None,
         video_metadata: list | None = None,
@@ -769,8 +806,8 @@ class CNNRNNForVideoClassification(CNNRNNPreTrainedModel):
         Score every clip, or every window of it, pool over windows, compare with labels.
 
         Args:
-            pixel_values, frame_features, frame_mask, frame_lengths, frame_indices, frame_seconds, video_metadata: See
-                [`CNNRNNModel.forward`]. A window without a frame counts for nothing.
+            pixel_values, frame_features, frame_mask, frame_lengths, output_hidden_states, frame_indices, frame_seconds,
+            video_metadata: See [`CNNRNNModel.forward`]. A window without a frame counts for nothing.
             labels (`torch.Tensor`, *optional*): See the class.
 
         Returns:
@@ -779,7 +816,7 @@ class CNNRNNForVideoClassification(CNNRNNPreTrainedModel):
         Raises:
             ValueError: If shapes do not fit each other, a clip has no frame, or labels are not those of a class.
         """
-        outputs = self.cnn_rnn(pixel_values, frame_features, frame_mask, frame_lengths)
+        outputs = self.cnn_rnn(pixel_values, frame_features, frame_mask, frame_lengths, output_hidden_states)
         has_windows = outputs.pooler_output.ndim == 3
         window_logits = self.classifier(self.dropout(outputs.pooler_output))  # (B, C) or (B, N, C)
         windows, exists = window_logits, outputs.frame_lengths > 0

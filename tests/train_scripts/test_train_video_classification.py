@@ -15,7 +15,7 @@ from clean_process import run_without_package
 from fakehub import FakeHub
 from numbered_videos import write_numbered
 from safetensors.torch import load_file
-from tiny_cnn_rnn import cnn_rnn_run
+from tiny_classifiers import cnn_rnn_run
 from tiny_runs import one_thread, steps_of  # noqa: F401
 
 from clipbert.datasets_scripts.synthetic.action_clips import generate_action_clips
