@@ -123,7 +123,7 @@ def video_options(recipe: Recipe, processor: Any, is_training: bool) -> dict[str
 
 def seed_options(options: Mapping[str, Any], *key: int | str) -> dict[str, Any]:
     """The key of what is drawn for one video, as an option of the processor; none where nothing is."""
-    is_random = options.get("sampling") in RANDOM_SAMPLING or options.get("augmentation")
+    is_random = options.get("sampling", "random") in RANDOM_SAMPLING or options.get("augmentation")
     return {"seeds": [key]} if is_random else {}
 
 
