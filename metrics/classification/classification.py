@@ -6,6 +6,7 @@ How ties are counted
     so constant scores give exactly the chance level.
 """
 
+import math
 from collections.abc import Sequence
 
 import datasets
@@ -87,6 +88,30 @@ def compute_classification_metrics(scores: Sequence[Sequence[float]], gold: Sequ
         "chance_accuracy": 1 / num_classes,
         "num_examples": len(gold),
     }
+
+
+def wilson_interval(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
+    """
+    Wilson's score interval of a share.
+
+    Args:
+        hits (`int`): Examples that count.
+        total (`int`): All of them, at least 1.
+        z (`float`, *optional*, defaults to 1.96): Standard deviations on either side; 1.96 is an interval of 95 %.
+
+    Raises:
+        ValueError: If there are no examples, or more hits than examples.
+
+    Example:
+        >>> [round(end, 2) for end in wilson_interval(195, 224)]
+        [0.82, 0.91]
+    """
+    if not 0 <= hits <= total or total < 1:
+        raise ValueError(f"Expected 0 to total hits of at least one example, got {hits} of {total}")
+    share, weight = hits / total, z * z / total
+    centre = (share + weight / 2) / (1 + weight)
+    half = z * math.sqrt(share * (1 - share) / total + weight / (4 * total)) / (1 + weight)
+    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
