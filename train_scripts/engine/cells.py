@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from huggingface_hub.errors import StrictDataclassClassValidationError, StrictDataclassError
 
+from clipbert.support.families import config_class
 from clipbert.support.names import did_you_mean
 from clipbert.support.options import option
 from clipbert.train_scripts.engine.recipe import Recipe
@@ -89,7 +91,7 @@ class CellRun:
 
     def _recorded(self) -> tuple[dict[str, Any], Recipe] | None:
         path = self.folder / "results.json"
-        with suppress(OSError, ValueError, KeyError):  # RecipeError is a ValueError: an earlier version had other keys
+        with suppress(OSError, ValueError, KeyError, TypeError):  # there is none, or that of an earlier version
             results = json.loads(path.read_text(encoding="utf-8"))
             return results, convert_section(results["recipe"], type(self.recipe), Source(path))
         return None
@@ -208,7 +210,20 @@ def _plan_run(grid: Grid, schema: type[Recipe], cell: Cell, seed: int | None, mo
         seed = schema.load(cell.recipe, [*items, "run.output_dir=."]).run.seed
     folder = Path(grid.output_dir, cell.name, f"seed_{seed}")
     recipe = schema.load(cell.recipe, [*items, f"run.output_dir={_as_yaml(str(folder))}"])
+    _check_config(recipe)
     return CellRun(cell, seed, folder, recipe)
+
+
+def _check_config(recipe: Recipe) -> None:
+    """Raise if the family's config refuses values of the recipe; between values only where it has all of them."""
+    model = recipe.model
+    if model.family is None:  # a checkpoint on the Hub says it, later
+        return
+    try:
+        config_class(model.family)(**{**(model.config or {}), **model.overrides})
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        if model.config is not None or not isinstance(error, StrictDataclassClassValidationError):
+            raise RecipeError(f"model.config, model.overrides: {' '.join(str(error).split())}") from error
 
 
 def _problems_between(grid: Grid, runs: Sequence[CellRun]) -> Iterator[str]:

@@ -10,6 +10,9 @@ from typing import Any
 from clipbert.train_scripts.engine.log import read_rows
 
 
+NO_RESULTS = {"step", "epoch", "lr", "grad_norm", "wait_s", "step_s"}  # of what is logged of a step
+
+
 @dataclass
 class RunFiles:
     """
@@ -51,8 +54,8 @@ class RunFiles:
 
     def curve(self) -> list[dict[str, Any]]:
         """
-        A point for each evaluation on the way: `step`, `epoch`, the mean training `loss` since the one before, the
-        learning rate `lr`, and the metrics of each split under its name.
+        A point for each evaluation on the way: `step`, `epoch`, the learning rate `lr`, `training` (the means of losses and
+        of what else a step reports, since the point before), and the metrics of each split under its name.
         """
         points: dict[int, dict[str, Any]] = {}
         for row in self.evaluations:
@@ -62,8 +65,10 @@ class RunFiles:
         for step in sorted(points):
             rows = [row for row in self.steps if before < row["step"] <= step]
             if rows:
-                loss = math.fsum(row["loss"] for row in rows) / len(rows)
-                points[step] |= {"epoch": rows[-1]["epoch"], "loss": loss, "lr": rows[-1]["lr"]}
+                means = {
+                    name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[0].keys() - NO_RESULTS
+                }
+                points[step] |= {"epoch": rows[-1]["epoch"], "lr": rows[-1]["lr"], "training": means}
             before = step
         return [points[step] for step in sorted(points)]
 
