@@ -61,15 +61,22 @@ class GridRunner:
 
     def run(self) -> dict[CellRun, str]:
         """Returns those of this part that are not finished, with the reason of each."""
-        if any(run.results() is None for run in self.ours):
-            for command in self.grid.before:
-                prepare(command)
+        self.prepare([run for run in self.ours if run.results() is None and not run.differences()])
         for is_patient in (False, True):  # first what nobody else is running
             for number, run in enumerate(self.ours, start=1):
                 if not is_patient or self.states.get(run) == WAITING:
                     self.finish(run, f"[{number}/{len(self.ours)}] {run.name}", is_patient)
         self.write()
         return {run: self.states[run] for run in self.ours if run in self.states}
+
+    def prepare(self, runs: Sequence[CellRun]) -> None:
+        """What comes before these runs."""
+        for command in self.grid.before if runs else ():
+            call(*shlex.split(command))
+        for key, script in self.grid.once_for.items():
+            firsts = {run.value(key): run for run in reversed(runs)}
+            for run in [run for run in runs if run.value(key) is not None and firsts[run.value(key)] is run]:
+                call(script, *run.recipe.arguments)
 
     def finish(self, run: CellRun, head: str, is_patient: bool) -> None:
         """Run a cell, unless it is finished already; what came of it is printed, and written down."""
@@ -193,11 +200,10 @@ def locate(script: str) -> str:
     raise RecipeError(f"{script}: no such script in {Path.cwd()}, nor in {Path(__file__).parents[1]}.")
 
 
-def prepare(command: str) -> None:
-    """One of the commands that come before the cells."""
-    first, *arguments = shlex.split(command)
-    say(f"$ python {command}")
-    subprocess.run([sys.executable, first if first.startswith("-") else locate(first), *arguments], check=True)
+def call(script: str, *arguments: str) -> None:
+    """A script, or what begins with `-m` or `-c`, in a process of its own."""
+    say(f"$ {shlex.join(['python', script, *arguments])}")
+    subprocess.run([sys.executable, script if script.startswith("-") else locate(script), *arguments], check=True)
 
 
 def say(text: str) -> None:

@@ -148,6 +148,7 @@ def test_settings_of_the_command_line_hold_for_all_cells(folder):
         ({"set": {"eval.metric": "acuracy"}}, "eval.metric: 'acuracy' chooses no checkpoint"),
         ({"metric": "acuracy"}, "metric: there is no metric 'acuracy'. Did you mean 'accuracy'?"),
         ({"report": ["recall"]}, "report: there is no metric 'recall'"),
+        ({"once_for": {"data.feature": "note.py"}}, "once_for: the recipe of lr=1.0e-09, seed 42 has no key"),
         ({"set": {"eval.metric": None, "eval.splits": {"test": "final"}}}, "keep: without a tuning split"),
         (
             {"set": {"eval.splits": {"test": "tuning"}, "eval.allow_test_selection": True}},
@@ -324,6 +325,15 @@ def test_commands_come_before_the_cells_and_their_failure_stops_the_grid(folder)
     with pytest.raises(subprocess.CalledProcessError, match="exit status 3"):
         grid_script.main(["--grid", str(path)])
     assert not list((folder / "before").glob(f"*/*/{CONSOLE}"))
+
+
+def test_a_script_runs_once_for_each_value_of_a_key(folder, capfd):
+    (folder / "note.py").write_text("import sys; print([a for a in sys.argv if 'num_frames' in a or 'lr=' in a])")
+    axes = {"optim.lr": [0.1, 0.2], "data.num_frames": [1, 2]}
+    grid, runs = plan(write_grid(folder, "once", axes=axes, once_for={"data.num_frames": str(folder / "note.py")}))
+    GridRunner("once", grid, runs).prepare(runs[1:])
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("[")]
+    assert lines == ["['optim.lr=0.1', 'data.num_frames=2']", "['optim.lr=0.2', 'data.num_frames=1']"]
 
 
 def test_the_commands_can_be_listed(folder, capsys):

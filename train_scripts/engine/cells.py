@@ -52,6 +52,10 @@ class Grid:
     report: list[str] = option([], "Metrics in the table; none: `metric`.")
     keep: Literal["best", "all", "none"] = option("best", "Which cells keep their checkpoints when they are finished.")
     before: list[str] = option([], "Python scripts or modules with arguments, run in this order before the cells.")
+    once_for: dict[str, str] = option(
+        {},
+        "{section.key: SCRIPT}: for each value of this key, run the script with the settings of the first run that has it.",
+    )
     launch: list[str] | None = option(None, "Arguments of `accelerate launch`; null: plain python.")
 
 
@@ -76,6 +80,11 @@ class CellRun:
     @property
     def name(self) -> str:
         return f"{self.cell.name}, seed {self.seed}"
+
+    def value(self, key: str) -> Any:
+        """What the recipe has under `section.key`."""
+        section, _, name = key.partition(".")
+        return getattr(getattr(self.recipe, section), name)
 
     def results(self) -> dict[str, Any] | None:
         """What the run wrote when it was finished; `None` if it is not, or before its evaluations were other ones."""
@@ -232,6 +241,10 @@ def _problems_between(grid: Grid, runs: Sequence[CellRun]) -> Iterator[str]:
     for key, name in [("metric", grid.metric), *(("report", name) for name in grid.report)]:
         if name and known and not any(fnmatchcase(name, pattern) for pattern in known):
             yield f"{key}: there is no metric {name!r}. {did_you_mean(name, known)}"
+    for key in grid.once_for:
+        section, _, name = key.partition(".")
+        if wrong := [run for run in runs if not hasattr(getattr(run.recipe, section, None), name)]:
+            yield f"once_for: the recipe of {wrong[0].name} has no key {key!r}."
     if grid.keep != "best":
         return
     if any(run.recipe.eval.metric is None for run in runs):
