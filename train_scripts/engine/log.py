@@ -15,6 +15,7 @@ from accelerate.utils import DistributedType, broadcast_object_list
 
 from clipbert.support.files import remove_leftovers, write_whole
 from clipbert.train_scripts.engine.checkpoint import writing
+from clipbert.train_scripts.engine.memory import peak_memory
 from clipbert.train_scripts.engine.order import BatchPlan
 from clipbert.train_scripts.engine.pace import Pace, advise, show_duration
 from clipbert.train_scripts.engine.predictions import Predictions
@@ -52,7 +53,7 @@ class RunLog:
         if accelerator.is_main_process:
             path.parent.mkdir(parents=True, exist_ok=True)
             remove_leftovers(path.parent)
-            kept = [row for row in _read_rows(path) if row["step"] < step + ("split" not in row)]
+            kept = [row for row in read_rows(path) if row["step"] < step + ("split" not in row)]
             kept = [row for row in kept if row.get("purpose") != "final"]
             if is_own:
                 known = {row["step"] for row in kept if row.get("purpose") == "tuning"}
@@ -107,6 +108,11 @@ class RunLog:
         if found := verdict(metrics, self.recipe.eval.metric):
             is_better, sentence = found
             logger.log(logging.INFO if is_better or purpose != "final" else logging.WARNING, f"{split}: {sentence}")
+
+    def add_cost(self, step: int, split: str, seconds: float) -> None:
+        """How long an evaluation took, and the most memory that the run had taken until then."""
+        peak = peak_memory(self.accelerator.device)
+        self._write({"step": step, "evaluated": split, "seconds": round(seconds, 4), "peak_memory": peak})
 
     def add_examples(self, split: str, describe: Callable[[Predictions, int], str | None], found: Predictions) -> None:
         """Show what the model says of three examples: the first, and two on the way."""
@@ -171,7 +177,8 @@ def show_values(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
-def _read_rows(path: Path) -> list[dict]:
+def read_rows(path: Path) -> list[dict]:
+    """The lines of a log, as far as they are whole."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
@@ -190,4 +197,4 @@ def _flatten(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-__all__ = ["RunLog", "check_trackers", "show_values"]
+__all__ = ["RunLog", "check_trackers", "read_rows", "show_values"]
