@@ -1,8 +1,8 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Video loading: from file to normalised clips, ours against a baseline that works as the official code does.
 
-Both sides take the same frames (the official placement) and do everything from opening the file to subtracting the
-mean, in one process.
+Both sides take the same frames (the official placement) with pixels as they are stored, and do everything from opening
+the file to subtracting the mean, in one process.
 
 Run:     python -m benchmarks.loading                                         (generated videos; about two minutes)
 Yours:   python -m benchmarks.loading --videos FOLDER
@@ -73,7 +73,11 @@ def build_work(
     """One call for each side; both go through the videos and yield the clips of each."""
     shared = {"num_clips": options.num_clips, "num_frames": options.num_frames, "fps": options.fps}
     processor = ClipBERTVideoProcessor(
-        **shared, sampling=case.sampling, placement="official", size={"longest_edge": case.image_size}
+        **shared,
+        sampling=case.sampling,
+        placement="official",
+        square_pixels=False,  # as they are stored: the official code asks nobody
+        size={"longest_edge": case.image_size},
     )
 
     def load_with_baseline():

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 
 import av
 import numpy as np
-from av.bitstream import BitStreamFilterContext
-from PIL import Image
+from av.bitstream import BitStreamFilterContext, bitstream_filters_available
+from PIL import Image, UnidentifiedImageError
 
 from .complaints import Complaints
 
@@ -30,14 +30,38 @@ def is_vp9_key(packet: "av.Packet") -> bool:
     return not head >> (1 if is_profile_3 else 2) & 3
 
 
-class GifPictures:
+class PacketCheck:
+    """Looks at the packets of a stream as they are indexed. This one, for most formats, leaves all to the decoder."""
+
+    def listening(self) -> AbstractContextManager:
+        """The block in which packets are added."""
+        return contextlib.nullcontext()
+
+    def add(self, packet_number: int, packet: "av.Packet") -> str | None:
+        """What is wrong with a packet, which follows the one added before."""
+
+    def first_lost(self) -> int | None:
+        """The first packet in front of which a picture was lost, or is there twice; `None` if all seem there."""
+
+
+def build_packet_check(
+    container: "av.container.InputContainer", stream: "av.VideoStream", complaints: Complaints
+) -> PacketCheck:
+    """The check for the format of `container`."""
+    if container.format.name == "gif":
+        return GifPictures()
+    if container.format.name in PictureOrder.FORMATS:
+        return PictureOrder(stream, complaints)
+    return PacketCheck()
+
+
+class GifPictures(PacketCheck):
     """A second opinion on the pictures of a GIF, which FFmpeg shows as far as it can read them: Pillow refuses."""
 
     def __init__(self):
         self._head = b""  # of the file, up to its palette
 
-    def problem(self, packet: "av.Packet") -> str | None:
-        """What is wrong with the picture in `packet`, which follows the one asked for before."""
+    def add(self, packet_number: int, packet: "av.Packet") -> str | None:
         data = bytes(packet)
         if data.startswith(b"GIF8") and len(data) >= GIF_HEAD:
             flags = data[10]
@@ -46,19 +70,24 @@ class GifPictures:
         try:
             with Image.open(io.BytesIO(self._head + data + b";"), formats=["GIF"]) as image:
                 image.load()
+        except Image.DecompressionBombError:
+            return None  # `max_pixels` decides that
+        except UnidentifiedImageError:
+            return "there is no picture in it"
         except Exception as error:  # whatever Pillow raises
             return str(error) or type(error).__name__
         return None
 
 
-class PictureOrder:
+class PictureOrder(PacketCheck):
     """The order numbers of the pictures of a raw H.264 or HEVC stream, which has no time stamps that tell a lost one.
 
     Pictures are numbered evenly from one random access point to the next, in the order in which they are shown. FFmpeg
     reads the numbers from the headers of slices, and logs them.
     """
 
-    FORMATS = ("h264", "hevc")
+    # Raw streams; none if this build of FFmpeg lacks what reads their headers.
+    FORMATS = ("h264", "hevc") if "trace_headers" in bitstream_filters_available else ()
     _NEW_SEQUENCE = {"h264": {5}, "hevc": {16, 17, 18, 19, 20}}  # types of NAL units: IDR, BLA
     _HEVC_IDR = {19, 20}  # whose number is 0, and not said
     _NUMBERS = {"pic_order_cnt_lsb", "slice_pic_order_cnt_lsb", "frame_num"}
@@ -75,11 +104,10 @@ class PictureOrder:
         self._num_packets, self._is_even = 0, True
 
     def listening(self) -> AbstractContextManager:
-        """The block in which packets are added."""
         return self._complaints.in_detail()
 
     def add(self, packet_number: int, packet: "av.Packet") -> None:
-        """Read the headers in a packet; those of a raw stream hold one picture each."""
+        # A packet of a raw stream holds one picture.
         before = len(self._complaints.heard)
         with contextlib.suppress(av.FFmpegError):  # the decoder will say so, too
             self._filter.filter(packet)
@@ -118,7 +146,6 @@ class PictureOrder:
         return number
 
     def first_lost(self) -> int | None:
-        """The first packet in front of which a picture was lost, or is there twice; `None` if all seem there."""
         orders = [sorted(number for _, number in sequence) for sequence in self._sequences]
         steps = np.concatenate([np.diff(order) for order in orders] or [[]])
         if not self._is_even or not len(steps) or sum(map(len, orders)) < REGULAR_SHARE * self._num_packets:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from .bitstreams import REGULAR_SHARE, GifPictures, PictureOrder, is_hidden_vp8, is_vp9_key
+from .bitstreams import REGULAR_SHARE, PacketCheck, build_packet_check, is_hidden_vp8, is_vp9_key
 from .complaints import Complaints
 from .video_sources import Deadline
 
@@ -201,8 +201,7 @@ def index_packets(
     codec = stream.codec_context
     knows_keys = codec.name == "vp9"  # whose decoder, if it is libvpx, does not tell
     hides_pictures = codec.name.startswith(("vp8", "libvpx"))
-    gif = GifPictures() if container.format.name == "gif" else None
-    order = PictureOrder(stream, complaints) if container.format.name in PictureOrder.FORMATS else None
+    check = build_packet_check(container, stream, complaints)
     rows, places, last, latest, ends = [], [], None, None, {}  # last in the file, latest to be shown, ends of streams
     is_cut, damaged_from, damage, num_empty, has_one_description = False, None, None, 0, True
 
@@ -210,7 +209,7 @@ def index_packets(
         # FFmpeg has read ahead to open the file, and complained: what it read is read once more, to hear where.
         with contextlib.suppress(av.FFmpegError):
             container.seek(container.start_time or 0)
-    with order.listening() if order is not None else contextlib.nullcontext():
+    with check.listening():
         try:
             for packet in read_packets(container, watched):
                 deadline.check()
@@ -225,10 +224,8 @@ def index_packets(
                 if not size:
                     num_empty += 1
                     continue
-                if gif is not None and damage is None and (damage := gif.problem(packet)):
-                    damaged_from = len(rows)
-                if order is not None:
-                    order.add(len(rows), packet)
+                if (problem := check.add(len(rows), packet)) and damage is None:
+                    damaged_from, damage = len(rows), problem
                 is_hidden = packet.is_discard or (hides_pictures and is_hidden_vp8(packet))
                 if is_key := packet.is_keyframe:
                     has_one_description &= not (rows and packet.has_sidedata("new_extradata"))
@@ -267,7 +264,7 @@ def index_packets(
     end_s = max((float(end * (container.streams[number].time_base or 0)) for number, end in ends.items()), default=0.0)
     is_cut |= ends_broken
     if index.is_damaged_from is None:
-        damaged_from, damage = _lost_packets(container, stream, index, order, deadline)
+        damaged_from, damage = _lost_packets(container, stream, index, check, deadline)
         index = replace(index, is_damaged_from=damaged_from, damage=damage)
     promised = _promised_frames(container, stream, index, num_empty, stated_s, end_s, is_cut)
     return replace(index, promised_num_frames=promised)
@@ -295,7 +292,7 @@ def _tells_order(container, stream, pts: tuple) -> bool:
 
 
 def _lost_packets(
-    container, stream, index: PacketIndex, order: PictureOrder | None, deadline: Deadline
+    container, stream, index: PacketIndex, check: PacketCheck, deadline: Deadline
 ) -> tuple[int | None, str | None]:
     """The first packet in front of which another one was lost, and what tells so; `None` twice if all seem there."""
     if not index.num_frames:
@@ -304,7 +301,7 @@ def _lost_packets(
     if "mov" in name and (irregular := _first_irregular_frame(index, stream)) is not None:
         first = int(index.frame_packet[irregular:].min())
         return first, "pictures are to be decoded at regular times, and shown at others"
-    if order is not None and (first := order.first_lost()) is not None:
+    if (first := check.first_lost()) is not None:
         return first, "pictures are missing in front of it or are there twice, by their order numbers"
     if name in SENT_ONCE and (repeated := _first_repetition(index)) is not None:
         return repeated, "it is there a second time"

@@ -40,8 +40,9 @@ def unknown_name(what: str, name: object, known: Iterable[str]) -> str:
         "Unknown benchmark 'msrvt'; did you mean 'msrvtt'? Known: didemo, msrvtt"
     """
     known = sorted(known)
-    near = closest(str(name).lower(), known)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
+    spelt = {each.lower(): each for each in known}
+    near = closest(str(name).lower(), spelt)
+    hint = f"; did you mean {spelt[near[0]]!r}?" if near else "."
     return f"Unknown {what} {name!r}{hint} Known: {', '.join(known) or 'none'}"
 
 

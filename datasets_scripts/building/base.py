@@ -21,9 +21,17 @@ from pathlib import Path
 import datasets
 from datasets import ClassLabel
 
+from clipbert.datasets_scripts.building.classes import (
+    DEFAULT_FRACTION,
+    LabelledClip,
+    check_class_fields,
+    count_siblings,
+    divide_clips,
+    warn,
+)
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, AmbiguousMediaError, MediaIndex
 from clipbert.datasets_scripts.building.records import AnnotationError, Record
-from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS, check_texts
+from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS, check_class, check_texts
 from clipbert.datasets_scripts.building.splits import describe_choices, hash_fraction, held_out_up_to, in_rows
 from clipbert.datasets_scripts.fetching.sources import Source
 from clipbert.support.files import hash_file
@@ -41,9 +49,16 @@ class BenchmarkConfig(datasets.BuilderConfig):
         task (`str`): A key of `ROW_SCHEMAS`; decides the columns.
         video_dir (`str`, *optional*): Folder of the videos (or images), where they do not lie with the annotations.
         validation_fraction (`float`, defaults to 0): Share of the training videos that becomes the split "validation",
-            where the benchmark has none. They are chosen by a hash of the recording that they were cut from, where the
-            annotations name it, else of their ids: always the same ones, and none with a sibling in "train". Of few
-            recordings, and of each class, one is held out at least.
+            where the benchmark has none: always the same ones, and none with a sibling of the same recording in "train",
+            where the annotations name recordings. In the task "classification" it is the share of every class, as near
+            as whole recordings come to it; elsewhere those with the smallest hashes, one at least.
+        validation_split (`str`, *optional*): `"recording"`, the default where recordings are known, or `"clip"`, which holds
+            out clips whatever they were cut from, with a warning that says how many have a sibling in "train". Named
+            alone it holds out a fifth.
+        split_seed (`int`, defaults to 0): Another one holds out others of a class, and keeps others of too many.
+        classes (`list[str]`, *optional*): The only classes that are loaded, in the order of the benchmark.
+        max_train_per_class (`int`, *optional*): Clips of each class that "train" has at most.
+        max_val_per_class (`int`, *optional*): Clips of each class that "validation" has at most.
         language (`str`, *optional*): Language of the texts, as a code of two letters; `None`: nobody knows.
         only_split (`str`, *optional*): Prepare this split alone: no table of a training split that is streamed.
         digest (`str`): Set by the builder, so that other annotations never meet an old cache.
@@ -52,6 +67,11 @@ class BenchmarkConfig(datasets.BuilderConfig):
     task: str = "retrieval"
     video_dir: str | None = None
     validation_fraction: float = 0.0
+    validation_split: str | None = None
+    split_seed: int = 0
+    classes: list[str] | None = None
+    max_train_per_class: int | None = None
+    max_val_per_class: int | None = None
     language: str | None = "en"
     only_split: str | None = None
     digest: str = field(default="", repr=False)
@@ -79,6 +99,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
     SOURCES: tuple[Source, ...] = ()  # where its files come from; none: nothing can be fetched
     MEDIA_SUFFIXES: frozenset[str] | None = None  # of files that `find_media` looks up; None: paths are known exactly
     MEDIA_WITH_ANNOTATIONS = False  # they come in one folder: annotations alone are of no use
+    IN_PARTS = False  # its files often come in parts and copies: where the classes of two splits differ is no mistake
     IS_HUGE = (
         False  # gigabytes, millions of rows: files are distinguished by size and time, ids are not held to compare
     )
@@ -114,13 +135,21 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         raise NotImplementedError
 
     def video_facts(self) -> dict[str, VideoFacts]:
-        """What the annotations say about each `video_id`; empty where they say nothing."""
-        return {}
+        """What the annotations say about each `video_id` apart from its rows: by default the recordings of labelled clips."""
+        clips = (clip for part in self.labelled.values() for clip in part)
+        return {clip.video_id: VideoFacts(recording=clip.recording) for clip in clips if clip.recording}
 
     @classmethod
     def describe_splits(cls, config: BenchmarkConfig) -> str:
         """What who reads a score should know of how the splits were made; empty where the benchmark says it."""
-        return ""
+        if config.task != "classification" or not config.validation_fraction:
+            return ""
+        by_clip = "clip by clip, siblings of one recording on both sides"
+        how = by_clip if config.validation_split == "clip" else "in whole recordings where they are known"
+        return (
+            f"{cls.__name__}/{config.name} has no split 'validation': {config.validation_fraction:.0%} of the training clips of every "
+            f"class are held out, {how}, always the same ones."
+        )
 
     @classmethod
     def default_config(cls, data_dir: Path) -> str | None:
@@ -158,8 +187,6 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         self.annotations = self.annotation_files(config)
         if config.validation_fraction:
             self.hold_out_validation(config)
-        if config.only_split in self.annotations:  # else `check_split` says which ones there are
-            self.annotations = {config.only_split: self.annotations[config.only_split]}
         files = sorted({path for paths in self.annotations.values() for path in paths})
         self.media_root = config.video_dir or config.data_dir
         config_fields["digest"] = self.content_digest(config, files)
@@ -184,9 +211,12 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         """The split that a video goes to when a part of the training videos is held out."""
         if split not in ("train", "validation"):
             return split
-        group = self.recordings.get(video_id, video_id)
-        held_out = hash_fraction(group) <= self.largest_held_out or group in self.held_out_for_classes
+        held_out = hash_fraction(self.group_of(video_id)) <= self.largest_held_out
         return "validation" if held_out else "train"
+
+    def group_of(self, video_id: str) -> str:
+        """What stays together when a part is held out: the recording of a video, else the video."""
+        return video_id if self.config.validation_split == "clip" else self.recordings.get(video_id, video_id)
 
     def source_of(self, split: str) -> str:
         """The split of the annotation files: a validation split that is held out is in those of "train"."""
@@ -198,29 +228,88 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         facts = {} if self.IS_HUGE else self.video_facts()
         return {video_id: fact.recording for video_id, fact in facts.items() if fact.recording}
 
-    def training_groups(self) -> Iterator[tuple[str, str | None]]:
-        """For each training row the recording, else the id, of its video, and its class, if it has one."""
+    def training_ids(self) -> Iterator[str]:
+        """The video of each training row."""
         with suppress(ValueError):  # a broken record is reported with its place when its rows are made
-            for record in self.load_records("train", self.annotations.get("train") or self.annotations["validation"]):
-                for row in self.text(record):
-                    video_id = row[f"{ROW_SCHEMAS[self.config.task].media}_id"]
-                    yield self.recordings.get(video_id, video_id), row.get("label")
+            for record in self.load_records("train", self.annotations["train"]):
+                yield from (row[f"{ROW_SCHEMAS[self.config.task].media}_id"] for row in self.text(record))
 
     @cached_property
     def largest_held_out(self) -> float:
         """Recordings with a hash up to this are held out."""
-        return held_out_up_to((group for group, _ in self.training_groups()), self.config.validation_fraction)
+        return held_out_up_to(map(self.group_of, self.training_ids()), self.config.validation_fraction)
+
+    # ------------------------------------------------------------------------------------------------ classes
 
     @cached_property
-    def held_out_for_classes(self) -> set[str]:
-        """One more recording of each class that would have none in the validation split, though it has several."""
+    def labelled(self) -> dict[str, list[LabelledClip]]:
+        """The clips of `classes` in each split, as the annotations divide them."""
         if self.config.task != "classification":
-            return set()
-        of_class: dict[str | None, set[str]] = {}
-        for group, label in self.training_groups():
-            of_class.setdefault(label, set()).add(group)
-        first = (min(groups, key=hash_fraction) for groups in of_class.values() if len(groups) > 1)
-        return {group for group in first if hash_fraction(group) > self.largest_held_out}
+            return {}
+        return {
+            split: [
+                LabelledClip(row["video_id"], row["label"], row.get("recording"), Record({}, *where))
+                for where, row in self.labelled_rows(split)
+            ]
+            for split in self.annotations
+            if self.source_of(split) == split
+        }
+
+    def labelled_rows(self, split: str) -> Iterator[tuple[tuple, dict]]:
+        for record in self.read_records(split, self.annotations[split]):
+            try:
+                for row in self.text(record):
+                    check_texts(row)
+                    check_class(row)
+                    if self.is_wanted(row):
+                        yield (record.file, record.line, record.entry), row
+            except AnnotationError:
+                raise
+            except ValueError as error:
+                raise record.error(str(error)) from None
+
+    def is_wanted(self, row: dict) -> bool:
+        return self.config.classes is None or row["label"] is None or row["label"] in self.config.classes
+
+    @cached_property
+    def divided_clips(self) -> dict[str, list[LabelledClip]]:
+        """The clips of each split, after holding out and limits.
+
+        Raises:
+            AnnotationError: If a video is in two classes, a class cannot be divided or is evaluated without training.
+        """
+        return divide_clips(self.labelled, self.config, self.where, self.IN_PARTS)
+
+    @cached_property
+    def ids_of_splits(self) -> dict[str, set[str]]:
+        return {split: {clip.video_id for clip in clips} for split, clips in self.divided_clips.items()}
+
+    def held_out_splits(self) -> list[str]:
+        """The splits that are made of training videos here."""
+        return ["validation"] if self.config.validation_fraction else []
+
+    def warn_of_siblings(self) -> None:
+        """Say how many clips that were held out have a sibling in training, where recordings were not kept together."""
+        if self.config.validation_split != "clip" or not self.recordings:
+            return
+        for split in self.held_out_splits():
+            held_out, training = self.clips_of(split), self.clips_of("train")
+            if count := count_siblings(held_out, training):
+                warn(
+                    f"{self.where}: {count} of the {len(held_out)} videos held out for {split!r} ({count / len(held_out):.1%}) "
+                    "have a sibling of the same recording in 'train': their scores show how well recordings are remembered, "
+                    'not how well new ones are understood. `validation_split="recording"` keeps recordings apart.'
+                )
+
+    def clips_of(self, split: str) -> list[LabelledClip]:
+        if self.config.task == "classification":
+            return self.divided_clips[split]
+        ids = (name for name in dict.fromkeys(self.training_ids()) if self.split_of(name, "train") == split)
+        return [LabelledClip(name, None, self.recordings.get(name), Record({}, Path())) for name in ids]
+
+    @property
+    def where(self) -> str:
+        return f"{type(self).__name__}/{self.config.name} in {self.config.data_dir}"
 
     def as_dataset(self, split: str | None = None, **options) -> datasets.Dataset | datasets.DatasetDict:
         """
@@ -228,6 +317,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
 
         A share of rows, as in `train[95%:]`, and what is left of it have at least one row each.
         """
+        self.warn_of_siblings()
         sizes = {name: part.num_examples for name, part in self.info.splits.items()}
         asked = [name for name in sizes if split is None or re.search(rf"\b{name}\b", split)]
         empty = {name: self.describe_empty(name) for name in asked if not sizes[name]}
@@ -239,6 +329,10 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         if empty:
             raise AnnotationError("; ".join(empty.values()))
         return super().as_dataset(in_rows(split, sizes), **options)
+
+    def as_streaming_dataset(self, *arguments, **options):
+        self.warn_of_siblings()
+        return super().as_streaming_dataset(*arguments, **options)
 
     def describe_empty(self, split: str) -> str:
         files, fraction = ", ".join(map(str, self.annotations[split])), self.config.validation_fraction
@@ -284,7 +378,15 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
                 if not Path(value).is_dir():
                     raise FileNotFoundError(f"{cls.__name__}: video_dir {value} is not a folder.")
             setattr(config, name, value)
+        check_class_fields(config, f"{cls.__name__}/{config.name}")
+        if config.validation_split and not config.validation_fraction and not cls.divides_by_itself(config):
+            config.validation_fraction = config_fields["validation_fraction"] = DEFAULT_FRACTION
         return config
+
+    @classmethod
+    def divides_by_itself(cls, config: BenchmarkConfig) -> bool:
+        """Whether the config holds videos out in a way of its own."""
+        return False
 
     def hold_out_validation(self, config: BenchmarkConfig) -> None:
         fraction = config.validation_fraction
@@ -324,8 +426,17 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
     def _info(self) -> datasets.DatasetInfo:
         features = ROW_SCHEMAS[self.config.task].features.copy()
         if self.config.task == "classification":
-            features["label"] = ClassLabel(names=self.distinct_class_names())
+            features["label"] = ClassLabel(names=self.chosen_class_names())
         return datasets.DatasetInfo(description=inspect.getdoc(type(self)), features=features)
+
+    def chosen_class_names(self) -> list[str]:
+        """The classes that are loaded, in the order of the benchmark."""
+        names, chosen = self.distinct_class_names(), self.config.classes
+        if chosen is None:
+            return names
+        if unknown := next((name for name in chosen if name not in names), None):
+            raise ValueError(unknown_name(f"class of {self.where}", unknown, names))
+        return [name for name in names if name in chosen]
 
     def distinct_class_names(self) -> list[str]:
         names = self.class_names()
@@ -337,24 +448,29 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         return names
 
     def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
+        if self.config.task == "classification":
+            self.divided_clips  # noqa: B018  what is wrong with it is said before anything is written
+        only = self.config.only_split  # `check_split` has said which ones there are
         return [
             datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "files": files, "several": len(files) > 1})
             for split, files in self.annotations.items()
+            if only not in self.annotations or split == only
         ]
 
     def _generate_examples(self, split: str, files: list[Path], several: bool) -> Iterator[tuple[str, dict]]:
-        task, fraction = ROW_SCHEMAS[self.config.task], self.config.validation_fraction
+        task = ROW_SCHEMAS[self.config.task]
         first_seen = {}
         source = self.source_of(split)
         for record in self.read_records(source, files):
             where = record.file, record.line, record.entry  # not the record, whose columns would stay in memory
             try:
+                rows = [(number, row) for number, row in enumerate(self.text(record)) if self.is_in(split, row)]
+                if not rows:
+                    continue
                 media = self.video_path(record)
                 media = media if isinstance(media, bytes) else self.inside(str(media), record)
-                for number, row in enumerate(self.text(record)):
-                    row = {task.media: media, **row}
-                    if fraction and split != self.split_of(row[f"{task.media}_id"], split):
-                        continue
+                for number, row in rows:
+                    row = {task.media: media, **task.defaults, **row}
                     if row.get(task.id_column) is None:
                         # from file and place, not counted: each process may see only some of the files
                         place = str(record.line) if record.line is not None else record.entry
@@ -377,6 +493,13 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
                 raise
             except (ValueError, OverflowError, RecursionError) as error:
                 raise record.error(str(error)) from None
+
+    def is_in(self, split: str, row: dict) -> bool:
+        """Whether a row of the annotations belongs to the split."""
+        if self.config.task == "classification":
+            return row["video_id"] in self.ids_of_splits[split]
+        media = ROW_SCHEMAS[self.config.task].media
+        return not self.config.validation_fraction or split == self.split_of(row[f"{media}_id"], split)
 
     def read_records(self, split: str, files: list[Path]) -> Iterator[Record]:
         """`load_records`; what it does not complain about by file and line itself is at least reported with the files."""

@@ -3,8 +3,8 @@
 
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from datasets import ClassLabel, Features, List, Value
 
@@ -20,6 +20,7 @@ class RowSchema:
     id_column: str
     check: Callable[[dict], None]
     media: str = "video"
+    defaults: Mapping = field(default_factory=dict)  # of columns that a loader may leave out
 
     @property
     def holds_files(self) -> bool:
@@ -72,6 +73,8 @@ def check_moment(row: dict) -> None:
 def check_class(row: dict) -> None:
     if row["label"] is not None and not isinstance(row["label"], str):
         raise ValueError(f"expected the name of a class, or None where labels are not public, got {row['label']!r}")
+    if row.get("recording") is not None:
+        expect_text(row, "recording")
 
 
 def check_boxes(row: dict) -> None:
@@ -136,7 +139,17 @@ ROW_SCHEMAS = {
         check_moment,
     ),
     "classification": RowSchema(
-        Features({"video_id": TEXT, "video": TEXT, "label": ClassLabel(num_classes=0)}), "video_id", check_class
+        Features(
+            {
+                "video_id": TEXT,
+                "video": TEXT,
+                "label": ClassLabel(num_classes=0),
+                "recording": TEXT,  # key of what the clip was cut from; null where nobody knows
+            }
+        ),
+        "video_id",
+        check_class,
+        defaults={"recording": None},
     ),
     "detection": RowSchema(  # a row is one annotated second; a person may do several things at once
         Features(

@@ -11,7 +11,7 @@ Layout:    `<class>_test_split<1|2|3>.txt`, one file per class and split, flat, 
            `testTrainMulti_7030_splits/` of `test_train_splits.rar`, unpacked.
 Splits:    3,570 train / 1,530 test in each of split1, split2 and split3 (70 and 30 clips of every class); published
            figures are the mean of the three. The other 1,666 clips (flag 0) belong to no split. No validation split:
-           `validation_fraction=0.1` holds out titles of train, with all their clips.
+           `validation_fraction=0.2` holds out titles of train, with all their clips in all classes.
 Videos:    `<title>_<class>_<view tags>_<number>.avi` in folders by class (`hmdb51_org.rar` holds one archive per class).
 Odd cases: classes are numbered by alphabet, as torchvision and mmaction2's `label_map.txt` do, whatever other lists of
            classes lie there; the `class_list.txt` of TSN has another order. If such a list is there its classes are
@@ -26,7 +26,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
+from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, visible_files
 from clipbert.datasets_scripts.building.records import AnnotationError, Record, read_lines
 from clipbert.datasets_scripts.fetching.sources import MMACTION2, TSN, by_hand, github
@@ -122,14 +122,8 @@ class HMDB51(VideoTextBuilder):
         return self.find_media(f"{record.values['label']}/{record.values['name']}", ".avi")
 
     def text(self, record: Record) -> Iterator[dict]:
-        yield {"video_id": record.values["name"], "label": record.values["label"]}
-
-    def video_facts(self) -> dict[str, VideoFacts]:
-        return {
-            record.values["name"]: VideoFacts(recording=record.values["title"])
-            for split, files in self.annotations.items()
-            for record in self.load_records(self.source_of(split), files)
-        }
+        values = record.values
+        yield {"video_id": values["name"], "label": values["label"], "recording": values["title"]}
 
 
 def class_of(path: Path) -> str:

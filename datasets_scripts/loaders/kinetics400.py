@@ -68,6 +68,7 @@ class Kinetics400(VideoTextBuilder):
         ),
     )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
+    IN_PARTS = True
 
     @classmethod
     def split_files(cls, config: BenchmarkConfig) -> dict[str, list[tuple[str, ...]]]:
@@ -113,7 +114,8 @@ class Kinetics400(VideoTextBuilder):
         return self.find_media(record.values["name"], ".mp4")
 
     def text(self, record: Record) -> Iterator[dict]:
-        yield {"video_id": record.values["name"], "label": record.values["label"]}
+        values = record.values
+        yield {"video_id": values["name"], "label": values["label"], "recording": values["youtube_id"]}
 
     def video_facts(self) -> dict[str, VideoFacts]:
         facts = {}

@@ -83,6 +83,7 @@ class SomethingSomethingV2(VideoTextBuilder):
         ),
     )
     MEDIA_SUFFIXES = VIDEO_SUFFIXES
+    IN_PARTS = True
 
     @classmethod
     def split_files(cls, config: BenchmarkConfig) -> dict[str, list[tuple[str, ...]]]:

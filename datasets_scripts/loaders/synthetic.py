@@ -16,7 +16,12 @@ Presets:   `standard`: 6 shapes, 8 colours, 5 backgrounds, 2 sizes, 1-3 objects,
            `counting`: one large bright object on a dark background bounces, pulses or blinks 2 to 5 times, half a
            second each (at 8 frames a second), with stillness before and after.
            `sequences`: the same object, always two acts of any kind.
+           `motions`: six classes, the same object moves in one of four directions, grows or shrinks. The mean of the frames
+           does not show which of two.
+           `orders`: six classes with the same pictures in another order: an object is red, green and blue, each for a third
+           of the 18 frames. Choose 3, 6, 9 or 18 of them, so that all colours are in what is chosen equally often.
 Captions:  one whole caption a video; with `search_phrases` training videos have others, too, of which most are shorter.
+           Clips in the layout of `ucf101_top5`: `python -m datasets_scripts.synthetic.action_clips`.
 Odd cases: `easy` has one uncounted act a video, hence no action, transition or count questions. In `counting` the time
            spent acting shows how often; in `standard` it does not, as repetitions there are of any speed, and the mean
            of the frames says little about their number. A blinking object is absent from some frames. Left and right,
@@ -55,6 +60,9 @@ class Synthetic(VideoFolder):
         question_config("transition", "TGIF-QA kind: what is done before or after, five options"),
         question_config("frameqa", "TGIF-QA kind: colour, object, number or location that one frame shows"),
         question_config("count", "TGIF-QA kind: how many times something is done, a number as text"),
+        SyntheticConfig(
+            name="classification", task="classification", description="the motion, or the order of the colours"
+        ),
     ]
     LAYOUT = "Generate it first: `python -m datasets_scripts.synthetic --output_dir DATA_DIR`."
 
@@ -68,6 +76,11 @@ class Synthetic(VideoFolder):
     def annotation_files(cls, config: BenchmarkConfig) -> dict[str, list[Path]]:
         manifest = read_manifest(Path(config.data_dir))
         for split, facts in manifest["splits"].items():
+            if config.task == "classification" and not facts.get("classes"):
+                raise ValueError(
+                    f"The preset {manifest['settings']['preset']!r} of {config.data_dir} has no classes; generate the preset "
+                    "'motions' or 'orders'"
+                )
             if config.task == "qa" and config.question_task not in facts["questions"]:
                 raise ValueError(
                     f"The preset {manifest['settings']['preset']!r} of {config.data_dir} gives no "

@@ -10,7 +10,9 @@ Layout:    `classInd.txt` with `trainlist01.txt`, `testlist01.txt` (02, 03), fla
            `UCF101TrainTestSplits-RecognitionTask.zip`; for `top5` `train.csv` and `test.csv`, flat or in `top5/`.
 Splits:    split1 9,537 train / 3,783 test, split2 9,586 / 3,734, split3 9,624 / 3,696; published figures are the mean of
            the three. top5 594 / 224: the five classes of the CNN-RNN tutorial, cut out of split 1. No validation split:
-           `validation_fraction=0.1` holds out groups of train, so that no clip has a sibling there.
+           `validation_fraction=0.2` holds out that share of every class, group by group, so that no clip has a sibling in
+           train. (`validation_split="clip"`, as the tutorial divides, leaves all but every clip one.) What `top5` reads
+           is `split1` with `classes=["CricketShot", "PlayingCello", "Punch", "ShavingBeard", "TennisSwing"]`.
 Videos:    `v_<Class>_g<group>_c<clip>.avi`, found by that name in any folder and container; `<name>_rgb` counts too, as
            the demonstration clip of kinetics-i3d is called. Clips of one group are cut from one recording.
 Odd cases: classes are numbered from 1 in the files and from 0 here, in the same order (top5: by alphabet). The class
@@ -24,7 +26,8 @@ from functools import cached_property
 from os.path import splitext
 from pathlib import Path
 
-from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
+from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
+from clipbert.datasets_scripts.building.classes import recording_in_name
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.datasets_scripts.building.records import Record, read_csv, read_lines
 from clipbert.datasets_scripts.fetching.sources import TSN, Source, github
@@ -145,15 +148,8 @@ class UCF101(VideoTextBuilder):
         return self.find_media(f"{record.values['folder']}/{name}", ".avi")
 
     def text(self, record: Record) -> Iterator[dict]:
-        yield {"video_id": record.values["name"], "label": record.values["label"]}
-
-    def video_facts(self) -> dict[str, VideoFacts]:
-        facts = {}
-        for split, files in self.annotations.items():
-            for record in self.load_records(self.source_of(split), files):
-                match = re.fullmatch(r"v_(\w+_g\d+)_c\d+", record.values["name"])
-                facts[record.values["name"]] = VideoFacts(recording=match[1] if match else None)
-        return facts
+        name = record.values["name"]
+        yield {"video_id": name, "label": record.values["label"], "recording": recording_in_name(name)}
 
 
 def is_of_class(name: str, label: str) -> bool:

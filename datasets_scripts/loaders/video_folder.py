@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""A user's own folder of videos with captions, questions or moments.
+"""A user's own folder of videos with captions, questions, moments or classes.
 
     load_benchmark("video_folder", config="retrieval", data_dir="my_videos")
 
@@ -9,17 +9,26 @@ Layout:    `captions.jsonl`   {"video": "a.mp4", "caption": "a dog runs"}       
                               optional "options" (list; "answer" is one of them or its position) and "answer_type"
            `moments.jsonl`    {"video": "a.mp4", "caption": "the dog stops", "start_s": 1.5, "end_s": 3}
                               optional "duration_s"
+           `labels.jsonl`     {"video": "a.mp4", "label": "running"}
+                              optional "group": what the clip was cut from, such as a film; clips of one stay together
            or the same as `.csv` with a header line ("options" as a JSON list). A video may have any number of lines.
            `file="train_9k.json"` names a file that is called otherwise. For captions it may be a JSON object as
            mmaction2 and Mug-STAN have it, {"a.mp4": ["a dog runs", "the dog stops"], ...}.
+           Classes need no file: folders by class, `running/a.mp4`, or `train/running/a.mp4`, `validation/...`, `test/...`, as
+           Kinetics and image classification have them. In labels "video_name" and "tag" may stand for "video" and "label".
            Optional everywhere: "video_id" (else the name as written) and "caption_id" / "question_id" / "moment_id".
 Splits:    folders `train/`, `validation/`, `test/` with such files in each; or one file with a column "split"; or one
            file without it, which is "train". `held_out=0.15` makes a validation and a test split, where there is none,
-           of so many of the training videos each: always the same ones, by a hash of their ids.
+           of so many of the training videos each: always the same ones, by a hash of their ids. With labels it is the
+           share of every class, and clips of one recording (the column "group", else names such as v_Punch_g08_c01 and those
+           of Kinetics) go to one split; `validation_split="clip"` divides clips. `validation_fraction` makes the former alone.
 Videos:    relative to the file that names them, or to a folder `videos/` next to it, or to `video_dir`. Names that lead
            out of that folder are refused; links inside it are followed. `videos\\a.mp4` of Windows, accents as macOS
            writes them and `a.MP4` for `a.mp4` are found.
-Odd cases: missing videos stop the loading, or are dropped and counted (`on_missing`); see `checks.py` for broken ones.
+Odd cases: classes are numbered by alphabet. `classes`, `max_train_per_class` and `max_val_per_class` take some of them.
+           A video in two classes, a class that is evaluated and not trained, and one with a single recording where some has
+           to be held out, are errors with file and line.
+           Missing videos stop the loading, or are dropped and counted (`on_missing`); see `checks.py` for broken ones.
 """
 
 import hashlib
@@ -31,6 +40,8 @@ from functools import cached_property
 from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
+from clipbert.datasets_scripts.building.class_folders import SPLIT_NAMES, class_folders, read_class_folders
+from clipbert.datasets_scripts.building.classes import LabelledClip, hold_out, recording_in_name
 from clipbert.datasets_scripts.building.media import MediaIndex, relative_name
 from clipbert.datasets_scripts.building.records import (
     AnnotationError,
@@ -43,9 +54,8 @@ from clipbert.datasets_scripts.building.records import (
 from clipbert.datasets_scripts.building.splits import hash_fraction
 
 
-FILE_STEMS = {"retrieval": "captions", "qa": "questions", "moments": "moments"}
+FILE_STEMS = {"retrieval": "captions", "qa": "questions", "moments": "moments", "classification": "labels"}
 EVALUATED = ("validation", "test")
-SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
 def read_captions(path: Path) -> Iterator[Record]:
@@ -58,6 +68,18 @@ def read_captions(path: Path) -> Iterator[Record]:
 
 
 READERS = {".jsonl": read_jsonl, ".csv": read_csv, ".json": read_captions}
+
+
+def read_records(path: Path, config: BenchmarkConfig) -> Iterator[Record]:
+    """The records of an annotation file, or of a folder whose sub-folders are classes."""
+    if is_file_of_records(path):
+        return READERS[path.suffix](path)
+    root = Path(config.data_dir)
+    return read_class_folders(root, split="" if path == root else path.name)
+
+
+def is_file_of_records(path: Path) -> bool:
+    return path.suffix in READERS
 
 
 @dataclass
@@ -84,16 +106,23 @@ class VideoFolder(VideoTextBuilder):
         ),
         VideoFolderConfig(name="qa", task="qa", description="questions.jsonl: open-ended or multiple-choice answers"),
         VideoFolderConfig(name="moments", task="moments", description="moments.jsonl: when a described event happens"),
+        VideoFolderConfig(
+            name="classification",
+            task="classification",
+            description="labels.jsonl, or folders by class: which one it is",
+        ),
     ]
     MEDIA_WITH_ANNOTATIONS = True
     LAYOUT = (
-        "It is a folder with captions.jsonl, questions.jsonl or moments.jsonl (or .csv), or with train/, validation/ "
-        "and test/ that hold them."
+        "It is a folder with captions.jsonl, questions.jsonl, moments.jsonl or labels.jsonl (or .csv), or with train/, "
+        "validation/ and test/ that hold them; for classes also with videos in folders by class, or train/<class>/."
     )
 
     @classmethod
     def default_config(cls, data_dir: Path) -> str | None:
         present = [name for name, stem in FILE_STEMS.items() if any(find_files(data_dir, stem))]
+        if not present and class_folders(data_dir):
+            return "classification"
         return present[0] if len(present) == 1 else None
 
     @classmethod
@@ -111,8 +140,14 @@ class VideoFolder(VideoTextBuilder):
         missing = [split for split in EVALUATED if split not in given]
         if not share or not missing or "train" not in given:
             return {}
-        records = (record for path in given["train"] for record in READERS[path.suffix](path))
-        ids = {video_id(record) for record in records if split_of(record, default="train") == "train"}
+        records = (record for path in given["train"] for record in read_records(path, config))
+        records = (record for record in records if split_of(record, default="train") == "train")
+        if config.task == "classification":
+            clips = (labelled_clip(record) for record in records)
+            return divide_classes(
+                [clip for clip in clips if clip.label in (config.classes or [clip.label])], missing, config
+            )
+        ids = {video_id(record) for record in records}
         if len(ids) <= len(missing):
             raise ValueError(
                 f"{config.data_dir} has no split {' and no split '.join(missing)}, and {len(ids)} training videos are too "
@@ -122,6 +157,8 @@ class VideoFolder(VideoTextBuilder):
 
     @classmethod
     def describe_splits(cls, config: VideoFolderConfig) -> str:
+        if not config.held_out:
+            return super().describe_splits(config)
         counts = Counter(cls.divide_training_videos(config).values())
         held_out = [split for split in EVALUATED if split in counts]
         return (
@@ -140,6 +177,8 @@ class VideoFolder(VideoTextBuilder):
         if config.file is not None:
             return cls.named_file(root / config.file, config)
         found = find_files(root, stem)
+        if not found and config.task == "classification" and (folders := class_folders(root)):
+            return folders
         if not found:
             raise FileNotFoundError(f"No {stem}.jsonl or {stem}.csv in {root} or in its split folders. {cls.LAYOUT}")
         in_root = [path for path in found if path.parent == root]
@@ -169,6 +208,7 @@ class VideoFolder(VideoTextBuilder):
     def content_digest(cls, config: VideoFolderConfig, files: list[Path]) -> str:
         nested = [(path.parent / "videos").is_dir() for path in files]  # decides `video_path`, as the names there do
         names = MediaIndex(config.video_dir or config.data_dir).digest()
+        files = [path for path in files if is_file_of_records(path)]  # folders by class: the names say all
         return hashlib.sha256(f"{super().content_digest(config, files)} {nested} {names}".encode()).hexdigest()[:32]
 
     def load_records(self, split: str, files: list[Path]) -> Iterator[Record]:
@@ -177,8 +217,10 @@ class VideoFolder(VideoTextBuilder):
         for path in files:
             root = self.config.video_dir or str(path.parent)
             self.video_roots[path] = MediaIndex(root), (path.parent / "videos").is_dir()
+            if not is_file_of_records(path):
+                self.video_roots[path] = MediaIndex(self.media_root), False
             in_split_folder = path.parent != Path(self.config.data_dir) and self.config.file is None
-            for record in READERS[path.suffix](path):
+            for record in read_records(path, self.config):
                 of_split = split_of(record, default=source) == source
                 if in_split_folder and not of_split:
                     raise record.error(f"expected the split of its folder, {source!r}, got {record.values['split']!r}")
@@ -192,15 +234,34 @@ class VideoFolder(VideoTextBuilder):
     def divided(self) -> dict[str, str]:
         return self.divide_training_videos(self.config)
 
+    @classmethod
+    def divides_by_itself(cls, config: VideoFolderConfig) -> bool:
+        return bool(config.held_out)
+
+    def held_out_splits(self) -> list[str]:
+        return [*super().held_out_splits(), *(split for split in EVALUATED if split in self.divided.values())]
+
+    def class_names(self) -> list[str]:
+        paths = dict.fromkeys(path for paths in self.annotations.values() for path in paths)
+        names = sorted({label_of(record) for path in paths for record in read_records(path, self.config)})
+        if len(names) == 1:
+            raise AnnotationError(
+                f"{', '.join(map(str, paths))}: expected two classes at least, got {names[0]!r} alone"
+            )
+        return names
+
     def video_path(self, record: Record) -> str:
-        name, (index, has_videos) = record.require("video"), self.video_roots[record.file]
+        name, (index, has_videos) = video_name(record), self.video_roots[record.file]
         inside = has_videos and not self.config.video_dir and relative_name(name).partition("/")[0] != "videos"
         return index.find(f"videos/{name}" if inside else name)
 
     def text(self, record: Record) -> Iterator[dict]:
         values, task = record.values, self.config.task
         row = {"video_id": video_id(record)}
-        if task == "qa":
+        if task == "classification":
+            clip = labelled_clip(record)
+            yield {**row, "label": clip.label, "recording": clip.recording}
+        elif task == "qa":
             yield {**row, **question_columns(record)}
         elif task == "moments":
             seconds = {name: record.number(name) for name in ("start_s", "end_s")}
@@ -244,8 +305,38 @@ def split_of(record: Record, default: str) -> str:
     return SPLIT_NAMES[record.values["split"]]
 
 
+def video_name(record: Record) -> str:
+    return record.require("video_name" if "video" not in record.values and "video_name" in record.values else "video")
+
+
 def video_id(record: Record) -> str:
-    return as_text(record.values.get("video_id")) or record.require("video")
+    return as_text(record.values.get("video_id")) or video_name(record)
+
+
+def label_of(record: Record) -> str:
+    name = "tag" if "label" not in record.values and "tag" in record.values else "label"
+    return str(record.require(name, (str, int))).strip()
+
+
+def labelled_clip(record: Record) -> LabelledClip:
+    name = video_name(record)
+    recording = as_text(record.values.get("group")) or recording_in_name(name)
+    return LabelledClip(
+        video_id(record), label_of(record), recording, Record({}, record.file, record.line, record.entry)
+    )
+
+
+def divide_classes(
+    clips: Sequence[LabelledClip], held_out: Sequence[str], config: VideoFolderConfig
+) -> dict[str, str]:
+    """The split of each clip: of every class so large a share in each of the splits that are held out."""
+    splits, rest = {clip.video_id: "train" for clip in clips}, clips
+    for number, split in enumerate(held_out):
+        share = config.held_out / (1 - number * config.held_out)  # of what is left
+        chosen = hold_out(rest, share, config.validation_split or "recording", config.split_seed)
+        splits |= dict.fromkeys(chosen, split)
+        rest = [clip for clip in rest if clip.video_id not in chosen]
+    return splits
 
 
 def divide(ids: Sequence[str], held_out: Sequence[str], share: float) -> dict[str, str]:

@@ -18,7 +18,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--preset", choices=PRESETS, default=defaults.preset, help="default: %(default)s")
     for name in ("num_train", "num_validation", "num_test", "size", "fps", "seed", "captions_per_video"):
         parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name), help="default: %(default)s")
-    parser.add_argument("--num_frames", type=int, help="frames a video; default: 16 (easy), 24 (the others)")
+    parser.add_argument(
+        "--num_frames", type=int, help="frames a video; default: 16 (easy), 18 (orders), 24 (the others)"
+    )
     parser.add_argument(
         "--search_phrases", action="store_true", help="training captions also as people search, with parts left out"
     )

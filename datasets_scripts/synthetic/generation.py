@@ -16,6 +16,7 @@ from clipbert.datasets_scripts.synthetic.scenes import (
     PRESETS,
     Preset,
     Scene,
+    class_names,
     count_combinations,
     describes,
     sample_scene,
@@ -51,6 +52,14 @@ class Settings:
         expect(self.preset in PRESETS, f"a preset out of {', '.join(PRESETS)}", repr(self.preset))
         expect(self.size >= 32 and self.size % 2 == 0, "an even `size` of at least 32 pixels", self.size)
         expect(self.num_frames is None or self.num_frames >= 8, "`num_frames` of at least 8", self.num_frames)
+        preset = PRESETS[self.preset]
+        shared = not preset.even_steps or (self.num_frames or preset.num_frames) % len(preset.colors) == 0
+        expect(shared, f"`num_frames` that {len(preset.colors)} colours can share", self.num_frames)
+        expect(
+            not (preset.classes and self.unseen_combinations),
+            "no `unseen_combinations` of a preset with classes, which have few",
+            repr(self.preset),
+        )
         expect(self.fps >= 1, "`fps` of at least 1", self.fps)
         expect(self.seed >= 0, "a `seed` of at least 0", self.seed)
         expect(1 <= self.captions_per_video <= 3, "`captions_per_video` from 1 to 3", self.captions_per_video)
@@ -70,14 +79,16 @@ def generate_synthetic(output_dir, progress: bool = True, **settings) -> Path:
         output_dir (`str` or `Path`): The folder: new, empty, or finished earlier with the same settings.
         progress (`bool`, defaults to `True`): Show a progress bar.
         settings: Fields of `Settings`: `num_train`, `num_validation`, `num_test`, `preset` ("standard", "easy",
-            "counting" or "sequences"), `size` (pixels, even), `num_frames` (default: what the preset says), `fps`,
+            "counting", "sequences", or with classes "motions" or "orders"), `size` (pixels, even), `num_frames` (default:
+            what the preset says), `fps`,
             `seed`, `captions_per_video` (1 to 3 wordings), `search_phrases` (training videos have captions as people
             search, too: with parts left out), `unseen_combinations` (train without the combinations of
             validation and test).
 
     Returns:
         `Path`: The folder, with `train/`, `validation/` and `test/` (each `videos/`, `captions.jsonl`,
-        `questions.jsonl`, `moments.jsonl`), `vocab.txt` (WordPiece) and `manifest.json`.
+        `questions.jsonl`, `moments.jsonl`; `labels.jsonl` where the preset has classes), `vocab.txt` (WordPiece) and
+        `manifest.json`.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -171,7 +182,7 @@ def write_benchmark(folder: Path, settings: Settings, progress: bool) -> None:
             if split != "train":
                 evaluated |= {scene.meaning for scene in scenes}
                 manifest["splits"][split]["every_caption_fits_one_video"] = distinct
-                if not distinct:
+                if not distinct and not preset.classes:
                     bar.write(
                         f"synthetic: {len(scenes)} {split} videos are more than the preset {settings.preset!r} can "
                         "distinguish, so some captions fit several videos and R@1 cannot reach 100 %"
@@ -199,10 +210,12 @@ def draw_scenes(
             "`unseen_combinations` none is left to train on. Ask for fewer of them, or for another preset."
         )
     scenes, groups, distinct = [], {}, True
+    labels = class_names(preset) if preset.classes else []
     while len(scenes) < settings.count(split):
+        wanted = labels[len(scenes) % len(labels)] if labels else None
         for _ in range(20 if split == "train" or not distinct else min(20 * combinations, 20_000)):
             scene = sample_scene(rng, preset, settings.num_frames)
-            while scene.meaning in excluded:
+            while scene.meaning in excluded or (labels and scene.label(preset) != wanted):
                 scene = sample_scene(rng, preset, settings.num_frames)
             # only scenes that agree in these can be described by one caption
             group = groups.setdefault((scene.shape, scene.number, scene.background), [])
@@ -220,16 +233,19 @@ def draw_scenes(
 
 
 def write_split(folder: Path, settings: Settings, split: str, scenes: list[Scene], bar: tqdm) -> dict:
-    """Render the videos of a split, write its three annotation files, and return the counts."""
+    """Render the videos of a split, write its annotation files, and return the counts."""
     (folder / "videos").mkdir(parents=True)
-    lines = {"captions": [], "questions": [], "moments": []}
+    preset = PRESETS[settings.preset]
+    lines = {"captions": [], "questions": [], "moments": []} | ({"labels": []} if preset.classes else {})
     for index, scene in enumerate(scenes):
         rng = split_rng(settings, split, index)
         video = {"video": f"videos/{split}_{index:05d}.mp4", "video_id": f"{split}_{index:05d}"}
         write_h264(folder / video["video"], render_scene(scene, settings.num_frames, settings.size, rng), settings.fps)
         duration_s = settings.num_frames / settings.fps
         told = captions(scene)[: settings.captions_per_video]
-        lines["questions"] += [{**video, **asked} for asked in questions(scene, PRESETS[settings.preset], rng)]
+        lines["questions"] += [{**video, **asked} for asked in questions(scene, preset, rng)]
+        if preset.classes:
+            lines["labels"].append({**video, "label": scene.label(preset)})
         if split == "train" and settings.search_phrases:
             told += search_phrases(scene)
         lines["captions"] += [{**video, "caption": caption} for caption in told]
@@ -238,8 +254,10 @@ def write_split(folder: Path, settings: Settings, split: str, scenes: list[Scene
     for name, rows in lines.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tasks = [row["task"] for row in lines["questions"]]
+    of_classes = {"classes": class_names(preset)} if preset.classes else {}
     return {
         "videos": len(scenes),
+        **of_classes,
         "combinations": len({scene.meaning for scene in scenes}),
         "captions": len(lines["captions"]),
         "questions": {task: tasks.count(task) for task in sorted(set(tasks))},

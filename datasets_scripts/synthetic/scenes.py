@@ -9,7 +9,8 @@ shrinking, which colour comes first, how many bounces.
 """
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations, product
+from math import perm
 
 import numpy as np
 
@@ -64,6 +65,8 @@ class Preset:
     pauses: bool = True  # stillness before, between and after the acts
     frames_per_repeat: int | None = None  # how long each repetition lasts; None: acts are stretched at random
     num_frames: int = 24
+    classes: str = ""  # videos have one, each as often as the others: "motion", or "order" of the colours
+    even_steps: bool = False  # colours change at once, never back, and each stays as long as the others
 
 
 # Few and large attributes that a small model learns on a CPU.
@@ -94,6 +97,26 @@ PRESETS = {
     ),
     # Two questions about what comes before or after for every video.
     "sequences": Preset(**ONE_BRIGHT_OBJECT, two_act_share=1.0),
+    # Three pairs, each the other one backwards: the mean of the frames shows the pair alone. (A number of chosen frames that
+    # divides 24 into odd parts, such as 8, chooses the same places of both.)
+    "motions": Preset(
+        **ONE_BRIGHT_OBJECT,
+        motions=("right", "left", "up", "down", "grow", "shrink"),
+        two_act_share=0.0,
+        pauses=False,
+        classes="motion",
+    ),
+    # Six classes with the same pictures: an object is red, green and blue for six frames each, in one of six orders. Choose
+    # a multiple of three frames: of 8 the middle colour has fewer, and the mean of the frames knows which one it is.
+    "orders": Preset(
+        **ONE_LARGE_OBJECT
+        | {"colors": ("red", "green", "blue"), "backgrounds": ("black", "white", "gray", "brown", "navy")},
+        motions=("turn",),
+        two_act_share=1.0,
+        num_frames=18,
+        classes="order",
+        even_steps=True,
+    ),
 }
 
 
@@ -167,6 +190,12 @@ class Scene:
     def noun(self) -> str:
         return plural(self.shape, self.number)
 
+    def label(self, preset: Preset) -> str:
+        """Its class: "move right", or "red, green, blue"."""
+        if preset.classes == "motion":
+            return self.acts[0].infinitive
+        return ", ".join((self.acts[0].color, *(act.new_color for act in self.acts)))
+
     def subject(self, act: Act) -> str:
         """`a red circle`, `two small blue stars`, as they look when `act` begins."""
         described = " ".join(part for part in (self.size, act.color, self.noun) if part)
@@ -213,9 +242,19 @@ def count_combinations(preset: Preset, num_frames: int) -> int:
     """Number of different scenes, that is of different captions, that the preset has."""
     total = 0
     for kinds, times in action_plans(preset, num_frames).items():
-        colorings = len(preset.colors) * (len(preset.colors) - 1) ** kinds.count("turn")
+        turns = kinds.count("turn")
+        colorings = len(preset.colors) * (len(preset.colors) - 1) ** turns
+        if preset.even_steps:
+            colorings = perm(len(preset.colors), turns + 1)
         total += len(times) * colorings * len(allowed_numbers(preset, kinds)) * len(allowed_sizes(preset, kinds))
     return total * len(preset.shapes) * len(preset.backgrounds)
+
+
+def class_names(preset: Preset) -> list[str]:
+    """The classes of a preset that has some, in the order in which they are dealt out."""
+    if preset.classes == "motion":
+        return [Act(kind, "").infinitive for kind in preset.motions]
+    return [", ".join(order) for order in permutations(preset.colors)]
 
 
 def pick(rng: np.random.Generator, options):
@@ -225,6 +264,10 @@ def pick(rng: np.random.Generator, options):
 
 def sample_spans(rng: np.random.Generator, times: tuple[int, ...], num_frames: int, preset: Preset) -> list[tuple]:
     """Give every act its frames; without pauses the acts fill the video."""
+    if preset.even_steps:
+        states = len(times) + 1
+        starts = [num_frames * number // states for number in range(1, states)]
+        return [(start - 1, start + 1) for start in starts]  # as it was, then as it is from now on
     pace = preset.frames_per_repeat
     needed = [
         pace * count if pace else max(MIN_FRAMES_PER_REPEAT * count, num_frames // (2 * len(times))) for count in times
@@ -252,9 +295,11 @@ def sample_scene(rng: np.random.Generator, preset: Preset, num_frames: int) -> S
     times = pick(rng, plans[kinds])
     spans = sample_spans(rng, times, num_frames, preset)
     color = pick(rng, preset.colors)
-    acts = []
+    acts, left = [], set(preset.colors)
     for kind, count, (first_frame, end_frame) in zip(kinds, times, spans, strict=True):
-        new_color = pick(rng, [other for other in preset.colors if other != color]) if kind == "turn" else ""
+        left.discard(color)
+        others = [other for other in preset.colors if other in left or (other != color and not preset.even_steps)]
+        new_color = pick(rng, others) if kind == "turn" else ""
         acts.append(Act(kind, color, count, new_color, first_frame, end_frame))
         color = new_color or color
     number = pick(rng, allowed_numbers(preset, kinds))

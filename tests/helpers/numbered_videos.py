@@ -54,6 +54,8 @@ KINDS = {
     "avi_mjpeg": Kind(".avi", "mjpeg", {}, "yuvj420p"),
     "ts_h264": Kind(".ts", "libx264", H264, is_sound=False),
     "ts_mpeg2": Kind(".ts", "mpeg2video", {"g": "12", "bf": "2"}, is_sound=False),
+    "mpg_mpeg1": Kind(".mpg", "mpeg1video", {"g": "12", "bf": "2"}, is_sound=False),
+    "wmv_wmv2": Kind(".wmv", "wmv2", {"g": "12"}, is_sound=False),
     "raw_h264": Kind(".h264", "libx264", H264, is_sound=False),
 }  # fmt: skip
 

@@ -43,7 +43,7 @@ def test_resizing_interpolates_pixel_centres_without_antialiasing():
 def test_a_large_picture_is_shrunk_alike_without_a_copy(height, width, longest_edge):
     picture = torch.randint(0, 256, (height, width, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     expected = resize_longer_side(picture.permute(2, 0, 1)[None].float(), longest_edge)
-    torch.testing.assert_close(shrink_large_picture(picture, longest_edge), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(shrink_large_picture(picture, longest_edge), expected, atol=1e-2, rtol=0)
 
 
 def test_resizing_is_the_same_in_both_memory_formats_and_frame_by_frame():

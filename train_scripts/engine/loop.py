@@ -41,7 +41,7 @@ from clipbert.train_scripts.engine.order import PlannedBatches, build_plan
 from clipbert.train_scripts.engine.pace import Pace
 from clipbert.train_scripts.engine.predictions import write_predictions
 from clipbert.train_scripts.engine.recipe import Recipe
-from clipbert.train_scripts.engine.report import best_checkpoint, describe_end, this_command
+from clipbert.train_scripts.engine.report import describe_end, measured_checkpoint, this_command
 from clipbert.train_scripts.engine.resume import Beginning
 from clipbert.train_scripts.engine.sharding import gather, gather_optimizer, prepare
 from clipbert.train_scripts.engine.step import StepSums
@@ -120,8 +120,9 @@ class Trainer:
                         self.log.explain_stop(self.step, self.total_steps)
                     self.report_skipped(at_the_end=True)
                     self.evaluate_final()
-                    commands = self.task.next_commands(self.recipe, best_checkpoint(self.output_dir))
-                    logger.info(describe_end(self.output_dir, self.step, self.log.results(), commands))
+                    checkpoint = measured_checkpoint(self.output_dir, self.recipe.eval)
+                    commands = self.task.next_commands(self.recipe, checkpoint)
+                    logger.info(describe_end(self.output_dir, checkpoint, self.step, self.log.results(), commands))
             except EvaluationStopped:
                 finished = False
         if not finished:
@@ -284,7 +285,7 @@ class Trainer:
                 write_predictions(self.output_dir / "predictions" / split, step, result)
 
     def evaluate_final(self) -> None:
-        """Evaluate the final splits: with the best checkpoint if a tuning split chose one, else with the last weights."""
+        """Evaluate the final splits: with the best checkpoint if a tuning split chose one, and `final_checkpoint` wants it."""
         with self.published_model() as model:
             self.evaluate(model, self.load_best(model), "final")
         if self.accelerator.is_main_process:
@@ -298,8 +299,9 @@ class Trainer:
 
     def load_best(self, model: nn.Module) -> int:
         """Give the model what the final splits are to be evaluated with; returns the step it is from."""
-        best_step = self.log.best_step()
-        if "final" not in self.recipe.eval.splits.values() or best_step in (None, self.step):
+        best_step, settings = self.log.best_step(), self.recipe.eval
+        is_wanted = "final" in settings.splits.values() and settings.final_checkpoint == "best"
+        if not is_wanted or best_step in (None, self.step):
             return self.step
         folder = self.checkpoints.folder(best_step)
         try:

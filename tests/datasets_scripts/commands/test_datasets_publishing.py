@@ -257,7 +257,7 @@ def test_the_card_says_what_it_is(publish, tmp_path):
     assert [config["config_name"] for config in data["configs"]] == ["retrieval", "qa", "videos"]
     assert [config.get("default", False) for config in data["configs"]] == [True, False, False]
     for line in (
-        "# A user's own folder of videos with captions, questions or moments",
+        "# A user's own folder of videos with captions, questions, moments or classes",
         "| `retrieval` | train | 4 | 2 | captions.jsonl: find the video of a sentence |",
         "| `videos` | videos | 3 | 3 | the video files, each once; join by `video_id` |",
         "Source: whatever you have, in any container FFmpeg reads.",

@@ -2,8 +2,10 @@
 """UCF101, HMDB51, Kinetics-400, Something-Something V2 and AVA: small records of our own in the original layouts."""
 
 import json
+import re
 import shutil
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,13 @@ from clipbert.datasets_scripts.building.records import AnnotationError
 from clipbert.datasets_scripts.loaders.ava import read_actions
 
 
+TOP5 = {  # clips for training and test, in the order of the classes
+    "CricketShot": (118, 49),
+    "PlayingCello": (120, 44),
+    "Punch": (121, 39),
+    "ShavingBeard": (118, 43),
+    "TennisSwing": (117, 49),
+}
 UCF_CLASSES = "1 Archery\r\n2 HandstandPushups\r\n"
 UCF_TRAIN = "Archery/v_Archery_g08_c01.avi 1\r\nHandstandPushups/v_HandStandPushups_g09_c02.avi 2\r\n"
 UCF_TEST = "HandstandPushups/v_HandStandPushups_g01_c01.avi\r\n"
@@ -103,6 +112,38 @@ def test_counts_of_the_real_files(name, config, counts, num_classes, data_dir, t
         assert set(splits["train"]["label"]) == set(splits["test"]["label"]) == set(range(num_classes))
 
 
+def test_the_five_classes_of_ucf101(data_dir, load):
+    """Counts of the tutorial; the lists as CSV and split 1 with these classes give the same rows, divided in the same way."""
+    folder = data_dir / "annotations" / "ucf101"
+    top5 = load("ucf101", "top5", folder, validation_fraction=0.2)
+    chosen = load("ucf101", "split1", folder, validation_fraction=0.2, classes=list(TOP5))
+    assert top5["train"].features["label"] == chosen["train"].features["label"]
+    counts = {"train": Counter(label_names(top5["train"])) + Counter(label_names(top5["validation"]))}
+    counts["test"] = Counter(label_names(top5["test"]))
+    assert {split: count.total() for split, count in counts.items()} == {"train": 594, "test": 224}
+    assert {name: (counts["train"][name], counts["test"][name]) for name in TOP5} == TOP5
+    columns = ("video_id", "label", "recording")
+    for split in ("train", "validation", "test"):
+        rows = [{tuple(row[name] for name in columns) for row in part[split]} for part in (top5, chosen)]
+        assert rows[0] == rows[1] and len(rows[0]) == len(top5[split])
+    held_out = Counter(label_names(top5["validation"]))
+    assert all(abs(held_out[name] / number - 0.2) <= 0.02 for name, number in counts["train"].items())
+    parts = [set(part["recording"]) for part in top5.values()]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 5 * 25
+
+
+def test_the_split_by_clip_says_how_much_it_leaks(data_dir, load, caplog):
+    folder = data_dir / "annotations" / "ucf101"
+    splits = load("ucf101", "top5", folder, validation_split="clip")  # a fifth, unless another share is named
+    for name, (number, _) in TOP5.items():
+        assert Counter(label_names(splits["validation"]))[name] == round(0.2 * number)
+    assert (
+        "119 of the 119 videos held out for 'validation' (100.0%) have a sibling of the same recording" in caplog.text
+    )
+    load("ucf101", "split1", folder, validation_split="clip", split="validation")
+    assert re.search(r"of the 1898 videos held out for 'validation' \(99\.\d%\)", caplog.text)
+
+
 @pytest.mark.parametrize(("name", "config"), [("ucf101", "top5"), ("ucf101", "split2"), ("hmdb51", "split1")])
 def test_held_out_recordings_of_the_real_files(name, config, data_dir, tmp_path):
     """No clip of the validation split has a sibling in training; it is of the size asked for and has every class."""
@@ -175,6 +216,7 @@ def test_ucf101(layout, load, tmp_path):
         "video_id": "v_HandStandPushups_g09_c02",
         "video": str(tmp_path / "v_HandStandPushups_g09_c02.mp4"),  # by name, whatever folder and container
         "label": 1,
+        "recording": "HandStandPushups_g09",
     }
     assert label_names(splits["train"]) == ["Archery", "HandstandPushups"]
     assert label_names(splits["test"]) == ["HandstandPushups"]
@@ -202,7 +244,100 @@ def test_ucf101_top5(folder, load, tmp_path):
         "video_id": "v_Punch_g01_c01",
         "video": str(tmp_path / "test" / "v_Punch_g01_c01.avi"),
         "label": 1,
+        "recording": "Punch_g01",
     }
+
+
+@pytest.fixture
+def twice(tmp_path):
+    """Five classes, of which three, as lists of UCF101 and as the CSV files of top5."""
+    names, numbers = ["Archery", "Biking", "Diving", "Fencing", "Punch"], {"train": range(8, 18), "test": range(1, 4)}
+    clips = {
+        split: [(name, f"v_{name}_g{group:02}_c{clip:02}") for name in names for group in groups for clip in (1, 2, 3)]
+        for split, groups in numbers.items()
+    }
+    lines = {
+        split: "".join(f"{name}/{clip}.avi {names.index(name) + 1}\r\n" for name, clip in listed)
+        for split, listed in clips.items()
+    }
+    lists = {f"{split}list01.txt": text for split, text in lines.items()}
+    write(tmp_path, {"classInd.txt": "".join(f"{n} {name}\r\n" for n, name in enumerate(names, start=1)), **lists})
+    for split, listed in clips.items():
+        rows = "".join(f"{clip}.avi,{name}\n" for name, clip in listed if name in ("Biking", "Diving", "Punch"))
+        write(tmp_path, {f"top5/{split}.csv": f"video_name,tag\n{rows}"})
+    return tmp_path
+
+
+def test_classes_of_one_layout_are_those_of_the_other(twice, load):
+    fields = {"validation_fraction": 0.2, "max_train_per_class": 20, "max_val_per_class": 5}
+    csv, lists = (
+        load("ucf101", "top5", **fields),
+        load("ucf101", "split1", classes=["Punch", "Biking", "Diving"], **fields),
+    )
+    for split, number in (("train", 20), ("validation", 5), ("test", 9)):
+        assert csv[split].features == lists[split].features
+        columns = csv[split].remove_columns("video").to_list(), lists[split].remove_columns("video").to_list()
+        assert columns[0] == columns[1] and Counter(csv[split]["label"]) == {0: number, 1: number, 2: number}
+    assert not set(csv["train"]["recording"]) & set(csv["validation"]["recording"])
+    alone = load("ucf101", "split1", classes=["Punch", "Biking", "Diving"], **fields, split="test", only_split="test")
+    assert alone.to_list() == lists["test"].to_list()
+    streamed = load("ucf101", "top5", **fields, split="validation", streaming=True)
+    assert list(streamed) == csv["validation"].to_list()
+
+
+def test_clips_are_divided_as_they_come_if_so_asked(twice, load, caplog):
+    splits = load("ucf101", "split1", validation_split="clip", validation_fraction=0.2)
+    assert Counter(splits["validation"]["label"]) == dict.fromkeys(range(5), 6)
+    assert re.search(r"of the 30 videos held out for 'validation' \(\d+\.0%\) have a sibling", caplog.text)
+    caplog.clear()
+    others = load("ucf101", "split1", validation_split="recording", split_seed=3)
+    assert Counter(others["validation"]["label"]) == dict.fromkeys(range(5), 6)
+    assert "sibling" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"classes": ["Punch", "Bikin"]}, "Unknown class of UCF101/split1 .* 'Bikin'; did you mean 'Biking'"),
+        ({"classes": ["PUNSH", "Biking"]}, "'PUNSH'; did you mean 'Punch'"),
+        ({"classes": "Punch"}, "Expected `classes` to be a list of names of classes, each once, got 'Punch'"),
+        ({"classes": ["Punch", "Punch"]}, "each once, got"),
+        ({"max_train_per_class": 0}, "Expected `max_train_per_class` to be a whole number from 1, got 0"),
+        ({"validation_split": "clips"}, "Unknown `validation_split` 'clips'; did you mean 'clip'"),
+        ({"split_seed": "1"}, "Expected `split_seed` to be a whole number, got '1'"),
+    ],
+)
+def test_fields_of_classes_that_cannot_be(fields, message, twice, load):
+    with pytest.raises(ValueError, match=message):
+        load("ucf101", "split1", **fields)
+
+
+def test_a_class_of_one_recording_is_said_before_training(twice, load):
+    for name, more in (
+        ("classInd.txt", "6 Judo\r\n"),
+        ("trainlist01.txt", "Judo/v_Judo_g08_c01.avi 6\nJudo/v_Judo_g08_c02.avi 6\n"),
+    ):
+        with (twice / name).open("a") as file:
+            file.write(more)
+    with pytest.raises(
+        AnnotationError, match=r"trainlist01\.txt, line 151: .* of the class 'Judo' from two recordings"
+    ):
+        load("ucf101", "split1", validation_fraction=0.2)
+    assert len(load("ucf101", "split1", split="train")) == 152
+
+
+def test_a_class_that_is_not_trained_is_no_class_to_evaluate(twice, load):
+    text = (twice / "trainlist01.txt").read_text().splitlines(keepends=True)
+    (twice / "trainlist01.txt").write_text("".join(line for line in text if "Punch" not in line))
+    with pytest.raises(AnnotationError, match=r"testlist01\.txt, line 37: expected a class .* got 'Punch' in 'test'"):
+        load("ucf101", "split1")
+    assert len(load("ucf101", "split1", classes=["Archery", "Biking"], split="test")) == 18
+
+
+def test_classes_are_those_of_a_classification(load, tmp_path):
+    write(tmp_path, {"captions.jsonl": '{"video": "a.mp4", "caption": "one"}\n'})
+    with pytest.raises(ValueError, match='retrieval has no classes: `classes` is for the task "classification"'):
+        load("video_folder", "retrieval", classes=["a", "b"])
 
 
 def test_ucf101_holds_out_a_validation_split(load, tmp_path):
@@ -303,11 +438,17 @@ def test_hmdb51(hmdb, load, tmp_path):
     splits = load("hmdb51", "split1")
     assert splits["train"].features["label"].names == ["clap", "wave"]  # by alphabet, not as class_list.txt has them
     assert splits["train"].to_list() == [
-        {"video_id": "Mom's_clap_u_0", "video": str(tmp_path / "Mom's_clap_u_0.mp4"), "label": 0},
+        {
+            "video_id": "Mom's_clap_u_0",
+            "video": str(tmp_path / "Mom's_clap_u_0.mp4"),
+            "label": 0,
+            "recording": "Mom's",
+        },
         {
             "video_id": "Hero_(2002)_wave_u_nm_np1_fr_med_0",
             "video": str(tmp_path / "wave" / "Hero_(2002)_wave_u_nm_np1_fr_med_0.avi"),
             "label": 1,
+            "recording": "Hero_(2002)",
         },
     ]
     assert len(splits["test"]) == 2
@@ -377,6 +518,7 @@ def test_kinetics400(names, load, tmp_path):
         "video_id": "-abcdefghij_000007_000017",
         "video": str(tmp_path / "yoga" / "-abcdefghij_000007_000017.mp4"),
         "label": 0,
+        "recording": "-abcdefghij",
     }
     assert label_names(splits["train"]) == ["yoga", "zumba"] and label_names(splits["test"]) == [None]
     assert list(load("kinetics400", split="test", streaming=True)) == splits["test"].to_list()
@@ -455,7 +597,12 @@ def test_ssv2(pattern, load, tmp_path):
     write(tmp_path, {pattern.format(name): json.dumps(content) for name, content in contents.items()})
     touch(tmp_path, "videos/7.webm", "videos/8.webm", "videos/9.webm")
     splits = load("ssv2", "classification")
-    assert splits["train"][0] == {"video_id": "7", "video": str(tmp_path / "videos" / "7.webm"), "label": 1}
+    assert splits["train"][0] == {
+        "video_id": "7",
+        "video": str(tmp_path / "videos" / "7.webm"),
+        "label": 1,
+        "recording": None,  # nobody knows what a clip was cut from
+    }
     assert label_names(splits["train"]) == ["Moving something up", "Something falling"]
     assert label_names(splits["test"]) == [None]
     assert list(load("ssv2", "classification", split="train", streaming=True)) == splits["train"].to_list()

@@ -13,6 +13,8 @@ import pytest
 from clipbert.datasets_scripts import load_benchmark
 from clipbert.datasets_scripts.building.records import AnnotationError
 from clipbert.datasets_scripts.building.usable_videos import UnusableVideosError, check_videos
+from clipbert.datasets_scripts.commands.benchmark_arguments import build_benchmark
+from clipbert.datasets_scripts.commands.check import check_benchmark
 from clipbert.datasets_scripts.loaders.video_folder import VideoFolder
 
 
@@ -499,3 +501,148 @@ def test_unknown_ways_to_treat_videos_are_refused(folder, load):
         load(on_missing="ignore")
     with pytest.raises(ValueError, match="`on_broken` to be one of unchecked, error, skip, got 'drop'"):
         load(on_broken="drop")
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Classes
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def labels_of(rows) -> list[str]:
+    return rows.features["label"].int2str(rows["label"][:])
+
+
+def test_labels_with_splits_and_groups(folder, load):
+    touch(folder, "a.mp4", "b.mp4", "clips/v_Run_g01_c02.avi", "d.mp4")
+    lines = [
+        "video,label,split,group",
+        "a.mp4,sleeping,train,film 1",
+        "b.mp4,running,train,",
+        "clips/v_Run_g01_c02.avi,running,val,",
+        "d.mp4,sleeping,test,film 2",
+    ]
+    write_lines(folder / "labels.csv", *lines)
+    loaded = load()
+    assert list(loaded) == ["train", "validation", "test"]
+    first = {"video_id": "a.mp4", "video": str(folder / "a.mp4"), "label": 1, "recording": "film 1"}
+    assert loaded["train"].to_list()[0] == first and loaded["train"]["recording"][:] == ["film 1", None]
+    assert loaded["validation"]["recording"][:] == ["Run_g01"]  # as the name has it
+    assert loaded["test"].features["label"].names == ["running", "sleeping"]  # by alphabet
+    as_json = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
+    (folder / "labels.csv").unlink()
+    write_lines(folder / "labels.jsonl", *as_json)
+    assert load("classification")["train"].to_list() == loaded["train"].to_list()
+
+
+def test_labels_with_the_columns_of_top5(folder, load):
+    touch(folder, "deep/a.avi", "b.avi")
+    write_lines(folder / "classification.csv", "video_name,tag", "deep/a.avi,arm wrestling", "b.avi,Punch")
+    rows = load("classification", file="classification.csv", split="train")
+    assert labels_of(rows) == ["arm wrestling", "Punch"] and rows["video"][1] == str(folder / "b.avi")
+
+
+def test_the_real_clips_with_their_classes(data_dir, tmp_path):
+    listed = data_dir / "annotations" / "tiny_clips"
+    fields = {"file": "classification.csv", "video_dir": data_dir / "videos", "cache_dir": str(tmp_path)}
+    rows = load_benchmark("video_folder", "classification", data_dir=listed, split="train", **fields)
+    assert "CricketShot" in labels_of(rows) and all(Path(path).is_file() for path in rows["video"])
+
+
+@pytest.mark.parametrize("validation", ["val", "validation"])
+def test_folders_by_split_and_class(folder, load, validation):
+    touch(folder, "train/run/a.mp4", "train/run/deep/b.webm", "train/sleep/a.mp4")
+    touch(folder, f"{validation}/run/a.mp4", f"{validation}/sleep/c.mp4", "test/sleep/d.mp4", "train/notes.txt")
+    loaded = load()
+    assert {split: labels_of(rows) for split, rows in loaded.items()} == {
+        "train": ["run", "run", "sleep"],
+        "validation": ["run", "sleep"],
+        "test": ["sleep"],
+    }
+    assert loaded["train"]["video_id"][:] == ["train/run/a.mp4", "train/run/deep/b.webm", "train/sleep/a.mp4"]
+    assert all(Path(path).is_file() for rows in loaded.values() for path in rows["video"])
+    touch(folder, "train/sleep/e.mp4")  # the table is made anew
+    assert len(load(split="train")) == 4
+
+
+def test_folders_by_class_are_divided(folder, load):
+    touch(folder, *(f"{label}/{number:02}.mp4" for label in ("run", "sleep", "jump") for number in range(20)))
+    touch(folder, *(f"run/v_Run_g{group:02}_c{clip:02}.avi" for group in range(10) for clip in (1, 2, 3, 4)))
+    assert len(load()["train"]) == 100 and list(load()) == ["train"]
+    loaded = load(held_out=0.15)
+    for split in ("validation", "test"):
+        counts = [labels_of(loaded[split]).count(label) for label in ("run", "sleep", "jump")]
+        assert counts == [9, 3, 3]
+    recordings = [set(rows["recording"]) - {None} for rows in loaded.values()]
+    assert sum(map(len, recordings)) == len(set.union(*recordings)) == 10
+    one = load(validation_fraction=0.2)
+    assert list(one) == ["train", "validation"] and len(one["validation"]) == 20
+    config = VideoFolder.complete_config("classification", folder, {"held_out": 0.15})
+    told = "of its 100 training videos 15 for validation and 15 for test are held out, always the same ones, and 70 remain"
+    assert told in VideoFolder.describe_splits(config)
+    config = VideoFolder.complete_config("classification", folder, {"validation_fraction": 0.2})
+    assert "20% of the training clips of every class are held out, in whole recordings" in VideoFolder.describe_splits(
+        config
+    )
+
+
+def test_what_is_held_out_by_clip_leaks(folder, load, caplog):
+    touch(
+        folder, *(f"{label}/v_A_g{group:02}_c{clip:02}.avi" for label in "xy" for group in range(4) for clip in (1, 2))
+    )
+    loaded = load(held_out=0.25, validation_split="clip")
+    assert [len(rows) for rows in loaded.values()] == [8, 4, 4]
+    assert "held out for 'validation'" in caplog.text and "held out for 'test'" in caplog.text
+
+
+def test_a_group_in_two_splits_is_a_leak(folder, tmp_path):
+    touch(folder, "a.mp4", "b.mp4", "c.mp4", "d.mp4")
+    lines = ["a.mp4,x,train,film 1", "b.mp4,y,train,film 2", "c.mp4,x,test,film 1", "d.mp4,y,test,film 3"]
+    write_lines(folder / "labels.csv", "video,label,split,group", *lines)
+    builder = build_benchmark("video_folder", "classification", folder, cache_dir=str(tmp_path / "cache"))
+    report = check_benchmark(builder, level="header", memory_file=tmp_path / "memory", progress=False)
+    assert "same recording film 1 in train: a.mp4; test: c.mp4" in map(str, report.leaks)
+
+
+def test_classes_and_limits_of_own_videos(folder, load):
+    touch(folder, *(f"train/{label}/{number}.mp4" for label in "abc" for number in range(4)))
+    touch(folder, *(f"val/{label}/{number}.mp4" for label in "abc" for number in range(3)))
+    loaded = load(classes=["c", "a"], max_train_per_class=2, max_val_per_class=1)
+    assert {split: labels_of(rows) for split, rows in loaded.items()} == {
+        "train": ["a", "a", "c", "c"],
+        "validation": ["a", "c"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            ["video,label", "a.mp4,x", "b.mp4,y", "a.mp4,y"],
+            r"labels\.csv, line 4: .* 'a.mp4' as 'y'; it is 'x' in .*line 2",
+        ),
+        (["video,label", "a.mp4,x", "b.mp4,"], r"labels\.csv, line 3: expected 'label' to be a non-empty"),
+        (["video,label", "a.mp4,x", "b.mp4,x"], r"labels\.csv: expected two classes at least, got 'x' alone"),
+        (["video,class", "a.mp4,x"], r"labels\.csv, line 2: expected a column 'label'"),
+        (
+            ["video,label,split", "a.mp4,x,train", "b.mp4,y,train", "c.mp4,z,test"],
+            r"labels\.csv, line 4: expected a class that has clips in the split 'train', too, got 'z' in 'test'",
+        ),
+    ],
+)
+def test_labels_that_cannot_be(folder, load, lines, message):
+    touch(folder, "a.mp4", "b.mp4", "c.mp4")
+    write_lines(folder / "labels.csv", *lines)
+    with pytest.raises(AnnotationError, match=message):
+        load("classification")
+
+
+def test_a_class_of_one_film_is_not_divided(folder, load):
+    touch(folder, *(f"{number}.mp4" for number in range(6)))
+    films = [f"{number}.mp4,{'xy'[number % 2]},{'one film' if number % 2 else number}" for number in range(6)]
+    write_lines(folder / "labels.csv", "video,label,group", *films)
+    for fields in ({"held_out": 0.2}, {"validation_fraction": 0.2}):
+        with pytest.raises(
+            AnnotationError, match=r"labels\.csv, line 3: .* of the class 'y' from two recordings at least"
+        ):
+            load(**fields)
+    assert len(load(held_out=0.2, classes=["x", "y"], validation_split="clip")) == 3
