@@ -22,11 +22,10 @@ python:
 		{ echo "Python 3.11 or newer is needed, $(PYTHON) is older: pass PYTHON=..."; exit 1; }
 
 $(STAMP): pyproject.toml setup.py | $(if $(wildcard $(BIN)/python),,python)
-	@echo "Setting up $(VENV), once: where torch is not there yet, some gigabytes are downloaded."
+	@echo "Setting up $(VENV), once: minutes without a word; where torch is not there yet, some gigabytes are downloaded."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV): with torch built for GPUs this downloads some gigabytes, once."
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install -qq --upgrade pip
+	$(BIN)/python -m pip install -qq --editable ".[dev]"
 	@touch $(STAMP)
 
 $(OLDEST)/.clipbert-installed: pyproject.toml setup.py tests/helpers/oldest_versions.py | python

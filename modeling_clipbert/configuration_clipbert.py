@@ -255,6 +255,18 @@ class ClipBERTConfig(PreTrainedConfig):
             if not (math.isfinite(value) and low <= value <= high):
                 raise ValueError(f"{name} must be a finite number in [{low}, {high}], got {value}.")
 
+    def validate_activations(self):
+        from transformers.activations import ACT2FN  # not above: it loads torch
+
+        for owner, name in (
+            ("", self.hidden_act),
+            ("backbone_config: ", getattr(self.backbone_config, "hidden_act", None)),
+        ):
+            if isinstance(name, str) and name not in ACT2FN:
+                nearest = difflib.get_close_matches(name, ACT2FN, n=1)
+                hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Known are {', '.join(ACT2FN)}."
+                raise ValueError(f"{owner}hidden_act={name!r} is no activation that transformers knows. {hint}")
+
     @staticmethod
     def _check_size(name, value):
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LARGEST[name]:

@@ -98,8 +98,8 @@ def from_parts(
         )
     # not `AutoBackbone.from_pretrained`, which takes a local folder for the name of a timm model
     backbone_class = MODEL_FOR_BACKBONE_MAPPING[type(vision_config)]
-    backbone, vision_info = backbone_class.from_pretrained(vision, output_loading_info=True)
-    bert, text_info = AutoModel.from_pretrained(text, output_loading_info=True)
+    backbone, vision_info = _load_part(backbone_class, vision)
+    bert, text_info = _load_part(AutoModel, text)
     _refuse_incomplete(vision, vision_info["missing_keys"], needed="")
     _refuse_incomplete(text, text_info["missing_keys"], needed=("embeddings.", "encoder."))
     shared = {name: getattr(text_config, name) for name in _SIZES_OF_TEXT_CHECKPOINT + _SETTINGS_OF_TEXT_CHECKPOINT}
@@ -112,7 +112,7 @@ def from_parts(
         prefix + name: tensor for name, tensor in bert.state_dict().items() if name not in text_info["missing_keys"]
     }
     if any(name.startswith("cls.") and name in model.state_dict() for name in text_info["unexpected_keys"]):
-        bert, info = AutoModelForPreTraining.from_pretrained(text, output_loading_info=True)
+        bert, info = _load_part(AutoModelForPreTraining, text)
         heads = {name: tensor for name, tensor in bert.state_dict().items() if name.startswith("cls.")}
         text_state |= {name: tensor for name, tensor in heads.items() if name not in info["missing_keys"]}
     # 2. copy what this model has
@@ -133,6 +133,16 @@ def from_parts(
         f"Not used of {text}: {info['unused_text']}"
     )
     return (model, info) if output_loading_info else model
+
+
+def _load_part(auto_class, name):
+    """A model and its loading info, without the table that transformers prints: `from_parts` says it of both in one piece."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        return auto_class.from_pretrained(name, output_loading_info=True)
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def processor_from_parts(

@@ -4,7 +4,7 @@
 from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification, AutoVideoProcessor
 
 import clipbert  # noqa: F401  one name for a package, also where it is imported by its bare one
-from clipbert import processing  # this file does not travel to the Hub
+from clipbert.processing import CNNRNNVideoProcessor  # this file does not travel to the Hub
 
 from .configuration_cnn_rnn import CNNRNNConfig
 from .modeling_cnn_rnn import (
@@ -14,23 +14,24 @@ from .modeling_cnn_rnn import (
     load_backbone,
     pool_window_scores,
 )
+from .parts_cnn_rnn import PARTS, from_parts, processor_from_parts
 from .recipe_cnn_rnn import RECIPE_OPTIONS
 
 
 AutoConfig.register("cnn_rnn", CNNRNNConfig)
-if hasattr(processing, "CNNRNNVideoProcessor"):
-    from .parts_cnn_rnn import PARTS, from_parts, processor_from_parts  # noqa: F401
-
-    AutoVideoProcessor.register(CNNRNNConfig, processing.CNNRNNVideoProcessor)
+AutoVideoProcessor.register(CNNRNNConfig, CNNRNNVideoProcessor)
 AutoModel.register(CNNRNNConfig, CNNRNNModel)
 AutoModelForVideoClassification.register(CNNRNNConfig, CNNRNNForVideoClassification)
 
 __all__ = [
+    "PARTS",
     "RECIPE_OPTIONS",
     "CNNRNNConfig",
     "CNNRNNForVideoClassification",
     "CNNRNNModel",
     "CNNRNNPreTrainedModel",
+    "from_parts",
     "load_backbone",
     "pool_window_scores",
+    "processor_from_parts",
 ]

@@ -10,9 +10,11 @@ from .sampling import sample_clips
 from .tokenizer_files import load_tokenizer
 from .video_processing import SparseVideoOptions, SparseVideoProcessor
 from .video_processing_clipbert import ClipBERTVideoProcessor
+from .video_processing_cnn_rnn import CNNRNNVideoProcessor
 
 
 __all__ = [
+    "CNNRNNVideoProcessor",
     "CachedFeatures",
     "ClipBERTVideoProcessor",
     "FeatureCache",

@@ -164,7 +164,7 @@ def decode_video(
         (2, 2, 4, 6, 3)
     """
     name = describe_source(source)
-    frames = _frames_without_reader(source, name, max_pixels, timeout_s)
+    frames = frames_without_reader(source, name, max_pixels, timeout_s)
     if frames is not None:
         metadata = _metadata_of_frames(frames, fps)
         wanted = _chosen(choose_frames, metadata)
@@ -211,7 +211,7 @@ def read_video_metadata(
     AVI with re-ordered frames, are decoded as a whole to be counted. The arguments are those of [`decode_video`].
     """
     name = describe_source(source)
-    frames = _frames_without_reader(source, name, max_pixels, timeout_s)
+    frames = frames_without_reader(source, name, max_pixels, timeout_s)
     if frames is not None:
         return _metadata_of_frames(frames, fps)
     options = {"stream_index": stream_index, "timeout_s": timeout_s, "max_pixels": max_pixels}
@@ -226,7 +226,7 @@ def read_video_metadata(
     return metadata
 
 
-def _frames_without_reader(
+def frames_without_reader(
     source: Any, name: str, max_pixels: int | None, timeout_s: float | None
 ) -> FramesInMemory | None:
     """Frames that need no video decoder: those in memory, and animated images that FFmpeg does not read."""

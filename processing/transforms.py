@@ -8,6 +8,7 @@ The order is the official one, and it matters: padding comes before the mean is 
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -78,6 +79,50 @@ def _neighbours(old_length: int, new_length: int, device: torch.device) -> tuple
     place = place.clamp(min=0)
     first = place.long()
     return torch.stack([first, (first + 1).clamp(max=old_length - 1)]), place - first
+
+
+def centre_square(picture):
+    """The square in the middle of a picture `(height, width, channels)`: side m = min(height, width), from
+    `height // 2 - m // 2` and `width // 2 - m // 2` on, as the course report (VNU, 2024) cuts it."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = height // 2 - side // 2, width // 2 - side // 2
+    return picture[top : top + side, left : left + side]
+
+
+def resize_as_cv2(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """What `cv2.resize(picture, (width, height))` gives: bilinear without antialiasing, in whole numbers.
+
+    Args:
+        picture (`np.ndarray` of shape `(height, width, channels)`): The picture, in uint8.
+        height, width (`int`): Size afterwards. A picture of exactly twice the size becomes the mean of four pixels, as there.
+
+    Returns:
+        `np.ndarray` of shape `(height, width, channels)`, in uint8.
+    """
+    old_height, old_width = picture.shape[:2]
+    if (old_height, old_width) == (2 * height, 2 * width):
+        pairs = picture.reshape(height, 2, width, 2, -1).astype(np.int32).sum(axis=(1, 3))
+        return ((pairs + 2) >> 2).astype(np.uint8)
+    (rows, y), (columns, x) = _cv2_weights(old_height, height), _cv2_weights(old_width, width, at_edge=0.0)
+    read = picture.astype(np.int32)
+    across = read[:, columns[0]] * x[0][:, None] + read[:, columns[1]] * x[1][:, None]  # (old height, width, channels)
+    first, second = ((across[rows[n]] >> 4) * y[n][:, None, None] >> 16 for n in (0, 1))
+    return (first + second + 2 >> 2).clip(0, 255).astype(np.uint8)
+
+
+def _cv2_weights(old: int, new: int, at_edge: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The two old pixels of a line that each new one lies between `(2, new)`, and their weights, of 2048 together.
+
+    Beyond the first and the last, both are the same one; `at_edge` is the weight that the second then has, if it is changed.
+    """
+    place = ((np.arange(new) + 0.5) * (old / new) - 0.5).astype(np.float32)
+    first = np.floor(place).astype(np.int64)
+    weight = place - first.astype(np.float32)
+    if at_edge is not None:
+        weight[(first < 0) | (first >= old - 1)] = at_edge
+    weights = np.stack([np.float32(1) - weight, weight]) * np.float32(2048)
+    return np.stack([first, first + 1]).clip(0, old - 1), np.rint(weights).astype(np.int32)
 
 
 def pad_to_square(frames: Tensor, side: int) -> Tensor:

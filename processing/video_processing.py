@@ -54,15 +54,13 @@ SERVICE_KEYS = ("auto_map", "processor_class", "video_processor_type", "transfor
 Seed = int | str | tuple[int | str, ...]
 
 
-class SparseVideoOptions(TypedDict, total=False):
-    """Options of [`SparseVideoProcessor`], which documents them."""
+class VideoOptions(TypedDict, total=False):
+    """Options that every video processor has; [`SparseVideoProcessor`] documents them."""
 
     num_clips: int
     num_frames: int
     fps: float | int | None
     sampling: str
-    placement: str
-    short_video: str
     do_sample_frames: bool
     do_resize: bool
     size: int | dict[str, int] | SizeDict
@@ -84,6 +82,13 @@ class SparseVideoOptions(TypedDict, total=False):
     video_metadata: Any
     device: Any
     return_tensors: str | TensorType | None
+
+
+class SparseVideoOptions(VideoOptions, total=False):
+    """Options of [`SparseVideoProcessor`], which documents them."""
+
+    placement: str
+    short_video: str
 
 
 class SparseVideoProcessor(BaseVideoProcessor):
@@ -269,9 +274,24 @@ class SparseVideoProcessor(BaseVideoProcessor):
         """Raise `ValueError` for pictures that [`transform`] cannot take; asked once for each video or image."""
 
     def _load_videos(self, videos: list[Any], options: dict[str, Any]) -> Iterator[tuple[DecodedVideo, ClipSample]]:
-        seeds = _seed_for_each(options["seeds"], len(videos), options["sampling"])
+        seeds = self._seed_for_each(options, len(videos))
         rates = _frame_rate_of_each(options["video_metadata"], videos)
         return (self._load_video(*one, options) for one in zip(videos, seeds, rates, strict=True))
+
+    def draws(self, options: dict[str, Any]) -> bool:
+        """Whether anything about a video is drawn at random, so that seeds decide it."""
+        return options["sampling"] == "random"
+
+    def _seed_for_each(self, options: dict[str, Any], num_videos: int) -> list[Seed | None]:
+        seeds = options["seeds"]
+        if seeds is None:
+            return [_random_seed() if self.draws(options) else None for _ in range(num_videos)]
+        if not self.draws(options):
+            raise ValueError(
+                f"Got seeds={seeds!r:.80}, but only sampling='random' draws anything, and it is {options['sampling']!r}: leave "
+                "them out."
+            )
+        return _as_seeds(seeds, num_videos)
 
     def _load_video(
         self, video: Any, seed: Seed | None, video_fps: float | None, options: dict[str, Any]
@@ -286,10 +306,10 @@ class SparseVideoProcessor(BaseVideoProcessor):
                 # Options that no video suits have been refused before: what remains is a fault of this one.
                 hint = ' (for frames without a file: video_metadata={"fps": ...})' if holds_frames(video) else ""
                 raise VideoDecodeError(describe_source(video), f"{error}{hint}") from error
-            return sample.frame_indices
+            return sample.frame_indices[sample.frame_indices >= 0]
 
         decode_options = {name: options[name] for name in DECODE_OPTIONS}
-        frames_of = self._transform_of(video, options["max_aspect_ratio"], options)
+        frames_of = self._transform_of(video, options["max_aspect_ratio"], options, seed)
         # Pictures are transformed as they come: held as they are stored, a few large ones would fill the memory.
         decoded = decode_video(video, choose_frames, fps=video_fps, transform=frames_of, **decode_options)
         return decoded, sample
@@ -302,7 +322,7 @@ class SparseVideoProcessor(BaseVideoProcessor):
         return decoded, ClipSample(np.zeros((1, 1), dtype=np.int64), np.ones(1, dtype=bool))
 
     def _transform_of(
-        self, source: Any, max_aspect_ratio: float | None, options: dict[str, Any]
+        self, source: Any, max_aspect_ratio: float | None, options: dict[str, Any], seed: Seed | None = None
     ) -> Callable[[np.ndarray], torch.Tensor]:
         """`transform` for the pictures of `source`, the first of which is looked at first."""
         is_checked = False
@@ -391,7 +411,7 @@ class SparseVideoProcessor(BaseVideoProcessor):
     def _check_sampling(self, options: dict[str, Any]) -> None:
         """Try the options on an imaginary video, so that impossible ones are refused before anything is opened."""
         imaginary = DecodedVideoMetadata(100, fps=25.0, timing=VideoTiming.constant_rate(100, 25.0))
-        if options["short_video"] == "error":
+        if options.get("short_video") == "error":
             options = {**options, "short_video": "repeat"}
         try:
             self.sample_frames(imaginary, seed=0, **options)
@@ -407,13 +427,7 @@ def _refuse_clips_of_images(given: dict[str, Any]) -> None:
         raise ValueError(f"There is nothing random about images, got seeds={given['seeds']!r:.80}: leave them out.")
 
 
-def _seed_for_each(seeds: int | Sequence[Seed] | None, num_videos: int, sampling: str) -> list[Seed | None]:
-    if seeds is None:
-        return [_random_seed() if sampling == "random" else None for _ in range(num_videos)]
-    if sampling != "random":
-        raise ValueError(
-            f"Got seeds={seeds!r:.80}, but only sampling='random' draws anything, and it is {sampling!r}: leave them out."
-        )
+def _as_seeds(seeds: int | Sequence[Seed], num_videos: int) -> list[Seed]:
     if _is_integer(seeds):
         return [(seeds, position) for position in range(num_videos)]
     if not isinstance(seeds, (Sequence, np.ndarray)) or isinstance(seeds, str) or len(seeds) != num_videos:

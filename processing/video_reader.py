@@ -347,6 +347,33 @@ class VideoReader:
             self.name, "it came out once, when frames were counted, but not again.", int(wanted[-1])
         )
 
+    def frames_as_they_come(self, stop: int | None = None) -> Iterator[tuple[int, "av.VideoFrame"]]:
+        """All frames with their numbers in one pass, or those in front of number `stop`, as little as is known of them.
+
+        Raises:
+            VideoDecodeError: At the end, if the file is damaged or cut off and that is not allowed: frames that came
+                before are those of the file.
+        """
+        counted = []
+        self._num_certain = 0
+        with self._naming():
+            for frame in self.all_frames():
+                if stop is not None and len(counted) >= stop:
+                    return
+                counted.append(frame.pts)
+                yield len(counted) - 1, frame
+        if not counted:
+            raise VideoDecodeError(self.name, self.damage or "no packet of its video stream gives a picture.", 0)
+        if stop is not None and len(counted) >= stop:
+            return
+        self.look_for_lost_frames(counted)
+        if self.damage is None and self.index.is_complete:
+            self._num_certain = len(counted)
+        self.counted_pts = counted
+        if not (self.allow_damaged or self.allow_truncated):
+            missing = len(counted) if self.known_damage else self.num_promised - 1
+            self._check_held(np.array([max(missing, self.num_promised - 1)]))
+
     def all_frames(self, **codec_options: str) -> Iterator["av.VideoFrame"]:
         """Every picture from the start on, as it is stored.
 

@@ -49,7 +49,11 @@ class Deadline:
         if timeout_s is not None and not timeout_s > 0:
             raise ValueError(f"timeout_s must be a positive number of seconds or None, got {timeout_s!r}.")
         self.timeout_s = timeout_s
-        self.end = None if timeout_s is None else time.monotonic() + timeout_s
+        self.restart()
+
+    def restart(self):
+        """Begin anew."""
+        self.end = None if self.timeout_s is None else time.monotonic() + self.timeout_s
 
     def check(self):
         if self.end is not None and time.monotonic() > self.end:

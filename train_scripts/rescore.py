@@ -2,15 +2,15 @@
 """Scores of written predictions, without a model: the same metrics again, or with another pooling over clips.
 
 Run:     python train_scripts/rescore.py OUTPUT_DIR/predictions/test
-         python train_scripts/rescore.py OUTPUT_DIR/predictions/test --score_pooling lse
+         python train_scripts/rescore.py OUTPUT_DIR/predictions/test --score_pooling lse > scores.json
 
+They are printed as a table beside chance and blind baselines; what is written to a file or a pipe is JSON.
 The training scripts do the same with `--rescore OUTPUT_DIR/predictions/test [--set eval.score_pooling=lse]`. This one knows
 by the predictions which task they are of.
 """
 
 import argparse
 import importlib
-import json
 import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from clipbert.support.names import unknown_name
 from clipbert.train_scripts import tasks
 from clipbert.train_scripts.engine import predictions
+from clipbert.train_scripts.engine.report import print_scores
 
 
 def rescore(folder: str | Path, score_pooling: str | None = None) -> dict[str, float]:
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     parser.add_argument("--score_pooling", choices=("mean", "max", "lse"), help="pooling over clips")
     given = parser.parse_args(arguments)
     metrics = rescore(given.predictions, given.score_pooling)
-    print(json.dumps(metrics, indent=1))
+    print_scores(metrics, given.predictions)
     return metrics
 
 

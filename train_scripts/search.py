@@ -9,7 +9,6 @@ where the folder has them as `video_folder` reads them, are shown beside the res
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -18,9 +17,10 @@ from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
+from transformers.utils.logging import disable_progress_bar
 
 from clipbert.datasets_scripts import load_benchmark
-from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
+from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, MediaIndex
 from clipbert.processing import VideoDecodeError
 from clipbert.support.families import load_trained
 from clipbert.support.terminal import printable
@@ -112,8 +112,7 @@ def find_videos(place: Path) -> list[Path]:
         return [place]
     if not place.is_dir():
         raise SystemExit(f"--videos {place}: no such folder or file.")
-    paths = (Path(root, name) for root, _, names in os.walk(place, followlinks=True) for name in names)
-    found = sorted(path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES)
+    found = sorted(place / name for names in MediaIndex(place).files.values() for name in names)
     if not found:
         raise SystemExit(f"--videos {place}: no file there ends in {', '.join(sorted(VIDEO_SUFFIXES))}.")
     return found
@@ -194,6 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         captions = read_captions(root)  # a broken line is told before anything is encoded
     except ValueError as error:
         raise SystemExit(f"--videos {given.videos}: {error}") from error
+    disable_progress_bar()  # of transformers: a second of loading
     model, processor = load_model(given.checkpoint)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
     search = VideoSearch(

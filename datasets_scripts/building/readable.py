@@ -87,7 +87,10 @@ def probe_files(
             if probes[path] is None:
                 unknown.append(path)
         with tqdm(
-            total=len(paths), initial=len(paths) - len(unknown), desc=f"checking {media}s", disable=not progress
+            total=len(paths),
+            initial=len(paths) - len(unknown),
+            desc=f"checking {media}s",
+            disable=None if progress else True,
         ) as bar:
             function = partial(probe_media, level=level, media=media)
             if unknown and num_workers:

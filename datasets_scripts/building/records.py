@@ -166,10 +166,12 @@ def read_jsonl(path: Path) -> Iterator[Record]:
             if not line.strip():
                 continue
             try:
-                values = parse_json(line)
+                values = parse_json(line.strip())
             except ValueError as error:
+                # not `error`, which counts lines of its own
+                reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
                 raise AnnotationError(
-                    f"{path}, line {number}: expected one JSON object a line, got {line[:80].strip()!r} ({error})"
+                    f"{path}, line {number}: expected one JSON object a line, got {line[:80].strip()!r} ({reason})"
                 ) from None
             record = Record(values, path, number)
             if not isinstance(values, dict):

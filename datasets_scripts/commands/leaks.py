@@ -67,7 +67,7 @@ def find_same_content(
     ]
     paths = dict.fromkeys(path for places in candidates for files in places.values() for path in files)
     digests = {}
-    for path in tqdm(paths, desc="comparing files", disable=not (progress and paths)):
+    for path in tqdm(paths, desc="comparing files", disable=None if progress and paths else True):
         with suppress(OSError):  # it cannot be read: the check says so
             digests[path] = remembered_hash(path, states[path], memory)
     by_content: dict[str, dict[str, dict[str, str]]] = {}

@@ -178,7 +178,12 @@ def prepare_videos(
         import clipbert.processing.decoding  # noqa: F401  once here, rather than in each process that is forked
     with (
         open(output_dir / MANIFEST, "a", encoding="utf-8") as manifest,
-        tqdm(total=len(jobs), initial=len(jobs) - len(wanted), desc="preparing videos", disable=not progress) as bar,
+        tqdm(
+            total=len(jobs),
+            initial=len(jobs) - len(wanted),
+            desc="preparing videos",
+            disable=None if progress else True,
+        ) as bar,
     ):
         for job, (entry, reason) in run_in_processes(function, wanted, min(num_workers, len(wanted)), CRASHED):
             if reason:

@@ -70,6 +70,7 @@ class Publication:
     descriptions: dict[str, str] = field(default_factory=dict)
     tasks: list[str] = field(default_factory=list)
     media: str = "video"
+    languages: list[str] = field(default_factory=list)
 
 
 def publish_benchmark(
@@ -79,6 +80,7 @@ def publish_benchmark(
     skip_list=None,
     license_id: str | None = None,
     repo_id: str | None = None,
+    languages: Sequence[str] | None = None,
 ) -> Path:
     """Write a benchmark as Parquet with a dataset card.
 
@@ -89,6 +91,8 @@ def publish_benchmark(
         skip_list (`str`, `Path` or iterable of `str`, *optional*): Ids of videos to leave out.
         license_id (`str`, *optional*): Identifier on the Hub; by default "other" with the terms in the card.
         repo_id (`str`, *optional*): Name on the Hub, for the example of the card.
+        languages (`Sequence[str]`, *optional*): Of the texts, as codes; by default what the loader says (`language` of
+            its config), else English, as benchmarks are.
 
     Returns:
         `Path`: The folder.
@@ -138,6 +142,7 @@ def publish_benchmark(
         write_files(files, output_dir / VIDEOS_CONFIG, media)
         publication.counts[VIDEOS_CONFIG] = {VIDEOS_CONFIG: (len(files), len(files))}
         publication.descriptions[VIDEOS_CONFIG] = f"the {media} files, each once; join by `{media}_id`"
+    publication.languages = list(languages or languages_of(builders))
     build_card(publication, type(builders[0]), license_id, repo_id).save(output_dir / "README.md")
     return output_dir
 
@@ -195,7 +200,7 @@ def write_files(files: dict[str, str], folder: Path, media: str) -> None:
     schema = Features({f"{media}_id": Value("string"), media: kind}).arrow_schema
     shards = list(batches_by_size(files, SHARD_BYTES))
     folder.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=len(files), desc=f"writing {media}s") as bar:
+    with tqdm(total=len(files), desc=f"writing {media}s", disable=None) as bar:
         for number, shard in enumerate(shards):
             path = folder / shard_name(VIDEOS_CONFIG, number, len(shards))
             with pq.ParquetWriter(path, schema, compression="none") as writer:  # videos are compressed
@@ -248,13 +253,19 @@ def build_card(
     )
     data = DatasetCardData(
         **terms,
-        language="en",
+        language=publication.languages or None,
         pretty_name=parts["title"].split(":")[0],
         task_categories=list(dict.fromkeys(name for task in publication.tasks for name in TASK_CATEGORIES[task])),
         size_categories=size_category(num_rows),
         configs=configs,
     )
     return DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{card_text(publication, parts, repo_id)}")
+
+
+def languages_of(builders: Iterable[VideoTextBuilder]) -> list[str]:
+    """Languages of the texts: what a config says of itself, and nothing where it does not know, as of own videos."""
+    found = (getattr(builder.config, "language", "en") for builder in builders)
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def card_text(publication: Publication, parts: dict[str, str], repo_id: str | None) -> str:
@@ -318,6 +329,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--skip_list", type=Path, metavar="FILE", help="ids to leave out, as `check` writes them")
     parser.add_argument("--license", metavar="ID", help="licence by its identifier on the Hub (default: other)")
+    parser.add_argument(
+        "--language", nargs="+", metavar="CODE", help="of the texts, such as vi (default: what the loader knows)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -340,6 +354,7 @@ def run(options: argparse.Namespace) -> int:
         skip_list=options.skip_list,
         license_id=options.license,
         repo_id=options.push_to_hub,
+        languages=options.language,
     )
     print(f"{options.name} as Parquet with its card: {folder}")
     if options.push_to_hub:

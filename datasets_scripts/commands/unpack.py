@@ -77,7 +77,9 @@ def unpack_lmdb(store: str | Path, output_dir: str | Path, progress: bool = True
         output_dir.mkdir(parents=True, exist_ok=True)
         remove_leftovers(output_dir)
         root = output_dir.resolve()
-        for key, value in tqdm(entries, total=total, desc="unpacking", unit="file", disable=not progress):
+        for key, value in tqdm(
+            entries, total=total, desc="unpacking", unit="file", disable=None if progress else True
+        ):
             try:
                 name = file_name(key, value)
                 target = root / name

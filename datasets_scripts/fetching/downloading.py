@@ -411,7 +411,7 @@ def append(
     received = partial.size
     bar = tqdm(
         desc=partial.path.name.removesuffix(".part"), total=total, initial=received, unit="B", unit_scale=True,
-        leave=False, disable=not progress,
+        leave=False, disable=None if progress else True,
     )  # fmt: skip
     with bar, partial.path.open("ab") as file:
         # without a chunk size: what a broken connection has delivered is written, not lost in a buffer

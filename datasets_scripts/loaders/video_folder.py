@@ -73,13 +73,13 @@ READERS = {".jsonl": read_jsonl, ".csv": read_csv, ".json": read_captions}
 def read_records(path: Path, config: BenchmarkConfig) -> Iterator[Record]:
     """The records of an annotation file, or of a folder whose sub-folders are classes."""
     if is_file_of_records(path):
-        return READERS[path.suffix](path)
+        return READERS[path.suffix.lower()](path)
     root = Path(config.data_dir)
     return read_class_folders(root, split="" if path == root else path.name)
 
 
 def is_file_of_records(path: Path) -> bool:
-    return path.suffix in READERS
+    return path.suffix.lower() in READERS
 
 
 @dataclass
@@ -197,8 +197,8 @@ class VideoFolder(VideoTextBuilder):
 
     @classmethod
     def named_file(cls, path: Path, config: VideoFolderConfig) -> dict[str, list[Path]]:
-        if path.suffix not in READERS or (path.suffix == ".json" and config.task != "retrieval"):
-            known = READERS if config.task == "retrieval" else READERS.keys() - {".json"}
+        known = READERS if config.task == "retrieval" else READERS.keys() - {".json"}
+        if path.suffix.lower() not in known:
             raise ValueError(f"Expected `file` to end in {', '.join(sorted(known))}, got {config.file!r}")
         if not path.is_file():
             raise FileNotFoundError(f"{cls.__name__}: `file` {path} is not there. {cls.LAYOUT}")
@@ -289,7 +289,7 @@ def find_files(root: Path, stem: str) -> list[Path]:
 def splits_inside(path: Path) -> list[str]:
     """The splits that the column "split" names; without such a column all is for training."""
     found, unnamed = set(), None
-    for record in READERS[path.suffix](path):
+    for record in READERS[path.suffix.lower()](path):
         found.add(split_of(record, default=""))
         unnamed = record if "split" not in record.values else unnamed
     if unnamed and found != {""}:

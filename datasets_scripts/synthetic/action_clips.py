@@ -119,7 +119,7 @@ def is_finished(folder: Path, settings: ActionClipSettings) -> bool:
 
 def write_clips(folder: Path, settings: ActionClipSettings, progress: bool) -> None:
     total = settings.num_train + settings.num_test
-    with tqdm(total=total, desc="action clips", unit="video", disable=not progress) as bar:
+    with tqdm(total=total, desc="action clips", unit="video", disable=None if progress else True) as bar:
         for number, (split, count) in enumerate((("train", settings.num_train), ("test", settings.num_test))):
             (folder / split).mkdir()
             rng = np.random.default_rng([settings.seed, number])

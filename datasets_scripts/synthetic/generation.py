@@ -171,7 +171,10 @@ def write_benchmark(folder: Path, settings: Settings, progress: bool) -> None:
     manifest = {**FORMAT, "settings": settings.__dict__, "combinations": combinations, "splits": {}}
     evaluated = set()
     with tqdm(
-        total=sum(map(settings.count, SPLITS)), desc="synthetic videos", unit="video", disable=not progress
+        total=sum(map(settings.count, SPLITS)),
+        desc="synthetic videos",
+        unit="video",
+        disable=None if progress else True,
     ) as bar:
         for split in reversed(SPLITS):  # test and validation first: training may have to avoid what they hold
             if not settings.count(split):

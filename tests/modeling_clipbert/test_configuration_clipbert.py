@@ -154,6 +154,9 @@ SIZES = (
         ({"mlm_loss_reduction": "none"}, ["mlm_loss_reduction", "none"]),
         ({"hidden_size": "32"}, ["hidden_size", "int"]),
         ({"freeze_backbone_norm": 1}, ["freeze_backbone_norm", "bool"]),
+        ({"hidden_act": "gelo"}, ["hidden_act='gelo'", "Did you mean 'gelu'?"]),
+        ({"hidden_act": "curved"}, ["hidden_act='curved'", "Known are gelu, "]),
+        ({"backbone_config": {**BACKBONE, "hidden_act": "rellu"}}, ["backbone_config: hidden_act='rellu'", "'relu'"]),
     ],
 )
 def test_values_that_cannot_be_are_refused(settings, words):

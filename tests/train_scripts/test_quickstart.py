@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -99,21 +100,58 @@ def test_the_five_lines_of_the_readme_are_right(quickstart_run, monkeypatch, cap
 
 
 def test_quickstart_names_files_that_exist():
-    for path in (quickstart.RECIPE, quickstart.LAUNCHER):
-        assert path.is_file()
+    assert quickstart.RECIPE.is_file()
+
+
+def test_quickstart_ends_where_a_command_fails_as_that_does(capfd):
+    with pytest.raises(SystemExit) as caught:
+        quickstart.run("-c", "import sys; print('the reason', file=sys.stderr); sys.exit(3)")
+    assert caught.value.code == 3
+    assert capfd.readouterr().err == "the reason\n"  # no traceback of its own below
+
+
+SAVING = """
+import signal, time
+signal.signal(signal.SIGINT, lambda *_: (time.sleep(1), print("saved", flush=True), exit()))
+print("begun", flush=True)
+time.sleep(60)
+"""
+
+
+def test_ctrl_c_lets_the_training_save_and_then_nothing_follows(tmp_path):
+    (tmp_path / "saving.py").write_text(SAVING)
+    two = "from clipbert.train_scripts.quickstart import run; run('saving.py'); run('-c', 'print(\"more\")')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", two],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert [process.stdout.readline() for _ in range(3)] == ["\n", "$ python saving.py\n", "begun\n"]
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to all of them
+    assert process.communicate(timeout=60)[0] == "saved\n"
+    assert process.returncode == 130
 
 
 def test_quickstart_works_in_the_folder_it_is_started_in(tmp_path, monkeypatch, capsys):
     # it once wrote its data beside the package, into site-packages of those who had installed it
     monkeypatch.chdir(tmp_path)
     started = []
-    monkeypatch.setattr(quickstart.subprocess, "run", lambda command, **options: started.append((command, options)))
-    monkeypatch.setattr(quickstart, "print_results", lambda path: started.append(path))
+
+    def start(command, **options):
+        started.append((command, options))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(quickstart.subprocess, "run", start)
     quickstart.main(["a red circle"])
-    folders = [options.get("cwd") for command, options in (each for each in started if isinstance(each, tuple))]
-    assert folders == [None, None, None]  # the working folder
+    assert [options.get("cwd") for _, options in started] == [None, None, None]  # the working folder
     written = started[0][0][started[0][0].index("--output_dir") + 1]
-    assert not Path(written).is_absolute() and started[2] == Path("outputs/quickstart/results.json")
+    assert not Path(written).is_absolute()
+    shown = capsys.readouterr().out
+    assert "\n$ ACCELERATE_USE_CPU=true OMP_NUM_THREADS=1 python -m clipbert.train_scripts.retrieval" in shown
     monkeypatch.chdir(Path(quickstart.__file__).parents[1])
     quickstart.run("-m", "x", quickstart.RECIPE)
     assert "\n$ python -m x train_scripts/recipes/quickstart/retrieval.yaml\n" in capsys.readouterr().out

@@ -58,11 +58,21 @@ def test_ranking_equals_scoring_every_pair(checkpoint, videos):
         assert 0 <= video.start_s <= video.end_s
 
 
+def test_what_other_systems_hide_is_no_video(videos):
+    found = search.find_videos(videos)
+    (videos / "._a.mp4").touch()  # macOS, beside every file on foreign disks
+    (videos / ".trash").mkdir()
+    (videos / ".trash/d.mp4").touch()
+    (videos / "back").symlink_to(videos)
+    assert search.find_videos(videos) == found
+
+
 def test_command_line(checkpoint, videos, capsys):
     search.main(
         ["--checkpoint", str(checkpoint), "--videos", str(videos), "--top", "2", "--num_clips", "1", "a cat sleeps"]
     )
-    output = capsys.readouterr().out
+    output, bars = capsys.readouterr()
+    assert bars == ""  # nothing to watch in a file
     assert "broken.mp4" in output and '"a cat sleeps"' in output
     assert output.count(" s  ") == 2
     assert "not a probability" in output and "%" not in output.partition('"a cat sleeps"')[2]

@@ -98,7 +98,7 @@ def test_data_of_another_task_are_answered_with_what_fits(
 @pytest.mark.parametrize("start", ["outputs/clipbert_pretrain/checkpoints/best", "/nowhere/x"])
 def test_a_start_that_is_not_there_is_named_before_data_are_read(data, tmp_path, monkeypatch, task, start):
     monkeypatch.setattr(rows, "load_benchmark", None)
-    with pytest.raises(FileNotFoundError) as caught:
+    with pytest.raises(RecipeError) as caught:  # which ends a script without a traceback
         run(task, data, tmp_path / "out", *start_from(start))
     for part in (f"model.from_pretrained={start}: there is no such folder in {Path.cwd()}", "pretrain.yaml"):
         assert part in str(caught.value)
@@ -130,7 +130,7 @@ def test_a_name_that_the_hub_does_not_give_is_told_with_the_reason(data, tmp_pat
     starts = ["from_pretrained=user/model"] if key == "from_pretrained" else [f"parts={json.dumps(parts)}"]
     settings = ["model.config=null", "model.tokenizer=null", *[f"model.{start}" for start in starts]]
     with pytest.raises(
-        OSError, match=f"model.{key}=user/.*As for the Hub: We couldn't connect to 'https://hugg[^\n]*$"
+        building.StartError, match=f"model.{key}=user/.*As for the Hub: We couldn't connect to 'https://hugg[^\n]*$"
     ):
         run("retrieval", data, tmp_path / "out", *settings)
 

@@ -99,11 +99,14 @@ class RunCheckpoints:
 
 def load_weights(model: nn.Module, folder: Path) -> None:
     """Copy the weights of a verified checkpoint into a model of the same class; none may be missing."""
-    loaded, info = type(model).from_pretrained(folder, output_loading_info=True)
+    # else transformers raises for another shape, and says where in a table far above
+    loaded, info = type(model).from_pretrained(folder, output_loading_info=True, ignore_mismatched_sizes=True)
     if info["missing_keys"] or info["mismatched_keys"]:
+        names = {"missing": info["missing_keys"], "of another shape": {key for key, *_ in info["mismatched_keys"]}}
+        wrong = "; ".join(f"{what}: {', '.join(sorted(keys))}" for what, keys in names.items() if keys)
         raise CheckpointError(
-            f"{folder} does not fit the model: missing {sorted(info['missing_keys'])}, of another shape "
-            f"{sorted(info['mismatched_keys'])}."
+            f"{folder} does not fit the model ({wrong}). Bring back the data that it was trained on, or choose another "
+            "run.output_dir."
         )
     if loaded.config.id2label != model.config.id2label:
         raise CheckpointError(

@@ -2,6 +2,7 @@
 """Batches of training items, and what happens to videos that cannot be decoded."""
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -107,6 +108,7 @@ class DecodeGuard:
 
 def build_loader(dataset: Any, settings: DataSection, pin_memory: bool = False, **how: Any) -> DataLoader:
     """A loader whose workers outlive SIGTERM, and which draws nothing from the global random generator."""
+    warnings.filterwarnings("ignore", "This DataLoader will create")  # more than cores, twice: pace says what is slow
     return DataLoader(
         dataset,
         num_workers=settings.num_workers,

@@ -49,8 +49,9 @@ def ending_with_the_reason(plain: tuple[type[Exception], ...]) -> Iterator[None]
 
 
 def say_below_launcher(line: str) -> None:
-    """Print a line below what `accelerate launch` prints last, if that has launched this script."""
-    if "ACCELERATE_MIXED_PRECISION" in os.environ and hasattr(os, "pidfd_open"):
+    """Print a line below what `accelerate launch` prints last, if that has launched this script and has yet to end."""
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and os.getppid() == LAUNCHER
+    if launched and hasattr(os, "pidfd_open"):
         subprocess.Popen([sys.executable, "-S", __file__, str(LAUNCHER), line], start_new_session=True)
 
 

@@ -14,6 +14,7 @@ from accelerate.utils import (
     parse_flag_from_env,
     set_seed,
 )
+from huggingface_hub.utils.logging import disable_propagation
 from transformers.utils.logging import disable_progress_bar
 
 from clipbert.support.terminal import PlainFormatter
@@ -69,6 +70,7 @@ def build_accelerator(recipe: Recipe, find_unused_parameters: bool = False) -> A
             "torch.utils.collect_env` tell what is missing. `accelerate launch --cpu` says that the CPU is meant."
         )
     disable_progress_bar()  # of transformers: two bars for every checkpoint
+    disable_propagation()  # of huggingface_hub, which prints its own lines: here they came a second time
     logging.getLogger("clipbert.train_scripts").setLevel(
         logging.INFO if accelerator.is_main_process else logging.ERROR
     )

@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What people read of an evaluation: a table beside what guessing gives, a verdict, where the files lie, what to type next."""
 
+import json
 import math
 import shlex
 import sys
@@ -116,6 +117,8 @@ def verdict(metrics: Mapping[str, float], preferred: str | None = None) -> tuple
     noise = 2 * math.sqrt(level * (1 - level) / max(metrics.get("num_examples", 1), 1)) if is_fraction(name) else 0.0
     compared = f"{BASELINES[kind]} ({show_score(name, level)})"
     said = f"{name.replace('_', ' ')} of {show_score(name, metrics[name])}"
+    if is_fraction(name) and sign * level >= 1:
+        return False, f"{said} says nothing: {BASELINES[kind]} reaches that of so few examples, too."
     if gain > noise:
         return True, f"{said} is better than {compared}."
     if gain > 0:
@@ -129,6 +132,17 @@ def verdict(metrics: Mapping[str, float], preferred: str | None = None) -> tuple
 def describe_evaluation(step: int, split: str, purpose: str, metrics: Mapping[str, float]) -> str:
     head = f"step {step}, {printable(split)} ({purpose}): {counts(metrics)}"
     return "\n".join([head, *table(metrics)])
+
+
+def print_scores(metrics: Mapping[str, float], title: str) -> None:
+    """For people a table with its verdict, on stderr; the metrics as JSON on stdout, where that leads to a file or a program."""
+    draw = f", draw 1 of {metrics['num_draws']}" if "draw" in metrics else ""
+    shown = {name: value for name, value in metrics.items() if name not in ("draw", "num_draws")}
+    found = verdict(shown)
+    lines = [f"{printable(title)}: {counts(shown)}{draw}", *table(shown), *(found[1:] if found else [])]
+    print("\n".join(lines), file=sys.stderr, flush=True)
+    if not sys.stdout.isatty():
+        print(json.dumps(metrics, indent=1))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -197,6 +211,7 @@ __all__ = [
     "describe_evaluation",
     "measured_checkpoint",
     "place_of_script",
+    "print_scores",
     "results_of",
     "show_interval",
     "show_score",

@@ -1,7 +1,6 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What a training script has to say: a `Task`. Everything else is the loop's."""
 
-import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,8 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
+from clipbert.datasets_scripts.building.records import AnnotationError
+from clipbert.datasets_scripts.building.usable_videos import UnusableVideosError
 from clipbert.support.manifest import CheckpointError
 from clipbert.train_scripts.engine.command_line import load_recipe, parse_command_line, read_rescore_options
 from clipbert.train_scripts.engine.data import Batch, DeadWorkerError, build_loader, naming_dead_workers
@@ -25,9 +26,12 @@ from clipbert.train_scripts.engine.launch import LaunchError, build_accelerator
 from clipbert.train_scripts.engine.output import OutputError, own_output
 from clipbert.train_scripts.engine.predictions import Evaluation, Predictions, rescore
 from clipbert.train_scripts.engine.recipe import Recipe, RecipeError
+from clipbert.train_scripts.engine.report import print_scores
 
 
 logger = logging.getLogger("clipbert.train_scripts")
+# errors that say all there is to know, to whoever runs a script
+PLAIN = (RecipeError, CheckpointError, LaunchError, OutputError, DeadWorkerError, AnnotationError, UnusableVideosError)
 Losses = dict[str, torch.Tensor]
 Report = dict[str, torch.Tensor | float]
 
@@ -143,7 +147,7 @@ def main(task: Task, arguments: Sequence[str] | None = None) -> dict[str, Any]:
         best), and `published`: the address of the upload, on the main process if `run.push_to_hub` asked for one.
     """
     if arguments is None:
-        with ending_with_the_reason((RecipeError, CheckpointError, LaunchError, OutputError, DeadWorkerError)):
+        with ending_with_the_reason(PLAIN):
             return run_script(task, None)
     return run_script(task, arguments)
 
@@ -159,7 +163,7 @@ def run_script(task: Task, arguments: Sequence[str] | None) -> dict[str, Any]:
     if given.rescore:
         options = read_rescore_options(schema, given, task.rescore_options)
         metrics = rescore(given.rescore, task.measure, options, task.name)
-        print(json.dumps(metrics, indent=1))
+        print_scores(metrics, given.rescore)
         return metrics
     recipe = load_recipe(schema, given)
     run, accelerator = recipe.run, build_accelerator(recipe, task.find_unused_parameters)

@@ -23,7 +23,7 @@ from transformers import AutoConfig, AutoProcessor, AutoVideoProcessor, PreTrain
 from clipbert.processing import load_tokenizer
 from clipbert.support.families import config_class, find_head, load_family, processor_classes
 from clipbert.support.names import did_you_mean
-from clipbert.train_scripts.engine.recipe import ModelSection, Recipe
+from clipbert.train_scripts.engine.recipe import ModelSection, Recipe, RecipeError
 from clipbert.train_scripts.tasks.videos import video_options
 
 
@@ -36,6 +36,10 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+class StartError(RecipeError, FileNotFoundError):
+    """A recipe lets a model start from what is not there."""
+
+
 def model_type_of(settings: ModelSection) -> str:
     """The family that a recipe names, or that its starting point belongs to."""
     return settings.family or AutoConfig.from_pretrained(settings.from_pretrained).model_type
@@ -46,15 +50,15 @@ def check_start(key: str, start: str, advice: str) -> None:
     if (Path(start) / "config.json").is_file():
         return
     if Path(start).exists():
-        raise FileNotFoundError(f"model.{key}={start} is no checkpoint: it has no config.json. {advice}")
+        raise StartError(f"model.{key}={start} is no checkpoint: it has no config.json. {advice}")
     try:
         validate_repo_id(start)
         AutoConfig.from_pretrained(start)
     except HFValidationError:
-        raise FileNotFoundError(f"model.{key}={start}: there is no such folder in {Path.cwd()}. {advice}") from None
+        raise StartError(f"model.{key}={start}: there is no such folder in {Path.cwd()}. {advice}") from None
     except OSError as error:
         reason = str(error).splitlines()[0]
-        raise OSError(
+        raise StartError(
             f"model.{key}={start}: no such folder in {Path.cwd()}. As for the Hub: {reason} {advice}"
         ) from error
 
@@ -120,7 +124,7 @@ def build_processor(recipe: Recipe) -> Any:
         What the family has registered: a `ProcessorMixin`, or, where it reads no words, a video processor.
 
     Raises:
-        OSError: If there is nothing in the place that the model comes from.
+        StartError: If there is nothing in the place that the model comes from.
         ValueError: If the recipe says something that the processor does not take.
     """
     model = recipe.model

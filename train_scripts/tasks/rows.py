@@ -17,7 +17,7 @@ from clipbert.datasets_scripts.building.coverage import compute_coverage
 from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS
 from clipbert.datasets_scripts.building.usable_videos import UnusableVideosError
 from clipbert.train_scripts.engine.items import TrainItems
-from clipbert.train_scripts.engine.recipe import DataSection, Recipe
+from clipbert.train_scripts.engine.recipe import DataSection, Recipe, RecipeError
 
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,10 @@ SCRIPTS = {  # who trains on which kind of rows
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+class NoDataError(RecipeError, FileNotFoundError):
+    """A recipe names a data set whose files are not there."""
+
+
 def find_data(settings: DataSection) -> None:
     """
     Look for a data set's files, without reading them; a data set that makes its own (`generate`) makes them here.
@@ -47,9 +51,12 @@ def find_data(settings: DataSection) -> None:
         return
     loader = find_loader(settings.dataset)
     fields = {name: value for name, value in settings.options.items() if name not in ("on_missing", "on_broken")}
-    with PartialState().local_main_process_first():
-        config = loader.complete_config(settings.config, settings.data_dir, fields)
-        loader.annotation_files(config)
+    try:
+        with PartialState().local_main_process_first():
+            config = loader.complete_config(settings.config, settings.data_dir, fields)
+            loader.annotation_files(config)
+    except FileNotFoundError as error:
+        raise NoDataError(f"data.data_dir={settings.data_dir}: {error}") from error
     if division := loader.describe_splits(config):
         logger.info(division)
 

@@ -274,6 +274,13 @@ def test_a_benchmark_without_a_stated_licence_is_other(publish, tmp_path):
     assert (data["license"], data["license_name"]) == ("other", "terms-of-video_folder")
 
 
+def test_own_videos_have_the_language_that_their_owner_says(publish, tmp_path):
+    publish()
+    assert "language" not in DatasetCard.load(tmp_path / "out/README.md").data.to_dict()
+    publish("--language", "vi", "--output_dir", tmp_path / "vietnamese")
+    assert DatasetCard.load(tmp_path / "vietnamese/README.md").data.language == ["vi"]
+
+
 def test_every_loader_makes_a_card():
     for name in list_benchmarks():
         parts = read_docstring(find_loader(name))

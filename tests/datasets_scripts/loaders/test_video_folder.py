@@ -221,7 +221,11 @@ MOMENT = {"video": "a.mp4", "caption": "a dog", "start_s": 0, "end_s": 1}
 @pytest.mark.parametrize(
     "name, line, expected",
     [
-        ("captions", '{"video": "a.mp4", "caption": "a dog"', "expected one JSON object a line"),
+        (
+            "captions",
+            '{"video": "a.mp4", "caption": "a dog"',
+            r"one JSON object a line.*delimiter at column 38\)",
+        ),
         ("captions", '["a.mp4", "a dog"]', "expected a JSON object .* got list"),
         ("captions", {"caption": "a dog"}, "expected a column 'video', got 'caption'"),
         ("captions", {"video": "a.mp4", "text": "a dog"}, "expected a column 'caption', got 'video', 'text'"),
@@ -297,6 +301,15 @@ def test_lines_of_other_systems(folder, load):
     with pytest.raises(AnnotationError) as caught:
         load("retrieval", file="\x1b[2J\u202e.jsonl")
     assert str(caught.value).isprintable()
+
+
+def test_a_named_file_may_end_in_capitals(folder, load):
+    touch(folder, "a.mp4")
+    write_lines(folder / "TEXTS.JSONL", {"video": "a.mp4", "caption": "a dog"})
+    assert load("retrieval", file="TEXTS.JSONL", split="train")["caption"][:] == ["a dog"]
+    (folder / "TEXTS.TXT").touch()
+    with pytest.raises(ValueError, match=r"`file` to end in \.csv, \.json, \.jsonl, got 'TEXTS\.TXT'"):
+        load("retrieval", file="TEXTS.TXT")
 
 
 NAMES = {  # as annotated: as the file is called

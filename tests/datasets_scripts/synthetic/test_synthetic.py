@@ -331,6 +331,11 @@ def test_no_video_repeats_and_one_caption_is_rendered_anew(folders):
     assert np.abs(one - other).mean() > 1  # places and colours, not only grain
 
 
+def test_a_bar_is_for_terminals_alone(tmp_path, capsys):
+    generate_synthetic(tmp_path / "few", preset="easy", num_train=2, num_validation=1, num_test=1)
+    assert capsys.readouterr().err == ""
+
+
 def test_the_same_settings_give_the_same_bytes(folders, tmp_path):
     again = generate_synthetic(tmp_path / "again", preset="standard", progress=False, **COUNTS)
     files = sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())

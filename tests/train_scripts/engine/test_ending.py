@@ -6,13 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from stub_task import launch, run, wait_for_step
 
+from clipbert.datasets_scripts.building.records import read_jsonl
+from clipbert.datasets_scripts.building.usable_videos import RowCheck
+from clipbert.train_scripts.engine import last_word
 from clipbert.train_scripts.engine.checkpoint import find_last_checkpoint, list_checkpoints
+from clipbert.train_scripts.engine.last_word import ending_with_the_reason
 from clipbert.train_scripts.engine.recipe import RecipeError
-from clipbert.train_scripts.engine.sections import RunSection
+from clipbert.train_scripts.engine.sections import DataSection, RunSection
+from clipbert.train_scripts.engine.task import PLAIN
+from clipbert.train_scripts.tasks.building import check_start
+from clipbert.train_scripts.tasks.rows import find_data
 
 
 LAUNCHER = (sys.executable, "-m", "accelerate.commands.launch")
@@ -52,6 +60,35 @@ def test_ctrl_c_under_the_launcher_saves_and_says_so_last(tmp_path, launched, pr
     last = " ".join(process.communicate(timeout=120)[0].rstrip().splitlines()[-2:])
     saved = find_last_checkpoint(tmp_path / "checkpoints")
     assert f"Stopped by Ctrl-C after step {int(saved.name[5:])}, which is saved. The same command goes on" in last
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda: check_start("parts.text", "no/such/folder", "Name another."),
+        lambda: find_data(DataSection(dataset="video_folder", config="retrieval", data_dir="/no/such/folder")),
+        lambda: list(read_jsonl(Path(__file__))),
+        lambda: RowCheck("error", frozenset(), "own videos")("a", "/no/such.mp4"),
+    ],
+    ids=["start", "folder", "line", "videos"],
+)
+def test_mistakes_in_a_recipe_or_in_own_data_come_without_a_traceback(mistake, capsys):
+    with pytest.raises(SystemExit), ending_with_the_reason(PLAIN):
+        mistake()
+    said = capsys.readouterr().err
+    assert "no/such" in said or f"{Path(__file__)}, line 1: expected one JSON object" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("launcher", ["at work", "gone"])
+def test_a_launcher_that_has_ended_hides_no_line(monkeypatch, launcher):
+    started = []
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    monkeypatch.setattr(last_word.subprocess, "Popen", lambda command, **_: started.append(command[-1]))
+    if launcher == "gone":
+        monkeypatch.setattr(last_word, "LAUNCHER", 2**22)  # no process has so large a number
+    last_word.say_below_launcher("the reason")
+    assert started == (["the reason"] if launcher == "at work" else [])
 
 
 @pytest.mark.slow

@@ -1,11 +1,17 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What is said before a run: which GPUs there are not, and how a script is called."""
 
+import os
+import warnings
+
 import pytest
 import torch
+from huggingface_hub.utils.logging import get_logger
 from stub_task import run
 
+from clipbert.train_scripts.engine.data import build_loader
 from clipbert.train_scripts.engine.launch import LaunchError
+from clipbert.train_scripts.engine.sections import DataSection
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.image_qa import ImageQATask
 from clipbert.train_scripts.pretrain import PretrainTask
@@ -22,6 +28,19 @@ def test_without_a_gpu_the_first_line_says_so_unless_the_cpu_is_meant(tmp_path, 
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     run(tmp_path / "meant", "run.total_steps=1")
     assert not any("No GPU" in message for message in caplog.messages)
+
+
+def test_what_the_hub_says_comes_once(tmp_path):
+    run(tmp_path, "run.total_steps=1")
+    assert get_logger("huggingface_hub").handlers  # it prints by itself
+    assert not get_logger("huggingface_hub").propagate
+
+
+def test_more_workers_than_cores_are_no_page_of_warnings():
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        iter(build_loader([1, 2], DataSection(dataset="none", num_workers=(os.cpu_count() or 1) + 1)))
+    assert not said
 
 
 @pytest.mark.parametrize(

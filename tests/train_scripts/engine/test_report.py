@@ -1,16 +1,18 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What people read of an evaluation: it once was a line of twenty numbers, without a word on whether they beat guessing."""
 
+import json
 import logging
 import re
 import shlex
+import sys
 
 import numpy as np
 import pytest
 from stub_task import StubTask, run
 
 from clipbert.train_scripts.engine.predictions import Predictions
-from clipbert.train_scripts.engine.report import describe_evaluation, find_baselines, verdict
+from clipbert.train_scripts.engine.report import describe_evaluation, find_baselines, print_scores, verdict
 from clipbert.train_scripts.retrieval import RetrievalTask
 from clipbert.train_scripts.tasks.question_answering.task import QuestionTask
 
@@ -49,6 +51,11 @@ def test_several_draws_show_their_spread():
         ),
         ({"mlm_loss": 3.0, "mlm_blind_loss": 2.5, "num_examples": 9}, False, "mlm loss of 3 is no better than"),
         ({"mlm_loss": 2.0, "mlm_blind_loss": 2.5, "num_examples": 9}, True, "mlm loss of 2 is better than"),
+        (
+            {"text_to_video_R@1": 1.0, "chance_R@1": 1.0, "num_examples": 1},
+            False,
+            "100.0 % says nothing: chance reaches",
+        ),
         ({"accuracy": float("nan"), "chance_accuracy": 0.2, "num_examples": 5}, False, "no better"),
     ],
 )
@@ -62,6 +69,19 @@ def test_without_a_baseline_there_is_no_verdict_and_the_metric_of_the_recipe_com
     metrics = {"a_accuracy": 0.9, "chance_accuracy": 0.5, "b_accuracy": 0.1, "num_examples": 100}
     assert verdict(metrics)[1].startswith("a accuracy") and verdict(metrics, "b_accuracy")[1].startswith("b accuracy")
     assert find_baselines("a_accuracy", {"chance_a_accuracy": 0.2, **metrics}) == {"chance": 0.2}
+
+
+def test_scores_are_a_table_for_people_and_json_for_programs(capsys, monkeypatch):
+    metrics = {**RETRIEVAL, "draw": 1, "num_draws": 3}
+    print_scores(metrics, "out/te\x1bst")
+    output, shown = capsys.readouterr()
+    assert json.loads(output) == metrics
+    assert shown.splitlines()[0] == r"out/te\x1bst: 64 examples, 2 skipped videos, coverage 98.0%, draw 1 of 3"
+    assert shown.splitlines()[1:5] == describe_evaluation(1, "test", "final", RETRIEVAL).splitlines()[1:]
+    assert shown.splitlines()[5:] == ["text to video R@1 of 50.0 % is better than chance (1.6 %)."]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_scores(metrics, "test")
+    assert capsys.readouterr().out == ""
 
 
 class Guessing(StubTask):

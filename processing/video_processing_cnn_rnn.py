@@ -1,0 +1,216 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Pictures into the frames that CNN-RNN classifiers see: the square in the middle, resized, as ImageNet models take it.
+
+Clips keep the frames they have: a batch is as long as its longest clip, and `frame_mask` says which frames are there.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.image_utils import SizeDict
+from transformers.video_utils import VideoMetadata
+
+from .augmentation import Augmentation
+from .decoding import DecodedVideo
+from .sampling import build_rng
+from .transforms import centre_square, normalize_channels, resize_as_cv2
+from .video_processing import Seed, SparseVideoProcessor, VideoOptions
+from .window_sampling import WindowSample, sample_windows
+
+
+INTERPOLATIONS = ("bilinear", "bicubic", "cv2_bilinear")
+# What the course report (VNU, 2024) reads: the first 100 frames, resized as OpenCV does, pixels from 0 to 255.
+REPORT = {
+    "sampling": "first",
+    "num_frames": 100,
+    "interpolation": "cv2_bilinear",
+    "do_rescale": False,
+    "do_normalize": False,
+}
+PRESETS = {"report_120": {**REPORT, "size": 120}, "report_480": {**REPORT, "size": 480}}
+
+
+class CNNRNNVideoOptions(VideoOptions, total=False):
+    """Options of [`CNNRNNVideoProcessor`], which documents them."""
+
+    stride: int
+    interpolation: str
+    augmentation: Any
+
+
+class CNNRNNVideoProcessor(SparseVideoProcessor):
+    r"""Turns videos into the `pixel_values` and the `frame_mask` of a CNN-RNN classifier.
+
+    Args:
+        sampling (`str`, defaults to `"uniform"`): Which frames: `"uniform"`, `"first"`, `"segment_random"` (for training;
+            draws from `seeds`, without them the same as `"uniform"`), `"all"`, `"fps"` or `"multi_clip"`. See
+            `sample_windows`. No frame is taken twice: of a short video there are fewer.
+        num_frames (`int`, defaults to 16): Most frames of a window. `None` in a call means the saved one, and `"all"` and
+            `"fps"` have no such bound, so that pipelines that state a number of frames read them rightly, too.
+        num_clips (`int`, defaults to 1): Windows of `"multi_clip"`.
+        stride (`int`, defaults to 1): Step of `"all"` and `"first"`.
+        fps (`float`, *optional*): Frames a second of `"fps"`.
+        size (`int` or `dict`, defaults to `{"height": 224, "width": 224}`): Side of the square that the model sees.
+        interpolation (`str`, defaults to `"bilinear"`): `"bilinear"` or `"bicubic"`, with antialiasing, or
+            `"cv2_bilinear"`, which is OpenCV's `INTER_LINEAR` on bytes (without).
+        do_rescale, do_normalize (`bool`, default to `True`): Pixels to [0, 1], then less the mean of ImageNet, divided by
+            its deviation.
+        augmentation (`dict`, *optional*): How clips are changed in training; see [`Augmentation`]. It draws from `seeds`;
+            without them nothing is changed.
+        kwargs: What all video processors share: see [`SparseVideoProcessor`].
+
+    `CNNRNNVideoProcessor(**PRESETS["report_120"])` reads as the course report does; so does `"report_480"`.
+
+    Example:
+        >>> processor = CNNRNNVideoProcessor(size=32)
+        >>> batch = processor([np.zeros((30, 48, 36, 3), dtype=np.uint8), np.zeros((5, 36, 48, 3), dtype=np.uint8)])
+        >>> batch["pixel_values"].shape, batch["frame_mask"].sum(dim=1)
+        (torch.Size([2, 16, 3, 32, 32]), tensor([16,  5]))
+    """
+
+    sampling = "uniform"
+    num_frames = 16
+    num_clips = 1
+    stride = 1
+    size = {"height": 224, "width": 224}
+    interpolation = "bilinear"
+    image_mean = [0.485, 0.456, 0.406]
+    image_std = [0.229, 0.224, 0.225]
+    augmentation = None
+
+    model_input_names = ["pixel_values", "frame_mask"]
+    valid_kwargs = CNNRNNVideoOptions
+
+    def sample_frames(self, metadata: VideoMetadata, seed: Seed | None = None, **options: Any) -> WindowSample:
+        """Choose the frames of one video, without opening it.
+
+        Args:
+            metadata ([`~transformers.video_utils.VideoMetadata`]): Its number of frames, and their times for `"fps"`.
+            seed (`int`, `str` or `tuple`, *optional*): Key of the random choice.
+            options: Options that differ from the processor's own.
+
+        Returns:
+            `WindowSample`: `frame_indices` of shape `(windows, frames)`, -1 where a window has none.
+        """
+        options = {name: getattr(self, name, None) for name in self.valid_kwargs.__annotations__} | options
+        if not options["do_sample_frames"]:
+            options |= {"sampling": "all", "stride": 1}
+        return sample_windows(
+            metadata.total_num_frames,
+            metadata.fps,
+            sampling=options["sampling"],
+            num_frames=options["num_frames"],
+            num_clips=options["num_clips"],
+            stride=options["stride"],
+            rate=options["fps"],
+            rng=None if seed is None else build_rng(*(seed if isinstance(seed, tuple) else (seed,))),
+            timing=getattr(metadata, "timing", None),
+        )
+
+    def draws(self, options: dict[str, Any]) -> bool:
+        return True  # with seeds; without them nothing is drawn
+
+    def _seed_for_each(self, options: dict[str, Any], num_videos: int) -> list[Seed | None]:
+        return [None] * num_videos if options["seeds"] is None else super()._seed_for_each(options, num_videos)
+
+    def transform(self, picture: np.ndarray, options: dict[str, Any]) -> torch.Tensor:
+        """A frame `(height, width, 3)` in uint8 to `(3, side, side)` in float32."""
+        return self._normalize(self._resize(centre_square(picture), options), options)
+
+    def _transform_of(self, source, max_aspect_ratio, options, seed=None):
+        change = None
+        if options["augmentation"] is not None and seed is not None:
+            change = Augmentation(**options["augmentation"]).draw(seed)
+        transform = super()._transform_of(source, max_aspect_ratio, options, seed)
+        if change is None:
+            return transform
+        number = 0
+
+        def augmented(picture: np.ndarray) -> torch.Tensor:
+            nonlocal number
+            square = change.crop(centre_square(picture), number)
+            frame = change.before(self._resize(square, options), number)
+            frame, number = change.after(self._normalize(frame, options), number), number + 1
+            return frame
+
+        return augmented
+
+    def _resize(self, square: np.ndarray, options: dict[str, Any]) -> torch.Tensor:
+        """`(1, 3, side, side)` in float32, values from 0 to 255."""
+        side, device = options["size"]["height"], options["device"]
+        if options["do_resize"] and options["interpolation"] == "cv2_bilinear":
+            square = resize_as_cv2(square, side, side)
+        pixels = torch.from_numpy(np.ascontiguousarray(square)).to(device).permute(2, 0, 1)[None].float()
+        if not options["do_resize"] or options["interpolation"] == "cv2_bilinear":
+            return pixels
+        resized = F.interpolate(pixels, size=(side, side), mode=options["interpolation"], antialias=True)
+        return resized.clamp(0, 255) if options["interpolation"] == "bicubic" else resized
+
+    def _normalize(self, frames: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+        if options["do_rescale"]:
+            frames = frames.mul_(options["rescale_factor"])
+        if options["do_normalize"]:
+            frames = normalize_channels(frames, options["image_mean"], options["image_std"])
+        return frames[0]
+
+    def _assemble(
+        self, visuals: Iterable[tuple[DecodedVideo, WindowSample]], num_visuals: int, options: dict[str, Any]
+    ) -> BatchFeature:
+        visuals = list(visuals)  # frames are small by now, and the longest clip is known at the end
+        indices = [sample.frame_indices for _, sample in visuals]
+        num_windows, num_frames = (max(each.shape[axis] for each in indices) for axis in (0, 1))
+        shapes = {tuple(decoded.frames[0].shape) for decoded, _ in visuals}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"Videos of this batch come out in different sizes: {sorted(shapes)}. Keep `do_resize` on, or process them one "
+                "by one."
+            )
+        first = visuals[0][0].frames[0]
+        pixel_values = first.new_zeros((num_visuals, num_windows, num_frames, *first.shape))
+        numbers = torch.full((num_visuals, num_windows, num_frames), -1, dtype=torch.int64)
+        seconds = torch.full(numbers.shape, torch.nan, dtype=torch.float64)
+        for place, (decoded, sample) in enumerate(visuals):
+            chosen = torch.from_numpy(sample.frame_indices)
+            numbers[place, : chosen.shape[0], : chosen.shape[1]] = chosen
+            there = numbers[place] >= 0
+            known = decoded.metadata.frames_indices
+            order = np.searchsorted(known, numbers[place][there].numpy())
+            pixel_values[place][there] = torch.stack([decoded.frames[number] for number in order])
+            if decoded.metadata.frames_seconds is not None:
+                seconds[place][there] = torch.tensor(np.array(decoded.metadata.frames_seconds)[order])
+        data = {"pixel_values": pixel_values, "frame_mask": (numbers >= 0).long()}
+        if options["return_metadata"]:
+            data |= {"frame_indices": numbers, "frame_seconds": seconds}
+        if options["sampling"] != "multi_clip":
+            data = {name: values[:, 0] for name, values in data.items()}
+        if options["return_metadata"]:
+            data["video_metadata"] = [decoded.metadata for decoded, _ in visuals]
+        return BatchFeature(data, options["return_tensors"], skip_tensor_conversion=["video_metadata"])
+
+    def _resolve_options(self, given: dict[str, Any]) -> dict[str, Any]:
+        options = super()._resolve_options(given)
+        if options["interpolation"] not in INTERPOLATIONS:
+            raise ValueError(
+                f"Expected interpolation to be one of {', '.join(INTERPOLATIONS)}, got {options['interpolation']!r}."
+            )
+        if options["fps"] is not None and not 0 < options["fps"] < float("inf"):
+            raise ValueError(f"fps must be a positive number of frames a second, got {options['fps']!r}.")
+        if options["augmentation"] is not None:
+            Augmentation(**options["augmentation"])
+        return options
+
+    def _standardize_kwargs(
+        self, size: int | dict[str, int] | SizeDict | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """`size=224` means a square."""
+        if isinstance(size, int) and not isinstance(size, bool):
+            size = {"height": size, "width": size}
+        given = dict(size or {}) if size is None or isinstance(size, (Mapping, SizeDict)) else size
+        sides = {name: side for name, side in given.items() if side is not None} if isinstance(given, dict) else {}
+        if set(sides) != {"height", "width"} or sides["height"] != sides["width"]:
+            raise ValueError(f'Expected size={{"height": S, "width": S}} or size=S, a square, got size={size}.')
+        return super()._standardize_kwargs(size=sides, **kwargs)
