@@ -23,6 +23,7 @@ from clipbert.train_scripts import grid as grid_script
 from clipbert.train_scripts.engine.cell_table import rank_cells, summarise_scores
 from clipbert.train_scripts.engine.cells import build_cells, load_task, plan_runs, read_grid
 from clipbert.train_scripts.engine.recipe import RecipeError
+from clipbert.train_scripts.engine.values import RECIPES
 from clipbert.train_scripts.grid import CONSOLE, WAITING, GridRunner, holding
 
 
@@ -206,6 +207,29 @@ def test_the_ranking_asks_the_tuning_split_and_complete_cells_alone():
     assert rank_cells([cell("a", "accuracy", float("nan"), 0.9)], "accuracy") == []
 
 
+GRIDS = {"grid_standin": (17, 2), "grid_report": (17, 3), "grid_full": (254, 3)}  # cells and seeds, with two baselines
+
+
+@pytest.mark.parametrize(
+    "name", [name if name != "grid_full" else pytest.param(name, marks=pytest.mark.slow) for name in GRIDS]
+)
+def test_the_grids_of_the_package(name):
+    path = RECIPES / "cnn_rnn" / f"{name}.yaml"
+    grid, runs = plan(path)
+    cells, seeds = GRIDS[name]
+    assert len({run.cell.name for run in runs}) == cells and len(runs) == cells * seeds
+    assert "python train_scripts/grid.py --grid train_scripts/recipes/cnn_rnn/" + path.name in path.read_text()
+    settings = {}  # one folder of vectors holds those of one backbone, seen in one way
+    for run in runs:
+        data = run.recipe.data
+        seen = (run.recipe.model.parts["backbone"], data.sampling, data.num_frames, data.stride)
+        assert settings.setdefault(data.features, seen) == seen
+    assert len(set(settings.values())) == len(settings)
+    if name != "grid_full":  # the rows are named by their recipes
+        named = [run.cell for run in runs if run.cell.recipe == f"cnn_rnn/{run.cell.name}.yaml"]
+        assert len({cell.name for cell in named}) == 15
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Runs
 # ---------------------------------------------------------------------------------------------------------------------
@@ -328,12 +352,14 @@ def test_commands_come_before_the_cells_and_their_failure_stops_the_grid(folder)
 
 
 def test_a_script_runs_once_for_each_value_of_a_key(folder, capfd):
-    (folder / "note.py").write_text("import sys; print([a for a in sys.argv if 'num_frames' in a or 'lr=' in a])")
+    (folder / "note.py").write_text(
+        "import sys; print([a for a in sys.argv if a.startswith(('data.num_f', 'optim.lr'))])"
+    )
     axes = {"optim.lr": [0.1, 0.2], "data.num_frames": [1, 2]}
     grid, runs = plan(write_grid(folder, "once", axes=axes, once_for={"data.num_frames": str(folder / "note.py")}))
     GridRunner("once", grid, runs).prepare(runs[1:])
     lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("[")]
-    assert lines == ["['optim.lr=0.1', 'data.num_frames=2']", "['optim.lr=0.2', 'data.num_frames=1']"]
+    assert lines == ["['data.num_frames=2', 'optim.lr=0.1']", "['data.num_frames=1', 'optim.lr=0.2']"]
 
 
 def test_the_commands_can_be_listed(folder, capsys):

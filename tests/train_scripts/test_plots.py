@@ -19,19 +19,22 @@ NAMES = ["Archery", "Punch $100$", "cello\x1b[31m"]
 
 def write_run(folder, num_steps=6):
     """The files of a run that has been evaluated after every second step, and was stopped in a line."""
-    rows = []
+    rows, costs = [], []
     for step in range(1, num_steps + 1):
         rows.append({"step": step, "epoch": step / 2, "loss": 1 / step, "accuracy": 0.1 * step, "grad_norm": 1.0})
         rows[-1] |= {"wait_s": 0.1, "lr": 0.1 / step, "step_s": 2.0}
         if step % 2 == 0:
             metrics = {"accuracy": 0.9 - 0.1 * abs(step - 4), "chance_accuracy": 0.5, "loss": 0.5, "num_examples": 4}
             rows.append({"step": step, "split": "validation", "purpose": "tuning", "metrics": metrics})
-            rows.append({"step": step, "evaluated": "validation", "seconds": 3.0, "peak_memory": 100 * step})
+            costs += [
+                {"step": step, "split": "validation", "seconds": seconds, "peak_memory": 100 * step}
+                for seconds in (9, 3)
+            ]
     final = {"step": 4, "split": "test", "purpose": "final", "metrics": {"accuracy": 0.5, "num_examples": 10}}
-    rows += [final, {"step": 4, "evaluated": "test", "seconds": 1.5, "peak_memory": 50}]
+    rows, costs = [*rows, final], [*costs, {"step": 4, "split": "test", "seconds": 1.5, "peak_memory": 50}]
     folder.mkdir(exist_ok=True)
-    lines = "".join(json.dumps(row) + "\n" for row in rows) + '{"step": 7, "ep'
-    (folder / "log.jsonl").write_text(lines)
+    for name, lines in (("log.jsonl", rows), ("costs.jsonl", costs)):
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in lines) + '{"step": 7, "ep')
     chosen = next(row for row in rows if row.get("split") == "validation" and row["step"] == 4)
     (folder / "results.json").write_text(json.dumps({"splits": {"validation": chosen, "test": final}}))
     return folder

@@ -24,6 +24,7 @@ from clipbert.train_scripts.engine.report import describe_evaluation, verdict
 from clipbert.train_scripts.engine.selection import count_reductions, count_since_best, find_best_step, tuning_scores
 
 
+LOG, COSTS = "log.jsonl", "costs.jsonl"
 logger = logging.getLogger("clipbert.train_scripts")
 
 
@@ -110,9 +111,9 @@ class RunLog:
             logger.log(logging.INFO if is_better or purpose != "final" else logging.WARNING, f"{split}: {sentence}")
 
     def add_cost(self, step: int, split: str, seconds: float) -> None:
-        """How long an evaluation took, and the most memory that the run had taken until then."""
-        peak = peak_memory(self.accelerator.device)
-        self._write({"step": step, "evaluated": split, "seconds": round(seconds, 4), "peak_memory": peak})
+        """How long an evaluation took, and the most memory so far; in a file of its own, as no run repeats them."""
+        row = {"step": step, "split": split, "seconds": round(seconds, 4)}
+        self._write(row | {"peak_memory": peak_memory(self.accelerator.device)}, self.path.with_name(COSTS))
 
     def add_examples(self, split: str, describe: Callable[[Predictions, int], str | None], found: Predictions) -> None:
         """Show what the model says of three examples: the first, and two on the way."""
@@ -156,9 +157,10 @@ class RunLog:
         best = self.best_step()
         return {row["split"]: row for row in self.evaluations if row["purpose"] != "tuning" or row["step"] == best}
 
-    def _write(self, row: Mapping[str, Any]) -> None:
+    def _write(self, row: Mapping[str, Any], path: Path | None = None) -> None:
+        path = path or self.path
         if self.accelerator.is_main_process:
-            with writing(self.path), open(self.path, "a", encoding="utf-8") as file:
+            with writing(path), open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
 
 
@@ -197,4 +199,4 @@ def _flatten(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-__all__ = ["RunLog", "check_trackers", "read_rows", "show_values"]
+__all__ = ["COSTS", "LOG", "RunLog", "check_trackers", "read_rows", "show_values"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clipbert.train_scripts.engine.log import read_rows
+from clipbert.train_scripts.engine.log import COSTS, LOG, read_rows
 
 
 NO_RESULTS = {"step", "epoch", "lr", "grad_norm", "wait_s", "step_s"}  # of what is logged of a step
@@ -81,18 +81,15 @@ def read_run(folder: str | Path) -> RunFiles:
         FileNotFoundError: If the folder holds no run.
     """
     folder = Path(folder)
-    if not (folder / "log.jsonl").is_file():
-        raise FileNotFoundError(f"{folder} is no folder of a run: it has no log.jsonl. Name a run.output_dir.")
+    if not (folder / LOG).is_file():
+        raise FileNotFoundError(f"{folder} is no folder of a run: it has no {LOG}. Name a run.output_dir.")
     run, results = RunFiles(folder), folder / "results.json"
     if results.is_file():
         run.results = json.loads(results.read_text(encoding="utf-8"))
-    for row in read_rows(folder / "log.jsonl"):
-        if "split" in row:
-            run.evaluations.append(row)
-        elif "evaluated" in row:
-            run.costs[row["step"], row["evaluated"]] = row
-        elif "loss" in row:
-            run.steps.append(row)
+    rows = read_rows(folder / LOG)
+    run.evaluations = [row for row in rows if "split" in row]
+    run.steps = [row for row in rows if "loss" in row]
+    run.costs = {(row["step"], row["split"]): row for row in read_rows(folder / COSTS)}  # the latest of each
     return run
 
 
