@@ -4,6 +4,7 @@
 import clipbert  # noqa: F401  one name for a package, also where it is imported by its bare one
 
 from .decoding import VideoDecodeError, decode_video, read_video_metadata
+from .feature_cache import CachedFeatures, FeatureCache, FeatureFingerprint
 from .processing_video_text import VideoTextProcessor
 from .sampling import sample_clips
 from .tokenizer_files import load_tokenizer
@@ -14,7 +15,10 @@ from .video_processing_cnn_rnn import CNNRNNVideoProcessor
 
 __all__ = [
     "CNNRNNVideoProcessor",
+    "CachedFeatures",
     "ClipBERTVideoProcessor",
+    "FeatureCache",
+    "FeatureFingerprint",
     "SparseVideoOptions",
     "SparseVideoProcessor",
     "VideoDecodeError",

@@ -22,7 +22,7 @@ ROOMS = {"engine": 0, "publishing": 0, "tasks": 1, "": 2}  # of train_scripts; "
 TRAVELLING = ["modeling_*", "processing"]
 STAY_AT_HOME = ["__init__.py", "convert_*", "parts_*", "recipe_*"]  # of the travelling folders
 # scripts that are made of others
-SCRIPTS_OF_SCRIPTS = {}
+SCRIPTS_OF_SCRIPTS = {"extract.py": ["video_classification.py"]}
 
 
 class House:

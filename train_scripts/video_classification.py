@@ -5,7 +5,8 @@ Run:     accelerate launch train_scripts/video_classification.py --recipe FILE
 
 For every family with a head `...ForVideoClassification`, whose `forward(pixel_values, ..., labels)` returns `loss` and
 `logits` `(videos, classes)`. The classes are those of the training split, and their names travel with the checkpoint. Every
-score is reported with that of a blind baseline, which always answers with the most frequent class of the training split.
+score is reported with its 95 % interval, and with that of a blind baseline, which always answers with the most frequent
+class of the training split. With `data.features` the vectors of frames that extract.py has kept are read, not the videos.
 """
 
 from collections import Counter
@@ -16,12 +17,14 @@ import torch
 from clipbert.train_scripts.engine.data import Skipped, check_skipped
 from clipbert.train_scripts.engine.items import NoTrainSet
 from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.report import command
 from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
 from clipbert.train_scripts.tasks.building import build_model, build_processor, check_head
+from clipbert.train_scripts.tasks.classification.cached import FeatureSection, choose_reader
 from clipbert.train_scripts.tasks.classification.items import EvaluatedVideos, LabelledCollator, LabelledVideos
-from clipbert.train_scripts.tasks.classification.measures import measure
+from clipbert.train_scripts.tasks.classification.measures import describe_classes, measure
 from clipbert.train_scripts.tasks.rows import coverage_metrics, evaluation_problems, find_data, load_rows
-from clipbert.train_scripts.tasks.videos import ClipEvalSection, VideoSection, video_options
+from clipbert.train_scripts.tasks.videos import ClipEvalOptions, ClipOptions, video_options
 
 
 KINDS = ("classification",)  # of rows
@@ -29,14 +32,15 @@ KINDS = ("classification",)  # of rows
 
 @dataclass(kw_only=True)
 class ClassificationRecipe(Recipe):
-    data: VideoSection = field(default_factory=VideoSection)
-    eval: ClipEvalSection = field(default_factory=ClipEvalSection)
+    data: FeatureSection = field(default_factory=FeatureSection)
+
+    default_options = {"data": ClipOptions, "eval": ClipEvalOptions}
 
     def problems(self):
         yield from evaluation_problems(self)
 
     def metrics(self):
-        return ("accuracy", "top5_accuracy", "mean_class_accuracy")
+        return ("accuracy", "loss", "top5_accuracy", "mean_class_accuracy", "macro_f1", "micro_f1", "mAP")
 
 
 class ClassificationTask(Task):
@@ -44,6 +48,10 @@ class ClassificationTask(Task):
 
     name = "classification"
     recipe_class = ClassificationRecipe
+
+    def next_commands(self, recipe, checkpoint):
+        videos = recipe.data.data_dir or "FOLDER"
+        return {"name what videos show": command("predict", "--checkpoint", checkpoint, videos)}
 
     def build(self, recipe: ClassificationRecipe) -> Parts:
         find_data(recipe.data)
@@ -62,13 +70,16 @@ class ClassificationTask(Task):
                 f"The model knows the classes {', '.join(map(str, model.config.id2label.values()))}; the data have "
                 f"{', '.join(self.class_names)}."
             )
+        self.reader = choose_reader(recipe, model, self.processor, rows)
         train_set = NoTrainSet()
         if recipe.run.total_steps != 0:
             options = video_options(recipe, self.processor, is_training=True)
             labelled = rows[train_split].filter(lambda label: label is not None, input_columns="label")
-            train_set = LabelledVideos(labelled, self.processor, options, recipe.run.seed)
-        eval_sets = {split: rows[split] for split in recipe.eval.splits}
-        return Parts(model, self.processor, train_set, LabelledCollator(), eval_sets)
+            with_copies = getattr(recipe.data, "augment_mode", "online") == "offline_copy"
+            train_set = LabelledVideos(labelled, self.reader, options, recipe.run.seed, with_copies)
+        self.has_several = model.config.problem_type == "multi_label_classification"
+        collate = LabelledCollator(len(self.class_names) if self.has_several else None)
+        return Parts(model, self.processor, train_set, collate, {split: rows[split] for split in recipe.eval.splits})
 
     def config_values(self) -> dict[str, dict]:
         names = self.class_names
@@ -76,6 +87,8 @@ class ClassificationTask(Task):
 
     def training_step(self, model, batch):
         outputs = model(**batch.inputs, labels=batch.targets["labels"])
+        if self.has_several:
+            return {"loss": outputs.loss}, {}
         accuracy = (outputs.logits.argmax(dim=1) == batch.targets["labels"]).float().mean()
         return {"loss": outputs.loss}, {"accuracy": accuracy}
 
@@ -85,18 +98,20 @@ class ClassificationTask(Task):
             decoded = [number for number, reason in enumerate(batch["skipped"]) if not reason]
             logits[decoded] = model(**batch["inputs"]).logits.float()
         columns = {name: [row[name] for row in batch["rows"]] for name in ("video_id", "gold")}
+        if self.has_several:
+            columns["gold"] = [[gold] if isinstance(gold, int) else gold for gold in columns["gold"]]
         return {"logits": logits, "skipped": batch["skipped"], **columns}
 
     def evaluate(self, model, examples, accelerator, recipe, draw=0):
         options = video_options(recipe, self.processor, is_training=False)
         skip = recipe.data.on_decode_error == "skip"
-        videos = EvaluatedVideos(examples, self.processor, options, skip, recipe.run.seed + draw)
+        videos = EvaluatedVideos(examples, self.reader, options, skip, recipe.run.seed + draw)
         predictions = self.predict(model, videos, accelerator, recipe)
         skipped = [Skipped(0, row["video_id"], row["skipped"]) for row in predictions.rows if row["skipped"]]
         check_skipped(skipped, len(predictions.rows), recipe.data.max_decode_error_rate)
         info = {"class_names": self.class_names, **self.majority, **coverage_metrics(examples)}
         predictions = replace(predictions, info=info)
-        return Evaluation(self.measure(predictions), predictions)
+        return Evaluation(self.measure(predictions), predictions, {"classes.json": describe_classes(predictions)})
 
     def measure(self, predictions):
         return measure(predictions)

@@ -1,8 +1,9 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Two families that this package does not know, as a stranger writes them: folders that are dropped on the path.
+"""Three families that this package does not know, as a stranger writes them: folders that are dropped on the path.
 
 `write_duo` writes a dual encoder of texts and videos, whose processors are ours; `write_framewise` a classifier of single
-frames with a video processor of its own, which reads no words and imports nothing of ours.
+frames with a video processor of its own, which reads no words and imports nothing of ours; `write_stepwise` a classifier
+whose frozen encoder makes a vector of each frame, which can be kept on disk.
 """
 
 from pathlib import Path
@@ -16,6 +17,11 @@ def write_duo(folder: Path) -> Path:
 def write_framewise(folder: Path) -> Path:
     """`modeling_framewise`: config, a classifier, a processor for videos alone, a card."""
     return _write(folder / "modeling_framewise", FRAMEWISE)
+
+
+def write_stepwise(folder: Path) -> Path:
+    """`modeling_stepwise`: config, a classifier with the contract of frame vectors, a processor."""
+    return _write(folder / "modeling_stepwise", STEPWISE)
 
 
 def _write(package: Path, files: dict[str, str]) -> Path:
@@ -220,5 +226,103 @@ name: Framewise
 about: Framewise classifies every frame by itself.
 citation: |
   @misc{framewise, title = {Framewise}, author = {A Stranger}, year = {2026}}
+""",
+}
+
+
+STEPWISE = {
+    "__init__.py": '''
+"""Stepwise: a frozen encoder of frames, and a recurrent network over what it makes of them."""
+
+from transformers import AutoConfig, AutoModelForVideoClassification, AutoVideoProcessor
+
+from .configuration_stepwise import StepwiseConfig
+from .modeling_stepwise import StepwiseForVideoClassification
+from .video_processing_stepwise import StepwiseVideoProcessor
+
+
+AutoConfig.register("stepwise", StepwiseConfig)
+AutoModelForVideoClassification.register(StepwiseConfig, StepwiseForVideoClassification)
+AutoVideoProcessor.register(StepwiseConfig, StepwiseVideoProcessor)
+''',
+    "configuration_stepwise.py": """
+from transformers import PreTrainedConfig
+
+
+class StepwiseConfig(PreTrainedConfig):
+    model_type = "stepwise"
+    width: int = 8
+    is_frozen: bool = True
+""",
+    "modeling_stepwise.py": """
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import ImageClassifierOutput
+
+from .configuration_stepwise import StepwiseConfig
+
+
+class StepwiseForVideoClassification(PreTrainedModel):
+    config: StepwiseConfig
+    main_input_name = "pixel_values"
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.frame_feature_size = config.width
+        self.frame_encoder = nn.Sequential(
+            nn.Conv2d(3, config.width, 4, stride=4), nn.BatchNorm2d(config.width), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        ).requires_grad_(not config.is_frozen)
+        self.rnn = nn.GRU(config.width, config.width, batch_first=True)
+        self.head = nn.Linear(config.width, config.num_labels)
+        self.post_init()
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.frame_encoder.eval()
+        return self
+
+    def encode_frames(self, pixel_values):
+        return self.frame_encoder(pixel_values)
+
+    def forward(self, pixel_values=None, frame_features=None, frame_mask=None, labels=None):
+        if frame_features is None:
+            frame_features = self.encode_frames(pixel_values.flatten(0, 1)).unflatten(0, pixel_values.shape[:2])
+        _, last = self.rnn(frame_features)  # all clips are equally long
+        logits = self.head(last[-1])  # (videos, classes)
+        loss = None if labels is None else F.cross_entropy(logits, labels)
+        return ImageClassifierOutput(loss=loss, logits=logits)
+""",
+    "video_processing_stepwise.py": '''
+import torch
+import torch.nn.functional as F
+
+from clipbert.processing import SparseVideoProcessor
+
+
+class StepwiseVideoProcessor(SparseVideoProcessor):
+    """The frames of one clip, as small squares."""
+
+    num_clips, num_frames = 1, 4
+    size = {"height": 16, "width": 16}
+    image_mean = image_std = [0.5, 0.5, 0.5]
+
+    def transform(self, picture, options):
+        frame = torch.from_numpy(picture).permute(2, 0, 1)[None].float() * options["rescale_factor"]
+        size = options["size"].height, options["size"].width
+        return (F.interpolate(frame, size=size)[0] - 0.5) / 0.5
+
+    def __call__(self, videos, **kwargs):
+        inputs = super().__call__(videos, **kwargs)
+        for name in {"pixel_values", "frame_indices", "frame_seconds"} & inputs.keys():
+            inputs[name] = inputs[name][:, 0]
+        inputs["frame_mask"] = torch.ones(inputs["pixel_values"].shape[:2], dtype=torch.int64)
+        return inputs
+''',
+    "card.yaml": """
+name: Stepwise
+about: Stepwise reads frames one after the other.
+citation: |
+  @misc{stepwise, title = {Stepwise}, author = {A Stranger}, year = {2026}}
 """,
 }

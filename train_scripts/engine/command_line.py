@@ -5,6 +5,7 @@ import argparse
 import typing
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from typing import Any
 
 import yaml
@@ -109,8 +110,10 @@ def read_rescore_options(schema: type[Recipe], given: argparse.Namespace, known:
 
 def _describe(schema: type[Recipe], given: argparse.Namespace) -> Iterator[str]:
     """All keys: those of the task, and those of every family, the one of the given recipe included."""
-    for name, section in typing.get_type_hints(schema).items():
-        yield from describe_options(name, section)
+    for name in (part.name for part in fields(schema)):
+        yield from describe_options(name, typing.get_type_hints(schema)[name])
+    for name, options in schema.default_options.items():
+        yield from describe_options(name, options, " [families without others]")
     families = list_families()
     with suppress(RecipeError):
         families.append(find_family(read_values(given.recipe, given.set, Source())))

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from clipbert.train_scripts.engine.order import PlannedBatches, build_plan
 from clipbert.train_scripts.engine.pace import Pace
 from clipbert.train_scripts.engine.predictions import write_predictions
 from clipbert.train_scripts.engine.recipe import Recipe
-from clipbert.train_scripts.engine.report import best_checkpoint, describe_end, this_command
+from clipbert.train_scripts.engine.report import describe_end, measured_checkpoint, this_command
 from clipbert.train_scripts.engine.resume import Beginning
 from clipbert.train_scripts.engine.sharding import gather, gather_optimizer, prepare
 from clipbert.train_scripts.engine.step import StepSums
@@ -119,8 +120,9 @@ class Trainer:
                         self.log.explain_stop(self.step, self.total_steps)
                     self.report_skipped(at_the_end=True)
                     self.evaluate_final()
-                    commands = self.task.next_commands(self.recipe, best_checkpoint(self.output_dir))
-                    logger.info(describe_end(self.output_dir, self.step, self.log.results(), commands))
+                    checkpoint = measured_checkpoint(self.output_dir, self.recipe.eval)
+                    commands = self.task.next_commands(self.recipe, checkpoint)
+                    logger.info(describe_end(self.output_dir, checkpoint, self.step, self.log.results(), commands))
             except EvaluationStopped:
                 finished = False
         if not finished:
@@ -268,12 +270,14 @@ class Trainer:
             if purpose not in purposes:
                 continue
             examples, saving = self.parts.eval_sets[split], naming_what_saves_memory(self.recipe, split, "eval")
+            started = time.perf_counter()
             with self.termination.breaking_off(), saving, torch.no_grad(), self.accelerator.autocast():
                 arguments = (model.eval(), examples, self.accelerator, self.recipe)
                 result = evaluate_draws(functools.partial(self.task.evaluate, *arguments), settings.num_draws)
             if purpose == "tuning" and settings.metric not in result.metrics:
                 raise ValueError(f"eval.metric={settings.metric!r} is not among {', '.join(result.metrics)}.")
             self.log.add_evaluation(step, split, purpose, result.metrics)
+            self.log.add_cost(step, split, time.perf_counter() - started)
             if purpose == "final":
                 self.log.add_examples(split, self.task.describe_row, result.predictions)
             # those of a tuning split belong to the best checkpoint, as its row in results.json does
@@ -281,18 +285,23 @@ class Trainer:
                 write_predictions(self.output_dir / "predictions" / split, step, result)
 
     def evaluate_final(self) -> None:
-        """Evaluate the final splits: with the best checkpoint if a tuning split chose one, else with the last weights."""
+        """Evaluate the final splits: with the best checkpoint if a tuning split chose one, and `final_checkpoint` wants it."""
         with self.published_model() as model:
             self.evaluate(model, self.load_best(model), "final")
         if self.accelerator.is_main_process:
             results = {"allow_test_selection": self.recipe.eval.allow_test_selection, "splits": self.log.results()}
+            sizes = [(part.numel(), part.requires_grad) for part in self.model.parameters()]
+            results["num_parameters"] = sum(size for size, _ in sizes)
+            results["num_trainable_parameters"] = sum(size for size, is_trained in sizes if is_trained)
+            results["recipe"] = asdict(self.recipe)
             with writing(self.output_dir / "results.json"):
                 write_whole(self.output_dir / "results.json", json.dumps(results, indent=1))
 
     def load_best(self, model: nn.Module) -> int:
         """Give the model what the final splits are to be evaluated with; returns the step it is from."""
-        best_step = self.log.best_step()
-        if "final" not in self.recipe.eval.splits.values() or best_step in (None, self.step):
+        best_step, settings = self.log.best_step(), self.recipe.eval
+        is_wanted = "final" in settings.splits.values() and settings.final_checkpoint == "best"
+        if not is_wanted or best_step in (None, self.step):
             return self.step
         folder = self.checkpoints.folder(best_step)
         try:

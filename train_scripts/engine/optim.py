@@ -138,7 +138,7 @@ def compute_lr(step: int, total_steps: int, base_lr: float, settings: OptimSecti
     elif settings.schedule == "constant":
         factor = 1.0
     elif settings.schedule == "plateau":
-        factor = settings.plateau_factor**num_reductions
+        return reduce_rate(base_lr, settings.plateau_factor, num_reductions)
     elif settings.schedule == "invsqrt":
         factor = math.sqrt(max(warmup_steps, 1) / step)
     elif settings.schedule.startswith("multi_step"):
@@ -149,6 +149,13 @@ def compute_lr(step: int, total_steps: int, base_lr: float, settings: OptimSecti
         left = max(0.0, (total_steps - step) / max(total_steps - warmup_steps, 1))
         factor = left if settings.schedule == "linear" else 0.5 * (1 - math.cos(math.pi * left))
     return base_lr * factor if base_lr * factor > 0 else min(SMALLEST_LR, base_lr)
+
+
+def reduce_rate(lr: float, factor: float, num_reductions: int) -> float:
+    """A rate reduced so often; like torch's `ReduceLROnPlateau` not by less than 1e-8."""
+    for _ in range(num_reductions):
+        lr = lr * factor if lr - lr * factor > SMALLEST_LR else lr
+    return lr
 
 
 def set_lr(

@@ -4,7 +4,7 @@
 Dataclasses are the schema (`sections.py`), a YAML file holds only values. A task that needs more settings subclasses a
 section and `Recipe` (see `train_scripts/retrieval.py`). A family adds its own: `RECIPE_OPTIONS` of its package,
 `{"model": OPTIONS}`, where OPTIONS is a dataclass of options that may have `problems`. Both are as strict as those of the
-engine.
+engine. An option that a task has, too, means what the family says; those of the engine mean the same everywhere.
 """
 
 import fnmatch
@@ -38,7 +38,10 @@ from clipbert.train_scripts.engine.values import RecipeError, Source, apply_over
 class Recipe:
     """The five sections of a run. Tasks subclass it to replace a section by their own."""
 
-    arguments = ()  # no field: what `load` made it of, as a command line has it
+    # no fields: what `load` made it of, as a command line has it, ...
+    arguments = ()
+    # ... and for each section the options of families that bring none of their own for it
+    default_options: typing.ClassVar[Mapping[str, type]] = {}
 
     model: ModelSection = field(default_factory=ModelSection)
     data: DataSection = field(default_factory=DataSection)
@@ -70,11 +73,11 @@ class Recipe:
         source = Source(path, overrides, schema)
         values = read_values(path, overrides, source)
         family = find_family(values)
+        try:
+            schema = with_family(schema, family)
+        except ModuleNotFoundError as error:
+            raise RecipeError(f"{source.of('model', 'family')}: model.family: {error}") from error
         if family is not None:
-            try:
-                schema = with_family(schema, family)
-            except ModuleNotFoundError as error:
-                raise RecipeError(f"{source.of('model', 'family')}: model.family: {error}") from error
             values["model"]["family"] = family
         recipe = convert_section(values, schema, source)
         found = [f"{name}.{problem}" for name, section in recipe.sections() for problem in section.problems()]
@@ -162,9 +165,10 @@ def family_options(family: str) -> Mapping[str, type]:
 
 
 @functools.cache
-def with_family(schema: type[Recipe], family: str) -> type[Recipe]:
+def with_family(schema: type[Recipe], family: str | None) -> type[Recipe]:
     """The recipe class of a task, whose sections have the options of a family besides."""
-    sections, options = typing.get_type_hints(schema), family_options(family)
+    sections = typing.get_type_hints(schema)
+    options = {**schema.default_options, **(family_options(family) if family else {})}
     if unknown := options.keys() - sections.keys():
         raise ValueError(f"RECIPE_OPTIONS of {family}: no section {sorted(unknown)} in {', '.join(sections)}.")
     joined = {name: _join_options(sections[name], theirs) for name, theirs in options.items()}
@@ -174,8 +178,9 @@ def with_family(schema: type[Recipe], family: str) -> type[Recipe]:
 
 @functools.cache
 def _join_options(section: type[Section], options: type) -> type[Section]:
-    if taken := {part.name for part in fields(section)} & {part.name for part in fields(options)}:
-        raise ValueError(f"{options.__name__}: {section.__name__} has options called {sorted(taken)} already.")
+    engine = next(base for base in section.__mro__ if base.__module__ == Section.__module__)
+    if taken := {part.name for part in fields(engine)} & {part.name for part in fields(options)}:
+        raise ValueError(f"{options.__name__}: {engine.__name__} has options called {sorted(taken)} already.")
 
     def problems(self: Section) -> Iterator[str]:
         yield from section.problems(self)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from clipbert.support.terminal import printable
-from clipbert.train_scripts.engine.sections import goal_of_metric
+from clipbert.train_scripts.engine.sections import EvalSection, goal_of_metric
 
 
 # Words in the names of metrics that are no results of the model; the first three make a baseline of the rest of the name.
@@ -18,8 +18,8 @@ BASELINES = {
     "blind": "a baseline that sees no picture",
     "majority": "the most frequent answer",
 }
-CONTEXT = {*BASELINES, "num", "coverage", "std"}
-FRACTIONS = ("R@", "accuracy", "vqa_score", "coverage")
+CONTEXT = {*BASELINES, "num", "coverage", "std", "ci"}
+FRACTIONS = ("R@", "accuracy", "vqa_score", "coverage", "f1", "mAP")
 
 
 def results_of(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -36,6 +36,14 @@ def show_score(name: str, value: float) -> str:
     if is_fraction(name):
         return f"{100 * value:.1f} %"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def show_interval(name: str, metrics: Mapping[str, float]) -> str:
+    """The 95 % interval of a metric, where it has one."""
+    if f"{name}_ci_low" not in metrics:
+        return ""
+    low, high = (100 * metrics[f"{name}_ci_{end}"] for end in ("low", "high"))
+    return f" [{low:.1f} to {high:.1f}]"
 
 
 def find_baselines(name: str, metrics: Mapping[str, float]) -> dict[str, float]:
@@ -60,7 +68,7 @@ def find_baselines(name: str, metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def table(metrics: Mapping[str, float]) -> list[str]:
-    """A line for each result, with its baselines beside it."""
+    """A line for each result with its 95 % interval, where it has one, and its baselines beside it."""
     results = results_of(metrics)
     baselines = {name: find_baselines(name, metrics) for name in results}
     kinds = [kind for kind in BASELINES if any(kind in found for found in baselines.values())]
@@ -68,6 +76,7 @@ def table(metrics: Mapping[str, float]) -> list[str]:
     for name, value in results.items():
         spread = metrics.get(f"{name}_std")
         shown = show_score(name, value) + ("" if spread is None else f" (± {show_score(name, spread)})")
+        shown += show_interval(name, metrics)
         others = [show_score(name, baselines[name][kind]) if kind in baselines[name] else "" for kind in kinds]
         rows.append([printable(name.replace("_", " ")), shown, *others])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -141,17 +150,18 @@ def print_scores(metrics: Mapping[str, float], title: str) -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def describe_end(output_dir: Path, step: int, splits: Iterable[str], more: Mapping[str, str]) -> str:
+def describe_end(output_dir: Path, checkpoint: Path, step: int, splits: Iterable[str], more: Mapping[str, str]) -> str:
     """
     Where everything lies that a finished run wrote, and commands that go on from there.
 
     Args:
         output_dir (`Path`): Of the run.
+        checkpoint (`Path`): The one that it is known by.
         step (`int`): The last one; 0 if nothing was trained.
         splits (`Iterable[str]`): Those with predictions.
         more (`Mapping[str, str]`): Commands of the task, by what they do; see `Task.next_commands`.
     """
-    checkpoint, predictions = best_checkpoint(output_dir), [output_dir / "predictions" / split for split in splits]
+    predictions = [output_dir / "predictions" / split for split in splits]
     files = {checkpoint: "the model with its processor"} if step else {}
     files |= dict.fromkeys(predictions, "what it says of each example")
     files |= {output_dir / "results.json": "the scores", output_dir / "log.jsonl": "every step and every evaluation"}
@@ -169,10 +179,11 @@ def describe_end(output_dir: Path, step: int, splits: Iterable[str], more: Mappi
     return "\n".join(["Written:", *map(printable, written), *(["Next:"] if follows else []), *follows])
 
 
-def best_checkpoint(output_dir: Path) -> Path:
-    """The checkpoint that a finished run is known by."""
+def measured_checkpoint(output_dir: Path, settings: EvalSection) -> Path:
+    """The checkpoint that a finished run is known by: whose scores it tells."""
     root = output_dir / "checkpoints"
-    return root / ("best" if (root / "best").exists() else "last")
+    is_last = settings.final_checkpoint == "last" and "final" in settings.splits.values()
+    return root / ("last" if is_last or not (root / "best").exists() else "best")
 
 
 def command(script: str, *arguments: str | Path) -> str:
@@ -195,13 +206,14 @@ def this_command(arguments: Iterable[str]) -> str:
 
 __all__ = [
     "CONTEXT",
-    "best_checkpoint",
     "command",
     "describe_end",
     "describe_evaluation",
+    "measured_checkpoint",
     "place_of_script",
     "print_scores",
     "results_of",
+    "show_interval",
     "show_score",
     "this_command",
     "verdict",

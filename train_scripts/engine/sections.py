@@ -78,7 +78,9 @@ class DataSection(Section):
     data_dir: str | None = changeable(None, "Folder of annotations and videos; relative to the working folder.")
     options: dict[str, Any] = option({}, "Further fields of the dataset.")
     train_split: str | None = option("train", "Split to train on; null: none, where run.total_steps is 0.")
-    group_by_length: bool = option(False, "Put items of similar text length into a micro-batch: less padding.")
+    group_by_length: bool = option(
+        False, "Put items of similar length, in words or in frames, into a micro-batch: less padding."
+    )
     num_workers: int = changeable(2, "Processes that decode, for each training process; 0: none.", at_least=0)
     on_decode_error: Literal["raise", "skip"] = changeable(
         "raise", "`skip` leaves videos out, counts and reports them."
@@ -223,6 +225,9 @@ class EvalSection(Section):
     )
     metric_goal: Literal["max", "min"] | None = changeable(
         None, "Whether a larger or a smaller metric is better; null: as its name says."
+    )
+    final_checkpoint: Literal["best", "last"] = changeable(
+        "best", "The weights that the final splits see: those that the tuning split has chosen, or the last ones."
     )
     allow_test_selection: bool = changeable(
         False, "Let a split called test choose the checkpoint; recorded with the scores."

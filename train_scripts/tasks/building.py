@@ -157,7 +157,7 @@ def build_processor(recipe: Recipe) -> Any:
 
 def _with_words(processor: Any, recipe: Recipe) -> Any:
     """The processor with the tokenizer and the longest text that the recipe names."""
-    tokenizer, max_length = recipe.model.tokenizer, recipe.data.max_text_length
+    tokenizer, max_length = recipe.model.tokenizer, getattr(recipe.data, "max_text_length", None)
     if not hasattr(processor, "tokenizer"):
         for key, value in (("model.tokenizer", tokenizer), ("data.max_text_length", max_length)):
             if value is not None:

@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""What a recipe says about the clips of videos, and how a processor takes it."""
+"""What a recipe says about the frames of videos, and how a processor takes it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -9,9 +9,22 @@ from clipbert.support.options import changeable, option
 from clipbert.train_scripts.engine.recipe import DataSection, EvalSection, Recipe
 
 
+RANDOM_SAMPLING = ("random", "segment_random")
+TRAINING_ONLY = ("augmentation",)
+
+
 @dataclass(kw_only=True)
-class VideoSection(DataSection):
-    """Data of a task that samples videos."""
+class FrameSection(DataSection):
+    """Data of a task that shows videos to a model, whatever its family wants to see of them."""
+
+    image_size: int | None = option(
+        None, "Size of a frame in pixels; null: the processor's own.", at_least=33, saves="memory, time"
+    )
+
+
+@dataclass(kw_only=True)
+class ClipOptions:
+    """Keys of the section `data` for families that see the same number of frames of a few clips."""
 
     num_clips: int = option(1, "Clips drawn from a video.", at_least=1, saves="memory, time")
     num_frames: int = option(2, "Frames of a clip.", at_least=1, saves="memory, time")
@@ -21,9 +34,31 @@ class VideoSection(DataSection):
     )
     placement: Literal["even", "official"] = option("even", "`official` repeats the released code's positions.")
     short_video: Literal["repeat", "mask", "error"] = option("repeat", "Rule for videos that are too short.")
-    image_size: int | None = option(
-        None, "Size of a frame in pixels; null: the processor's own.", at_least=33, saves="memory, time"
+
+    def problems(self) -> Iterator[str]:
+        if self.fps is not None and self.fps <= 0:
+            yield f"fps: must be above 0, got {self.fps}"
+
+
+@dataclass(kw_only=True)
+class ClipEvalOptions:
+    """Keys of the section `eval` for the same families."""
+
+    num_clips: int | None = changeable(None, "Clips of a video; null: as in training.", at_least=1)
+    num_frames: int | None = changeable(None, "Frames of a clip; null: as in training.", at_least=1)
+    sampling: Literal["uniform", "random", "start", "middle", "end", "whole_video"] = changeable(
+        "uniform", "Where clips are taken."
     )
+
+    def problems(self) -> Iterator[str]:
+        if self.num_draws > 1 and self.sampling != "random":
+            yield f"num_draws: {self.num_draws} draws of the same clips say nothing; set sampling to random"
+
+
+@dataclass(kw_only=True)
+class VideoSection(ClipOptions, FrameSection):
+    """Data of a task that samples clips of videos, and reads texts."""
+
     max_text_length: int | None = option(
         None,
         "Longest text in tokens; batches are padded to their own longest; null: what processor and model allow.",
@@ -32,20 +67,14 @@ class VideoSection(DataSection):
     )
 
     def problems(self) -> Iterator[str]:
-        yield from super().problems()
-        if self.fps is not None and self.fps <= 0:
-            yield f"fps: must be above 0, got {self.fps}"
+        yield from FrameSection.problems(self)
+        yield from ClipOptions.problems(self)
 
 
 @dataclass(kw_only=True)
-class ClipEvalSection(EvalSection):
-    """Evaluation of a task that samples videos."""
+class ClipEvalSection(ClipEvalOptions, EvalSection):
+    """Evaluation of a task that samples clips of videos."""
 
-    num_clips: int | None = changeable(None, "Clips of a video; null: as in training.", at_least=1)
-    num_frames: int | None = changeable(None, "Frames of a clip; null: as in training.", at_least=1)
-    sampling: Literal["uniform", "random", "start", "middle", "end", "whole_video"] = changeable(
-        "uniform", "Where clips are taken."
-    )
     score_pooling: Literal["mean", "max", "lse"] | None = changeable(None, "Pooling over clips; null: the model's.")
     video_block: int = changeable(1, "Videos scored together; more pay on a GPU.", at_least=1, saves="memory")
     pairs_per_forward: int = changeable(
@@ -53,47 +82,57 @@ class ClipEvalSection(EvalSection):
     )
 
     def problems(self) -> Iterator[str]:
-        yield from super().problems()
-        if self.num_draws > 1 and self.sampling != "random":
-            yield f"num_draws: {self.num_draws} draws of the same clips say nothing; set sampling to random"
+        yield from EvalSection.problems(self)
+        yield from ClipEvalOptions.problems(self)
 
 
 def video_options(recipe: Recipe, processor: Any, is_training: bool) -> dict[str, Any]:
     """
-    How the clips of a video are chosen, as a call of the processor takes it.
+    Which frames of a video are seen, and how, as a call of the processor takes it: what `data` has of its options, for
+    an evaluation replaced by what `eval` has of them.
 
     Args:
-        recipe (`Recipe`): With a `VideoSection` and a `ClipEvalSection`.
+        recipe (`Recipe`): With options that say so: `ClipOptions` and `ClipEvalOptions`, or those of the family. Of the
+            latter, null leaves an option to the processor.
         processor: A processor, a video processor, or the class of one.
-        is_training (`bool`): Whether clips are chosen to train on, or for an evaluation.
+        is_training (`bool`): Whether frames are chosen to train on, or for an evaluation, which alters none.
 
     Raises:
         ValueError: If the recipe asks for something that the processor has no option for.
     """
     data, evaluation = recipe.data, recipe.eval
-    options = {"fps": data.fps, "placement": data.placement, "short_video": data.short_video}
-    if is_training:
-        options |= {"num_clips": data.num_clips, "num_frames": data.num_frames, "sampling": data.sampling}
-    else:
-        options |= {
-            "num_clips": evaluation.num_clips or data.num_clips,
-            "num_frames": evaluation.num_frames or data.num_frames,
-            "sampling": evaluation.sampling,
-        }
     video_processor = getattr(processor, "video_processor", processor)
-    known = video_processor.valid_kwargs.__annotations__
-    defaults = {part.name: part.default for part in (*fields(ClipEvalSection), *fields(VideoSection))}
-    for name in options.keys() - known.keys():
-        value = options.pop(name)
-        if value not in (defaults[name], ClipEvalSection.sampling):
+    known = video_processor.valid_kwargs.__annotations__.keys()
+    of_clips = {part.name: part.default for part in fields(ClipOptions)} if hasattr(data, "placement") else {}
+    options = {}
+    for name in (part.name for part in fields(data)):
+        if name not in known | of_clips.keys() or (name in TRAINING_ONLY and not is_training):
+            continue
+        value = getattr(data, name)
+        if not is_training and (own := getattr(evaluation, name, None)) is not None:
+            value = own
+        elif not is_training and value in RANDOM_SAMPLING:
+            value = "uniform"
+        if name not in known and value not in (of_clips[name], ClipEvalOptions.sampling):
             owner = video_processor if isinstance(video_processor, type) else type(video_processor)
             raise ValueError(f"data.{name}={value}: {owner.__name__} has no such option; leave it out.")
+        if name in known and (value is not None or name in of_clips):
+            options[name] = value
     return options
 
 
 def seed_options(options: Mapping[str, Any], *key: int | str) -> dict[str, Any]:
-    """The key of random clips of one video, as an option of the processor; none where clips are not random."""
-    return {"seeds": [key]} if options.get("sampling", "random") == "random" else {}
+    """The key of what is drawn for one video, as an option of the processor; none where nothing is."""
+    is_random = options.get("sampling", "random") in RANDOM_SAMPLING or options.get("augmentation")
+    return {"seeds": [key]} if is_random else {}
 
 
-__all__ = ["ClipEvalSection", "VideoSection", "seed_options", "video_options"]
+__all__ = [
+    "ClipEvalOptions",
+    "ClipEvalSection",
+    "ClipOptions",
+    "FrameSection",
+    "VideoSection",
+    "seed_options",
+    "video_options",
+]

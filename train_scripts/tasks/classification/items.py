@@ -2,60 +2,138 @@
 """Videos with a class: training items, evaluation items, batches."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import datasets
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch.utils.data import Dataset
+from tqdm.auto import tqdm
 
+from clipbert.processing import VideoDecodeError, read_video_metadata
 from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.engine.task import Batch
 from clipbert.train_scripts.tasks.scoring import decode_or_explain
+from clipbert.train_scripts.tasks.videos import seed_options
+
+
+UNSAID = {"sampling": None}  # left to the processor, which then draws nothing
 
 
 class LabelledItem(NamedTuple):
-    """One video and the number of its class."""
+    """One video with the number of its class, or a list of them."""
 
     visual: dict[str, torch.Tensor]
-    label: int
+    label: int | list[int]
 
 
 class LabelledVideos(TrainItems):
     """
-    Training items: a video with its class. Which frames it shows depends on (seed, epoch, item) alone.
+    Training items: a video with its class. What is drawn for it depends on (seed, epoch, item) alone.
 
     Args:
         rows (`datasets.Dataset`): Columns `video_id`, `video` and `label`.
-        processor: Decodes the videos.
-        video_options (`Mapping[str, Any]`): How clips are chosen.
+        processor: Decodes the videos, or reads what has been made of them.
+        video_options (`Mapping[str, Any]`): Which frames are seen, and what alters them.
         seed (`int`): Seed of all choices.
+        with_copies (`bool`, *optional*, defaults to `False`): Let each video be followed by one altered copy, the same in
+            all epochs, and show the video itself as it is: twice as many items.
     """
 
-    def __init__(self, rows: datasets.Dataset, processor: Any, video_options: Mapping[str, Any], seed: int):
-        self.rows, self.processor, self.video_options, self.seed = rows, processor, video_options, seed
+    def __init__(
+        self,
+        rows: datasets.Dataset,
+        processor: Any,
+        video_options: Mapping[str, Any],
+        seed: int,
+        with_copies: bool = False,
+    ):
+        self.rows, self.processor, self.video_options = rows, processor, dict(video_options)
+        self.seed, self.with_copies = seed, with_copies
         self.ids = list(rows["video_id"])
+        if with_copies:
+            self.ids += [f"{name} (altered copy)" for name in self.ids]
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Frames of each item, by which `data.group_by_length` puts them together."""
+        videos = tqdm(self.rows["video"][:], desc="counting frames", unit="video", disable=None)
+        return [count_frames(self.processor, video) for video in videos] * (1 + self.with_copies)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, key: tuple[int, int]) -> LabelledItem:
         epoch, index = key
-        row = self.rows[index]
-        seeds = {"seeds": [(self.seed, epoch, index)]} if self.video_options.get("sampling") == "random" else {}
-        return LabelledItem(dict(self.processor(videos=[row["video"]], **seeds, **self.video_options)), row["label"])
+        is_copy, number = divmod(index, len(self.rows))
+        row, options = self.rows[number], self.video_options
+        if self.with_copies:
+            epoch = 0 if is_copy else epoch
+            options = options if is_copy else {**options, "augmentation": None}
+        seeds = seed_options({**UNSAID, **options}, self.seed, epoch, index)
+        return LabelledItem(dict(self.processor(videos=[row["video"]], **seeds, **options)), row["label"])
+
+
+def count_frames(processor: Any, video: Any) -> int:
+    """Frames of a video, as a cache or the file says; 0 where neither can be read, which decoding will tell."""
+    if hasattr(processor, "num_frames") and callable(processor.num_frames):
+        return processor.num_frames(video)
+    try:
+        return read_video_metadata(video).total_num_frames
+    except VideoDecodeError:
+        return 0
+
+
+def join_videos(visuals: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """
+    Inputs of single videos to those of a batch. Videos with a `frame_mask` `(1, ..., frames)` may differ in their numbers of
+    frames: shorter ones are padded with zeros on the right, in all inputs alike.
+    """
+    if "frame_mask" in visuals[0]:
+        shapes = [visual["frame_mask"].shape[1:] for visual in visuals]
+        longest = [max(sizes) for sizes in zip(*shapes, strict=True)]
+        visuals = [{name: _pad(values, longest) for name, values in visual.items()} for visual in visuals]
+    return {name: torch.cat([visual[name] for visual in visuals]) for name in visuals[0]}
+
+
+def _pad(values: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+    """Zeros on the right of the dimensions that follow the first, up to `sizes`."""
+    missing = [size - had for size, had in zip(sizes, values.shape[1:], strict=False)]
+    after = values.dim() - 1 - len(sizes)
+    return F.pad(values, [0, 0] * after + [part for number in reversed(missing) for part in (0, number)])
 
 
 class LabelledCollator:
     """
     Items to a batch.
 
+    Args:
+        num_labels (`int`, *optional*): Number of classes, where an item may have several.
+
     Returns (when called with a list of `LabelledItem`):
-        `Batch`: Inputs of the model; target `labels` `(videos,)`.
+        `Batch`: Inputs of the model; target `labels` `(videos,)`, or with several `(videos, classes)` of 0.0 and 1.0.
     """
 
+    def __init__(self, num_labels: int | None = None):
+        self.num_labels = num_labels
+
     def __call__(self, items: Sequence[LabelledItem]) -> Batch:
-        inputs = {name: torch.cat([item.visual[name] for item in items]) for name in items[0].visual}
-        return Batch(inputs, {"labels": torch.tensor([item.label for item in items])})
+        labels = [item.label for item in items]
+        if self.num_labels is None:
+            targets = torch.tensor(labels)
+        else:
+            targets = torch.from_numpy(mark_labels(labels, self.num_labels)).float()
+        return Batch(join_videos([item.visual for item in items]), {"labels": targets})
+
+
+def mark_labels(labels: Sequence[int | Sequence[int]], num_labels: int) -> np.ndarray:
+    """For each example 1 where it has a label, else 0: `(examples, classes)`."""
+    marks = np.zeros((len(labels), num_labels), dtype=np.int64)
+    for row, found in zip(marks, labels, strict=True):
+        row[found] = 1
+    return marks
 
 
 class EvaluatedVideos(Dataset):
@@ -81,7 +159,7 @@ class EvaluatedVideos(Dataset):
 
     def __getitem__(self, index: int) -> tuple[dict[str, Any], dict[str, torch.Tensor] | str]:
         row = self.rows[index]
-        seeds = {"seeds": [(self.seed, index)]} if self.video_options.get("sampling") == "random" else {}
+        seeds = seed_options({**UNSAID, **self.video_options}, self.seed, index)
         visual = decode_or_explain(
             lambda: dict(self.processor(videos=[row["video"]], **seeds, **self.video_options)), self.skip
         )
@@ -90,12 +168,11 @@ class EvaluatedVideos(Dataset):
     def collate(self, items: Sequence[tuple[dict[str, Any], dict[str, torch.Tensor] | str]]) -> dict[str, Any]:
         """`inputs` of those that could be decoded; the names of all, and why the others could not."""
         decoded = [visual for _, visual in items if not isinstance(visual, str)]
-        inputs = {name: torch.cat([visual[name] for visual in decoded]) for name in decoded[0]} if decoded else {}
         return {
-            "inputs": inputs,
+            "inputs": join_videos(decoded) if decoded else {},
             "rows": [row for row, _ in items],
             "skipped": [visual if isinstance(visual, str) else "" for _, visual in items],
         }
 
 
-__all__ = ["LabelledCollator", "LabelledItem", "LabelledVideos", "EvaluatedVideos"]
+__all__ = ["EvaluatedVideos", "LabelledCollator", "LabelledItem", "LabelledVideos", "join_videos", "mark_labels"]
