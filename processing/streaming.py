@@ -90,13 +90,11 @@ def stream_video(
         pixel_ratio = reader.pixel_ratio if square_pixels else None
         # One buffer for all, which refuses pictures of another size; the picture itself is kept where there is no transform.
         buffer = PictureBuffer(name, np.empty(0, np.int64), max_pixels, pixel_ratio, transform or np.asarray)
-        rows, first_pts = [], None
+        rows, times = [], _times_of_frames(reader)
         for number, frame in reader.frames_as_they_come(stop):
-            first_pts = frame.pts if number == 0 else first_pts
             if number % stride:
                 continue
-            is_timed = frame.pts is not None and first_pts is not None
-            rows.append((number, float((frame.pts - first_pts) * reader.stream.time_base) if is_timed else np.nan))
+            rows.append((number, times(number)))
             buffer.place[number] = len(rows) - 1
             buffer.frames = (buffer.frames or []) + [None]
             buffer.add(number, frame)
@@ -106,6 +104,20 @@ def stream_video(
                 reader.deadline.restart()
         if rows:
             yield _chunk(rows, buffer)
+
+
+def _times_of_frames(reader: VideoReader) -> Callable[[int], float]:
+    """Seconds of a frame by its number. Pictures may carry the times of others (AVI), so packets tell, in order of time."""
+    pts, stream = reader.index.frame_pts, reader.stream
+    tick, rate = stream.time_base, stream.average_rate or stream.guessed_rate  # now: the reader opens the file anew
+    is_timed = len(pts) > 0 and pts[0] != reader.index.NO_TIME and bool(np.all(np.diff(pts) > 0))
+
+    def seconds_of(number: int) -> float:
+        if is_timed and number < len(pts):
+            return float((int(pts[number]) - int(pts[0])) * tick)
+        return number / float(rate) if rate else np.nan
+
+    return seconds_of
 
 
 def _chunk(rows: list[tuple[int, float]], buffer: PictureBuffer) -> FrameChunk:

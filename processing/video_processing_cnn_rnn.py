@@ -4,7 +4,7 @@
 Clips keep the frames they have: a batch is as long as its longest clip, and `frame_mask` says which frames are there.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from transformers.video_utils import VideoMetadata
 from .augmentation import Augmentation
 from .decoding import DecodedVideo
 from .sampling import build_rng
+from .streaming import FrameChunk, stream_video
 from .transforms import centre_square, normalize_channels, resize_as_cv2
-from .video_processing import Seed, SparseVideoProcessor, VideoOptions
+from .video_processing import DECODE_OPTIONS, Seed, SparseVideoProcessor, VideoOptions
 from .window_sampling import WindowSample, sample_windows
 
 
@@ -84,6 +85,7 @@ class CNNRNNVideoProcessor(SparseVideoProcessor):
 
     model_input_names = ["pixel_values", "frame_mask"]
     valid_kwargs = CNNRNNVideoOptions
+    streamed_samplings = ("all", "first")
 
     def sample_frames(self, metadata: VideoMetadata, seed: Seed | None = None, **options: Any) -> WindowSample:
         """Choose the frames of one video, without opening it.
@@ -109,6 +111,37 @@ class CNNRNNVideoProcessor(SparseVideoProcessor):
             rate=options["fps"],
             rng=None if seed is None else build_rng(*(seed if isinstance(seed, tuple) else (seed,))),
             timing=getattr(metadata, "timing", None),
+        )
+
+    def stream(self, video: Any, chunk_size: int = 32, **kwargs: Any) -> Iterator[FrameChunk]:
+        """The frames of one video, a few at a time: those that calling the processor gives, in memory that does not depend on
+        the length of the video.
+
+        Args:
+            video: See [`__call__`].
+            chunk_size (`int`, defaults to 32): Most frames of a chunk.
+            kwargs: Options of the processor. `sampling` is one of `streamed_samplings`.
+
+        Yields:
+            [`FrameChunk`], whose `frames` are `(3, side, side)` each.
+        """
+        options = self._resolve_options(kwargs)
+        is_whole = not options["do_sample_frames"]
+        if options["sampling"] not in self.streamed_samplings and not is_whole:
+            raise ValueError(
+                f"sampling={options['sampling']!r} has to know how long a video is before it is read: only "
+                f"{' and '.join(self.streamed_samplings)} stream."
+            )
+        stride = 1 if is_whole else options["stride"]
+        is_first = options["sampling"] == "first" and not is_whole
+        (seed,) = self._seed_for_each(options, 1)
+        yield from stream_video(
+            video,
+            chunk_size=chunk_size,
+            stride=stride,
+            stop=(options["num_frames"] - 1) * stride + 1 if is_first else None,
+            transform=self._transform_of(video, options["max_aspect_ratio"], options, seed),
+            **{name: options[name] for name in DECODE_OPTIONS},
         )
 
     def draws(self, options: dict[str, Any]) -> bool:

@@ -246,3 +246,20 @@ def test_odd_real_files_are_right_or_named():
             assert batch["frame_mask"].sum() == min(4, len(plain_decode(path)[0])), path.name
         except VideoDecodeError as error:
             assert path.name in str(error)
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mp4"])
+@pytest.mark.parametrize("options", [{"sampling": "all"}, {"sampling": "all", "stride": 3}, {"sampling": "first"}])
+def test_a_stream_gives_the_frames_of_a_call(write_video, tmp_path, suffix, options):
+    video = write_video(tmp_path / f"v.{suffix}", num_frames=23, fps=10)
+    processor = CNNRNNVideoProcessor(size=16, num_frames=9, **options)
+    whole = processor([video], return_metadata=True)
+    chunks = list(processor.stream(video, chunk_size=4))
+    assert all(len(chunk.frames) <= 4 for chunk in chunks)
+    frames = torch.stack([frame for chunk in chunks for frame in chunk.frames])
+    assert frames.equal(whole["pixel_values"][0])
+    assert [number for chunk in chunks for number in chunk.frame_indices] == whole["frame_indices"][0].tolist()
+    seconds = np.concatenate([chunk.frame_seconds for chunk in chunks])
+    np.testing.assert_allclose(seconds, whole["frame_seconds"][0], rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="sampling='uniform' has to know how long a video is"):
+        next(processor.stream(video, sampling="uniform"))

@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Frame vectors of videos: extracted, gone on with after `kill -9`, trained on, and named where they are not what is wanted."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from stranger_families import write_framewise, write_stepwise
 from tiny_runs import one_thread, steps_of  # noqa: F401
+from transformers import AutoConfig, ConvNextImageProcessor, ResNetForImageClassification
 
 from clipbert.processing.feature_cache import VideoContent
 from clipbert.support.families import load_trained
@@ -29,6 +31,13 @@ from clipbert.train_scripts.video_classification import ClassificationTask
 
 
 ROOT = Path(__file__).parents[2]
+SMALL_RESNET = {
+    "model_type": "resnet",
+    "layer_type": "basic",
+    "embedding_size": 8,
+    "hidden_sizes": [8, 16],
+    "depths": [1, 1],
+}
 CLASSES = {"Archery": (200, 30, 30), "Punch": (30, 30, 200)}
 
 
@@ -93,6 +102,18 @@ def settings_of(clips, output_dir, *more):
     return [part for value in values for part in ("--set", value)]
 
 
+def cnn_rnn_settings(clips, output_dir, *more):
+    """CNN-RNN on all frames, of which clips have different numbers."""
+    model = {"backbone_config": SMALL_RESNET, "rnn_hidden_size": 8, "head_dropout": 0.0}
+    family = [
+        "model.family=cnn_rnn",
+        f"model.config={json.dumps(model)}",
+        "data.num_frames=null",
+        "data.image_size=112",
+    ]
+    return settings_of(clips, output_dir, *family, "data.sampling=all", *more)
+
+
 def files_in(folder):
     return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
@@ -126,11 +147,12 @@ def test_a_run_on_vectors_classifies_files(folder, clips, tmp_path, capsys, dtyp
     torch.testing.assert_close(again, ours, rtol=0, atol=0)
 
 
-def test_the_same_run_on_files_and_on_vectors(folder, clips, tmp_path):
+@pytest.mark.parametrize("settings", [settings_of, cnn_rnn_settings])
+def test_the_same_run_on_files_and_on_vectors(folder, clips, tmp_path, settings):
     """Random weights of the recipe are the same ones where they are extracted with."""
-    extract.main([*settings_of(clips, tmp_path / "vectors"), "--dtype", "float32"])
+    extract.main([*settings(clips, tmp_path / "vectors"), "--dtype", "float32"])
     for name, more in (("vectors", []), ("files", ["data.features=null"])):
-        main(ClassificationTask(), settings_of(clips, tmp_path / name, *more))
+        main(ClassificationTask(), settings(clips, tmp_path / name, *more))
     losses = [[step["loss"] for step in steps_of(tmp_path / name)] for name in ("vectors", "files")]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
@@ -279,6 +301,17 @@ def test_files_and_folders(folder, clips, tmp_path):
         extract.main(["--model", str(checkpoint), "--videos", str(one)])
 
 
+def test_a_backbone_alone_encodes_files(clips, tmp_path):
+    config = AutoConfig.for_model(**SMALL_RESNET)
+    ResNetForImageClassification(config).save_pretrained(tmp_path / "resnet")
+    ConvNextImageProcessor().save_pretrained(tmp_path / "resnet")
+    target = [f"data.features={tmp_path / 'mine'}", "data.num_workers=0", "data.sampling=all", "data.image_size=64"]
+    report = extract.main(["--model", str(tmp_path / "resnet"), "--set", *target, "--videos", str(clips / "test")])
+    assert (report.num_written, report.num_frames) == (6, 2 * (1 + 2 + 3))
+    (found, *_) = [load_file(path) for path in (tmp_path / "mine").iterdir()]
+    assert found["features"].shape[1] == 16 and found["features"].dtype == torch.float16
+
+
 def test_three_kills_change_nothing(folder, clips, tmp_path):
     whole, killed = tmp_path / "whole_features", tmp_path / "killed_features"
     extract.main(settings_of(clips, tmp_path / "whole"))
@@ -314,3 +347,54 @@ def test_the_numbers_of_the_report():
     assert round(large.pixels(1) / 1e9, 1) == 65.7 and round(large.pixels(4) / 1e9) == 263
     assert round(Holdings(818, 100, 224, 224, 2048).features(2) / 1e9, 2) == 0.34
     assert round(Holdings(818, 150, 224, 224, 2048).features(2) / 1e9, 2) == 0.50
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length(folder, clips, tmp_path):
+    """Peak of a whole process, of which the frames of a long video at this size would be 600 MB."""
+    main(ClassificationTask(), cnn_rnn_settings(clips, tmp_path / "run", "data.features=null"))
+    peaks = []
+    for name, num_frames in (("short", 400), ("long", 4000)):
+        write_clip(tmp_path / f"{name}.avi", (200, 30, 30), num_frames)
+        command = [sys.executable, "-c", EXTRACT_AND_WEIGH, str(tmp_path / "run/checkpoints/last")]
+        command += [str(tmp_path / f"{name}_features"), str(tmp_path / f"{name}.avi")]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout.splitlines()[-1]))
+        (path,) = (tmp_path / f"{name}_features").glob("*.safetensors")
+        assert len(load_file(path)["features"]) == num_frames
+    assert peaks[1] <= 1.2 * peaks[0], peaks
+
+
+EXTRACT_AND_WEIGH = """
+import sys
+from clipbert.train_scripts import extract
+checkpoint, features, video = sys.argv[1:]
+extract.main(["--model", checkpoint, "--videos", video, "--set", f"data.features={features}", "data.num_workers=0"])
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.parametrize(
+    "seen", [["data.augmentation={flip: 0.5, erase: true}"], ["data.sampling=segment_random", "data.num_frames=4"]]
+)
+def test_what_cnn_rnn_draws_is_kept_in_versions(folder, clips, tmp_path, seen):
+    arguments = cnn_rnn_settings(clips, tmp_path / "run", *seen)
+    assert extract.main([*arguments, "--augmented_versions", "2"]).num_written == 12 + 6 + 24
+    main(ClassificationTask(), arguments)
+    first = sorted((tmp_path / "run_features").glob("*.v1.safetensors"))
+    second = [path.with_name(path.name.replace(".v1.", ".v2.")) for path in first]
+    pairs = [[load_file(path)["features"] for path in pair] for pair in zip(first, second, strict=True)]
+    assert len(pairs) == 12 and any(not one.equal(other) for one, other in pairs)
+
+
+def test_windows_of_cnn_rnn_are_kept(folder, clips, tmp_path):
+    windows = ["data.sampling=multi_clip", "data.num_clips=2", "data.num_frames=3"]
+    arguments = cnn_rnn_settings(clips, tmp_path / "run", *windows)
+    extract.main([*arguments, "--dtype", "float32"])
+    main(ClassificationTask(), arguments)
+    ours = load_file(tmp_path / "run/predictions/test/tensors.safetensors")["logits"]
+    model, processor = load_trained(tmp_path / "run/checkpoints/last")
+    with torch.inference_mode():
+        alone = [model(**processor([str(path)])).logits for path in sorted((clips / "test").glob("*.avi"))]
+    torch.testing.assert_close(torch.cat(alone).sort(dim=0)[0], ours.sort(dim=0)[0], rtol=0, atol=1e-5)

@@ -272,8 +272,10 @@ class FrameChunks(IterableDataset):
         if self.cache.path_of(job.content, job.version).is_file() and job.find_fault(self.cache) is None:
             yield Part(number)
             return
-        indices, seconds = [], []
         try:
+            if self.is_streamed(job):
+                yield from self.stream(number, job)
+                return
             inputs = self.processor(videos=[job.video], **{**job.call_options(), "return_metadata": True})
             frames, indices, seconds = (inputs[name][0] for name in ("pixel_values", "frame_indices", "frame_seconds"))
             for chunk in frames[indices >= 0].split(self.chunk_size):
@@ -281,6 +283,19 @@ class FrameChunks(IterableDataset):
             yield Part(number, None, indices, seconds)
         except VideoDecodeError as error:
             yield Part(number, reason=str(error))
+
+    def is_streamed(self, job: ExtractionJob) -> bool:
+        """Whether the processor gives these frames as they come, so that a long video takes no more memory than a short one."""
+        sampling = job.options.get("sampling", self.processor.sampling)
+        return sampling in getattr(self.processor, "streamed_samplings", ())
+
+    def stream(self, number: int, job: ExtractionJob) -> Iterator[Part]:
+        indices, seconds = [], []
+        for chunk in self.processor.stream(job.video, self.chunk_size, **job.call_options()):
+            yield Part(number, torch.stack(chunk.frames))
+            indices.append(torch.as_tensor(chunk.frame_indices))
+            seconds.append(torch.as_tensor(chunk.frame_seconds))
+        yield Part(number, None, torch.cat(indices), torch.cat(seconds))
 
 
 class Progress:
