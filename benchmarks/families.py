@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from clipbert.processing import load_tokenizer
-from clipbert.support.families import config_class, find_head, processor_classes
+from clipbert.support.families import config_class, find_head, processor_classes, registered_models
 
 
 class MeasuredModel(NamedTuple):
@@ -42,7 +42,29 @@ MODELS = {
             "vocab_size": 999,
         },
     ),
+    "cnn_rnn": MeasuredModel(  # ResNet-50 and an LSTM of 256 units
+        full={},
+        tiny={
+            "backbone_config": {
+                "model_type": "resnet",
+                "layer_type": "basic",
+                "embedding_size": 8,
+                "hidden_sizes": [8, 16, 32],
+                "depths": [1, 1, 1],
+            },
+        },
+    ),
 }
+
+
+def families_with_head(head: str) -> list[str]:
+    """Those of `MODELS` that have a class `...For{head}`."""
+    classes = {family: registered_models(config_class(family)).values() for family in MODELS}
+    return [
+        family
+        for family, groups in classes.items()
+        if any(cls.__name__.endswith(f"For{head}") for group in groups for cls in group)
+    ]
 
 
 def write_model(family: str, is_tiny: bool, words: Iterable[str], folder: Path) -> Path:

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import torch
 
-from benchmarks.families import MODELS
+from benchmarks.families import families_with_head
 from benchmarks.gpu_parts import PARTS, Bench, Line, Sizes, run_part
 from benchmarks.measure import describe_machine, format_spread
 
@@ -200,7 +200,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--smoke", action="store_true", help="tiny sizes on the CPU, to see that everything runs")
     parser.add_argument("--device", help="cuda, cuda:1, ...; default: cuda, with --smoke cpu")
-    parser.add_argument("--family", choices=MODELS, default="clipbert", help="whose model is measured")
+    parser.add_argument(
+        "--family",
+        choices=families_with_head("VideoTextRetrieval"),
+        default="clipbert",
+        help="whose model is measured",
+    )
     parser.add_argument("--minutes", type=float, default=8.0, help="for everything together")
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"some of: {', '.join(PARTS)}")
     parser.add_argument("--output", type=Path, help="Markdown file to write; default: in benchmarks/reports")

@@ -30,6 +30,7 @@ __all__ = [
     "CNNRNNForVideoClassification",
     "CNNRNNModel",
     "CNNRNNPreTrainedModel",
+    "CNNRNNVideoProcessor",
     "from_parts",
     "load_backbone",
     "pool_window_scores",

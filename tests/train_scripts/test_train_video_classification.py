@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """`video_classification.py` with CNN-RNN, from a folder of clips to labels: trained, resumed, compared, asked, published."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -283,6 +284,17 @@ def test_predict_says_what_is_wrong(trained, clips, arguments, message):
     arguments = ["--checkpoint", str(trained[0]), *(part.format(**places) for part in arguments)]
     with pytest.raises(SystemExit, match=message):
         predict.main(arguments)
+
+
+def test_labels_are_drawn_along_a_video(trained, clips, tmp_path):
+    video, picture = next((clips / "test").glob("*.avi")), tmp_path / "labels.png"
+    arguments = ["--checkpoint", str(trained[0]), "--windows", "2", "--picture", str(picture), str(video)]
+    if importlib.util.find_spec("matplotlib"):
+        predict.main(arguments)
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    else:
+        with pytest.raises(SystemExit, match=r"--picture: .*pip install .clipbert\[plots\]"):
+            predict.main(arguments)
 
 
 def test_two_models_are_compared_on_the_same_videos(trained, clips, tmp_path, capsys):
