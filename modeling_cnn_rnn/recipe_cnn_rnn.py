@@ -34,16 +34,16 @@ class DataOptions:
     sampling: Literal["uniform", "first", "segment_random", "all", "fps", "multi_clip"] | None = option(
         None,
         "Which frames: `uniform` spreads num_frames over the video, `segment_random` draws one of each of so many parts, "
-        "`first` takes the first ones, `all` every stride-th, `fps` so many a second, `multi_clip` num_clips windows; "
+        "`first` takes the first ones, `all` every stride-th of all, `fps` so many a second, `multi_clip` num_clips windows; "
         "null: uniform.",
     )
     num_frames: int | None = option(
         None, "Frames of a video, of a window with `multi_clip`; null: 16.", at_least=1, saves="memory, time"
     )
     num_clips: int | None = option(None, "Windows of `multi_clip`.", at_least=1, saves="memory, time")
-    stride: int | None = option(None, "Steps between the frames of `all`; null: 1.", at_least=1)
+    stride: int | None = option(None, "Step of `all` and `first`; null: 1.", at_least=1)
     fps: float | None = option(None, "Frames a second of `fps`.")
-    interpolation: Literal["bilinear", "cv2_bilinear"] | None = option(
+    interpolation: Literal["bilinear", "bicubic", "cv2_bilinear"] | None = option(
         None, "Resizing; `cv2_bilinear` as OpenCV does it, without antialiasing; null: bilinear."
     )
     do_rescale: bool | None = option(None, "Whether pixels are divided by 255; null: yes.")

@@ -17,6 +17,7 @@ import torch
 from clipbert.train_scripts.engine.data import Skipped, check_skipped
 from clipbert.train_scripts.engine.items import NoTrainSet
 from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.report import command
 from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
 from clipbert.train_scripts.tasks.building import build_model, build_processor, check_head
 from clipbert.train_scripts.tasks.classification.cached import FeatureSection, choose_reader
@@ -47,6 +48,10 @@ class ClassificationTask(Task):
 
     name = "classification"
     recipe_class = ClassificationRecipe
+
+    def next_commands(self, recipe, checkpoint):
+        videos = recipe.data.data_dir or "FOLDER"
+        return {"name what videos show": command("predict", "--checkpoint", checkpoint, videos)}
 
     def build(self, recipe: ClassificationRecipe) -> Parts:
         find_data(recipe.data)

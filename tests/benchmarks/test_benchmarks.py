@@ -309,40 +309,6 @@ def test_annotations_are_loaded_by_every_route(tmp_path):
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Frame vectors
-# ----------------------------------------------------------------------------------------------------------------------
-
-TOY_FEATURES = [
-    *TOY,
-    *["--num-videos", "2", "--num-frames", "5", "--image-size", "32", "--backbone-depths", "1", "1", "1", "1"],
-]
-TOY_FEATURES += ["--backbone-width", "8", "--batch-size", "1", "--chunk-size", "2", "--num-workers", "0"]
-
-
-def test_vectors_give_the_losses_of_pixels(tmp_path, monkeypatch):
-    section = features.BENCHMARK.run(TOY_FEATURES)
-    assert [row.case for row in section.rows] == ["an epoch of training", "extraction"]
-    assert all(len(row.seconds[side]) == 1 for row in section.rows for side in measure.SIDES)
-    sides = features.Sides(parse(features.BENCHMARK, *TOY_FEATURES), tmp_path)
-    sides.extract(sides.cache.folder)
-    losses = sides.train_on_vectors()
-    assert len(losses) == 2 and losses == pytest.approx(sides.train_on_pixels(), abs=1e-5)
-    sides.labels = sides.labels.flip(0)
-    assert sides.train_on_vectors() != pytest.approx(losses, abs=1e-3)
-
-    monkeypatch.setattr(features.Sides, "train_on_vectors", lambda self: [loss + 1e-3 for loss in losses])
-    with pytest.raises(AssertionError, match="Losses differ by .* nothing was timed"):
-        features.check(sides)
-
-
-@pytest.mark.parametrize("case", [0, 1])
-@pytest.mark.parametrize("alone", measure.SIDES)
-def test_each_side_of_vectors_runs_alone(case, alone):
-    options = parse(features.BENCHMARK, *TOY_FEATURES, "--case", str(case), "--alone", alone)
-    assert features.build_lonely_work(options)() is not None
-
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Clips of mixed lengths
 # ----------------------------------------------------------------------------------------------------------------------
 
@@ -382,3 +348,37 @@ def test_both_sides_of_mixed_lengths_compute_the_same_and_a_difference_is_notice
         work["ours"] = lambda results=results: [results[0] + 1e-4, *results[1:]]
         with pytest.raises(AssertionError, match="nothing was timed"):
             recurrent.check(case, work)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Frame vectors
+# ----------------------------------------------------------------------------------------------------------------------
+
+TOY_FEATURES = [
+    *TOY,
+    *["--num-videos", "2", "--num-frames", "5", "--image-size", "32", "--backbone-depths", "1", "1", "1", "1"],
+]
+TOY_FEATURES += ["--backbone-width", "8", "--batch-size", "1", "--chunk-size", "2", "--num-workers", "0"]
+
+
+def test_vectors_give_the_losses_of_pixels(tmp_path, monkeypatch):
+    section = features.BENCHMARK.run(TOY_FEATURES)
+    assert [row.case for row in section.rows] == ["an epoch of training", "extraction"]
+    assert all(len(row.seconds[side]) == 1 for row in section.rows for side in measure.SIDES)
+    sides = features.Sides(parse(features.BENCHMARK, *TOY_FEATURES), tmp_path)
+    sides.extract(sides.cache.folder)
+    losses = sides.train_on_vectors()
+    assert len(losses) == 2 and losses == pytest.approx(sides.train_on_pixels(), abs=1e-5)
+    sides.labels = sides.labels.flip(0)
+    assert sides.train_on_vectors() != pytest.approx(losses, abs=1e-3)
+
+    monkeypatch.setattr(features.Sides, "train_on_vectors", lambda self: [loss + 1e-3 for loss in losses])
+    with pytest.raises(AssertionError, match="Losses differ by .* nothing was timed"):
+        features.check(sides)
+
+
+@pytest.mark.parametrize("case", [0, 1])
+@pytest.mark.parametrize("alone", measure.SIDES)
+def test_each_side_of_vectors_runs_alone(case, alone):
+    options = parse(features.BENCHMARK, *TOY_FEATURES, "--case", str(case), "--alone", alone)
+    assert features.build_lonely_work(options)() is not None

@@ -18,7 +18,15 @@ def run_without_package(code, folder, *arguments, **environment):
     """
     folder.mkdir(parents=True, exist_ok=True)
     packages = Path(torch.__file__).parents[1]
-    names = ["clipbert", "modeling_clipbert", "processing", "train_scripts", "modeling_duo", "modeling_framewise"]
+    names = [
+        "clipbert",
+        "modeling_clipbert",
+        "processing",
+        "train_scripts",
+        "modeling_duo",
+        "modeling_framewise",
+        "modeling_cnn_rnn",
+    ]
     prologue = f"""
 import importlib.util, sys
 sys.path.append({str(packages)!r})

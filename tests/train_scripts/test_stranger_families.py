@@ -10,12 +10,11 @@ import sys
 import time
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
 from clean_process import run_without_package
 from safetensors.torch import load_file
 from stranger_families import write_duo, write_framewise
+from tiny_clips import write_clips
 from tiny_runs import one_thread, steps_of  # noqa: F401
 
 from clipbert.datasets_scripts.synthetic import generate_synthetic
@@ -50,26 +49,7 @@ def shapes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    """Clips of two classes, red and blue, in the layout of UCF101's five-class subset."""
-    root = tmp_path_factory.mktemp("clips")
-    for split, groups in (("train", range(8, 14)), ("test", range(1, 4))):
-        (root / split).mkdir()
-        lines = ["video_name,tag"]
-        for group in groups:
-            for name, colour in (("Archery", (200, 30, 30)), ("Punch", (30, 30, 200))):
-                file = f"v_{name}_g{group:02}_c01.avi"
-                lines.append(f"{file},{name}")
-                with av.open(str(root / split / file), "w") as container:
-                    stream = container.add_stream("mpeg4", rate=10)
-                    stream.width = stream.height = 32
-                    stream.pix_fmt = "yuv420p"
-                    for _ in range(6):
-                        picture = np.full((32, 32, 3), colour, dtype=np.uint8)
-                        picture[:, :group] = 90
-                        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-                    container.mux(stream.encode())
-        (root / f"{split}.csv").write_text("\n".join(lines) + "\n")
-    return root
+    return write_clips(tmp_path_factory.mktemp("clips"))
 
 
 def settings_of(output_dir, *more):

@@ -15,6 +15,7 @@ from accelerate.utils import DistributedType, broadcast_object_list
 
 from clipbert.support.files import remove_leftovers, write_whole
 from clipbert.train_scripts.engine.checkpoint import writing
+from clipbert.train_scripts.engine.memory import peak_memory
 from clipbert.train_scripts.engine.order import BatchPlan
 from clipbert.train_scripts.engine.pace import Pace, advise, show_duration
 from clipbert.train_scripts.engine.predictions import Predictions
@@ -23,6 +24,7 @@ from clipbert.train_scripts.engine.report import describe_evaluation, verdict
 from clipbert.train_scripts.engine.selection import count_reductions, count_since_best, find_best_step, tuning_scores
 
 
+LOG, COSTS = "log.jsonl", "costs.jsonl"
 logger = logging.getLogger("clipbert.train_scripts")
 
 
@@ -52,7 +54,7 @@ class RunLog:
         if accelerator.is_main_process:
             path.parent.mkdir(parents=True, exist_ok=True)
             remove_leftovers(path.parent)
-            kept = [row for row in _read_rows(path) if row["step"] < step + ("split" not in row)]
+            kept = [row for row in read_rows(path) if row["step"] < step + ("split" not in row)]
             kept = [row for row in kept if row.get("purpose") != "final"]
             if is_own:
                 known = {row["step"] for row in kept if row.get("purpose") == "tuning"}
@@ -108,6 +110,11 @@ class RunLog:
             is_better, sentence = found
             logger.log(logging.INFO if is_better or purpose != "final" else logging.WARNING, f"{split}: {sentence}")
 
+    def add_cost(self, step: int, split: str, seconds: float) -> None:
+        """How long an evaluation took, and the most memory so far; in a file of its own, as no run repeats them."""
+        row = {"step": step, "split": split, "seconds": round(seconds, 4)}
+        self._write(row | {"peak_memory": peak_memory(self.accelerator.device)}, self.path.with_name(COSTS))
+
     def add_examples(self, split: str, describe: Callable[[Predictions, int], str | None], found: Predictions) -> None:
         """Show what the model says of three examples: the first, and two on the way."""
         numbers = range(0, len(found.rows), max(len(found.rows) // 3, 1))[:3]
@@ -150,9 +157,10 @@ class RunLog:
         best = self.best_step()
         return {row["split"]: row for row in self.evaluations if row["purpose"] != "tuning" or row["step"] == best}
 
-    def _write(self, row: Mapping[str, Any]) -> None:
+    def _write(self, row: Mapping[str, Any], path: Path | None = None) -> None:
+        path = path or self.path
         if self.accelerator.is_main_process:
-            with writing(self.path), open(self.path, "a", encoding="utf-8") as file:
+            with writing(path), open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
 
 
@@ -171,7 +179,8 @@ def show_values(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
-def _read_rows(path: Path) -> list[dict]:
+def read_rows(path: Path) -> list[dict]:
+    """The lines of a log, as far as they are whole."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
@@ -190,4 +199,4 @@ def _flatten(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-__all__ = ["RunLog", "check_trackers", "show_values"]
+__all__ = ["COSTS", "LOG", "RunLog", "check_trackers", "read_rows", "show_values"]

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -269,12 +270,14 @@ class Trainer:
             if purpose not in purposes:
                 continue
             examples, saving = self.parts.eval_sets[split], naming_what_saves_memory(self.recipe, split, "eval")
+            started = time.perf_counter()
             with self.termination.breaking_off(), saving, torch.no_grad(), self.accelerator.autocast():
                 arguments = (model.eval(), examples, self.accelerator, self.recipe)
                 result = evaluate_draws(functools.partial(self.task.evaluate, *arguments), settings.num_draws)
             if purpose == "tuning" and settings.metric not in result.metrics:
                 raise ValueError(f"eval.metric={settings.metric!r} is not among {', '.join(result.metrics)}.")
             self.log.add_evaluation(step, split, purpose, result.metrics)
+            self.log.add_cost(step, split, time.perf_counter() - started)
             if purpose == "final":
                 self.log.add_examples(split, self.task.describe_row, result.predictions)
             # those of a tuning split belong to the best checkpoint, as its row in results.json does
@@ -287,6 +290,10 @@ class Trainer:
             self.evaluate(model, self.load_best(model), "final")
         if self.accelerator.is_main_process:
             results = {"allow_test_selection": self.recipe.eval.allow_test_selection, "splits": self.log.results()}
+            sizes = [(part.numel(), part.requires_grad) for part in self.model.parameters()]
+            results["num_parameters"] = sum(size for size, _ in sizes)
+            results["num_trainable_parameters"] = sum(size for size, is_trained in sizes if is_trained)
+            results["recipe"] = asdict(self.recipe)
             with writing(self.output_dir / "results.json"):
                 write_whole(self.output_dir / "results.json", json.dumps(results, indent=1))
 

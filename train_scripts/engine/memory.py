@@ -1,6 +1,8 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""A run that does not fit into memory, and the keys of its recipe that make it smaller."""
+"""How much memory a run has taken; one that does not fit into it, and the keys of its recipe that make it smaller."""
 
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,4 +34,12 @@ def naming_what_saves_memory(recipe: Recipe, doing: str, *sections: str) -> Iter
         ) from error
 
 
-__all__ = ["naming_what_saves_memory"]
+def peak_memory(device: torch.device) -> int:
+    """Bytes that this process has held at most: of the GPU's memory if it has one, else of the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024  # where Linux counts kibibytes, macOS counts bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+__all__ = ["naming_what_saves_memory", "peak_memory"]

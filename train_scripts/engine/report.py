@@ -38,6 +38,14 @@ def show_score(name: str, value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
+def show_interval(name: str, metrics: Mapping[str, float]) -> str:
+    """The 95 % interval of a metric, where it has one."""
+    if f"{name}_ci_low" not in metrics:
+        return ""
+    low, high = (100 * metrics[f"{name}_ci_{end}"] for end in ("low", "high"))
+    return f" [{low:.1f} to {high:.1f}]"
+
+
 def find_baselines(name: str, metrics: Mapping[str, float]) -> dict[str, float]:
     """
     What a metric is to be compared with, by the names: what is called as it is, or as the end of its name.
@@ -68,9 +76,7 @@ def table(metrics: Mapping[str, float]) -> list[str]:
     for name, value in results.items():
         spread = metrics.get(f"{name}_std")
         shown = show_score(name, value) + ("" if spread is None else f" (± {show_score(name, spread)})")
-        if f"{name}_ci_low" in metrics:
-            low, high = (100 * metrics[f"{name}_ci_{end}"] for end in ("low", "high"))
-            shown += f" [{low:.1f} to {high:.1f}]"
+        shown += show_interval(name, metrics)
         others = [show_score(name, baselines[name][kind]) if kind in baselines[name] else "" for kind in kinds]
         rows.append([printable(name.replace("_", " ")), shown, *others])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -207,6 +213,7 @@ __all__ = [
     "place_of_script",
     "print_scores",
     "results_of",
+    "show_interval",
     "show_score",
     "this_command",
     "verdict",

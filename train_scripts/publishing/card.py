@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from clipbert.support.families import load_family
 from clipbert.support.names import did_you_mean
 from clipbert.support.terminal import printable, printable_lines
-from clipbert.train_scripts.engine.report import results_of, show_score
+from clipbert.train_scripts.engine.report import results_of, show_interval, show_score
 
 
 logger = logging.getLogger(__name__)
@@ -87,8 +87,9 @@ class Scores(_StrictDict):
         return results_of(self.metrics)
 
     def context(self) -> dict[str, float]:
-        """The others, to compare with: counts, chance, blind baselines, spreads."""
-        return {name: value for name, value in self.metrics.items() if name not in self.results()}
+        """The others, to compare with: counts, chance, blind baselines, spreads. Intervals stand beside their metrics."""
+        others = self.metrics.keys() - self.results().keys()
+        return {name: value for name, value in self.metrics.items() if name in others and "ci" not in name.split("_")}
 
 
 @dataclass(kw_only=True)
@@ -314,11 +315,13 @@ def _show_setting(value: Any) -> str:
 def _scores_table(scores: list[Scores]) -> str:
     if not scores:
         return "None were given."
-    rows, notes = ["| dataset | split | metric | value |", "|---|---|---|---|"], []
+    has_intervals = any(show_interval(name, item.metrics) for item in scores for name in item.results())
+    value = "value [95 % interval]" if has_intervals else "value"
+    rows, notes = [f"| dataset | split | metric | {value} |", "|---|---|---|---|"], []
     for item in scores:
         where = f"{item.dataset}, {item.split}"
         rows += [
-            f"| {item.dataset} | {item.split} | {name} | {show_score(name, value)} |"
+            f"| {item.dataset} | {item.split} | {name} | {show_score(name, value)}{show_interval(name, item.metrics)} |"
             for name, value in item.results().items()
         ]
         if context := [f"{name} {show_score(name, value)}" for name, value in item.context().items()]:

@@ -87,8 +87,20 @@ def languages_of(recipe: Mapping[str, Any]) -> list[str] | None:
 
 def _describe_data(data: Mapping[str, Any]) -> str:
     config, split = (data.get(name) and f"{name} {data[name]}" for name in ("config", "train_split"))
-    details = ", ".join(filter(None, (config, split and split.replace("train_", ""))))
+    details = ", ".join(filter(None, (config, split and split.replace("train_", ""), _describe_held_out(data))))
     return f"{data['dataset']} ({details})" if details else data["dataset"]
+
+
+def _describe_held_out(data: Mapping[str, Any]) -> str | None:
+    """What a recipe says of training videos that were held out: how many, and whether their siblings were, too."""
+    options = data.get("options") or {}
+    rule, share = options.get("validation_split"), options.get("validation_fraction") or options.get("held_out")
+    if not (rule or share):
+        return None
+    held_out = f"{share:.0%} held out" if share else "some held out"
+    if rule == "clip":
+        return f"{held_out} clip by clip, so that validation has siblings of training clips"
+    return f"{held_out}, whole recordings where they are known"
 
 
 def _is_hub_name(name: str) -> bool:

@@ -234,6 +234,20 @@ def test_the_best_checkpoint_is_kept_and_makes_the_final_evaluation(tmp_path):
     assert all(torch.equal(best[name], task.last_weights[name]) for name in best)
 
 
+def test_the_last_weights_make_the_final_evaluation_where_the_recipe_wants_it(tmp_path, caplog):
+    caplog.set_level("INFO", logger="clipbert.train_scripts")
+    settings = ["eval.splits={validation: tuning, test: final}", "eval.metric=error", "eval.metric_goal=min"]
+    settings += ["run.eval_every=2", "run.patience=2", "eval.final_checkpoint=last"]
+    task = WorseLater()
+    result = run(tmp_path, *settings, task=task)
+    root = tmp_path / "checkpoints"
+    assert (root / "best").resolve().name == "step_00000004"
+    assert result["step"] == result["results"]["test"]["step"] == 8  # where the run stopped
+    last = StubModel.from_pretrained(root / "last").state_dict()
+    assert all(torch.equal(last[name], task.last_weights[name]) for name in last)
+    assert f"--checkpoint {root}/last" in caplog.text
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Stopping and resuming
 # ----------------------------------------------------------------------------------------------------------------------

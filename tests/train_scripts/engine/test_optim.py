@@ -4,6 +4,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,7 +16,13 @@ from clipbert.train_scripts.engine.optim import (
     compute_lr,
     set_lr,
 )
-from clipbert.train_scripts.engine.recipe import GroupSection, OptimSection
+from clipbert.train_scripts.engine.recipe import EvalSection, GroupSection, OptimSection
+from clipbert.train_scripts.engine.selection import (
+    count_reductions,
+    count_since_best,
+    find_best_step,
+    tuning_scores,
+)
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +203,37 @@ def test_optimizers_are_chosen_by_name_and_torchs_is_the_default():
     assert kinds == {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
     assert type(build_optimizer(TwoParts(), OptimSection())) is torch.optim.AdamW
     assert type(build_optimizer(TwoParts(), OptimSection(optimizer="adamw_official"))) is DecayAfterAdamW
+
+
+def random_losses(seed):
+    """A loss that falls, with noise, ever more slowly; one in three series breaks down in the end."""
+    rng = np.random.default_rng(seed)
+    losses = np.exp(-rng.uniform(0.02, 0.4) * np.arange(30)) + rng.uniform(0.001, 0.2) * rng.normal(size=30)
+    losses = np.round(np.abs(losses), int(rng.integers(2, 6)))  # with equals
+    if seed % 3 == 0:
+        losses[int(rng.integers(5, 30)) :] = np.nan if seed % 2 else np.inf
+    return losses.tolist()
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_rates_stops_and_chosen_epochs_are_those_of_torch(block):
+    """The settings of the recipes: torch's `patience=1` is `plateau_patience: 2` here."""
+    settings = OptimSection(
+        lr=1e-4, schedule="plateau", plateau_factor=0.1, plateau_patience=2, plateau_threshold=1e-4, warmup_ratio=0.0
+    )
+    evaluation = EvalSection(splits={"validation": "tuning"}, metric="loss")
+    for seed in range(50 * block, 50 * block + 50):
+        losses = random_losses(seed)
+        optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-4)
+        torchs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="min", factor=0.1, patience=1)
+        best, best_epoch, rows = float("inf"), 1, []
+        for epoch, loss in enumerate(losses, start=1):
+            torchs.step(loss)
+            rows.append({"step": epoch, "purpose": "tuning", "metrics": {"loss": loss}})
+            scores = tuning_scores(rows, evaluation)
+            reductions = count_reductions(list(scores.values()), 2, 1e-4, evaluation.goal)
+            assert compute_lr(epoch + 1, 31, 1e-4, settings, reductions) == optimizer.param_groups[0]["lr"]
+            if loss < best:
+                best, best_epoch = loss, epoch
+            assert find_best_step(scores) == best_epoch
+            assert (count_since_best(scores) >= 5) == (epoch - best_epoch >= 5)  # where `run.patience: 5` stops

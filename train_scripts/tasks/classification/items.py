@@ -19,6 +19,9 @@ from clipbert.train_scripts.tasks.scoring import decode_or_explain
 from clipbert.train_scripts.tasks.videos import seed_options
 
 
+UNSAID = {"sampling": None}  # left to the processor, which then draws nothing
+
+
 class LabelledItem(NamedTuple):
     """One video with the number of its class, or a list of them."""
 
@@ -69,7 +72,7 @@ class LabelledVideos(TrainItems):
         if self.with_copies:
             epoch = 0 if is_copy else epoch
             options = options if is_copy else {**options, "augmentation": None}
-        seeds = seed_options(options, self.seed, epoch, index)
+        seeds = seed_options({**UNSAID, **options}, self.seed, epoch, index)
         return LabelledItem(dict(self.processor(videos=[row["video"]], **seeds, **options)), row["label"])
 
 
@@ -156,7 +159,7 @@ class EvaluatedVideos(Dataset):
 
     def __getitem__(self, index: int) -> tuple[dict[str, Any], dict[str, torch.Tensor] | str]:
         row = self.rows[index]
-        seeds = seed_options(self.video_options, self.seed, index)
+        seeds = seed_options({**UNSAID, **self.video_options}, self.seed, index)
         visual = decode_or_explain(
             lambda: dict(self.processor(videos=[row["video"]], **seeds, **self.video_options)), self.skip
         )

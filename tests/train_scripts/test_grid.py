@@ -1,0 +1,438 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Grids of runs: what is told before anything runs, what is run, skipped, killed and resumed, and the table of it all."""
+
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+from stranger_families import write_framewise
+from tiny_clips import write_clips
+
+from clipbert.metrics.classification.classification import wilson_interval
+from clipbert.train_scripts import grid as grid_script
+from clipbert.train_scripts.engine.cell_table import rank_cells, summarise_scores
+from clipbert.train_scripts.engine.cells import build_cells, load_task, plan_runs, read_grid
+from clipbert.train_scripts.engine.recipe import RecipeError
+from clipbert.train_scripts.engine.values import RECIPES
+from clipbert.train_scripts.grid import CONSOLE, WAITING, GridRunner, holding
+
+
+ROOT = Path(__file__).parents[2]
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A family on the path, clips, and the settings of all cells."""
+    folder = tmp_path_factory.mktemp("grid")
+    write_framewise(folder)
+    write_clips(folder / "clips")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(folder)]))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield folder
+
+
+def write_grid(folder, name="grid", **changes):
+    """A grid file of one cell for each of two rates; the settings of all cells and the keys of the grid can be changed."""
+    settings = {
+        "model.family": "framewise",
+        "model.config": {},
+        "data.dataset": "ucf101",
+        "data.config": "top5",
+        "data.options": {"validation_fraction": 0.3},
+        "data.data_dir": str(folder / "clips"),
+        "data.num_frames": 3,
+        "data.num_workers": 0,
+        "run.total_steps": STEPS,
+        "run.global_batch_size": 4,
+        "run.micro_batch_size": 4,
+        "run.eval_every": 2,
+        "eval.splits": {"validation": "tuning", "test": "final"},
+        "eval.metric": "accuracy",
+    }
+    values = {
+        "script": "train_scripts/video_classification.py",
+        "output_dir": str(folder / name),
+        "axes": {"optim.lr": [1e-9, 0.05]},
+        **changes,
+        "set": {**settings, **changes.get("set", {})},
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(
+        yaml.safe_dump({key: value for key, value in values.items() if value is not None}, sort_keys=False)
+    )
+    return path
+
+
+def plan(path, *more):
+    grid = read_grid(path)
+    return grid, plan_runs(grid, load_task(ROOT / grid.script).recipe_class, more)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Cells
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_cells_are_the_product_of_the_axes_and_the_rows(folder):
+    axes = {
+        "optim.lr": [0.1, 2e-5],
+        "read": {"short": {"data.num_frames": 1, "optim.lr": 0.3}, "as_it_is": None},
+    }
+    path = write_grid(folder, "product", axes=axes, rows={"alone": {"model.overrides.width": 4}}, seeds=[3, 1])
+    grid, runs = plan(path)
+    names = ["lr=0.1_short", "lr=0.1_as_it_is", "lr=2.0e-05_short", "lr=2.0e-05_as_it_is", "alone"]
+    assert [cell.name for cell in build_cells(grid)] == names
+    assert [(run.cell.name, run.seed) for run in runs] == [(name, seed) for name in names for seed in (3, 1)]
+    assert runs[0].folder == folder / "product" / "lr=0.1_short" / "seed_3"
+    assert [run.recipe.optim.lr for run in runs[::2]] == [0.3, 0.1, 0.3, 2e-5, 5e-5]  # what comes later counts
+    assert [run.recipe.data.num_frames for run in runs[::2]] == [1, 3, 1, 3, 3]
+    assert runs[-1].recipe.model.overrides == {"width": 4} and runs[-1].recipe.run.seed == 1
+    assert runs[-1].recipe.run.output_dir == str(folder / "product" / "alone" / "seed_1")
+    assert grid.metric == "accuracy" == grid.report[0]  # as the recipes have it
+
+
+def test_a_cell_may_have_a_recipe_of_its_own_and_a_grid_no_seeds(folder):
+    (folder / "base.yaml").write_text("run: {seed: 7}\n")
+    (folder / "other.yaml").write_text("run: {seed: 8}\n")
+    rows = {"first": {}, "second": {"recipe": str(folder / "other.yaml")}}
+    _, runs = plan(write_grid(folder, "own", axes=None, rows=rows, recipe=str(folder / "base.yaml")))
+    assert [(run.cell.name, run.seed, run.folder.name) for run in runs] == [
+        ("first", 7, "seed_7"),
+        ("second", 8, "seed_8"),
+    ]
+
+
+def test_settings_of_the_command_line_hold_for_all_cells(folder):
+    _, runs = plan(write_grid(folder, "more"), "optim.lr=0.5", "optim.weight_decay=0")
+    assert {run.recipe.optim.lr for run in runs} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"axis": {}}, "there is no section 'axis'. Did you mean 'axes'?"),
+        ({"script": None}, "script: missing"),
+        ({"axes": None}, "axes: there is no cell"),
+        ({"seeds": [1, 1]}, "seeds: each counts once"),
+        ({"keep": "bets"}, "keep: expected one of best, all, none"),
+        ({"script": "train_scripts/retrieve.py"}, "retrieve.py: no such script"),
+        ({"script": "train_scripts/search.py"}, "expected one Task in .*search.py, got none"),
+        ({"axes": {"optim.lrr": [1, 2]}}, "lrr=1: --set optim.lrr=1: optim has no key 'lrr'. Did you mean 'lr'?"),
+        ({"axes": {"lr": [1, 2]}}, "Did you mean optim.lr"),
+        ({"axes": {"optim.lr": [-1]}}, "optim.lr: expected at least 0, got -1"),
+        ({"axes": {"optim.lr": 3}}, "axes: optim.lr: expected values in a list"),
+        ({"axes": {"optim.lr": []}}, "axes: optim.lr: expected values in a list"),
+        ({"axes": {"optim.lr": [0.1, 0.1]}}, "each of another name.* got lr=0.1"),
+        ({"rows": {"a/b": {}}}, "got a/b"),
+        ({"rows": {"..": {}}}, "got \\.\\."),
+        ({"rows": {"row": [1]}}, "rows: row: expected section.key: value"),
+        ({"rows": {"row": {"recipe": "nowhere.yaml"}}}, "row: nowhere.yaml: no such recipe file"),
+        ({"rows": {"row": {"run.seed": 3}}}, "run.seed is not for a cell: `seeds` of the grid decides it"),
+        ({"set": {"model.family": "clipbert", "model.config": {"hidden_size": "wide"}}}, "expected int, got str"),
+        (
+            {"set": {"model.family": "clipbert", "model.overrides": {"hidden": 8}}},
+            "ClipBERTConfig has no field 'hidden'",
+        ),
+        ({"set": {"eval.metric": "acuracy"}}, "eval.metric: 'acuracy' chooses no checkpoint"),
+        ({"metric": "acuracy"}, "metric: there is no metric 'acuracy'. Did you mean 'accuracy'?"),
+        ({"report": ["recall"]}, "report: there is no metric 'recall'"),
+        ({"once_for": {"data.feature": "note.py"}}, "once_for: the recipe of lr=1.0e-09, seed 42 has no key"),
+        ({"set": {"eval.metric": None, "eval.splits": {"test": "final"}}}, "keep: without a tuning split"),
+        (
+            {"set": {"eval.splits": {"test": "tuning"}, "eval.allow_test_selection": True}},
+            "keep: the best cell is not chosen on a test split",
+        ),
+        ({"rows": {"row": {"eval.metric": "mean_class_accuracy"}}}, "metric: the cells have eval.metric accuracy and"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_runs(folder, changes, message):
+    path = write_grid(folder, "wrong", **changes)
+    with pytest.raises(RecipeError, match=message):
+        grid_script.main(["--grid", str(path)])
+    assert not (folder / "wrong").exists()
+
+
+def test_everything_that_is_wrong_is_told_at_once(folder):
+    axes = {"optim.lrr": [1], "width": {name: {"model.overrides.width": 4} for name in "abcde"}}
+    path = write_grid(folder, "wrong", axes=axes, rows={"row": {"run.total_stepps": 3}})
+    with pytest.raises(RecipeError) as caught:
+        plan(path)
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("lrr=1_a, lrr=1_b, lrr=1_c and 2 more: --set optim.lrr=1:") and second.startswith("row: ")
+
+
+def test_parts_divide_the_cells(folder):
+    grid, runs = plan(write_grid(folder, "parts", axes={"optim.lr": [1, 2, 3, 4, 5]}, seeds=[1, 2]))
+    parts = [GridRunner("parts", grid, runs, (number, 3)).ours for number in (1, 2, 3)]
+    assert sorted(run.name for part in parts for run in part) == sorted(run.name for run in runs)
+    assert [len(part) for part in parts] == [4, 4, 2]
+    assert all({run.seed for run in part} == {1, 2} for part in parts)  # a cell is in one part
+    for wrong in ("0/3", "4/3", "1", "1/x"):
+        with pytest.raises(SystemExit):
+            grid_script.main(["--grid", "any", "--part", wrong])
+
+
+def test_scores_are_means_with_a_pooled_interval():
+    rows = [{"accuracy": 0.5, "loss": 1.0, "num_examples": 4}, {"accuracy": 0.75, "loss": 2.0, "num_examples": 4}]
+    found = summarise_scores("accuracy", rows)
+    assert found["mean"] == 0.625 and found["std"] == pytest.approx(statistics.stdev([0.5, 0.75]))
+    assert found["interval"] == list(wilson_interval(5, 8))
+    assert summarise_scores("loss", rows)["mean"] == 1.5 and "interval" not in summarise_scores("loss", rows)
+    assert "std" not in summarise_scores("loss", rows[:1])
+
+
+def test_the_ranking_asks_the_tuning_split_and_complete_cells_alone():
+    def cell(name, metric, tuning, test, *runs):
+        scores = {"val": {"purpose": "tuning", metric: {"mean": tuning}}, "test": {"purpose": "final"}}
+        scores["test"][metric] = {"mean": test}
+        return {"name": name, "runs": [*({"scores": {}} for _ in range(2)), *runs], "summary": {"scores": scores}}
+
+    unfinished = cell("c", "accuracy", 0.9, 0.9, {"state": "failed"})
+    cells = [cell("a", "accuracy", 0.6, 0.9), cell("b", "accuracy", 0.8, 0.1), unfinished]
+    assert rank_cells(cells, "accuracy") == ["b", "a"]
+    assert rank_cells([cell("a", "loss", 0.6, 0.1), cell("b", "loss", 0.8, 0.9)], "loss") == ["a", "b"]
+    assert rank_cells([cell("a", "accuracy", float("nan"), 0.9)], "accuracy") == []
+
+
+GRIDS = {"grid_standin": (17, 2), "grid_report": (17, 3), "grid_full": (254, 3)}  # cells and seeds, with two baselines
+
+
+@pytest.mark.parametrize(
+    "name", [name if name != "grid_full" else pytest.param(name, marks=pytest.mark.slow) for name in GRIDS]
+)
+def test_the_grids_of_the_package(name):
+    path = RECIPES / "cnn_rnn" / f"{name}.yaml"
+    grid, runs = plan(path)
+    cells, seeds = GRIDS[name]
+    assert len({run.cell.name for run in runs}) == cells and len(runs) == cells * seeds
+    assert "python train_scripts/grid.py --grid train_scripts/recipes/cnn_rnn/" + path.name in path.read_text()
+    settings = {}  # one folder of vectors holds those of one backbone, seen in one way
+    for run in runs:
+        data = run.recipe.data
+        seen = (run.recipe.model.parts["backbone"], data.sampling, data.num_frames, data.stride)
+        assert settings.setdefault(data.features, seen) == seen
+    assert len(set(settings.values())) == len(settings)
+    if name != "grid_full":  # the rows are named by their recipes
+        named = [run.cell for run in runs if run.cell.recipe == f"cnn_rnn/{run.cell.name}.yaml"]
+        assert len({cell.name for cell in named}) == 15
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Runs
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+ROWS = {"broken": {"data.config": "top6"}}
+
+
+@pytest.fixture(scope="module")
+def finished(folder):
+    """A grid that has been run: two cells that are finished, and one that fails; and what was returned of it."""
+    path = write_grid(folder, "finished", rows=ROWS)
+    return path, grid_script.main(["--grid", str(path)])
+
+
+def test_a_cell_that_fails_is_named_and_the_others_run(finished, folder):
+    path, unfinished = finished
+    assert list(unfinished) == ["broken, seed 42"] and "'top6'" in unfinished["broken, seed 42"]
+    table = (folder / "finished" / "table.md").read_text()
+    assert "- broken, seed 42: ValueError: " in table and "| broken | 0 of 1 |" in table
+
+
+def test_the_table_has_scores_intervals_baselines_and_costs(finished, folder):
+    found = json.loads((folder / "finished" / "table.json").read_text())
+    assert [cell["name"] for cell in found["cells"]] == ["lr=1.0e-09", "lr=0.05", "broken"]
+    for cell in found["cells"][:2]:
+        run = Path(cell["runs"][0]["folder"])
+        results = json.loads((run / "results.json").read_text())
+        metrics, summary = results["splits"]["test"]["metrics"], cell["summary"]
+        score = summary["scores"]["test"]["accuracy"]
+        assert score["mean"] == metrics["accuracy"] and metrics["num_examples"] == 6
+        assert score["interval"] == list(wilson_interval(round(6 * metrics["accuracy"]), 6))
+        assert summary["scores"]["validation"] == {
+            "purpose": "tuning",
+            "accuracy": {
+                "values": [cell_tuning(results)],
+                "mean": cell_tuning(results),
+                "interval": score_of(results),
+            },
+        }
+        assert summary["minutes"] > 0 and summary["ms_per_example"] > 0 and 1e8 < summary["peak_memory"] < 1e11
+        assert [point["step"] for point in cell["runs"][0]["curve"]] == [2, 4, 6]
+        assert all(point["training"]["loss"] > 0 for point in cell["runs"][0]["curve"])
+    (best,) = found["ranking"][:1]
+    weights = load_file(folder / "finished" / best / "seed_42" / "checkpoints" / "best" / "model.safetensors")
+    assert found["cells"][0]["summary"]["parameters"] == sum(value.numel() for value in weights.values())
+    assert found["baselines"]["chance"]["test"]["accuracy"] == [0.5, 0.5]
+    assert "| *chance* |  | 50.0 % |" in (folder / "finished" / "table.md").read_text()
+
+
+def cell_tuning(results):
+    return results["splits"]["validation"]["metrics"]["accuracy"]
+
+
+def score_of(results):
+    total = results["splits"]["validation"]["metrics"]["num_examples"]
+    return list(wilson_interval(round(cell_tuning(results) * total), total))
+
+
+def test_only_the_best_cell_keeps_its_checkpoint(finished, folder):
+    ranking = json.loads((folder / "finished" / "table.json").read_text())["ranking"]
+    assert ranking == ["lr=0.05", "lr=1.0e-09"]
+    kept = [name for name in ranking if (folder / "finished" / name / "seed_42" / "checkpoints").exists()]
+    assert kept == ranking[:1]
+
+
+def test_what_is_finished_is_not_run_again(finished, folder):
+    path = write_grid(folder, "finished")  # without the broken one
+    consoles = sorted((folder / "finished").glob(f"*/*/{CONSOLE}"))
+    before = [console.stat().st_mtime_ns for console in consoles]
+    assert grid_script.main(["--grid", str(path)]) == {}
+    assert [console.stat().st_mtime_ns for console in consoles] == before and len(consoles) == 3
+
+
+def test_a_cell_with_other_settings_is_named(finished, folder):
+    grid, runs = plan(write_grid(folder, "finished", set={"run.total_steps": 5}))
+    unfinished = GridRunner("changed", grid, runs).run()
+    assert len(unfinished) == 2
+    for reason in unfinished.values():
+        assert "run.total_steps: 5 != 6; here != there" in reason and "Rename the cell, or delete" in reason
+
+
+@pytest.mark.parametrize(
+    ("setting", "is_finished"),
+    [
+        ({"run.log_every": 1, "data.num_workers": 2, "eval.batch_size": 3}, True),
+        ({"eval.splits": {"validation": "tuning"}}, False),
+        ({"run.patience": 1}, False),
+    ],
+)
+def test_other_evaluations_are_made_and_other_speeds_are_not(finished, folder, setting, is_finished):
+    _, runs = plan(write_grid(folder, "finished", set=setting))
+    assert [run.results() is not None for run in runs] == [is_finished] * 2
+    assert not any(run.differences() for run in runs)
+
+
+def test_results_that_are_not_those_of_a_run_are_no_evidence(folder):
+    _, (run, *_) = plan(write_grid(folder, "elsewhere"))
+    for text in ("", "{", "[]", '{"splits": {}}', '{"splits": {}, "recipe": {"modle": {}}}'):
+        run.folder.mkdir(parents=True, exist_ok=True)
+        (run.folder / "results.json").write_text(text)
+        assert run.results() is None and run.differences() == []
+
+
+def test_a_run_of_another_process_is_left_to_it(folder):
+    grid, runs = plan(write_grid(folder, "held"))
+    runner = GridRunner("held", grid, runs)
+    with holding(runs[0].folder, is_patient=False) as lock:
+        assert lock is not None
+        runner.finish(runs[0], "head", is_patient=False)
+        assert runner.states == {runs[0]: WAITING} and not (runs[0].folder / CONSOLE).exists()
+
+
+def test_commands_come_before_the_cells_and_their_failure_stops_the_grid(folder):
+    (folder / "first.py").write_text("import sys; print(sys.argv[1]); sys.exit(3)")
+    path = write_grid(folder, "before", before=[f"{folder}/first.py one"])
+    with pytest.raises(subprocess.CalledProcessError, match="exit status 3"):
+        grid_script.main(["--grid", str(path)])
+    assert not list((folder / "before").glob(f"*/*/{CONSOLE}"))
+
+
+def test_a_script_runs_once_for_each_value_of_a_key(folder, capfd):
+    (folder / "note.py").write_text(
+        "import sys; print([a for a in sys.argv if a.startswith(('data.num_f', 'optim.lr'))])"
+    )
+    axes = {"optim.lr": [0.1, 0.2], "data.num_frames": [1, 2]}
+    grid, runs = plan(write_grid(folder, "once", axes=axes, once_for={"data.num_frames": str(folder / "note.py")}))
+    GridRunner("once", grid, runs).prepare(runs[1:])
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("[")]
+    assert lines == ["['data.num_frames=2', 'optim.lr=0.1']", "['data.num_frames=1', 'optim.lr=0.2']"]
+
+
+def test_the_commands_can_be_listed(folder, capsys):
+    assert grid_script.main(["--grid", str(write_grid(folder, "listed")), "--list"]) == {}
+    first, second = capsys.readouterr().out.splitlines()
+    assert "video_classification.py --set" in first and "optim.lr=0.05" in second
+    assert not (folder / "listed").exists()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Killed, stopped, launched
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def start(path, *more):
+    command = [sys.executable, str(ROOT / "train_scripts" / "grid.py"), "--grid", str(path), *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def scores_of(folder):
+    found = json.loads((folder / "table.json").read_text())
+    return [(cell["name"], run["seed"], run["scores"]) for cell in found["cells"] for run in cell["runs"]]
+
+
+@pytest.mark.slow
+def test_killed_at_five_moments_it_ends_with_the_same_scores(folder):
+    changes = {"seeds": [1, 2], "keep": "all", "set": {"run.total_steps": 40, "run.save_every": 1}}
+    assert grid_script.main(["--grid", str(write_grid(folder, "whole", **changes))]) == {}
+    path, moments = write_grid(folder, "killed", **changes), random.Random(0)
+    for number in range(5):
+        process = start(path)
+        time.sleep(moments.uniform(4, 16))
+        process.kill()
+        process.communicate()
+        for holder in (
+            (folder / "killed").glob("*/*/.lock.json") if number % 2 else ()
+        ):  # else the run outlives its grid
+            with suppress(ProcessLookupError):
+                os.kill(json.loads(holder.read_text())["pid"], signal.SIGKILL)
+    process = start(path)
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    assert scores_of(folder / "killed") == scores_of(folder / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("launch", [None, ["--cpu"]])
+def test_stopped_it_saves_and_goes_on(folder, number, launch):
+    name = f"stopped_{number.name}_{'launched' if launch else 'plain'}"
+    path = write_grid(folder, name, axes={"optim.lr": [0.01]}, launch=launch, set={"run.total_steps": 3000})
+    process, log = start(path), folder / name / "lr=0.01" / "seed_42" / "log.jsonl"
+    while not (log.is_file() and log.read_text().count('"loss"') > 3):
+        time.sleep(0.01)
+        assert process.poll() is None
+    process.send_signal(number)
+    output = process.communicate()[0]
+    assert process.returncode == 130 and "Stopped. The same command goes on from here." in output
+    assert (log.parent / "checkpoints" / "last").exists() and not (log.parent / "results.json").exists()
+
+
+@pytest.mark.slow
+def test_two_grids_at_once_share_the_work(folder):
+    path = write_grid(folder, "shared", axes={"optim.lr": [0.01, 0.02, 0.03, 0.04]})
+    processes = [start(path) for _ in range(2)]
+    outputs = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    started = [output.count(": running, see") for output in outputs]
+    assert sum(started) == 4 and min(started) >= 1, outputs
+
+
+@pytest.mark.slow
+def test_a_failure_behind_a_launcher_has_its_reason(folder):
+    path = write_grid(folder, "launched", axes=None, rows=ROWS, launch=["--cpu"])
+    unfinished = grid_script.main(["--grid", str(path)])
+    assert "ValueError" in unfinished["broken, seed 42"] and "'top6'" in unfinished["broken, seed 42"]

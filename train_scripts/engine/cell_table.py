@@ -1,0 +1,168 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""The runs of a grid as a table: scores over seeds with their intervals, what guessing gives, and what each cell costs."""
+
+import itertools
+import math
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clipbert.metrics.classification.classification import wilson_interval
+from clipbert.support.terminal import printable
+from clipbert.train_scripts.engine.cells import CellRun, Grid
+from clipbert.train_scripts.engine.report import BASELINES, find_baselines, show_score
+from clipbert.train_scripts.engine.run_files import read_run
+from clipbert.train_scripts.engine.sections import goal_of_metric
+
+
+COUNTS_HITS = re.compile(r"(top\d+_)?accuracy")  # a fraction of the examples, each of which is a hit or none
+NOTES = """\
+A score is the mean over seeds ± their standard deviation. The interval is Wilson's at 95 %, of the hits of all seeds
+together; seeds share their examples, so it says more of the seeds than of other examples. `chosen by` is the tuning split.
+Minutes are those of training and evaluation of one run; milliseconds an example those of an evaluation, reading included;
+memory is the most that the first process took, of the GPU if there is one, workers not counted."""
+
+
+def summarise(grid: Grid, runs: Sequence[CellRun], states: Mapping[CellRun, str]) -> dict[str, Any]:
+    """
+    All that is known of a grid, for JSON.
+
+    Args:
+        grid (`Grid`): The grid.
+        runs (`Sequence[CellRun]`): All of its runs.
+        states (`Mapping[CellRun, str]`): Of those that are not finished, why.
+
+    Returns:
+        `dict`: `metric`; `ranking`, the names of the cells of which all seeds are finished, best first; `cells`, each with `name`, `recipe`, `settings`, `runs` (with the curve of each) and `summary`;
+        `baselines`: for each kind, split and metric the lowest and the highest value that the runs report.
+    """
+    cells, baselines = [], {}
+    for cell, of_cell in itertools.groupby(runs, key=lambda run: run.cell):
+        entries = [describe_run(run, states) for run in of_cell]
+        finished = [entry for entry in entries if "scores" in entry]
+        described = {"name": cell.name, "recipe": cell.recipe, "settings": dict(cell.settings), "runs": entries}
+        cells.append({**described, "summary": summarise_cell(grid, finished)})
+        for entry, metric in itertools.product(finished, grid.report):
+            for split, row in entry["scores"].items():
+                for kind, value in find_baselines(metric, row["metrics"]).items():
+                    low, high = baselines.setdefault(kind, {}).setdefault(split, {}).get(metric, (value, value))
+                    baselines[kind][split][metric] = [min(low, value), max(high, value)]
+    ranking = rank_cells(cells, grid.metric)
+    return {"metric": grid.metric, "report": grid.report, "ranking": ranking, "cells": cells, "baselines": baselines}
+
+
+def describe_run(run: CellRun, states: Mapping[CellRun, str]) -> dict[str, Any]:
+    """Seed, folder, and either what is missing (`state`) or `scores` by split, `parameters`, `cost` and `curve`."""
+    head = {"seed": run.seed, "folder": str(run.folder)}
+    results = run.results()
+    if run in states or results is None:
+        return {**head, "state": states.get(run, "not run yet")}
+    files = read_run(run.folder)
+    sizes = {name: results[f"num_{name}"] for name in ("parameters", "trainable_parameters")}
+    return {**head, "scores": results["splits"], **sizes, "cost": files.cost(), "curve": files.curve()}
+
+
+def summarise_cell(grid: Grid, finished: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Scores and costs over the finished seeds of a cell."""
+    if not finished:
+        return {}
+    found: dict[str, Any] = {"scores": {}}
+    for split, row in finished[0]["scores"].items():
+        rows = [entry["scores"][split]["metrics"] for entry in finished]
+        metrics = [grid.metric] if row["purpose"] == "tuning" else grid.report
+        summary = {name: summarise_scores(name, rows) for name in metrics if all(name in each for each in rows)}
+        found["scores"][split] = {"purpose": row["purpose"], **summary}
+    costs = [entry["cost"] for entry in finished]
+    for name, of_all in (("minutes", statistics.mean), ("ms_per_example", statistics.mean), ("peak_memory", max)):
+        if values := [cost[name] for cost in costs if name in cost]:
+            found[name] = of_all(values)
+    return {**found, **{name: finished[0][name] for name in ("parameters", "trainable_parameters")}}
+
+
+def summarise_scores(name: str, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """`mean`, from two seeds on `std`, and `interval` of metrics that count hits."""
+    values = [row[name] for row in rows]
+    found = {"values": values, "mean": statistics.fmean(values)}
+    if len(values) > 1:
+        found["std"] = statistics.stdev(values)
+    if COUNTS_HITS.fullmatch(name):
+        hits = round(sum(row[name] * row["num_examples"] for row in rows))
+        found["interval"] = list(wilson_interval(hits, round(sum(row["num_examples"] for row in rows))))
+    return found
+
+
+def rank_cells(cells: Sequence[Mapping[str, Any]], metric: str | None) -> list[str]:
+    """The cells of which all seeds are finished, by the mean of the metric that the tuning split gives; equals by name."""
+    scores = {}
+    for cell in cells:
+        rows = [row for row in cell["summary"].get("scores", {}).values() if row["purpose"] == "tuning"]
+        is_complete = all("scores" in run for run in cell["runs"])
+        if is_complete and rows and metric in rows[0] and math.isfinite(rows[0][metric]["mean"]):
+            scores[cell["name"]] = rows[0][metric]["mean"]
+    sign = -1 if goal_of_metric(metric or "") == "max" else 1
+    return sorted(scores, key=lambda name: (sign * scores[name], name))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Markdown
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def show_table(title: str, found: Mapping[str, Any]) -> str:
+    """`table.md`: what `summarise` returns, for people."""
+    splits = {}
+    for cell in found["cells"]:
+        for split, row in cell["summary"].get("scores", {}).items():
+            splits.setdefault(split, row["purpose"])
+    shown = [split for split, purpose in splits.items() if purpose == "final"] or list(splits)
+    columns = list(itertools.product(shown, found["report"]))
+    chosen = [split for split, purpose in splits.items() if purpose == "tuning" and split not in shown]
+    head = ["cell", "seeds"]
+    for split, metric in columns:
+        head += [f"{split} {metric.replace('_', ' ')}", "95 % interval"]
+    head += [f"chosen by: {split} {found['metric']}" for split in chosen]
+    head += ["parameters", "trained", "minutes", "ms an example", "memory"]
+    rows = [_show_cell(cell, columns, chosen, found) for cell in found["cells"]]
+    for kind, by_split in found["baselines"].items():
+        levels = [_show_range(metric, by_split.get(split, {}).get(metric)) for split, metric in columns]
+        scores = itertools.chain.from_iterable((level, "") for level in levels)
+        row = [f"*{BASELINES[kind]}*", "", *scores]
+        rows.append([*row, *[""] * (len(head) - len(row))])
+    table = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    lines = [f"# {title}", "", *(f"| {' | '.join(map(printable, row))} |" for row in table), "", NOTES]
+    missing = [
+        f"- {cell['name']}, seed {run['seed']}: {printable(run['state'])}"
+        for cell in found["cells"]
+        for run in cell["runs"]
+        if "state" in run
+    ]
+    return "\n".join([*lines, *(["", "Not finished:", "", *missing] if missing else []), ""])
+
+
+def _show_cell(
+    cell: Mapping[str, Any], columns: Sequence[tuple[str, str]], chosen: Sequence[str], found: Mapping[str, Any]
+) -> list[str]:
+    summary, metric = cell["summary"], found["metric"]
+    row = [f"**{cell['name']}**" if cell["name"] in found["ranking"][:1] else cell["name"]]
+    row.append(f"{sum('scores' in run for run in cell['runs'])} of {len(cell['runs'])}")
+    for split, name in columns:
+        score = summary.get("scores", {}).get(split, {}).get(name, {})
+        row += [_show_mean(name, score), " to ".join(show_score(name, end) for end in score.get("interval", ()))]
+    row += [_show_mean(metric, summary.get("scores", {}).get(split, {}).get(metric, {})) for split in chosen]
+    row += [f"{summary[name]:,}" if name in summary else "" for name in ("parameters", "trainable_parameters")]
+    row += [f"{summary[name]:.2f}" if name in summary else "" for name in ("minutes", "ms_per_example")]
+    return [*row, f"{summary['peak_memory'] / 1e9:.2f} GB" if "peak_memory" in summary else ""]
+
+
+def _show_mean(name: str, score: Mapping[str, Any]) -> str:
+    if not score:
+        return ""
+    return show_score(name, score["mean"]) + (f" ± {show_score(name, score['std'])}" if "std" in score else "")
+
+
+def _show_range(name: str, ends: Sequence[float] | None) -> str:
+    return " to ".join(dict.fromkeys(show_score(name, end) for end in ends or ()))
+
+
+__all__ = ["rank_cells", "show_table", "summarise"]

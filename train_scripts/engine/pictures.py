@@ -1,0 +1,153 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Pictures of runs of any task, from the files that they leave behind: curves, and the cells of a grid."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clipbert.support.terminal import printable
+from clipbert.train_scripts.engine.report import is_fraction, results_of
+from clipbert.train_scripts.engine.run_files import RunFiles
+
+
+DPI = 150
+MOST_METRICS = 6  # in one picture
+
+
+class PicturesError(ImportError):
+    """What draws is not installed."""
+
+
+def new_figure(width: float, height: float) -> Any:
+    """A figure of so many inches, which no window and no global state knows of."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PicturesError(f'{error}. Pictures need matplotlib: pip install "clipbert[plots]"') from None
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def save_figure(figure: Any, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path
+
+
+def shorten(name: str, most: int = 32) -> str:
+    """A label of somebody else's data as a picture shows it."""
+    name = printable(name)
+    return name if len(name) <= most else f"{name[: most - 3]}..."
+
+
+def draw_curves(run: RunFiles, path: Path) -> Path:
+    """
+    Loss, scores and learning rate of a run, with the checkpoint that the tuning split has chosen.
+
+    Args:
+        run (`RunFiles`): The run, finished or not.
+        path (`Path`): The picture.
+    """
+    points = run.curve()
+    figure = new_figure(8, 8)
+    losses, scores, rates = figure.subplots(3, 1, sharex=True)
+    epochs = {row["step"]: row["epoch"] for row in run.steps}
+    losses.plot(
+        list(epochs.values()), [row["loss"] for row in run.steps], color="0.8", linewidth=0.8, label="each step"
+    )
+    rates.step(list(epochs.values()), [row["lr"] for row in run.steps], where="post", color="C3")
+    splits = ["training", *dict.fromkeys(row["split"] for row in run.evaluations if row["purpose"] != "final")]
+    for number, split in enumerate(splits):
+        rows = [(point["epoch"], point[split]) for point in points if "epoch" in point and split in point]
+        names = results_of(rows[0][1]) if rows else {}
+        shown = [name for name in names if is_fraction(name)][:MOST_METRICS]
+        for axes, name, style in [
+            *((losses, "loss", "o-") for _ in range("loss" in names)),
+            *((scores, name, ("o-", "^:", "s--")[place % 3]) for place, name in enumerate(shown)),
+        ]:
+            values = [metrics.get(name, math.nan) for _, metrics in rows]
+            label = f"{shorten(split)} {name.replace('_', ' ')}"
+            axes.plot([epoch for epoch, _ in rows], values, style, color=f"C{number}", markersize=4, label=label)
+    if run.best_step in epochs:
+        for axes in (losses, scores, rates):
+            axes.axvline(epochs[run.best_step], color="k", linestyle="--", linewidth=1, label="chosen checkpoint")
+    for axes, title in ((losses, "loss"), (scores, "score"), (rates, "learning rate")):
+        axes.set_ylabel(title)
+        axes.grid(alpha=0.3)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    rates.set_yscale("log" if any(row["lr"] > 0 for row in run.steps) else "linear")
+    rates.set_xlabel("epoch")
+    figure.suptitle(printable(str(run.folder)), parse_math=False)
+    return save_figure(figure, path)
+
+
+def draw_cells(found: Mapping[str, Any], path: Path) -> Path:
+    """
+    The first score of the table of a grid, cell by cell: every seed, their mean, and the interval where there is one.
+
+    Args:
+        found (`Mapping[str, Any]`): What `table.json` holds.
+        path (`Path`): The picture.
+    """
+    cells, metric = found["cells"], found["report"][0]
+    figure = new_figure(9, 1.5 + 0.3 * len(cells))
+    axes = figure.subplots()
+    titles = set()
+    for place, cell in enumerate(cells):
+        splits = cell["summary"].get("scores", {})
+        split = next((name for name, row in splits.items() if row["purpose"] == "final"), next(iter(splits), None))
+        score = splits.get(split, {}).get(metric)
+        if score is None:
+            continue
+        titles.add(split)
+        if "interval" in score:
+            axes.plot(score["interval"], [place, place], color="C0", linewidth=4, alpha=0.3)
+        axes.plot(score["values"], [place] * len(score["values"]), "o", color="C0", markersize=4, alpha=0.6)
+        axes.plot(score["mean"], place, "|", color="k", markersize=12)
+    for number, (kind, by_split) in enumerate(found["baselines"].items(), start=1):
+        for split in titles & by_split.keys():
+            if metric in by_split[split]:
+                axes.axvline(
+                    by_split[split][metric][1], color=f"C{number}", linestyle=("-", "--", ":")[number % 3], label=kind
+                )
+    axes.set_yticks(range(len(cells)), [shorten(cell["name"], 60) for cell in cells], fontsize=8, parse_math=False)
+    axes.set_ylim(len(cells) - 0.5, -0.5)
+    axes.set_xlabel(f"{', '.join(sorted(titles))} {metric.replace('_', ' ')}", parse_math=False)
+    axes.grid(axis="x", alpha=0.3)
+    if found["baselines"]:
+        axes.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(found["baselines"]))
+    return save_figure(figure, path)
+
+
+def draw_cell_curves(found: Mapping[str, Any], path: Path, columns: int = 4) -> Path:
+    """
+    How the metric that compares the cells of a grid went, in one panel for each cell with a line for each seed.
+
+    Args:
+        found (`Mapping[str, Any]`): What `table.json` holds.
+        path (`Path`): The picture.
+        columns (`int`, *optional*, defaults to 4): Panels side by side.
+    """
+    cells, metric = found["cells"], found["metric"]
+    rows = math.ceil(len(cells) / columns)
+    figure = new_figure(3 * columns, 2.2 * rows)
+    panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
+    for panel, cell in zip(panels, cells, strict=False):
+        for run in cell["runs"]:
+            tuning = [split for split, row in run.get("scores", {}).items() if row["purpose"] == "tuning"]
+            points = [point for point in run.get("curve", ()) if "epoch" in point and tuning and tuning[0] in point]
+            values = [point[tuning[0]].get(metric, math.nan) for point in points]
+            panel.plot([point["epoch"] for point in points], values, ".-", label=f"seed {run['seed']}")
+        panel.set_title(shorten(cell["name"], 40), fontsize=7, parse_math=False)
+        panel.grid(alpha=0.3)
+    for panel in panels[len(cells) :]:
+        panel.set_axis_off()
+    figure.supxlabel("epoch")
+    figure.supylabel(str(metric).replace("_", " "), parse_math=False)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels) or 1, fontsize=8)
+    return save_figure(figure, path)
+
+
+__all__ = ["PicturesError", "draw_cell_curves", "draw_cells", "draw_curves", "new_figure", "save_figure", "shorten"]

@@ -1,0 +1,263 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Run a script once for every cell of a grid and every seed, and put the scores into one table.
+
+Run:     python train_scripts/grid.py --grid train_scripts/recipes/cnn_rnn/grid_report.yaml
+         python train_scripts/grid.py --grid FILE --part 1/4     (on the first of four machines; a folder in common, or merged later)
+
+The same command goes on where it was stopped, however that came about: runs that are finished under the settings asked are
+left as they are, runs that were killed go on from their last checkpoint, runs that failed are tried again. A run that
+fails is listed at the end with its reason, while the others run. `--set section.key=value` holds for all cells.
+
+OUTPUT_DIR/table.md, table.json              scores over seeds, intervals, baselines, costs; in JSON also all curves
+OUTPUT_DIR/CELL/seed_SEED/                   the folder of a run, with what it printed in console.txt
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock
+
+from clipbert.support.files import write_whole
+from clipbert.support.terminal import printable, printable_lines
+from clipbert.train_scripts.engine.cell_table import show_table, summarise
+from clipbert.train_scripts.engine.cells import CellRun, Grid, load_task, plan_runs, read_grid
+from clipbert.train_scripts.engine.output import LOCK
+from clipbert.train_scripts.engine.report import show_score
+from clipbert.train_scripts.engine.values import RecipeError, describe_options
+
+
+CONSOLE, GRID_LOCK, REMOVED = "console.txt", ".grid.lock", ".checkpoints.removed"
+WAITING = "another process runs it"
+OF_LAUNCHERS = re.compile(r"[\w.]*(CalledProcessError|ChildFailedError)")
+
+
+class GridRunner:
+    """
+    Runs what is not finished of a grid, in order.
+
+    Args:
+        title (`str`): Of the table.
+        grid (`Grid`): The grid.
+        runs (`Sequence[CellRun]`): All of its runs.
+        part (`tuple[int, int]`, *optional*, defaults to `(1, 1)`): Which part of the cells runs here, of how many.
+    """
+
+    def __init__(self, title: str, grid: Grid, runs: Sequence[CellRun], part: tuple[int, int] = (1, 1)):
+        self.title, self.grid, self.runs = title, grid, runs
+        cells = list(dict.fromkeys(run.cell.name for run in runs))[part[0] - 1 :: part[1]]
+        self.ours = [run for run in runs if run.cell.name in cells]
+        self.states: dict[CellRun, str] = {}  # of what is not finished
+
+    def run(self) -> dict[CellRun, str]:
+        """Returns those of this part that are not finished, with the reason of each."""
+        self.prepare([run for run in self.ours if run.results() is None and not run.differences()])
+        for is_patient in (False, True):  # first what nobody else is running
+            for number, run in enumerate(self.ours, start=1):
+                if not is_patient or self.states.get(run) == WAITING:
+                    self.finish(run, f"[{number}/{len(self.ours)}] {run.name}", is_patient)
+        self.write()
+        return {run: self.states[run] for run in self.ours if run in self.states}
+
+    def prepare(self, runs: Sequence[CellRun]) -> None:
+        """What comes before these runs."""
+        for command in self.grid.before if runs else ():
+            call(*shlex.split(command))
+        for key, script in self.grid.once_for.items():
+            firsts = {run.value(key): run for run in reversed(runs)}
+            for run in [run for run in runs if run.value(key) is not None and firsts[run.value(key)] is run]:
+                call(script, *run.recipe.arguments)
+
+    def finish(self, run: CellRun, head: str, is_patient: bool) -> None:
+        """Run a cell, unless it is finished already; what came of it is printed, and written down."""
+        with holding(run.folder, is_patient) as lock:
+            self.states.pop(run, None)
+            if lock is None:
+                self.states[run] = WAITING
+                return
+            if different := run.differences():
+                self.states[run] = (
+                    f"has been run with other settings ({'; '.join(different)}; here != there). Rename the cell, or delete "
+                    f"{run.folder} to run it again"
+                )
+            elif run.results() is None:
+                say(f"{head}: running, see {run.folder / CONSOLE}")
+                code = self.launch(run, lock)
+                if run.results() is None:
+                    self.states[run] = reason_of(run.folder / CONSOLE, code)
+        say(f"{head}: {self.states.get(run) or self.scores_of(run)}")
+        self.write()
+
+    def command(self, run: CellRun) -> list[str]:
+        launcher = [] if self.grid.launch is None else ["-m", "accelerate.commands.launch", *self.grid.launch]
+        return [sys.executable, *launcher, locate(self.grid.script), *run.recipe.arguments]
+
+    def launch(self, run: CellRun, lock: int) -> int:
+        """A run in a process of its own, which holds the lock as long as it lives, whatever becomes of this one."""
+        with open(run.folder / CONSOLE, "w", encoding="utf-8") as console:
+            print(f"$ {shlex.join(self.command(run))}", file=console, flush=True)
+            process = subprocess.Popen(
+                self.command(run),
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                pass_fds=[lock],
+                start_new_session=True,
+            )
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                say(f"{run.name} saves and ends.")
+                stop(process, run.folder)
+                raise
+
+    def scores_of(self, run: CellRun) -> str:
+        """The metrics that are reported, in a line."""
+        rows = run.results()["splits"].items()
+        shown = [
+            f"{split} {name} {show_score(name, row['metrics'][name])}"
+            for split, row in rows
+            for name in self.grid.report
+            if name in row["metrics"]
+        ]
+        return ", ".join(shown) or "finished"
+
+    def write(self) -> None:
+        """The tables as they stand; and checkpoints that need not be kept any longer are deleted."""
+        found, folder, keep = summarise(self.grid, self.runs, self.states), Path(self.grid.output_dir), self.grid.keep
+        write_whole(folder / "table.json", json.dumps(found, indent=1))
+        write_whole(folder / "table.md", show_table(self.title, found))
+        for cell in found["cells"]:
+            is_beaten = cell["name"] in found["ranking"][1:]
+            for run in cell["runs"]:
+                if "scores" in run and (keep == "none" or (keep == "best" and is_beaten)):
+                    remove_checkpoints(Path(run["folder"]))
+
+
+@contextmanager
+def holding(folder: Path, is_patient: bool) -> Iterator[int | None]:
+    """
+    Hold the folder of a run, alone, so that of several grids one runs it. Whoever inherits the file holds it, too.
+
+    Args:
+        folder (`Path`): It is made if need be.
+        is_patient (`bool`): Wait until it is free, or give `None` if it is not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / GRID_LOCK, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not is_patient:
+                yield None
+                return
+            say(f"Waiting for the process that runs {folder}.")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def stop(process: subprocess.Popen, folder: Path) -> None:
+    """Let a run save and end, with all of its processes."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
+    with FileLock(folder / LOCK):  # a launcher ends before what it has launched
+        pass
+
+
+def reason_of(console: Path, code: int) -> str:
+    """Why a run ended before it was finished: its last words, without those of a launcher."""
+    if code <= 0:
+        return f"killed by {signal.Signals(-code).name}" if code else "it was stopped"
+    lines = [line for line in console.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line) and not OF_LAUNCHERS.match(line)]
+    return (errors or lines)[-1]
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Under another name first: a checkpoint of which half is deleted must not be found."""
+    removed = folder / REMOVED
+    shutil.rmtree(removed, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        (folder / "checkpoints").rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)
+
+
+def locate(script: str) -> str:
+    """A script, as it is named in the working folder or in this package."""
+    for path in (Path(script), Path(__file__).parents[1] / script):
+        if path.is_file():
+            return str(path)
+    raise RecipeError(f"{script}: no such script in {Path.cwd()}, nor in {Path(__file__).parents[1]}.")
+
+
+def call(script: str, *arguments: str) -> None:
+    """A script, or what begins with `-m` or `-c`, in a process of its own."""
+    say(f"$ {shlex.join(['python', script, *arguments])}")
+    subprocess.run([sys.executable, script if script.startswith("-") else locate(script), *arguments], check=True)
+
+
+def say(text: str) -> None:
+    print(printable(text), flush=True)
+
+
+def read_part(text: str) -> tuple[int, int]:
+    """`2/4`: the second of four."""
+    part, slash, of = text.partition("/")
+    if not (slash and part.isdigit() and of.isdigit() and 1 <= int(part) <= int(of)):
+        raise argparse.ArgumentTypeError(f"expected a part such as 1/4, got {text!r}")
+    return int(part), int(of)
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, str]:
+    """
+    Run a grid.
+
+    Returns:
+        `dict`: The runs that are not finished, by their names, and why.
+    """
+    keys = "\n".join(["keys of a grid file:", *describe_options("grid", Grid)]).replace("  grid.", "  ")
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=keys, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--grid", required=True, metavar="FILE", help="YAML file with axes and rows")
+    parser.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="SECTION.KEY=VALUE", help="a setting of all cells"
+    )
+    parser.add_argument("--output_dir", metavar="FOLDER", help="another folder than that of the grid file")
+    parser.add_argument("--part", type=read_part, default=(1, 1), metavar="K/N", help="run the K-th of N parts only")
+    parser.add_argument("--list", action="store_true", help="print the command of each run, and run nothing")
+    given = parser.parse_args(arguments)
+
+    grid = read_grid(given.grid, given.output_dir)
+    runs = plan_runs(grid, load_task(Path(locate(grid.script))).recipe_class, given.set)
+    runner = GridRunner(Path(given.grid).stem, grid, runs, given.part)
+    if given.list:
+        for run in runner.ours:
+            print(shlex.join(runner.command(run)))
+        return {}
+    unfinished = runner.run()
+    say(f"{len(runner.ours) - len(unfinished)} of {len(runner.ours)} runs are finished: {grid.output_dir}/table.md")
+    for run, reason in unfinished.items():
+        say(f"  not finished: {run.name}: {reason} ({run.folder / CONSOLE})")
+    return {run.name: reason for run, reason in unfinished.items()}
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        sys.exit(1 if main() else 0)
+    except (RecipeError, subprocess.CalledProcessError) as error:
+        sys.exit(printable_lines(f"{type(error).__name__}: {error}"))
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from here.", file=sys.stderr)
+        sys.exit(130)

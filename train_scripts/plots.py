@@ -1,0 +1,72 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Pictures of runs and grids, from the files that they have left behind.
+
+Run:     python train_scripts/plots.py outputs/RUN [outputs/GRID ...]
+
+FOLDER/pictures/curves.png                       loss, scores and learning rate, with the chosen checkpoint
+FOLDER/pictures/SPLIT_confusions.png             of classification: what is taken for what, in counts
+FOLDER/pictures/SPLIT_classes.png                the accuracy of each class with its 95 % interval
+FOLDER/pictures/cells.png, cell_curves.png       of a grid: the scores of all cells, and the curves of all runs
+
+They need matplotlib: `pip install "clipbert[plots]"`.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from clipbert.support.terminal import printable
+from clipbert.train_scripts.engine.pictures import PicturesError, draw_cell_curves, draw_cells, draw_curves
+from clipbert.train_scripts.engine.predictions import RECORDS, read_predictions
+from clipbert.train_scripts.engine.run_files import read_run
+from clipbert.train_scripts.tasks.classification.pictures import count_confusions, draw_class_accuracy, draw_confusions
+
+
+def draw_run(folder: Path) -> Iterator[Path]:
+    """
+    Draw everything that the files of a run, or the tables of a grid, can show.
+
+    Args:
+        folder (`Path`): `run.output_dir` of a run, or `output_dir` of a grid.
+
+    Returns:
+        The pictures, as they are written.
+
+    Raises:
+        FileNotFoundError: If the folder holds neither.
+    """
+    pictures = folder / "pictures"
+    if (folder / "table.json").is_file():
+        found = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+        yield draw_cells(found, pictures / "cells.png")
+        yield draw_cell_curves(found, pictures / "cell_curves.png")
+        return
+    yield draw_curves(read_run(folder), pictures / "curves.png")
+    for records in sorted(folder.glob(f"predictions/*/{RECORDS}")):
+        split, predictions = records.parent.name, read_predictions(records.parent)
+        if predictions.task == "classification":
+            counts, names = count_confusions(predictions), predictions.info["class_names"]
+            title = f"{folder}, {split}"
+            yield draw_confusions(counts, names, pictures / f"{split}_confusions.png", title)
+            yield draw_class_accuracy(counts, names, pictures / f"{split}_classes.png", title)
+
+
+def main(arguments: Sequence[str] | None = None) -> list[Path]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="of a run, or of a grid")
+    given = parser.parse_args(arguments)
+    written = []
+    for folder in given.folders:
+        for picture in draw_run(folder):
+            print(printable(str(picture)))
+            written.append(picture)
+    return written
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (PicturesError, FileNotFoundError) as error:
+        sys.exit(printable(str(error)))

@@ -1,0 +1,161 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Labels of videos by a trained classifier: of a whole video, or of one window after the other along a long one."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
+from clipbert.processing import VideoDecodeError, decode_video, read_video_metadata
+from clipbert.processing.video_sources import describe_source
+from clipbert.support.families import load_trained
+
+
+@dataclass
+class LabelledSpan:
+    """
+    What a part of a video shows.
+
+    Args:
+        start_s, end_s (`float`): The part, in seconds from the first frame.
+        probabilities (`dict[str, float]`): Of the classes, the most probable first. Where a video may show several, those
+            of each class by itself.
+    """
+
+    start_s: float
+    end_s: float
+    probabilities: dict[str, float]
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return next(iter(self.probabilities))
+
+
+class VideoClassifier:
+    """
+    A trained classifier with its processor.
+
+    Args:
+        model (`PreTrainedModel`): A model with a head `...ForVideoClassification`.
+        processor: Saved with it; its options decide which frames are seen.
+        device (`torch.device` or `str`, *optional*): Where the model runs; by default on an accelerator, if there is one.
+    """
+
+    def __init__(self, model: PreTrainedModel, processor: Any, device: torch.device | str | None = None):
+        if not type(model).__name__.endswith("ForVideoClassification"):
+            raise ValueError(
+                f"{type(model).__name__} names no classes of videos: expected what video_classification.py has trained."
+            )
+        if device is None:
+            device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+        self.model, self.processor = model.to(device).eval(), processor
+
+    @classmethod
+    def from_checkpoint(cls, name: str | Path, device: torch.device | str | None = None) -> "VideoClassifier":
+        """
+        Read a classifier.
+
+        Args:
+            name (`str` or `Path`): A run, whose best checkpoint is taken, else its last; a checkpoint; or a name on the Hub.
+            device (`torch.device` or `str`, *optional*): See the class.
+
+        Raises:
+            OSError: If there is none of this name.
+            ValueError: If it is no classifier.
+        """
+        places = (Path(name), *(Path(name) / "checkpoints" / which for which in ("best", "last")))
+        found = next((place for place in places if (place / "config.json").is_file()), name)
+        return cls(*load_trained(str(found)), device=device)
+
+    @torch.inference_mode()
+    def classify(self, video: Any, **options: Any) -> dict[str, float]:
+        """
+        The probabilities of the classes, the most probable first.
+
+        Args:
+            video (`Any`): What the processor takes: a path, bytes, frames.
+            options: Options of the processor that differ from its own.
+
+        Raises:
+            VideoDecodeError: If the video cannot be decoded.
+        """
+        inputs = self.processor(videos=[video], **options)
+        logits = (
+            self.model(**{name: values.to(self.model.device) for name, values in inputs.items()}).logits[0].float()
+        )
+        several = self.model.config.problem_type == "multi_label_classification"
+        shares = (logits.sigmoid() if several else logits.softmax(dim=0)).cpu()
+        names = self.model.config.id2label
+        return {names[label]: shares[label].item() for label in shares.argsort(descending=True, stable=True).tolist()}
+
+    def classify_windows(self, video: Any, seconds: float) -> Iterator[LabelledSpan]:
+        """
+        The labels along a video, window by window, as they are found. Frames of one window at a time are held.
+
+        Args:
+            video (`Any`): A path, or bytes.
+            seconds (`float`): Length of a window; the last one may be shorter.
+
+        Raises:
+            ValueError: If `seconds` is not above 0.
+            VideoDecodeError: If the video cannot be decoded, or does not say when its frames are shown.
+        """
+        if not seconds > 0:
+            raise ValueError(f"Expected windows of more than 0 seconds, got {seconds}")
+        metadata = read_video_metadata(video)
+        times = metadata.seconds_of(range(metadata.total_num_frames))
+        if times is None:
+            raise VideoDecodeError(describe_source(video), "it does not say when its frames are shown: no windows.")
+        numbers = np.floor(np.array(times) / seconds + 1e-9).astype(int)  # a frame on an edge begins the next window
+        for number in np.unique(numbers):
+            frames = np.flatnonzero(numbers == number)
+            pictures = decode_video(video, frames[self._seen(len(frames))]).frames
+            end_s = min((number + 1) * seconds, metadata.duration or np.inf)
+            yield LabelledSpan(float(number * seconds), float(end_s), self.classify(pictures, **self._as_chosen()))
+
+    def _seen(self, num_frames: int) -> np.ndarray:
+        """Which frames of a window are seen, by the processor's own options: every `stride`-th one, or evenly spread ones."""
+        if self._option("sampling") == "all":
+            return np.arange(0, num_frames, self._option("stride"))
+        has_clips = self._option("stride") is None or self._option("sampling") == "multi_clip"
+        wanted = min(self._option("num_frames") * (self._option("num_clips") if has_clips else 1), num_frames)
+        return ((np.arange(wanted) + 0.5) * num_frames / wanted).astype(int)
+
+    def _as_chosen(self) -> dict[str, Any]:
+        """Options by which the processor takes frames that have been chosen already."""
+        return {} if self._option("stride") is None else {"sampling": "all", "stride": 1}
+
+    def _option(self, name: str) -> Any:
+        return getattr(getattr(self.processor, "video_processor", self.processor), name, None)
+
+
+def find_videos(places: Iterable[Path]) -> list[Path]:
+    """
+    Files as they are named, and the videos below folders, by their suffix.
+
+    Raises:
+        FileNotFoundError: If there is nothing of the name, or no video in a folder.
+    """
+    found: list[Path] = []
+    for place in places:
+        if place.is_file():
+            found.append(place)
+            continue
+        if not place.is_dir():
+            raise FileNotFoundError(f"{place}: there is no such file or folder.")
+        below = (Path(root, name) for root, _, names in os.walk(place, followlinks=True) for name in names)
+        videos = sorted(path for path in below if path.suffix.lower() in VIDEO_SUFFIXES)
+        if not videos:
+            raise FileNotFoundError(f"{place}: no file there ends in {', '.join(sorted(VIDEO_SUFFIXES))}.")
+        found += videos
+    return found
+
+
+__all__ = ["LabelledSpan", "VideoClassifier", "find_videos"]
