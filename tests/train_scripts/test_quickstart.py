@@ -22,12 +22,19 @@ from clipbert.train_scripts.image_qa import ImageQATask
 from clipbert.train_scripts.pretrain import PretrainTask
 from clipbert.train_scripts.retrieval import RetrievalTask
 from clipbert.train_scripts.search import VideoSearch, find_videos, read_captions
+from clipbert.train_scripts.video_classification import ClassificationTask
 from clipbert.train_scripts.video_qa import VideoQATask
 
 
 ROOT = Path(quickstart.__file__).parents[1]
 RECIPE = quickstart.RECIPE
-TASKS = {"image_qa": ImageQATask, "pretrain": PretrainTask, "retrieval": RetrievalTask, "video_qa": VideoQATask}
+TASKS = {
+    "image_qa": ImageQATask,
+    "pretrain": PretrainTask,
+    "retrieval": RetrievalTask,
+    "video_classification": ClassificationTask,
+    "video_qa": VideoQATask,
+}
 RECIPES = sorted(RECIPE.parent.glob("*.yaml"))
 
 
