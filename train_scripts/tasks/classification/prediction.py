@@ -17,6 +17,9 @@ from clipbert.processing.video_sources import describe_source
 from clipbert.support.families import load_trained
 
 
+HELD_BYTES = 64 << 20  # of pictures, while windows are labelled
+
+
 @dataclass
 class LabelledSpan:
     """
@@ -97,7 +100,7 @@ class VideoClassifier:
 
     def classify_windows(self, video: Any, seconds: float) -> Iterator[LabelledSpan]:
         """
-        The labels along a video, window by window, as they are found. Frames of one window at a time are held.
+        The labels along a video, window by window, as they are found. Few frames at a time are held.
 
         Args:
             video (`Any`): A path, or bytes.
@@ -114,11 +117,16 @@ class VideoClassifier:
         if times is None:
             raise VideoDecodeError(describe_source(video), "it does not say when its frames are shown: no windows.")
         numbers = np.floor(np.array(times) / seconds + 1e-9).astype(int)  # a frame on an edge begins the next window
-        for number in np.unique(numbers):
-            frames = np.flatnonzero(numbers == number)
-            pictures = decode_video(video, frames[self._seen(len(frames))]).frames
-            end_s = min((number + 1) * seconds, metadata.duration or np.inf)
-            yield LabelledSpan(float(number * seconds), float(end_s), self.classify(pictures, **self._as_chosen()))
+        windows = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
+        seen = [frames[self._seen(len(frames))] for frames in windows]
+        # Each call opens the file anew, so that it is to give several windows where pictures are small.
+        together = max(1, HELD_BYTES // (max(map(len, seen)) * metadata.width * metadata.height * 3))
+        for first in range(0, len(seen), together):
+            decoded = decode_video(video, np.concatenate(seen[first : first + together]))
+            for frames in seen[first : first + together]:
+                number, labels = numbers[frames[0]], self.classify(decoded.take(frames), **self._as_chosen())
+                end_s = min((number + 1) * seconds, metadata.duration or np.inf)
+                yield LabelledSpan(float(number * seconds), float(end_s), labels)
 
     def _seen(self, num_frames: int) -> np.ndarray:
         """Which frames of a window are seen, by the processor's own options: every `stride`-th one, or evenly spread ones."""
