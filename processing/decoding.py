@@ -217,7 +217,7 @@ def read_video_metadata(
     options = {"stream_index": stream_index, "timeout_s": timeout_s, "max_pixels": max_pixels}
     with VideoReader(source, name, allow_truncated=allow_truncated, **options) as reader:
         if not reader.index.is_sound:
-            reader.count_by_decoding()
+            reader.count_by_decoding(keep=False)
         metadata = _metadata_of_file(reader)
         pixel_ratio = reader.pixel_ratio if square_pixels else None
         first = PictureBuffer(name, np.zeros(1, dtype=np.int64), max_pixels, pixel_ratio)

@@ -51,7 +51,7 @@ STAND_IN_MATRICES, DEFAULT_MATRIX = {10: 9}, 5  # BT.2020 with constant luminanc
 # Packets to read on to the next key frame rather than to seek: reading one costs microseconds.
 READ_ON_PACKETS = 64
 # Decoded pictures to keep while counting frames, so that short videos are not decoded twice.
-KEPT_BYTES = 64 << 20
+KEPT_BYTES, EDGE_PIXELS = 64 << 20, 32
 # Pictures from this size on are worth several threads (1.8 times as fast at 1280x720 with two); smaller ones lose.
 THREADED_PIXELS, MAX_THREADS = 900_000, 4
 
@@ -295,18 +295,22 @@ class VideoReader:
         names = () if self.marks_damage else (self.codec.name, self.stream.codec_context.name, "")
         return self.complaints.take(*names)
 
-    def count_by_decoding(self):
-        """Decode everything once, converting nothing, to learn the number and time stamps of the frames."""
-        self._count()
+    def count_by_decoding(self, keep: bool = True):
+        """Decode everything once, converting nothing, to learn the number and time stamps of the frames.
+
+        With `keep`, the pictures of a short video are kept for `frames_in_order`.
+        """
+        self._count(keep)
         if self.damage is not None and self.codec.thread_count != 1:  # threads run ahead of the damage
             self.num_threads = 1
-            self._count()
+            self._count(keep)
 
-    def _count(self):
+    def _count(self, keep: bool):
         self.damage, self.counted_pts, self._kept = None, None, None
-        stored, pixels = self.stream.codec_context.format, self.stream.width * self.stream.height
+        stored = self.stream.codec_context.format
         bits = stored.padded_bits_per_pixel if stored else 24
-        room = KEPT_BYTES if pixels * bits // 8 * len(self.index.pts) <= KEPT_BYTES else 0
+        size = _held_bytes(self.stream.width, self.stream.height, bits)
+        room = KEPT_BYTES if keep and size * len(self.index.pts) <= KEPT_BYTES else 0
         # Unless the pictures are of use later, they need not be pretty.
         options = {} if room else {"skip_loop_filter": "all"}
         kept, counted = [], []
@@ -314,7 +318,7 @@ class VideoReader:
         with self._naming():
             for frame in self.all_frames(**options):
                 counted.append(frame.pts)
-                room -= frame.width * frame.height * bits // 8  # the header may have said less
+                room -= _held_bytes(frame.width, frame.height, bits)  # the header may have said less
                 if room > 0:
                     kept.append(frame)
         if not counted:
@@ -455,6 +459,11 @@ class VideoReader:
             "cut off: fetch it again, or pass allow_truncated=True to do with what is left.",
             missing,
         )
+
+
+def _held_bytes(width: int, height: int, bits_per_pixel: int) -> int:
+    """What a decoded picture takes, with the edges that decoders put around it."""
+    return (width + 2 * EDGE_PIXELS) * (height + 2 * EDGE_PIXELS) * bits_per_pixel // 8
 
 
 def outspoken_decoder(codec: "av.VideoCodecContext") -> "av.VideoCodecContext":

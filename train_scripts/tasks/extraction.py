@@ -197,14 +197,14 @@ def extract_features(
         pin_memory=torch.device(device).type == "cuda",
         generator=torch.Generator(),
     )
-    vectors: dict[int, list[torch.Tensor]] = {}
+    vectors: dict[int, Rows] = {}
     progress = Progress(len(work))
     with tqdm(total=len(work), desc="extracting", unit="video", disable=None) as bar:
         for part in loader:
             job = work[part.job]
             if part.pixel_values is not None:
                 begun = time.perf_counter()
-                vectors.setdefault(part.job, []).append(encode(model, part.pixel_values, device))
+                vectors.setdefault(part.job, Rows()).add(encode(model, part.pixel_values, device))
                 report.encoder_s += time.perf_counter() - begun
                 continue
             if part.reason:
@@ -212,7 +212,7 @@ def extract_features(
             elif part.frame_indices is None:
                 report.num_valid += 1  # another process was faster
             else:
-                features = lay_out(vectors.pop(part.job), part.frame_indices, part.seconds)
+                features = lay_out(vectors.pop(part.job).taken(), part.frame_indices, part.seconds)
                 cache.save(job.content, job.fingerprint, features, job.version)
                 report.num_written += 1
                 report.num_frames += int(features.frame_mask.sum())
@@ -229,9 +229,34 @@ def encode(model: PreTrainedModel, pixel_values: torch.Tensor, device: torch.dev
     return model.encode_frames(pixel_values.to(device, non_blocking=True)).float().cpu()
 
 
-def lay_out(vectors: Sequence[torch.Tensor], frame_indices: torch.Tensor, seconds: torch.Tensor) -> CachedFeatures:
+class Rows:
+    """
+    Tensors `(M, ...)`, one after the other, in one block that doubles when it is full.
+
+    As small tensors they would lie between the large ones of the frames, and the memory of these would never fit again.
+    """
+
+    def __init__(self):
+        self._block: torch.Tensor | None = None
+        self._size = 0
+
+    def add(self, rows: torch.Tensor) -> None:
+        end = self._size + len(rows)
+        if self._block is None or end > len(self._block):
+            block = rows.new_empty(max(2 * end, 1024), *rows.shape[1:])
+            if self._block is not None:
+                block[: self._size] = self._block[: self._size]
+            self._block = block
+        self._block[self._size : end] = rows
+        self._size = end
+
+    def taken(self) -> torch.Tensor:
+        """All of them: `(sum of M, ...)`."""
+        return self._block[: self._size].clone()
+
+
+def lay_out(vectors: torch.Tensor, frame_indices: torch.Tensor, seconds: torch.Tensor) -> CachedFeatures:
     """Vectors of the real frames, in order, to where they belong: `(T, D)`, or `(N, T, D)` with zeros as padding."""
-    vectors = torch.cat(list(vectors))
     features = vectors.new_zeros(*frame_indices.shape, vectors.shape[1])
     features[frame_indices >= 0] = vectors
     return CachedFeatures(features, frame_indices, seconds)
@@ -290,12 +315,12 @@ class FrameChunks(IterableDataset):
         return sampling in getattr(self.processor, "streamed_samplings", ())
 
     def stream(self, number: int, job: ExtractionJob) -> Iterator[Part]:
-        indices, seconds = [], []
+        indices, seconds = Rows(), Rows()
         for chunk in self.processor.stream(job.video, self.chunk_size, **job.call_options()):
+            indices.add(torch.as_tensor(chunk.frame_indices))
+            seconds.add(torch.as_tensor(chunk.frame_seconds))
             yield Part(number, torch.stack(chunk.frames))
-            indices.append(torch.as_tensor(chunk.frame_indices))
-            seconds.append(torch.as_tensor(chunk.frame_seconds))
-        yield Part(number, None, torch.cat(indices), torch.cat(seconds))
+        yield Part(number, None, indices.taken(), seconds.taken())
 
 
 class Progress:
