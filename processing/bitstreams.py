@@ -11,10 +11,9 @@ from av.bitstream import BitStreamFilterContext, bitstream_filters_available
 from PIL import Image, UnidentifiedImageError
 
 from .complaints import Complaints
+from .video_index import REGULAR_SHARE
 
 
-# Of the steps between the order numbers of pictures, at least this share is the same where one of them says something.
-REGULAR_SHARE = 0.9
 GIF_HEAD = 13  # bytes in front of the palette
 
 
@@ -33,6 +32,8 @@ def is_vp9_key(packet: "av.Packet") -> bool:
 class PacketCheck:
     """Looks at the packets of a stream as they are indexed. This one, for most formats, leaves all to the decoder."""
 
+    listens_to_reading = False  # whether it hears what FFmpeg says as it reads packets
+
     def listening(self) -> AbstractContextManager:
         """The block in which packets are added."""
         return contextlib.nullcontext()
@@ -50,6 +51,8 @@ def build_packet_check(
     """The check for the format of `container`."""
     if container.format.name == "gif":
         return GifPictures()
+    if container.format.name == "asf":
+        return AsfPieces(complaints)
     if container.format.name in PictureOrder.FORMATS:
         return PictureOrder(stream, complaints)
     return PacketCheck()
@@ -77,6 +80,22 @@ class GifPictures(PacketCheck):
         except Exception as error:  # whatever Pillow raises
             return str(error) or type(error).__name__
         return None
+
+
+class AsfPieces(PacketCheck):
+    """Pictures of an ASF file (WMV) lie in it in pieces. FFmpeg drops one that lacks some, and says so as information."""
+
+    listens_to_reading = True
+
+    def __init__(self, complaints: Complaints):
+        self._complaints = complaints
+
+    def listening(self) -> AbstractContextManager:
+        return self._complaints.in_detail()
+
+    def add(self, packet_number: int, packet: "av.Packet") -> str | None:
+        lines = [what for _, who, what in self._complaints.heard if who == "asf"]
+        return "a picture in front of it lacks a piece" if any("incomplete packet" in line for line in lines) else None
 
 
 class PictureOrder(PacketCheck):
@@ -148,10 +167,15 @@ class PictureOrder(PacketCheck):
     def first_lost(self) -> int | None:
         orders = [sorted(number for _, number in sequence) for sequence in self._sequences]
         steps = np.concatenate([np.diff(order) for order in orders] or [[]])
-        if not self._is_even or not len(steps) or sum(map(len, orders)) < REGULAR_SHARE * self._num_packets:
-            return None
-        usual = np.median(steps)
-        if usual <= 0 or (steps == usual).mean() < REGULAR_SHARE:
+        rising = steps[steps > 0]
+        if (
+            not self._is_even
+            or len(rising) < 2 * len(steps) / 3
+            or sum(map(len, orders)) < REGULAR_SHARE * self._num_packets
+        ):
+            return None  # pictures that share a number are halves of one, if there are many
+        usual = np.median(rising) if len(rising) else 0
+        if (rising != usual).sum() > max(1, (1 - REGULAR_SHARE) * len(rising)):
             return None
         for sequence, order in zip(self._sequences, orders, strict=True):
             odd = np.flatnonzero(np.diff(order) != usual)

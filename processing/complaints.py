@@ -84,6 +84,10 @@ class Complaints:
                 logging.getLogger(f"libav.{who or 'generic'}").log(av.logging.adapt_level(level), what.strip())
         self.heard.clear()
 
+    def has_error_of(self, name: str) -> bool:
+        """Whether `name` has logged an error since the last call of `take`."""
+        return any(level <= av.logging.ERROR and who == name for level, who, _ in self.heard)
+
     def take(self, *names: str) -> str | None:
         """The first error since the last call that one of `names` (decoder or demuxer) logged; `None` if there is none."""
         said = [what.strip() for level, who, what in self.heard if level <= av.logging.ERROR and who in names]

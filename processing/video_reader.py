@@ -15,7 +15,8 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from .complaints import Complaints
-from .video_index import Interval, PacketIndex, index_packets, read_packets
+from .packet_reading import index_packets
+from .video_index import Interval, PacketIndex, read_packets
 from .video_sources import (
     Deadline,
     IndexMismatchError,
@@ -33,9 +34,12 @@ CODECS_WITH_SAFE_SKIPPING = {"h264", "mpeg4", "mpeg2video", "mpeg1video"}
 # libvpx where it is there: FFmpeg's own decoder gives garbage without a word.
 CODECS_THAT_MARK_DAMAGE = {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"}
 OUTSPOKEN_DECODERS = {"vp9": "libvpx-vp9"}
+GIVE_UP_SILENTLY = {"vp8"}
 SILENT_ABOUT_KEYS = {"libvpx-vp9"}  # the index has looked at the headers
-# In containers with time stamps, each packet of these is one picture. (The first ones may refer to pictures that were cut.)
-ONE_PICTURE_EACH = {"h264", "hevc"}
+# Each packet of these is one picture, if pictures are not stored as two fields. (The first ones may refer to pictures that
+# were cut.) In AVI, packets of a few bytes stand for "as before".
+ONE_PICTURE_EACH = {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"}
+AS_BEFORE_BYTES = 16
 MAX_PIXEL_RATIO = 4  # a wider or higher pixel is a stale tag
 MIN_AXIS_RATIO = 10  # a display matrix turns by a right angle, or is garbage
 # Demuxers of files that hold a video. Others read lists of further files, or take anything for a video.
@@ -86,6 +90,9 @@ class VideoReader:
         self.damage: str | None = None  # why counting broke off, or what was wrong with a picture that was kept
         self._num_certain = 0  # of those counted
         self._kept: list[av.VideoFrame] | None = None  # the pictures of the count, if they are few
+        self._has_fields = False  # whether some pictures were stored as two halves
+        self._unfinished: UnfinishedPictures | None = None
+        self._gave_up = False  # in the picture that came last
         self.complaints = Complaints()
         self._source_stack, self._container_stack = ExitStack(), ExitStack()
 
@@ -95,7 +102,7 @@ class VideoReader:
             with self._naming():
                 self._readable = self._source_stack.enter_context(open_readable(self.source, self.name, self.deadline))
                 self._open()
-                self.index = index_packets(self.container, self.stream, self.complaints, self.deadline)
+                self.index = index_packets(self.container, self.stream, self._readable, self.complaints, self.deadline)
             if not self.index.num_frames:
                 raise VideoDecodeError(self.name, "its video stream holds no whole frame.", 0)
         except BaseException:
@@ -140,12 +147,17 @@ class VideoReader:
         if self.codec is None:
             raise VideoDecodeError(self.name, "this build of FFmpeg has no decoder for its video stream.")
         self._check_size(self.codec.width, self.codec.height)
-        self.codec = outspoken_decoder(self.codec)
-        self.marks_damage = self.codec.name in CODECS_THAT_MARK_DAMAGE
         # the limit again: the header may lie, and pictures may grow
-        self.codec.options = limit | strictness | codec_options
-        self.codec.thread_count = self._num_threads()
-        self.codec.thread_type = "AUTO"
+        self._codec_options = limit | strictness | codec_options
+        self._set_decoder(outspoken_decoder(self.codec))
+
+    def _set_decoder(self, codec: "av.VideoCodecContext"):
+        self.codec = codec
+        self.marks_damage = codec.name in CODECS_THAT_MARK_DAMAGE
+        codec.options = self._codec_options
+        codec.thread_count = self._num_threads()
+        codec.thread_type = "AUTO"
+        self._unfinished = UnfinishedPictures() if codec.name in GIVE_UP_SILENTLY else None
 
     def _close_container(self):
         if self.codec is not None:
@@ -271,22 +283,32 @@ class VideoReader:
         """What comes out of the decoder until nothing is in `waiting` any more."""
         start_pts, may_skip = self.index.pts[interval.start], self.codec.name in CODECS_WITH_SAFE_SKIPPING
         feed.go_to(interval.start)
+        if self._unfinished is not None:
+            self._set_decoder(new_decoder(self.codec))
         try:
             for number in range(interval.start, interval.stop + 1):
                 packet = feed.next()
                 if packet.pts < start_pts:
                     continue  # shown before the key frame: it refers to pictures before it
                 if may_skip:  # pictures that no other one refers to
-                    is_needed = packet.pts in waiting or number == interval.start
+                    is_needed = packet.pts in waiting or number == interval.start or number in self.index.headless
                     self.codec.skip_frame = "DEFAULT" if is_needed else "NONREF"
-                yield from self.codec.decode(packet)
-                if not waiting:
-                    return
-            yield from self.codec.decode(None)  # what is held back to put pictures in order
+                decoded = self._decode(packet)
+                if self._gave_up:
+                    raise IndexMismatchError("the decoder gave up before the end of a picture")
+                yield from decoded
+            if waiting:
+                yield from self._decode(None)  # what is held back to put pictures in order
         except av.error.ExitError:  # out of time
             raise
         except (av.FFmpegError, EOFError) as error:
             raise IndexMismatchError(f"decoding breaks off: {explain(error)}") from error
+
+    def _decode(self, packet: "av.Packet | None") -> list["av.VideoFrame"]:
+        decoded = self.codec.decode(packet)
+        self._has_fields = self._has_fields or any(frame.interlaced_frame for frame in decoded)
+        self._gave_up = self._unfinished is not None and not all(map(self._unfinished.is_whole, decoded))
+        return decoded
 
     def _complaint(self) -> str | None:
         """What the decoder has logged, if it does not mark damaged pictures."""
@@ -330,12 +352,30 @@ class VideoReader:
 
     def look_for_lost_frames(self, counted: list[int | None]) -> None:
         """Note as damage if a picture that the packets announce did not come out. `counted`: time stamps of those that did."""
-        index = self.index
-        can_tell = self.codec.name in ONE_PICTURE_EACH and index.has_presentation_times and None not in counted
-        if self.damage is None and can_tell and len(counted) < index.num_frames and index.is_complete:
-            lost = np.flatnonzero(~np.isin(index.frame_pts, counted) & (index.frame_pts > min(counted)))
-            if len(lost):
-                self._goes_on("it gives no picture", int(index.frame_packet[lost[0]]), int(lost[0]))
+        index, can_tell = self.index, self.codec.name in ONE_PICTURE_EACH and not self._has_fields
+        if not can_tell or self.damage is not None or not index.is_complete:
+            return
+        is_coded = np.array([size > AS_BEFORE_BYTES for _, size in index.places])
+        if self.container.format.name == "avi":
+            num_silent = int(is_coded.sum()) - len(counted)
+        elif self._times_are_of_pictures and None not in counted and len(counted) < index.num_frames:
+            is_silent = index.is_shown & is_coded & ~np.isin(index.pts, counted) & (index.pts > min(counted))
+            num_silent = int(is_silent.sum())
+            if num_silent and index.has_presentation_times:
+                first = int(np.argmax(is_silent))
+                self._goes_on("it gives no picture", first, int((index.frame_pts < index.pts[first]).sum()))
+                return
+        else:
+            return
+        if num_silent > 0:
+            self._num_certain = 0  # which ones is not known
+            self.damage = f"it is damaged: {num_silent} of its {len(index.pts)} packets give no picture."
+
+    @property
+    def _times_are_of_pictures(self) -> bool:
+        """Whether each packet has the time of the picture in it, be the order of the times right or not."""
+        is_stream = self.container.format.name in ("mpeg", "mpegts")
+        return (self.index.has_presentation_times or is_stream) and self.index.NO_TIME not in self.index.pts
 
     def frames_in_order(self, wanted: np.ndarray) -> Iterator[tuple[int, "av.VideoFrame"]]:
         """Frames `wanted` `(K,)` with their numbers, decoding everything up to the last; after `count_by_decoding`."""
@@ -416,11 +456,15 @@ class VideoReader:
     def _decode_one(self, packet: "av.Packet") -> tuple[list["av.VideoFrame"], str | None]:
         """The pictures that come out when `packet` goes in, and what is wrong with it."""
         try:
-            decoded = self.codec.decode(packet)
+            if self._unfinished is not None and self._unfinished.is_full and packet.is_keyframe:
+                self._set_decoder(new_decoder(self.codec))
+            decoded = self._decode(packet)
         except av.error.ExitError:  # out of time
             raise
         except (av.FFmpegError, EOFError) as error:
             return [], f"decoding breaks off: {explain(error)}"
+        if self._gave_up:
+            return decoded, "the decoder gave up before the end of a picture"
         if packet.is_corrupt or any(frame.is_corrupt for frame in decoded):
             return decoded, "the decoder filled in what it could not read of a picture"
         return decoded, self._complaint()
@@ -428,7 +472,7 @@ class VideoReader:
     def _held_back(self, number: int, given: int) -> list["av.VideoFrame"]:
         """What the decoder still has when all packets are in, up to a picture that is damaged."""
         try:
-            decoded = self.codec.decode(None)
+            decoded = self._decode(None)
         except av.error.ExitError:
             raise
         except (av.FFmpegError, EOFError) as error:
@@ -471,9 +515,46 @@ def outspoken_decoder(codec: "av.VideoCodecContext") -> "av.VideoCodecContext":
     other = OUTSPOKEN_DECODERS.get(codec.name)
     if other not in av.codecs_available:
         return codec
-    made = av.CodecContext.create(other, "r")
+    return new_decoder(codec, other)
+
+
+def new_decoder(codec: "av.VideoCodecContext", name: str | None = None) -> "av.VideoCodecContext":
+    """A decoder for the same pictures that has none in memory."""
+    made = av.CodecContext.create(name or codec.name, "r")
     made.extradata = codec.extradata
     return made
+
+
+class UnfinishedPictures:
+    """Tells pictures whose end was not decoded, where the decoder breaks off without a word.
+
+    Memory for pictures is 0 when FFmpeg takes it, so what is not decoded has 0 in all three planes, a colour beyond
+    those of pictures. Memory of pictures that nobody holds any more is used again: so they are held, as many as there
+    is room for.
+    """
+
+    _CORNER = 8  # pixels of the coarser planes
+
+    def __init__(self):
+        self._held: list[av.VideoFrame] = []
+        self._room = KEPT_BYTES
+
+    @property
+    def is_full(self) -> bool:
+        return self._room <= 0
+
+    def is_whole(self, frame: "av.VideoFrame") -> bool:
+        """Whether the last corner of a picture is there; yes if that cannot be told any more."""
+        if self.is_full:
+            self._held.clear()
+            return True
+        self._held.append(frame)
+        self._room -= sum(plane.buffer_size for plane in frame.planes)
+        return any(self._last_row(plane).any() for plane in frame.planes[:3])  # a fourth one is transparency
+
+    def _last_row(self, plane: "av.video.plane.VideoPlane") -> np.ndarray:
+        rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)
+        return rows[plane.height - 1, max(0, plane.width - self._CORNER) : plane.width]
 
 
 def is_key_picture(frame: "av.VideoFrame", pts: int, decoder: str) -> bool:

@@ -108,14 +108,14 @@ def test_plan_of_packets():
     pts = np.array([0, 3, 1, 2, 6, 4, 5, 7])
     index = PacketIndex(pts, np.arange(8) - 2, np.isin(np.arange(8), [0, 4]), np.ones(8, dtype=bool))
     assert index.is_sound and index.frame_packet.tolist() == [0, 2, 3, 1, 5, 6, 4, 7]
-    assert index.plan([6]) == [(4, 4, {6: 6})]
+    assert index.plan([6]) == [(4, 6, {6: 6})]  # with what is decoded later and shown before
     assert index.plan([7]) == [(4, 7, {7: 7})]
     assert index.plan([4]) == [(0, 5, {4: 4})]  # refers to pictures of the first group
     assert index.plan([1, 7]) == [(0, 2, {1: 1}), (4, 7, {7: 7})]
     assert index.plan([5, 7]) == [(0, 7, {5: 5, 7: 7})]
 
     hidden = replace(index, is_shown=pts != 2)
-    assert hidden.frame_pts.tolist() == [0, 1, 3, 4, 5, 6, 7] and hidden.plan([2]) == [(0, 1, {3: 2})]
+    assert hidden.frame_pts.tolist() == [0, 1, 3, 4, 5, 6, 7] and hidden.plan([2]) == [(0, 2, {3: 2})]
     for broken in (
         {"pts": np.array([0, 3, 1, 1, 6, 4, 5, 7])},
         {"pts": np.array([1, 3, 0, 2, 6, 4, 5, 7])},
@@ -210,7 +210,7 @@ def test_packets_that_miscount(tmp_path, monkeypatch):
     """If pictures do not come out where packets announce them, the video is counted and chosen from anew."""
     path = tmp_path / "hidden.webm"
     numbers = _write_with_hidden_pictures(path)
-    monkeypatch.setattr("clipbert.processing.video_index.is_hidden_vp8", lambda packet: False)
+    monkeypatch.setattr("clipbert.processing.packet_reading.is_hidden_vp8", lambda packet: False)
     totals = []
 
     def choose(metadata):
