@@ -22,7 +22,7 @@ from clipbert.support.options import option
 from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.items import NoTrainSet, TrainItems
 from clipbert.train_scripts.engine.predictions import Predictions
-from clipbert.train_scripts.engine.recipe import ModelSection, Recipe
+from clipbert.train_scripts.engine.recipe import ModelSection, Recipe, RecipeError
 from clipbert.train_scripts.engine.report import command
 from clipbert.train_scripts.engine.stream import RowStream, StreamedTrainSet
 from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
@@ -33,8 +33,8 @@ from clipbert.train_scripts.tasks.building import (
     choose_pooling,
     forward_options,
 )
-from clipbert.train_scripts.tasks.retrieval.items import CaptionedVideos, PairCollator, PairSection
-from clipbert.train_scripts.tasks.retrieval.losses import contrastive_loss
+from clipbert.train_scripts.tasks.retrieval.items import CaptionedVideos, MatchCollator, PairCollator, PairSection
+from clipbert.train_scripts.tasks.retrieval.losses import contrastive_loss, flatten_pairs, unflatten_pairs
 from clipbert.train_scripts.tasks.retrieval.measures import METRICS, compute_match_odds, measure
 from clipbert.train_scripts.tasks.rows import (
     RowsByVideo,
@@ -58,8 +58,8 @@ class RetrievalModelSection(ModelSection):
     objective: Literal["pair", "rank", "contrastive", "both"] = option(
         "pair",
         "`pair`: match or not, each pair by itself; `rank`: a hinge between the matching and each other text of a video "
-        "(`overrides: {margin: 0.2}`); `contrastive`: against the other pairs of the micro-batch; `both`: pair and "
-        "contrastive.",
+        "(`overrides: {margin: 0.2}`); `contrastive`: against the other pairs of the micro-batch, of the whole batch where "
+        "texts and videos are encoded separately; `both`: pair and contrastive.",
     )
 
 
@@ -71,7 +71,11 @@ class RetrievalRecipe(Recipe):
 
     def problems(self):
         yield from evaluation_problems(self)
-        if self.data.negatives == "in_batch" and self.run.micro_batch_size < 2:
+        if (
+            self.data.negatives == "in_batch"
+            and self.run.micro_batch_size < 2
+            and self.model.objective != "contrastive"
+        ):
             yield "data.negatives: in_batch needs other videos; set run.micro_batch_size to 2 or more"
 
     def metrics(self) -> Sequence[str]:
@@ -108,7 +112,28 @@ class RetrievalTask(Task):
                 f"model.objective=rank: {type(model).__name__} has no ranking loss; use another objective."
             )
         self.options = forward_options(model)
-        return Parts(model, self.processor, train_set, PairCollator(self.processor, recipe.data.negatives), eval_sets)
+        self.has_global_loss = recipe.model.objective == "contrastive" and hasattr(model, "contrastive_loss")
+        self.check_negatives(recipe)
+        negatives = recipe.data.negatives
+        collate = MatchCollator(self.processor) if self.has_global_loss else PairCollator(self.processor, negatives)
+        return Parts(model, self.processor, train_set, collate, eval_sets)
+
+    def check_negatives(self, recipe: RetrievalRecipe) -> None:
+        if not self.has_global_loss:
+            if recipe.data.negatives == "in_batch" and recipe.run.micro_batch_size < 2:
+                raise RecipeError("data.negatives=in_batch needs other videos; set run.micro_batch_size to 2 or more.")
+            return
+        if recipe.data.negatives != "in_batch":
+            raise RecipeError(
+                f"data.negatives={recipe.data.negatives}: this family learns by contrast with the other pairs of a step "
+                "(model.objective=contrastive), so negatives have to be in_batch."
+            )
+        if recipe.optim.accumulation == "sum":
+            raise RecipeError(
+                "optim.accumulation=sum: the loss is one over all pairs of a step, whatever the micro-batches; leave it out."
+            )
+        if recipe.run.global_batch_size < 2:
+            raise RecipeError("run.global_batch_size=1: there is no other pair to contrast with; use 2 or more.")
 
     def build_train_set(self, recipe: RetrievalRecipe) -> TrainItems:
         data, seed, options = recipe.data, recipe.run.seed, video_options(recipe, self.processor, is_training=True)
@@ -122,6 +147,13 @@ class RetrievalTask(Task):
         rows = load_stream(data, data.train_split, CAPTIONS)
         stream = RowStream(data.dataset, rows, lambda window: build_set(table_of_rows(window, rows.features)))
         return StreamedTrainSet([stream], [1.0], data, seed)
+
+    def features(self, model, batch):
+        return flatten_pairs(*model(**batch.inputs, return_features=True, **self.options), batch)
+
+    def global_loss(self, model, features):
+        loss = model.contrastive_loss(**unflatten_pairs(features))
+        return {"loss": loss}, {}
 
     def training_step(self, model, batch):
         objective, losses, labels = self.recipe.model.objective, {}, batch.targets["labels"]

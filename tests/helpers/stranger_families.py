@@ -103,8 +103,19 @@ class DuoForVideoTextRetrieval(PreTrainedModel):
         clip_odds = self.scale(10 * (texts[:, None] * videos).sum(-1, keepdim=True))[..., 0]
         return DuoOutput(match_odds=clip_odds.mean(dim=1), clip_odds=clip_odds)
 
-    def forward(self, input_ids, attention_mask, pixel_values, video_indices=None, labels=None):
+    def contrastive_loss(self, texts, videos, text_keys, video_keys):
+        scores = 10 * texts @ videos.mean(dim=1).T
+        same = (text_keys[:, None] == text_keys) | (video_keys[:, None] == video_keys)
+        others = same & ~torch.eye(len(texts), dtype=torch.bool)
+        scores, labels = scores.masked_fill(others, -torch.inf), torch.arange(len(texts))
+        return F.cross_entropy(scores, labels) + F.cross_entropy(scores.T, labels)
+
+    def forward(
+        self, input_ids, attention_mask, pixel_values, video_indices=None, labels=None, return_features=False
+    ):
         texts = self.encode_texts(input_ids, attention_mask)
+        if return_features:
+            return texts, self.encode_videos(pixel_values)
         outputs = self.match(texts, self.encode_videos(pixel_values), video_indices)
         if labels is not None:
             outputs["loss"] = F.binary_cross_entropy_with_logits(outputs.match_odds, labels.float())

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from clipbert.train_scripts.tasks.videos import VideoSection
 
 
 ROOT = Path(__file__).parents[2]
+TWO_PROCESSES = (sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
 
 
 class StubConfig(PreTrainedConfig):
@@ -117,6 +118,65 @@ class NoDropout(StubTask):
         return super().training_step(model.eval(), batch)
 
 
+class PairsModel(PreTrainedModel):
+    """A dual encoder of points with as many words as their number says, and a temperature that the loss reads."""
+
+    config: StubConfig
+    _no_split_modules = ["Linear"]
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.grid_encoder, self.word_encoder = nn.Linear(3, config.width), nn.Linear(1, config.width)
+        self.temperature = nn.Parameter(torch.tensor(2.0))
+        self.post_init()
+
+    def forward(self, x, words, mask):
+        videos = nn.functional.dropout(self.grid_encoder(x).tanh(), 0.3, self.training)
+        return videos, nn.functional.dropout(self.word_encoder(words[..., None]).tanh(), 0.3, self.training)
+
+    def contrast(self, videos, words, mask):
+        """Every video with every text, whose words are averaged: the loss of the whole batch."""
+        texts = (words * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        logits = self.temperature * videos @ texts.T
+        labels = torch.arange(len(logits))
+        return nn.functional.cross_entropy(logits, labels) + nn.functional.cross_entropy(logits.T, labels)
+
+
+class PairsTask(StubTask):
+    """A loss over all items of a step."""
+
+    name, has_global_loss = "pairs", True
+
+    def build(self, recipe):
+        parts = super().build(recipe)
+        return replace(parts, model=PairsModel(StubConfig()), collate=collate_pairs)
+
+    def features(self, model, batch):
+        videos, words = model(**batch.inputs)
+        return {"videos": videos, "words": words, "mask": batch.inputs["mask"]}
+
+    def global_loss(self, model, features):
+        loss = model.contrast(**features)
+        return {"loss": loss}, {"num_items": len(features["videos"])}
+
+    def eval_step(self, model, batch):
+        videos, words = model(batch.inputs["x"], batch.inputs["y"][:, None], None)
+        return {"error": (videos - words[:, 0]).abs().sum(1), "id": batch.targets["id"]}
+
+
+def collate_pairs(items):
+    """As many words as the item's number says; the batch is as wide as its longest."""
+    x, lengths = torch.stack([item["x"] for item in items]), [1 + int(item["x"][0].round()) for item in items]
+    words = nn.utils.rnn.pad_sequence(
+        [item["y"] + torch.arange(n) / 3 for item, n in zip(items, lengths, strict=True)], True
+    )
+    mask = torch.arange(words.shape[1]) < torch.tensor(lengths)[:, None]
+    return Batch({"x": x, "words": words, "mask": mask}, {})
+
+
+TASKS = {"stub": StubTask, "pairs": PairsTask}
+
+
 def settings_of(output_dir, *more):
     values = [
         "model.family=clipbert",  # some family: the model is the stub
@@ -178,4 +238,4 @@ def wait_for_step(output_dir, step, process):
 
 
 if __name__ == "__main__":
-    main(StubTask())
+    main(TASKS[os.environ.get("STUB_TASK", "stub")]())

@@ -194,6 +194,34 @@ print(json.dumps([list(model.config.id2label.values()), logits.tolist()]))
 """
 
 
+def test_a_dual_encoder_learns_by_contrast_with_all_pairs_of_a_step(folder, shapes, tmp_path):
+    """However they are divided into micro-batches, of one pair as of four."""
+    for size in (4, 2, 1):
+        contrast = ["model.objective=contrastive", f"run.micro_batch_size={size}", "data.captions_per_video=2"]
+        settings = [part for value in contrast for part in ("--set", value)]
+        main(RetrievalTask(), [*duo_settings(shapes, tmp_path / str(size)), *settings])
+    whole = steps_of(tmp_path / "4")
+    for size in (2, 1):
+        for a, b in zip(whole, steps_of(tmp_path / str(size)), strict=True):
+            assert a == pytest.approx(b, rel=1e-4)
+    assert whole[-1]["loss"] < whole[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["data.negatives=random"], "negatives have to be in_batch"),
+        (["optim.accumulation=sum"], "optim.accumulation=sum: the loss is one over all pairs"),
+        (["run.global_batch_size=1", "run.micro_batch_size=1"], "no other pair to contrast with"),
+        (["model.objective=both", "run.micro_batch_size=1"], "in_batch needs other videos"),
+    ],
+)
+def test_contrasts_that_do_not_fit(folder, shapes, tmp_path, settings, message):
+    more = [part for value in ["model.objective=contrastive", *settings] for part in ("--set", value)]
+    with pytest.raises(ValueError, match=message):
+        main(RetrievalTask(), [*duo_settings(shapes, tmp_path / "out"), *more])
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

@@ -32,6 +32,7 @@ from clipbert.train_scripts.engine.data import MicroBatch, Skipped, check_skippe
 from clipbert.train_scripts.engine.draws import evaluate_draws
 from clipbert.train_scripts.engine.ema import AveragedWeights
 from clipbert.train_scripts.engine.finite import explain, has_finite_weights, is_finite
+from clipbert.train_scripts.engine.global_batch import add_global_gradients
 from clipbert.train_scripts.engine.last_word import say_below_launcher
 from clipbert.train_scripts.engine.launch import seed_everything
 from clipbert.train_scripts.engine.log import RunLog
@@ -197,6 +198,9 @@ class Trainer:
 
     def add_gradients(self, batches: Iterator[MicroBatch]) -> StepSums:
         """The gradients of all micro-batches of a step."""
+        if self.task.has_global_loss:
+            steps, seed = self.plan.accumulation_steps, (self.recipe.run.seed, self.step)
+            return add_global_gradients(self.task, self.model, self.accelerator, batches, steps, seed)
         accelerator, found = self.accelerator, StepSums()
         # `backward` divides by the micro-steps and processes are averaged; the original sums the micro-steps
         scale = self.plan.accumulation_steps if self.recipe.optim.accumulation == "sum" else 1

@@ -34,6 +34,7 @@ logger = logging.getLogger("clipbert.train_scripts")
 PLAIN = (RecipeError, CheckpointError, LaunchError, OutputError, DeadWorkerError, AnnotationError, UnusableVideosError)
 Losses = dict[str, torch.Tensor]
 Report = dict[str, torch.Tensor | float]
+Features = dict[str, torch.Tensor]
 
 
 @dataclass
@@ -58,13 +59,14 @@ class Parts:
 
 class Task:
     """
-    One thing to train for. Subclasses write `build`, `training_step` and `measure`, and either `eval_step`, or
+    One thing to train for. Subclasses write `build`, `training_step` (or `features` and `global_loss`) and `measure`, and either `eval_step`, or
     `evaluate` where examples are not scored one by one.
     """
 
     name: str = ""  # which task it is, in the predictions that it writes
     recipe_class: type[Recipe] = Recipe
     find_unused_parameters = False  # for several processes: whether a step may leave parameters without gradient
+    has_global_loss = False  # whether the loss is one over all items of a step, not one of each micro-batch
     rescore_options: tuple[str, ...] = ()  # keys of `eval` that `--rescore` can replace in `Predictions.info`
 
     def build(self, recipe: Recipe) -> Parts:
@@ -78,6 +80,19 @@ class Task:
         Every value is a mean over the micro-batch, and all processes give the same names.
         """
         return {"loss": model(**batch.inputs).loss}, {}
+
+    def features(self, model: nn.Module, batch: Batch) -> Features:
+        """What the loss of the whole batch reads of one micro-batch: tensors with a row for each of its items."""
+        raise NotImplementedError
+
+    def global_loss(self, model: nn.Module, features: Features) -> tuple[Losses, Report]:
+        """
+        As `training_step`, from the `features` of all micro-batches of a step.
+
+        `model` is the bare one. Floating-point features are in float32; behind the first dimension they are filled up
+        with zeros to the largest size of a step.
+        """
+        raise NotImplementedError
 
     def eval_step(self, model: nn.Module, batch: Any) -> dict[str, Any]:
         """Predictions and gold answers of one batch: tensors and lists with one row per example."""

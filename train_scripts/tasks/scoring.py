@@ -18,6 +18,12 @@ it, be it a cross-encoder that reads both together or a dual encoder that compar
                                                             pooled over clips in several ways
 
 `clip_mask` is given only where the processor has made one.
+
+A head that learns by contrast has two methods besides:
+
+    forward(..., return_features=True) -> texts, videos     what the two encoders return, of the texts and videos of a batch
+    contrastive_loss(texts, videos, text_keys, video_keys)  of pairs: row i of both belongs together; keys (pairs,) are equal
+                                                            where texts, or videos, are the same
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -6,13 +6,13 @@ import os
 import random
 import resource
 import signal
-import sys
 import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from stub_task import (
+    TWO_PROCESSES,
     NoDropout,
     StubModel,
     StubTask,
@@ -388,9 +388,6 @@ def test_a_disk_that_fills_up_costs_nothing_already_saved(tmp_path):
 # ----------------------------------------------------------------------------------------------------------------------
 # Several processes
 # ----------------------------------------------------------------------------------------------------------------------
-
-
-TWO_PROCESSES = (sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
 
 
 def test_two_processes_give_the_losses_of_one(tmp_path):

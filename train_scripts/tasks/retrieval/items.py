@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Texts paired with videos, matching and not: the training items and batches of retrieval."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,4 +201,37 @@ class PairCollator:
         return Batch(inputs, {"labels": labels, "text_indices": text_indices})
 
 
-__all__ = ["CaptionedVideos", "PairCollator", "PairItem", "PairSection"]
+class MatchCollator:
+    """
+    Items to a batch of texts, each with its own video: what is not its own is for the whole batch of a step to say.
+
+    Returns (when called with a list of `PairItem`):
+        `Batch`: Inputs of the model with `video_indices` `(texts,)`; targets `text_keys` and `video_keys` `(texts,)`,
+        equal where texts (but for case and spaces) or videos are the same.
+    """
+
+    def __init__(self, processor: Any):
+        self.processor = processor
+
+    def __call__(self, items: Sequence[PairItem]) -> Batch:
+        texts = [text for item in items for text in item.captions]
+        owners = [owner for owner, item in enumerate(items) for _ in item.captions]
+        encoded = self.processor(text=texts)
+        inputs = {
+            **{name: torch.cat([item.video[name] for item in items]) for name in items[0].video},
+            **{name: encoded[name] for name in ("input_ids", "attention_mask")},
+            "video_indices": torch.tensor(owners),
+        }
+        keys = {
+            "text_keys": torch.tensor([key_of(normalise(text)) for text in texts]),
+            "video_keys": torch.tensor([key_of(items[owner].video_id) for owner in owners]),
+        }
+        return Batch(inputs, keys)
+
+
+def key_of(text: str) -> int:
+    """A whole number of 63 bits for a text, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big") >> 1
+
+
+__all__ = ["CaptionedVideos", "MatchCollator", "PairCollator", "PairItem", "PairSection", "key_of"]

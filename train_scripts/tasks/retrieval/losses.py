@@ -1,7 +1,15 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""A contrastive loss over pairs of texts and videos."""
+"""A contrastive loss over pairs of texts and videos, and the features of pairs that a model makes its own of."""
+
+from collections.abc import Mapping
 
 import torch
+
+from clipbert.train_scripts.engine.data import Batch
+from clipbert.train_scripts.engine.task import Features
+
+
+Encoded = torch.Tensor | Mapping[str, torch.Tensor]
 
 
 def contrastive_loss(
@@ -41,4 +49,25 @@ def contrastive_loss(
     return torch.stack(losses).mean() if losses else 0.0 * scores.sum()
 
 
-__all__ = ["contrastive_loss"]
+def flatten_pairs(texts: Encoded, videos: Encoded, batch: Batch) -> Features:
+    """What both encoders return, row by row: text i with its own video, and what tells the same ones apart."""
+    owners = batch.inputs["video_indices"]
+    features = {f"texts.{name}": value for name, value in _named(texts).items()}
+    features |= {f"videos.{name}": value[owners] for name, value in _named(videos).items()}
+    return features | {name: batch.targets[name] for name in ("text_keys", "video_keys")}
+
+
+def unflatten_pairs(features: Features) -> dict[str, Encoded]:
+    """The arguments of `contrastive_loss` of a model, from what `flatten_pairs` has made."""
+    arguments = {name: features[name] for name in ("text_keys", "video_keys")}
+    for side in ("texts", "videos"):
+        parts = {name.partition(".")[2]: value for name, value in features.items() if name.startswith(f"{side}.")}
+        arguments[side] = parts[""] if list(parts) == [""] else parts
+    return arguments
+
+
+def _named(encoded: Encoded) -> Mapping[str, torch.Tensor]:
+    return {"": encoded} if torch.is_tensor(encoded) else encoded
+
+
+__all__ = ["contrastive_loss", "flatten_pairs", "unflatten_pairs"]
