@@ -66,7 +66,7 @@ def build_parameter_groups(model: nn.Module, settings: OptimSection) -> list[dic
     """
     Divide the trainable parameters by the modules of `settings.groups` and by whether they are decayed.
 
-    Biases and the parameters of norms are not decayed, embeddings are. Frozen parameters and empty groups are left out.
+    Biases and the parameters of norms are not decayed (but where `decay_all` says so), embeddings are. Frozen parameters and empty groups are left out.
     Each group has `name`, `size` (over all processes) and `base_lr`, its peak rate; those of no pattern come first.
     """
     check_patterns(model, settings.groups)
@@ -77,7 +77,9 @@ def build_parameter_groups(model: nn.Module, settings: OptimSection) -> list[dic
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             pattern = next((pattern for pattern in settings.groups if lies_in(name, pattern)), None)
-            members[pattern, id(parameter) not in in_norm and not name.endswith("bias")].append(parameter)
+            is_decayed = id(parameter) not in in_norm and not name.endswith("bias")
+            is_decayed |= pattern is not None and settings.groups[pattern].decay_all
+            members[pattern, is_decayed].append(parameter)
     groups = []
     for (pattern, is_decayed), parameters in members.items():
         own = settings.groups.get(pattern, GroupSection())
@@ -133,7 +135,10 @@ def compute_lr(step: int, total_steps: int, base_lr: float, settings: OptimSecti
     nothing is saved.
     """
     warmup_steps = int(settings.warmup_ratio * total_steps)
-    if step < warmup_steps:
+    if step < warmup_steps and settings.warmup_start:
+        # as in the released configs of Mug-STAN: from the first step, not from the one before it
+        factor = settings.warmup_start + (1 - settings.warmup_start) * (step - 1) / (warmup_steps - 1)
+    elif step < warmup_steps:
         factor = step / warmup_steps
     elif settings.schedule == "constant":
         factor = 1.0
@@ -145,6 +150,10 @@ def compute_lr(step: int, total_steps: int, base_lr: float, settings: OptimSecti
         passed = sum(step > milestone for milestone in settings.milestones)
         # The original skips a power after the last of n milestones: 1/2^(n+1) instead of 1/2^n.
         factor = 0.5 ** (passed + (settings.schedule == "multi_step_official" and passed == len(settings.milestones)))
+    elif settings.cosine_start_ratio is not None or settings.cosine_fall_ratio is not None:
+        start = round((settings.cosine_start_ratio or settings.warmup_ratio) * total_steps)
+        fall = round((settings.cosine_fall_ratio or 0.0) * total_steps) or max(total_steps - start, 1)
+        factor = 0.5 * (1 + math.cos(math.pi * max(step - 1 - start, 0) / fall))
     else:
         left = max(0.0, (total_steps - step) / max(total_steps - warmup_steps, 1))
         factor = left if settings.schedule == "linear" else 0.5 * (1 - math.cos(math.pi * left))

@@ -102,6 +102,7 @@ class GroupSection(Section):
 
     lr: float | None = option(None, "Peak learning rate.", at_least=0)
     weight_decay: float | None = option(None, "Weight decay.", at_least=0)
+    decay_all: bool = option(False, "Whether biases and norms are decayed, too.")
 
 
 @dataclass(kw_only=True)
@@ -117,7 +118,7 @@ class OptimSection(Section):
     )
     groups: dict[str, GroupSection] = option(
         {},
-        "{MODULE: {lr: ..., weight_decay: ...}}: other values for modules of this name (`grid_encoder`, "
+        "{MODULE: {lr: ..., weight_decay: ..., decay_all: true}}: other values for modules of this name (`grid_encoder`, "
         "`encoder.layer.*`); of several that fit the first counts.",
     )
     betas: list[float] = option([0.9, 0.98], "Decay rates of the two moments.")
@@ -126,6 +127,18 @@ class OptimSection(Section):
         option("linear", "Learning rate after the warm-up.")
     )
     warmup_ratio: float = option(0.1, "Share of the steps over which the rate rises.", at_least=0, at_most=1)
+    warmup_start: float = option(0.0, "Share of the peak rate with which the warm-up begins.", at_least=0, at_most=1)
+    cosine_start_ratio: float | None = option(
+        None,
+        "Share of the steps before `cosine` falls, at the peak rate after the warm-up; null: none.",
+        at_least=0,
+        at_most=1,
+    )
+    cosine_fall_ratio: float | None = option(
+        None,
+        "Steps in which `cosine` falls to 0, as a share of all; it rises again if some are left; null: all that are left.",
+        at_least=0,
+    )
     milestones: list[int] = option([], "Steps after which `multi_step` halves the rate.")
     plateau_factor: float = option(0.5, "What `plateau` multiplies the rate by.", at_least=0, at_most=1)
     plateau_patience: int = option(
@@ -149,6 +162,14 @@ class OptimSection(Section):
             yield f"betas: expected two numbers in [0, 1), got {self.betas}"
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
             yield f"max_grad_norm: must be above 0 (null switches clipping off), got {self.max_grad_norm}"
+        is_cosine = self.schedule == "cosine"
+        for name in ("cosine_start_ratio", "cosine_fall_ratio"):
+            if getattr(self, name) is not None and not is_cosine:
+                yield f"{name}: for the schedule `cosine`; got schedule={self.schedule}"
+        if self.cosine_fall_ratio == 0:
+            yield "cosine_fall_ratio: must be above 0"
+        if (self.cosine_start_ratio or 1.0) < self.warmup_ratio:
+            yield f"cosine_start_ratio: {self.cosine_start_ratio} is before the end of the warm-up ({self.warmup_ratio})"
         stepped = self.schedule.startswith("multi_step")
         if stepped != bool(self.milestones) or self.milestones != sorted(set(self.milestones)):
             yield f"milestones: `multi_step` needs increasing steps, others none; got {self.milestones} with {self.schedule}"

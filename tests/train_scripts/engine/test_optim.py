@@ -3,6 +3,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,9 @@ from clipbert.train_scripts.engine.selection import (
 )
 
 
+MUG_STAN = Path(__file__).parents[2] / "fixtures" / "mug_stan"
+
+
 @pytest.fixture(scope="module")
 def recorded(small_parity_dir):
     return json.loads((small_parity_dir / "recipe" / "optim.json").read_text())
@@ -44,6 +48,25 @@ def test_schedules_give_the_recorded_rates(recorded):
             assert compute_lr(step, case.get("total", 10), case["lr"], settings) == pytest.approx(lr, rel=1e-12)
             checked += 1
     assert checked > 50
+
+
+@pytest.mark.parametrize(
+    ("name", "total_epochs", "settings"),
+    [
+        ("msrvtt", 100, {"warmup_ratio": 0.1, "cosine_fall_ratio": 0.045}),
+        ("didemo", 20, {"warmup_ratio": 0.2, "cosine_fall_ratio": 0.85}),
+        ("lsmdc", 100, {"warmup_ratio": 0.05, "cosine_start_ratio": 0.1, "cosine_fall_ratio": 0.045}),
+        ("webvid", 4, {"warmup_ratio": 0.125, "cosine_fall_ratio": 1.125}),
+    ],
+)
+def test_schedules_of_the_released_mug_stan_configs(name, total_epochs, settings):
+    """A warm-up from 5 %, and a cosine with a period of its own, which rises again where the run is longer."""
+    schedules = json.loads((MUG_STAN / "lr_schedules.json").read_text())
+    recorded = next(schedule for title, schedule in schedules.items() if title.startswith(name))
+    section = OptimSection(schedule="cosine", warmup_start=0.05, **settings)
+    total_steps = total_epochs * recorded["iters_per_epoch"]
+    rates = [compute_lr(step, total_steps, 1.0, section) for step in range(1, len(recorded["lr_factor"]) + 1)]
+    np.testing.assert_allclose(rates, recorded["lr_factor"], atol=1e-6)
 
 
 def test_multi_step_halves_once_for_each_milestone():
@@ -161,6 +184,16 @@ def test_parameter_groups():
         (1e-4, 0.2),
         (1e-4, 0.0),
     ]
+
+
+def test_biases_and_norms_of_a_group_may_be_decayed():
+    model = nn.ModuleDict({"tower": nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)), "branch": nn.Linear(2, 2)})
+    settings = OptimSection(lr=1.0, weight_decay=0.1, groups={"branch": GroupSection(lr=10.0, decay_all=True)})
+    groups = {
+        group["name"]: (group["size"], group["lr"], group["weight_decay"])
+        for group in build_parameter_groups(model, settings)
+    }
+    assert groups == {"the rest": (4, 1.0, 0.1), "the rest, not decayed": (6, 1.0, 0.0), "branch": (6, 10.0, 0.1)}
 
 
 def test_modules_take_the_common_values_by_default():

@@ -271,7 +271,7 @@ def test_differences_name_key_and_values(tmp_path):
     first, second = Recipe.load(path), Recipe.load(path, changed)
     assert first.differences(second) == [
         "optim.lr: 5e-05 != 1.0",
-        "optim.groups: {} != {'head': {'lr': 1.0, 'weight_decay': None}}",
+        "optim.groups: {} != {'head': {'lr': 1.0, 'weight_decay': None, 'decay_all': False}}",
     ]
 
 
