@@ -17,16 +17,18 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.pictures import PicturesError, draw_cell_curves, draw_cells, draw_curves
-from clipbert.train_scripts.engine.predictions import RECORDS, read_predictions
 from clipbert.train_scripts.engine.run_files import read_run
-from clipbert.train_scripts.tasks.classification.pictures import count_confusions, draw_class_accuracy, draw_confusions
+from clipbert.train_scripts.tasks.classification.measures import CLASSES
+from clipbert.train_scripts.tasks.classification.pictures import draw_class_accuracy, draw_confusions
 
 
 def draw_run(folder: Path) -> Iterator[Path]:
     """
-    Draw everything that the files of a run, or the tables of a grid, can show.
+    Draw what the files of a run, or the table of a grid, can show.
 
     Args:
         folder (`Path`): `run.output_dir` of a run, or `output_dir` of a grid.
@@ -43,11 +45,13 @@ def draw_run(folder: Path) -> Iterator[Path]:
         yield draw_cells(found, pictures / "cells.png")
         yield draw_cell_curves(found, pictures / "cell_curves.png")
         return
-    yield draw_curves(read_run(folder), pictures / "curves.png")
-    for records in sorted(folder.glob(f"predictions/*/{RECORDS}")):
-        split, predictions = records.parent.name, read_predictions(records.parent)
-        if predictions.task == "classification":
-            counts, names = count_confusions(predictions), predictions.info["class_names"]
+    run = read_run(folder)
+    if run.steps:
+        yield draw_curves(run, pictures / "curves.png")
+    for path in sorted(folder.glob(f"predictions/*/{CLASSES}")):
+        split, found = path.parent.name, json.loads(path.read_text(encoding="utf-8"))
+        if "confusions" in found:
+            counts, names = np.array(found["confusions"]), [row["name"] for row in found["classes"]]
             title = f"{folder}, {split}"
             yield draw_confusions(counts, names, pictures / f"{split}_confusions.png", title)
             yield draw_class_accuracy(counts, names, pictures / f"{split}_classes.png", title)
@@ -59,9 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> list[Path]:
     given = parser.parse_args(arguments)
     written = []
     for folder in given.folders:
-        for picture in draw_run(folder):
-            print(printable(str(picture)))
-            written.append(picture)
+        drawn = list(draw_run(folder))
+        lines = list(map(str, drawn)) or [f"{folder}: there is no training step to draw, and there are no classes"]
+        print("\n".join(map(printable, lines)))
+        written += drawn
     return written
 
 

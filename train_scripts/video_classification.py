@@ -22,7 +22,7 @@ from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
 from clipbert.train_scripts.tasks.building import build_model, build_processor, check_head
 from clipbert.train_scripts.tasks.classification.cached import FeatureSection, choose_reader
 from clipbert.train_scripts.tasks.classification.items import EvaluatedVideos, LabelledCollator, LabelledVideos
-from clipbert.train_scripts.tasks.classification.measures import describe_classes, measure
+from clipbert.train_scripts.tasks.classification.measures import CLASSES, describe_classes, measure
 from clipbert.train_scripts.tasks.rows import coverage_metrics, evaluation_problems, find_data, load_rows
 from clipbert.train_scripts.tasks.videos import ClipEvalOptions, ClipOptions, video_options
 
@@ -50,14 +50,14 @@ class ClassificationTask(Task):
     recipe_class = ClassificationRecipe
 
     def next_commands(self, recipe, checkpoint):
-        videos = recipe.data.data_dir or "FOLDER"
+        videos = recipe.data.options.get("video_dir") or recipe.data.data_dir or "FOLDER"
         return {"name what videos show": command("predict", "--checkpoint", checkpoint, videos)}
 
     def build(self, recipe: ClassificationRecipe) -> Parts:
         find_data(recipe.data)
         self.processor, train_split = build_processor(recipe), recipe.data.train_split
         check_head(recipe, "VideoClassification")
-        splits = filter(None, (train_split, *recipe.eval.splits))
+        splits = dict.fromkeys(filter(None, (train_split, *recipe.eval.splits)))
         rows = {split: load_rows(recipe.data, split, KINDS) for split in splits}
         self.class_names = next(iter(rows.values())).features["label"].names
         self.majority = {}
@@ -111,7 +111,7 @@ class ClassificationTask(Task):
         check_skipped(skipped, len(predictions.rows), recipe.data.max_decode_error_rate)
         info = {"class_names": self.class_names, **self.majority, **coverage_metrics(examples)}
         predictions = replace(predictions, info=info)
-        return Evaluation(self.measure(predictions), predictions, {"classes.json": describe_classes(predictions)})
+        return Evaluation(self.measure(predictions), predictions, {CLASSES: describe_classes(predictions)})
 
     def measure(self, predictions):
         return measure(predictions)

@@ -2,6 +2,7 @@
 """Pictures of runs: what they are drawn from, and that they can be read whatever the data are."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -12,6 +13,7 @@ from clipbert.train_scripts.engine.pictures import PicturesError, draw_curves, s
 from clipbert.train_scripts.engine.predictions import Evaluation, Predictions, write_predictions
 from clipbert.train_scripts.engine.run_files import RunFiles, read_run
 from clipbert.train_scripts.tasks.classification import pictures
+from clipbert.train_scripts.tasks.classification.measures import CLASSES, describe_classes
 
 
 NAMES = ["Archery", "Punch $100$", "cello\x1b[31m"]
@@ -35,8 +37,8 @@ def write_run(folder, num_steps=6):
     folder.mkdir(exist_ok=True)
     for name, lines in (("log.jsonl", rows), ("costs.jsonl", costs)):
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in lines) + '{"step": 7, "ep')
-    chosen = next(row for row in rows if row.get("split") == "validation" and row["step"] == 4)
-    (folder / "results.json").write_text(json.dumps({"splits": {"validation": chosen, "test": final}}))
+    splits = {row["split"]: row for row in rows if "split" in row and row["step"] == 4}
+    (folder / "results.json").write_text(json.dumps({"splits": splits}))
     return folder
 
 
@@ -45,8 +47,8 @@ def write_classes(folder):
     gold = [0, 1, 2, None, 1]
     rows = [{"video_id": str(n), "gold": g, "skipped": "no frames" if n == 4 else ""} for n, g in enumerate(gold)]
     found = Predictions("classification", rows, {"logits": logits}, {"class_names": NAMES})
-    write_predictions(folder / "predictions" / "test", 4, Evaluation({"accuracy": 0.5}, found))
-    return found
+    found = Evaluation({"accuracy": 0.5}, found, {CLASSES: describe_classes(found)})
+    write_predictions(folder / "predictions" / "test", 4, found)
 
 
 def test_a_run_is_known_by_its_files(tmp_path):
@@ -61,10 +63,6 @@ def test_a_run_is_known_by_its_files(tmp_path):
     assert cost["ms_per_example"] == pytest.approx(150)  # of the test split
     with pytest.raises(FileNotFoundError, match="it has no log.jsonl"):
         read_run(tmp_path)
-
-
-def test_confusions_leave_out_what_was_not_asked(tmp_path):
-    assert pictures.count_confusions(write_classes(tmp_path)).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
 
 
 def test_without_matplotlib_a_line_says_what_to_install(tmp_path, monkeypatch):
@@ -113,6 +111,32 @@ def test_one_command_draws_a_run(drawn, tmp_path, capsys):
     assert labels == ["training accuracy", "validation accuracy", "chosen checkpoint"]
     assert rates.lines[0].get_ydata()[-1] == pytest.approx(0.1 / 6)
     assert [text.get_text() for text in drawn[1].axes[0].get_yticklabels()] == [NAMES[0], NAMES[1], r"cello\x1b[31m"]
+    assert texts_of(drawn[1].axes[0]) == ["1", "1", "1"]  # without what has no class, and what could not be decoded
+
+
+def test_a_run_that_only_evaluated_has_no_curves(drawn, tmp_path, capsys):
+    write_classes(write_run(tmp_path, num_steps=0))
+    assert [path.name for path in plots.main([str(tmp_path)])] == ["test_confusions.png", "test_classes.png"]
+    shutil.rmtree(tmp_path / "predictions")
+    capsys.readouterr()
+    assert plots.main([str(tmp_path)]) == [] and "no training step to draw" in capsys.readouterr().out
+
+
+def test_a_rate_that_falls_to_nothing_leaves_its_axis_legible(drawn, tmp_path):
+    run = read_run(write_run(tmp_path / "run"))
+    run.steps[-1]["lr"] = 1e-12
+    draw_curves(run, tmp_path / "curves.png")
+    assert drawn[0].axes[2].get_ylim()[0] == pytest.approx(0.1 / 1e4)
+
+
+def test_no_two_scores_of_a_split_look_alike(drawn, tmp_path):
+    run = read_run(write_run(tmp_path / "run"))
+    names = ["accuracy", "top5_accuracy", "mean_class_accuracy", "macro_f1"]
+    for row in run.evaluations:
+        row["metrics"] = dict.fromkeys(names, 0.5)
+    draw_curves(run, tmp_path / "curves.png")
+    lines = [line for line in drawn[0].axes[1].lines if line.get_label().startswith("validation")]
+    assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == len(names)
 
 
 def test_a_run_that_is_not_finished_can_be_drawn(drawn, tmp_path):
@@ -153,6 +177,7 @@ def test_labels_along_time(drawn, tmp_path):
     punch, archery = axes.collections
     assert [path.get_extents().bounds[::2] for path in punch.get_paths()] == [(0.0, 2.0), (4.0, 121.0)]
     assert [text.get_text() for text in axes.get_xticklabels()][:3] == ["0:00", "0:15", "0:30"]
+    assert axes.get_xlim() == (0.0, 125.0)
 
 
 def test_a_grid_is_drawn_with_what_is_finished_of_it(drawn, tmp_path):

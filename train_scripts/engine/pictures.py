@@ -12,7 +12,8 @@ from clipbert.train_scripts.engine.run_files import RunFiles
 
 
 DPI = 150
-MOST_METRICS = 6  # in one picture
+STYLES = ("o-", "^:", "s--", "d-.", "v:", "x--")  # of the metrics of a split, as many as one picture shows
+SPAN = 1e4  # a rate that falls to nothing is drawn down to this part of its peak
 
 
 class PicturesError(ImportError):
@@ -60,10 +61,10 @@ def draw_curves(run: RunFiles, path: Path) -> Path:
     for number, split in enumerate(splits):
         rows = [(point["epoch"], point[split]) for point in points if "epoch" in point and split in point]
         names = results_of(rows[0][1]) if rows else {}
-        shown = [name for name in names if is_fraction(name)][:MOST_METRICS]
+        shown = [name for name in names if is_fraction(name)]
         for axes, name, style in [
             *((losses, "loss", "o-") for _ in range("loss" in names)),
-            *((scores, name, ("o-", "^:", "s--")[place % 3]) for place, name in enumerate(shown)),
+            *((scores, name, style) for name, style in zip(shown, STYLES, strict=False)),
         ]:
             values = [metrics.get(name, math.nan) for _, metrics in rows]
             label = f"{shorten(split)} {name.replace('_', ' ')}"
@@ -74,9 +75,11 @@ def draw_curves(run: RunFiles, path: Path) -> Path:
     for axes, title in ((losses, "loss"), (scores, "score"), (rates, "learning rate")):
         axes.set_ylabel(title)
         axes.grid(alpha=0.3)
-        if axes.get_legend_handles_labels()[0]:
+        if axes is not rates and axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    rates.set_yscale("log" if any(row["lr"] > 0 for row in run.steps) else "linear")
+    if peak := max((row["lr"] for row in run.steps), default=0):
+        rates.set_yscale("log")
+        rates.set_ylim(bottom=max(rates.get_ylim()[0], peak / SPAN))
     rates.set_xlabel("epoch")
     figure.suptitle(printable(str(run.folder)), parse_math=False)
     return save_figure(figure, path)

@@ -17,6 +17,9 @@ from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.tasks.classification.items import mark_labels
 
 
+CLASSES = "classes.json"  # beside the predictions: what `describe_classes` returns
+
+
 def measure(predictions: Predictions) -> dict[str, float]:
     """
     Metrics of predictions; videos that could not be decoded, and those without a published class, take no part.
@@ -79,4 +82,4 @@ def describe_classes(predictions: Predictions) -> dict[str, Any]:
     return {"classes": classes, "confusions": counts.tolist()}
 
 
-__all__ = ["describe_classes", "find_asked", "measure"]
+__all__ = ["CLASSES", "describe_classes", "find_asked", "measure"]

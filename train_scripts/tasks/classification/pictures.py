@@ -9,25 +9,9 @@ import numpy as np
 
 from clipbert.metrics.classification.classification import wilson_interval
 from clipbert.train_scripts.engine.pictures import new_figure, save_figure, shorten
-from clipbert.train_scripts.engine.predictions import Predictions
 
 
 TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # seconds between the marks of a time axis
-
-
-def count_confusions(predictions: Predictions) -> np.ndarray:
-    """
-    How often a class was taken for which, without videos that could not be decoded or have no published class.
-
-    Returns:
-        `np.ndarray` of shape `(classes, classes)`: Right classes down, predicted ones across.
-    """
-    counts = np.zeros((len(predictions.info["class_names"]),) * 2, dtype=np.int64)
-    predicted = predictions.tensors["logits"].argmax(axis=1)
-    for row, label in zip(predictions.rows, predicted, strict=True):
-        if not row["skipped"] and row["gold"] is not None:
-            counts[row["gold"], label] += 1
-    return counts
 
 
 def draw_confusions(counts: np.ndarray, names: Sequence[str], path: Path, title: str = "") -> Path:
@@ -35,7 +19,8 @@ def draw_confusions(counts: np.ndarray, names: Sequence[str], path: Path, title:
     The confusion matrix: colours are shares of a row, numbers are counts.
 
     Args:
-        counts (`np.ndarray` of shape `(classes, classes)`): See [`count_confusions`].
+        counts (`np.ndarray` of shape `(classes, classes)`): How often a class was taken for which: right classes down,
+            predicted ones across.
         names (`Sequence[str]`): The classes.
         path (`Path`): The picture.
         title (`str`, *optional*): Its heading.
@@ -86,9 +71,9 @@ def draw_class_accuracy(counts: np.ndarray, names: Sequence[str], path: Path, ti
     axes.barh(places, accuracy, color="C0", alpha=0.5)
     axes.hlines(places, ends[:, 0], ends[:, 1], color="k", linewidth=1)
     for place, label in enumerate(shown):
-        axes.text(1.02, place, f"{hits[label]} of {total[label]}", va="center", fontsize=7)
+        axes.text(1.02, place, f"{hits[label]:,} of {total[label]:,}", va="center", fontsize=7)
     mean = hits.sum() / max(total.sum(), 1)
-    axes.axvline(mean, color="C3", linestyle="--", linewidth=1, label=f"all {total.sum()} together: {mean:.1%}")
+    axes.axvline(mean, color="C3", linestyle="--", linewidth=1, label=f"all {total.sum():,} together: {mean:.1%}")
     axes.set_yticks(places, [shorten(names[label]) for label in shown], fontsize=7, parse_math=False)
     axes.set(xlim=(0, 1), ylim=(len(shown) - 0.4, -0.6), xlabel="accuracy")
     axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
@@ -114,14 +99,14 @@ def draw_timeline(windows: Sequence[Mapping[str, Any]], path: Path, title: str =
         colours = [(0.12, 0.47, 0.71, 0.15 + 0.85 * window["score"]) for window in of_name]
         axes.broken_barh(bars, (place - 0.4, 0.8), facecolors=colours)
     axes.set_yticks(range(len(names)), [shorten(name) for name in names], fontsize=8, parse_math=False)
-    axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="time (minutes:seconds)")
     end = max(window["end_s"] for window in windows)
+    axes.set(xlim=(0, end), ylim=(len(names) - 0.5, -0.5), xlabel="time (minutes:seconds); the darker, the surer")
     between = next((seconds for seconds in TICKS_S if end <= 10 * seconds), TICKS_S[-1])
-    ticks = np.arange(0, end + between / 2, between)
+    ticks = np.arange(0, end + 1e-6, between)
     axes.set_xticks(ticks, [f"{int(tick // 60)}:{tick % 60:02.0f}" for tick in ticks])
     axes.grid(alpha=0.3)
     axes.set_title(title, parse_math=False)
     return save_figure(figure, path)
 
 
-__all__ = ["count_confusions", "draw_class_accuracy", "draw_confusions", "draw_timeline"]
+__all__ = ["draw_class_accuracy", "draw_confusions", "draw_timeline"]
