@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""The paper's recipes with a tiny model on thirty real clips, described in the formats of the benchmarks."""
+"""The recipes with a tiny model on thirty real clips, described in the formats of the benchmarks."""
 
 import csv
 import json
@@ -9,15 +9,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_files import write_json
+from tiny_classifiers import cnn_rnn_run
 from tiny_runs import MODEL, one_thread, start_from  # noqa: F401
 
+from clipbert.train_scripts import extract, predict
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.rescore import rescore
 from clipbert.train_scripts.retrieval import RetrievalTask
+from clipbert.train_scripts.video_classification import ClassificationTask
 from clipbert.train_scripts.video_qa import VideoQATask
 
 
 RECIPES = Path(__file__).parents[2] / "train_scripts" / "recipes" / "clipbert"
+CNN_RNN = RECIPES.parent / "cnn_rnn"
+ON_TRAIN = ("eval.splits={train: monitor}", "eval.metric=null", "optim.schedule=constant", "run.patience=null")
 TASKS = {"retrieval": RetrievalTask, "video_qa": VideoQATask}
 
 
@@ -183,3 +188,67 @@ def test_multiple_choice_by_a_retrieval_model(run, clips, data, tmp_path):
     more = [*start_from(tmp_path / "out/checkpoints/last"), "run.total_steps=0", "run.eval_every=null"]
     metrics = run("video_qa_msrvtt_mc", *more, "eval.num_clips=2", out="choice")["test"]
     assert metrics["num_examples"] == 6 and 0 <= metrics["accuracy"] <= 1
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Classes
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def predictions_of(run, split):
+    """The probabilities that a run has written, by the names of videos and classes."""
+    records = json.loads((run / "predictions" / split / "records.json").read_text())
+    logits = load_file(run / "predictions" / split / "tensors.safetensors")["logits"]
+    shares = [dict(zip(records["class_names"], row.softmax(0).tolist(), strict=True)) for row in logits]
+    return {row["video_id"]: shares[number] for number, row in enumerate(records["rows"])}
+
+
+def test_classes_of_a_table_are_learnt_evaluated_and_predicted(data_dir, clips, tmp_path):
+    folder, out = data_dir / "videos", tmp_path / "out"
+    values = [f"data.options={{file: classification.csv, video_dir: {folder}}}", f"data.features={tmp_path}/features"]
+    values += ["data.dataset=video_folder", "data.config=classification", "data.num_frames=8", *ON_TRAIN]
+    values += ["run.total_steps=120", "run.eval_every=null", "run.save_every=120", "optim.lr=2e-2"]
+    values += ["run.global_batch_size=10", "run.micro_batch_size=10"]
+    config = {"rnn_hidden_size": 32, "head_dropout": 0.0, "initializer_range": 1.0}
+    run = cnn_rnn_run(clips, out, *values, recipe=CNN_RNN / "video_folder.yaml", config=config)
+    extract.main([*run, "--dtype", "float32"])
+    metrics = main(ClassificationTask(), run)["results"]["train"]["metrics"]
+    assert metrics["num_examples"] == 10 and metrics["accuracy"] >= 0.9
+    with (clips / "classification.csv").open(newline="") as file:
+        labels = {row["video_name"]: row["tag"] for row in csv.DictReader(file)}
+    found = predict.main(["--checkpoint", str(out), *(str(folder / name) for name in labels)])
+    written = predictions_of(out, "train")
+    for (name, label), row in zip(labels.items(), found, strict=True):
+        assert row["probabilities"] == pytest.approx(written[name], abs=1e-4)
+    assert (
+        sum(next(iter(row["probabilities"])) == label for label, row in zip(labels.values(), found, strict=True)) >= 9
+    )
+
+
+def test_clips_of_ucf101_in_its_own_layout(data_dir, tmp_path):
+    """The second official split trains on the recordings that the first one tests: two AVIs, and a GIF."""
+    folder = tmp_path / "UCF101"
+    for path in (data_dir / "videos" / "ucf101").iterdir():
+        home = folder / "UCF-101" / path.name.split("_")[1]
+        home.mkdir(parents=True)
+        (home / path.name).symlink_to(path)
+    (folder / "ucfTrainTestlist").symlink_to(data_dir / "annotations" / "ucf101")
+    classes = ["ApplyEyeMakeup", "BaseballPitch", "CricketShot"]
+    values = ["data.dataset=ucf101", f"data.options={{on_missing: skip, classes: [{', '.join(classes)}]}}"]
+    values += ["data.sampling=all", "data.num_frames=null", "data.stride=20", *ON_TRAIN]
+    recipe = CNN_RNN / "ucf101.yaml"
+    trained = main(
+        ClassificationTask(), cnn_rnn_run(folder, tmp_path / "a", *values, "data.config=split2", recipe=recipe)
+    )
+    assert trained["results"]["train"]["metrics"]["num_examples"] == 3
+    values += [*start_from(tmp_path / "a/checkpoints/last"), "data.train_split=null", "run.total_steps=0"]
+    values += ["data.config=split1", "eval.splits={test: final}", "run.eval_every=null"]
+    tested = main(ClassificationTask(), cnn_rnn_run(folder, tmp_path / "b", *values, recipe=recipe))
+    assert tested["results"]["test"]["metrics"]["coverage"] == pytest.approx(3 / 136)
+    found = predict.main(["--checkpoint", str(tmp_path / "a"), str(folder)])
+    written = predictions_of(tmp_path / "b", "test")
+    assert [Path(row["video"]).suffix for row in found] == [".avi", ".avi", ".gif"]
+    for row, name in zip(found, classes, strict=True):
+        (video_id,) = [video_id for video_id in written if name in video_id]
+        assert Path(row["video"]).stem.removesuffix("_rgb") == video_id
+        assert row["probabilities"] == pytest.approx(written[video_id], abs=1e-5)

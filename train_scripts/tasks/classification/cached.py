@@ -214,7 +214,7 @@ def choose_reader(recipe: Recipe, model: PreTrainedModel, processor: Any, rows: 
     is_cached = recipe.data.features is not None
     reader = open_features(recipe, model, processor, rows) if is_cached else processor
     if hasattr(model, "encode_frames") and isinstance(processor, SparseVideoProcessor):
-        videos = [video for split, _ in splits_read(recipe) for video in rows[split]["video"][:]]
+        videos = list(dict.fromkeys(video for split, _ in splits_read(recipe) for video in rows[split]["video"][:]))
         options = video_options(recipe, processor, recipe.run.total_steps != 0)
         held = describe_holdings(model, processor, videos, options, reader.dtype if is_cached else "float16")
         logger.info(f"{held} They are {'read' if is_cached else 'decoded and encoded'} in each epoch, and not held.")
