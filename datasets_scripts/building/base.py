@@ -460,6 +460,11 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
     def _generate_examples(self, split: str, files: list[Path], several: bool) -> Iterator[tuple[str, dict]]:
         task = ROW_SCHEMAS[self.config.task]
         first_seen = {}
+        once = [task.id_column]  # in all rows
+        if self.config.task == "classification":
+            once.append(task.media)  # under whatever names
+        if self.IS_HUGE:
+            once = []
         source = self.source_of(split)
         for record in self.read_records(source, files):
             where = record.file, record.line, record.entry  # not the record, whose columns would stay in memory
@@ -478,17 +483,15 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
                         row[task.id_column] = "-".join(part for part in parts if part)
                     check_texts(row)
                     task.check(row)
-                    key = row[task.id_column]
-                    if self.IS_HUGE:
-                        yield key, row
-                        continue
-                    if key in first_seen:
-                        first = Record({}, *first_seen[key])
-                        raise ValueError(
-                            f"expected every {task.id_column!r} once, got {key!r} as in {first.file.name}, {first.place}"
-                        )
-                    first_seen[key] = where
-                    yield key, row
+                    for name in once:
+                        key = name, row[name]
+                        if key in first_seen:
+                            first = Record({}, *first_seen[key])
+                            raise ValueError(
+                                f"expected every {name!r} once, got {row[name]!r} as in {first.file.name}, {first.place}"
+                            )
+                        first_seen[key] = where
+                    yield row[task.id_column], row
             except (AnnotationError, AmbiguousMediaError):
                 raise
             except (ValueError, OverflowError, RecursionError) as error:

@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from clipbert.datasets_scripts.building.classes import warn
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, MediaIndex
 from clipbert.datasets_scripts.building.records import Record
 
@@ -13,15 +14,21 @@ OTHER_FOLDERS = {"videos", *SPLIT_NAMES}  # of layouts with annotation files: no
 
 
 def read_class_folders(root: Path, split: str = "") -> Iterator[Record]:
-    """The videos of `root/<split>/<class>/`, at any depth below."""
-    folder = root / split
+    """The videos of `root/<split>/<class>/`, at any depth below. Those that lie beside the folders of classes are named."""
+    folder, loose = root / split, []
     if not folder.is_dir():
         return
     for name in sorted(MediaIndex(folder, VIDEO_SUFFIXES).walk(str(folder), set())):
         label, slash, _ = name.partition("/")
-        if slash and label not in OTHER_FOLDERS:
+        if not slash:
+            loose.append(name)
+        elif label not in OTHER_FOLDERS:
             video = f"{split}/{name}" if split else name
             yield Record({"video": video, "label": label}, folder, entry=name)
+    if loose:
+        warn(
+            f"{folder}: {len(loose):,} of its videos lie in no folder of a class and are left out, the first is {loose[0]}"
+        )
 
 
 def class_folders(root: Path) -> dict[str, list[Path]]:
@@ -36,9 +43,15 @@ def class_folders(root: Path) -> dict[str, list[Path]]:
     return {"train": [root]} if not below and len(classes_below(root)) > 1 else {}
 
 
+def lone_class(root: Path) -> str | None:
+    """The name of the only folder of a class, where there is just one: too few to tell apart."""
+    found = set().union(*(classes_below(root, split) for split in ("", *SPLIT_NAMES)))
+    return found.pop() if len(found) == 1 else None
+
+
 def classes_below(root: Path, split: str = "") -> set[str]:
     """Names of the sub-folders that hold videos."""
     return {record.values["label"] for record in read_class_folders(root, split)}
 
 
-__all__ = ["SPLIT_NAMES", "class_folders", "read_class_folders"]
+__all__ = ["SPLIT_NAMES", "class_folders", "lone_class", "read_class_folders"]

@@ -117,6 +117,7 @@ def divide_clips(
         splits["train"] = [clip for clip in training if clip.video_id not in held_out]
         splits["validation"] = [clip for clip in training if clip.video_id in held_out]
     check_classes_of_splits(splits, where, is_strict=not in_parts)
+    warn_of_shared_clips(splits, where)
     most = {"train": config.max_train_per_class, "validation": config.max_val_per_class}
     return {split: list(limit(clips, most.get(split), config.split_seed)) for split, clips in splits.items()}
 
@@ -138,8 +139,8 @@ def hold_out(clips: Sequence[LabelledClip], fraction: float, rule: str, seed: in
         seed (`int`, defaults to 0): Another one holds out others.
 
     Raises:
-        AnnotationError: If all clips of a class are of one recording, with the place of its first; if classes have so many
-            recordings in common that one of them cannot be divided.
+        AnnotationError: If no class has two clips; if all clips of a class are of one recording, with the place of its
+            first; if classes have so many recordings in common that one of them cannot be divided.
     """
     of_class: dict[str, list[LabelledClip]] = {}
     for clip in clips:
@@ -147,8 +148,13 @@ def hold_out(clips: Sequence[LabelledClip], fraction: float, rule: str, seed: in
             of_class.setdefault(clip.label, []).append(clip)
     for label, members in list(of_class.items()):
         if len(members) == 1:
-            warn(members[0].place.error(f"the class {label!r} has one clip, which stays in training"))
+            warn(members[0].place.error(f"the class {label!r} has one clip left, which stays in training"))
             del of_class[label]
+    if not of_class and labels_of(clips) - {None}:
+        raise clips[0].place.error(
+            "expected a class with two clips or more, to hold one out, but no class has that many left. Add clips, say in a "
+            "column 'split' which are for what, or hold none out"
+        )
     if rule == "clip":
         return {name for members in of_class.values() for name in first_share(members, fraction, seed)}
     sizes = {label: Counter(clip.group for clip in members) for label, members in of_class.items()}
@@ -262,6 +268,18 @@ def check_classes_of_splits(splits: Mapping[str, Sequence[LabelledClip]], where:
                 )
             warn(
                 f"{where}: the split {lacking!r} has no clip of the class {absent[0]!r}{more} ({there!r} has: {place.file}, {place.place})"
+            )
+
+
+def warn_of_shared_clips(splits: Mapping[str, Sequence[LabelledClip]], where: str) -> None:
+    """Say which clips are trained on and evaluated."""
+    trained = {clip.video_id for clip in splits.get("train", ())}
+    for split, clips in splits.items():
+        shared = [clip for clip in clips if split != "train" and clip.video_id in trained]
+        if shared:
+            warn(
+                f"{where}: {len(shared):,} of the {len(clips):,} videos of {split!r} are in 'train', too, the first is "
+                f"{shared[0].video_id!r} ({shared[0].place.file}, {shared[0].place.place}): their scores say little of new ones"
             )
 
 

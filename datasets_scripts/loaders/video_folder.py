@@ -40,7 +40,7 @@ from functools import cached_property
 from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
-from clipbert.datasets_scripts.building.class_folders import SPLIT_NAMES, class_folders, read_class_folders
+from clipbert.datasets_scripts.building.class_folders import SPLIT_NAMES, class_folders, lone_class, read_class_folders
 from clipbert.datasets_scripts.building.classes import LabelledClip, hold_out, recording_in_name
 from clipbert.datasets_scripts.building.media import MediaIndex, relative_name
 from clipbert.datasets_scripts.building.records import (
@@ -177,8 +177,11 @@ class VideoFolder(VideoTextBuilder):
         if config.file is not None:
             return cls.named_file(root / config.file, config)
         found = find_files(root, stem)
-        if not found and config.task == "classification" and (folders := class_folders(root)):
-            return folders
+        if not found and config.task == "classification":
+            if folders := class_folders(root):
+                return folders
+            if (alone := lone_class(root)) is not None:
+                raise AnnotationError(f"{root}: expected folders of two classes at least, got {alone!r} alone")
         if not found:
             raise FileNotFoundError(f"No {stem}.jsonl or {stem}.csv in {root} or in its split folders. {cls.LAYOUT}")
         in_root = [path for path in found if path.parent == root]

@@ -99,7 +99,10 @@ def test_a_class_of_one_clip_stays_in_training(caplog):
     clips = [*clips_of("a", 2, 2), *clips_of("alone", 1)]
     for rule in ("recording", "clip"):
         assert "alone_002" not in hold_out(clips, 0.2, rule)
-    assert "labels.csv, line 2: the class 'alone' has one clip, which stays in training" in caplog.text
+    assert "labels.csv, line 2: the class 'alone' has one clip left, which stays in training" in caplog.text
+    for rule in ("recording", "clip"):
+        with pytest.raises(AnnotationError, match=r"labels\.csv, line 2: expected a class with two clips or more"):
+            hold_out([*clips_of("alone", 1), *clips_of("only", 1)], 0.2, rule)
 
 
 def test_a_class_of_one_recording_cannot_be_divided():

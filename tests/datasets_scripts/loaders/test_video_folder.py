@@ -577,6 +577,27 @@ def test_folders_by_split_and_class(folder, load, validation):
     assert len(load(split="train")) == 4
 
 
+def test_videos_beside_folders_of_classes_are_named(folder, load, caplog):
+    touch(folder, "run/a.mp4", "sleep/b.mp4", "c.mp4", "d.mp4")
+    assert labels_of(load(split="train")) == ["run", "sleep"]
+    assert "2 of its videos lie in no folder of a class and are left out, the first is c.mp4" in caplog.text
+
+
+@pytest.mark.parametrize("names", [["run/a.mp4", "run/b.mp4"], ["train/run/a.mp4", "test/run/b.mp4"]])
+def test_one_folder_of_a_class_is_too_few(folder, load, names):
+    touch(folder, *names)
+    with pytest.raises(AnnotationError, match="expected folders of two classes at least, got 'run' alone"):
+        load("classification")
+
+
+def test_a_video_that_is_evaluated_is_not_trained_on_in_silence(folder, load, caplog):
+    touch(folder, "a.mp4", "b.mp4")
+    write_lines(folder / "labels.csv", "video,label,split", "a.mp4,x,train", "b.mp4,y,train", "b.mp4,y,test")
+    assert len(load("classification")["test"]) == 1
+    assert "1 of the 1 videos of 'test' are in 'train', too, the first is 'b.mp4'" in caplog.text
+    assert "labels.csv, line 4" in caplog.text
+
+
 def test_folders_by_class_are_divided(folder, load):
     touch(folder, *(f"{label}/{number:02}.mp4" for label in ("run", "sleep", "jump") for number in range(20)))
     touch(folder, *(f"run/v_Run_g{group:02}_c{clip:02}.avi" for group in range(10) for clip in (1, 2, 3, 4)))
@@ -632,6 +653,10 @@ def test_classes_and_limits_of_own_videos(folder, load):
         (
             ["video,label", "a.mp4,x", "b.mp4,y", "a.mp4,y"],
             r"labels\.csv, line 4: .* 'a.mp4' as 'y'; it is 'x' in .*line 2",
+        ),
+        (
+            ["video,label", "a.mp4,x", "b.mp4,y", "./a.mp4,y"],
+            r"labels\.csv, line 4: expected every 'video' once, .*a.mp4' as in labels.csv, line 2",
         ),
         (["video,label", "a.mp4,x", "b.mp4,"], r"labels\.csv, line 3: expected 'label' to be a non-empty"),
         (["video,label", "a.mp4,x", "b.mp4,x"], r"labels\.csv: expected two classes at least, got 'x' alone"),
