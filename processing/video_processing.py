@@ -175,6 +175,9 @@ class SparseVideoProcessor(BaseVideoProcessor):
     def __init__(self, **kwargs: Any):
         saved = [name for name in self.valid_kwargs.__annotations__ if name not in CALL_OPTIONS]
         refuse_unknown_options(kwargs, [*saved, *SERVICE_KEYS], type(self).__name__)
+        kwargs = {
+            name: value for name, value in kwargs.items() if value is not None or name in OPTIONAL
+        }  # as in a call
         super().__init__(**kwargs)
         for name in OPTIONAL:  # the base class takes None for "not given"
             if name in kwargs:

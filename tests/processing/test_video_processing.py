@@ -49,6 +49,12 @@ def test_a_family_states_its_transform_and_has_clips_seeds_and_options(write_vid
     assert torch.equal(*seeded)
 
 
+@pytest.mark.parametrize("name", ["num_frames", "num_clips", "size", "do_resize", "sampling"])
+def test_none_is_not_given_where_a_processor_is_made(name):
+    assert getattr(InvertedVideoProcessor(**{name: None}), name) == getattr(InvertedVideoProcessor(), name)
+    assert InvertedVideoProcessor(timeout_s=None).timeout_s is None  # here it says something: no limit
+
+
 def test_its_own_option_is_saved_and_misspelt_ones_are_refused(tmp_path):
     InvertedVideoProcessor(invert=True).save_pretrained(tmp_path)
     assert InvertedVideoProcessor.from_pretrained(tmp_path).invert is True
