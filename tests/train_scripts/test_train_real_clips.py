@@ -251,3 +251,23 @@ def test_clips_of_ucf101_in_its_own_layout(data_dir, tmp_path):
         (video_id,) = [video_id for video_id in written if name in video_id]
         assert Path(row["video"]).stem.removesuffix("_rgb") == video_id
         assert row["probabilities"] == pytest.approx(written[video_id], abs=1e-5)
+
+
+def test_every_odd_file_is_classified_or_named(data_dir, tmp_path):
+    folder, config = data_dir / "videos" / "technical", {"rnn_hidden_size": 8}
+    names = sorted(path.name for path in folder.iterdir())
+    broken = {"audio_only.mp3", "corrupted.mp4", "zero_byte.webm"}
+    lines = [f"{name},{'ab'[number % 2]},{'test' if number % 3 else 'train'}" for number, name in enumerate(names)]
+    (tmp_path / "labels.csv").write_text("\n".join(["video,label,split", *lines]))
+    values = ["data.dataset=video_folder", "data.config=classification", f"data.options={{video_dir: {folder}}}"]
+    values += ["data.on_decode_error=skip", "data.max_decode_error_rate=0.6", "data.num_frames=4"]
+    values += ["eval.splits={test: final}", "eval.metric=null", "run.eval_every=null"]
+    metrics = main(ClassificationTask(), cnn_rnn_run(tmp_path, tmp_path / "out", *values, config=config))["results"][
+        "test"
+    ]
+    tested = {name for name, line in zip(names, lines, strict=True) if line.endswith("test")}
+    assert metrics["metrics"]["num_skipped_videos"] == len(tested & broken) > 0
+    for more in ([], ["--windows", "3"]):
+        found = predict.main(["--checkpoint", str(tmp_path / "out"), *more, *(str(folder / name) for name in names)])
+        failed = {name: row["error"] for name, row in zip(names, found, strict=True) if "error" in row}
+        assert failed.keys() == broken and all(name in error for name, error in failed.items())
