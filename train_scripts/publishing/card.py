@@ -22,6 +22,7 @@ from clipbert.train_scripts.engine.report import results_of, show_interval, show
 logger = logging.getLogger(__name__)
 TEMPLATE = Path(__file__).with_name("card.jinja")
 HEADS = Path(__file__).with_name("heads.yaml")
+MOST_CLASSES = 101  # that a card lists
 INSTALL = 'pip install torch torchvision "transformers>=5.23" av'
 
 
@@ -169,9 +170,10 @@ class Family(_StrictDict):
     name: str
     about: str = ""
     citation: str = ""
-    sees: dict[str, dict[str, str]] = field(
-        default_factory=dict
-    )  # settings of "processor" and "config": what they mean
+    # settings of "processor" and "config": what they mean
+    sees: dict[str, dict[str, str]] = field(default_factory=dict)
+    # those that matter for some values of the processor's `sampling` alone: for which
+    samplings: dict[str, list[str]] = field(default_factory=dict)
 
 
 def build_model_card(
@@ -213,6 +215,7 @@ def build_model_card(
         model_name=repo_id or title if info.scores else None,
         eval_results=_eval_results(head, info.scores) or None,
     )
+    is_classifier = head.task_type == "video-classification"
     auto_processor = "AutoProcessor" if hasattr(processor, "video_processor") else "AutoVideoProcessor"
     return ModelCard.from_template(
         data,
@@ -222,7 +225,8 @@ def build_model_card(
         head=head,
         family=family,
         install=INSTALL,
-        imports=", ".join(sorted([auto_class, auto_processor])),
+        classes=_describe_classes(list(model.config.id2label.values())) if is_classifier else "",
+        imports=", ".join([*sorted([auto_class, auto_processor]), *(["pipeline"] if is_classifier else [])]),
         place=f'name = "{repo_id}"' if repo_id else 'name = "."  # this folder',
         auto_processor=auto_processor,
         auto_model=auto_class,
@@ -238,6 +242,8 @@ def describe_head(model: PreTrainedModel) -> Head:
     name, known = type(model).__name__, _read_heads()
     if name.endswith("ForVideoQA") and model.config.num_labels == 1:
         name = "ForRegression"  # one label is a number
+    if name.endswith("ForVideoClassification") and model.config.problem_type == "multi_label_classification":
+        name = "SeveralClasses"
     for suffix, head in known.items():
         if name.endswith(suffix):
             return head
@@ -273,12 +279,19 @@ def describe_family(model: PreTrainedModel) -> Family:
         raise ValueError(f"{path}: {error}") from error
 
 
+def _describe_classes(names: list[str]) -> str:
+    shown = ", ".join(f"`{printable(str(name)).replace('`', ' ')}`" for name in names[:MOST_CLASSES])
+    more = f" and {len(names) - MOST_CLASSES:,} more, all of them in `config.json`" if names[MOST_CLASSES:] else ""
+    return f"{len(names):,} classes: {shown}{more}."
+
+
 def _settings(model: PreTrainedModel, processor: Any, family: Family) -> Iterator[tuple[str, str]]:
     """What decides what the model sees, with what the family says of it."""
     sources = {"processor": getattr(processor, "video_processor", processor), "config": model.config}
+    sampling = getattr(sources["processor"], "sampling", None)
     for kind, names in family.sees.items():
         for name, meaning in names.items():
-            if hasattr(sources[kind], name):
+            if hasattr(sources[kind], name) and sampling in family.samplings.get(name, [sampling]):
                 yield meaning, f"{name}={_show_setting(getattr(sources[kind], name))}"
 
 
