@@ -31,7 +31,10 @@ class OneName(MetaPathFinder):
         real = importlib.util.find_spec(f"clipbert.{fullname}") if is_ours else None
         if real is None:
             return None
-        return ModuleSpec(fullname, _SameModule(real), is_package=real.submodule_search_locations is not None)
+        is_package = real.submodule_search_locations is not None
+        return ModuleSpec(
+            fullname, _SameModule(real), origin=real.origin, is_package=is_package
+        )  # the sys.argv[0] of `-m`
 
     def holds(self, name: str) -> bool:
         """Whether the path leads from this name to a package of the clone that belongs to the house."""

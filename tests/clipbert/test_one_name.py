@@ -90,6 +90,13 @@ def test_commands_run_by_either_name(clone, name):
     ]
 
 
+@pytest.mark.parametrize("name", ["datasets_scripts.tool", "clipbert.datasets_scripts.tool"])
+def test_a_command_knows_its_file(clone, name):
+    # argparse takes the name of a program from sys.argv[0], which was None
+    write(clone / "datasets_scripts", {"tool.py": "import sys\nprint(sys.argv[0] == __file__, __file__)\n"})
+    assert run("-m", name, cwd=clone).split() == ["True", str(clone / "datasets_scripts" / "tool.py")]
+
+
 def test_scripts_and_their_workers_see_one_class(clone, tmp_path):
     # a spawned worker imports the script again, under another name, and unpickles what the script has sent
     write(
