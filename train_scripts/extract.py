@@ -15,7 +15,6 @@ anew; with `--on_mismatch refuse` nothing is touched.
 
 import argparse
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,6 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, BaseVideoProcessor, PreTrainedModel
 
-from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.processing import FeatureCache, SparseVideoProcessor
 from clipbert.processing.feature_cache import DTYPES
 from clipbert.support.families import has_family
@@ -41,6 +39,7 @@ from clipbert.train_scripts.tasks.classification.cached import (
     plan_features,
     what_is_drawn,
 )
+from clipbert.train_scripts.tasks.classification.prediction import find_videos
 from clipbert.train_scripts.tasks.extraction import Extraction, FeatureCacheError, extract_features
 from clipbert.train_scripts.tasks.holdings import describe_holdings, show_bytes
 from clipbert.train_scripts.video_classification import ClassificationRecipe, ClassificationTask
@@ -50,20 +49,6 @@ logger = logging.getLogger("clipbert.train_scripts")
 # what a recipe has to say, and an extraction of files does not need
 FILES = "files"
 NO_RUN = ("data.dataset=video_folder", "run.output_dir=.", "run.total_steps=1", "data.train_split=train")
-
-
-def find_videos(places: Sequence[Path]) -> list[str]:
-    """Files as they are named, and the videos below folders, by their suffix."""
-    found = []
-    for place in places:
-        if not place.exists():
-            raise FileNotFoundError(f"{place}: there is no such file or folder.")
-        below = [Path(root, name) for root, _, names in os.walk(place, followlinks=True) for name in names]
-        videos = [place] if place.is_file() else [path for path in below if path.suffix.lower() in VIDEO_SUFFIXES]
-        if not videos:
-            raise FileNotFoundError(f"{place}: no file there ends in {', '.join(sorted(VIDEO_SUFFIXES))}.")
-        found += sorted(map(str, videos))
-    return found
 
 
 def read_model_name(name: str) -> list[str]:
@@ -130,7 +115,7 @@ def plan_extraction(
     if given.videos:
         processor = build_processor(recipe)
         model = build_model(recipe, "VideoClassification", processor)
-        rows = {FILES: {"video": find_videos(given.videos)}}
+        rows = {FILES: {"video": list(map(str, find_videos(given.videos)))}}
         # files are seen as an evaluation sees them
         recipe = replace(
             recipe, run=replace(recipe.run, total_steps=0), eval=replace(recipe.eval, splits={FILES: "final"})

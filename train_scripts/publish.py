@@ -11,10 +11,12 @@ over clips of the evaluation.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from clipbert.support.hub import push_folder
+from clipbert.support.terminal import printable_lines
 from clipbert.train_scripts.publishing import load_checkpoint, read_card, save_for_hub
 
 
@@ -47,4 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(printable_lines(str(error)))

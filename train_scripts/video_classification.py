@@ -74,7 +74,8 @@ class ClassificationTask(Task):
         train_set = NoTrainSet()
         if recipe.run.total_steps != 0:
             options = video_options(recipe, self.processor, is_training=True)
-            labelled = rows[train_split].filter(lambda label: label is not None, input_columns="label")
+            labels = rows[train_split]["label"][:]
+            labelled = rows[train_split].select([n for n, label in enumerate(labels) if label is not None])
             with_copies = getattr(recipe.data, "augment_mode", "online") == "offline_copy"
             train_set = LabelledVideos(labelled, self.reader, options, recipe.run.seed, with_copies)
         self.has_several = model.config.problem_type == "multi_label_classification"

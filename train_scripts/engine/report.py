@@ -169,6 +169,7 @@ def describe_end(output_dir: Path, checkpoint: Path, step: int, splits: Iterable
     if predictions:
         commands["compute the scores again, without the model"] = command("rescore", predictions[-1])
     if step:
+        commands["draw its curves (needs matplotlib)"] = command("plots", output_dir)
         given = ["--checkpoint", checkpoint, "--results", output_dir / "results.json"]
         commands["publish it with its code and a card"] = command(
             "publish", *given, "--output_dir", output_dir / "published"
