@@ -6,12 +6,15 @@ Run:     accelerate launch train_scripts/video_classification.py --recipe FILE
 For every family with a head `...ForVideoClassification`, whose `forward(pixel_values, ..., labels)` returns `loss` and
 `logits` `(videos, classes)`. The classes are those of the training split, and their names travel with the checkpoint. Every
 score is reported with its 95 % interval, and with that of a blind baseline, which always answers with the most frequent
-class of the training split. With `data.features` the vectors of frames that extract.py has kept are read, not the videos.
+class of the training split. Where the rows of a data set have lists of classes, each class is a question of its own, and mAP
+the score. With `data.features` the vectors of frames that extract.py has kept are read, not the videos.
 """
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import datasets
 import torch
 
 from clipbert.train_scripts.engine.data import Skipped, check_skipped
@@ -28,6 +31,7 @@ from clipbert.train_scripts.tasks.videos import ClipEvalOptions, ClipOptions, vi
 
 
 KINDS = ("classification",)  # of rows
+SEVERAL = "multi_label_classification"  # the problem type of models whose videos are in any number of classes
 
 
 @dataclass(kw_only=True)
@@ -59,9 +63,11 @@ class ClassificationTask(Task):
         check_head(recipe, "VideoClassification")
         splits = dict.fromkeys(filter(None, (train_split, *recipe.eval.splits)))
         rows = {split: load_rows(recipe.data, split, KINDS) for split in splits}
-        self.class_names = next(iter(rows.values())).features["label"].names
+        label = next(iter(rows.values())).features["label"]
+        self.has_several = isinstance(label, datasets.List)
+        self.class_names = label.feature.names if self.has_several else label.names
         self.majority = {}
-        if train_split is not None:
+        if train_split is not None and not self.has_several:
             counts = Counter(label for label in rows[train_split]["label"] if label is not None)
             self.majority = {"majority_class": min(counts, key=lambda label: (-counts[label], label))}
         model = build_model(recipe, "VideoClassification", self.processor, **self.config_values())
@@ -78,13 +84,19 @@ class ClassificationTask(Task):
             labelled = rows[train_split].select([n for n, label in enumerate(labels) if label is not None])
             with_copies = getattr(recipe.data, "augment_mode", "online") == "offline_copy"
             train_set = LabelledVideos(labelled, self.reader, options, recipe.run.seed, with_copies)
-        self.has_several = model.config.problem_type == "multi_label_classification"
+        if self.has_several and model.config.problem_type != SEVERAL:
+            raise ValueError(
+                f"model.config.problem_type={model.config.problem_type!r} is for one class a video; the data have lists of "
+                f"them, for {SEVERAL}."
+            )
+        self.has_several = model.config.problem_type == SEVERAL  # rows of one class each are lists of one then
         collate = LabelledCollator(len(self.class_names) if self.has_several else None)
         return Parts(model, self.processor, train_set, collate, {split: rows[split] for split in recipe.eval.splits})
 
-    def config_values(self) -> dict[str, dict]:
+    def config_values(self) -> dict[str, Any]:
         names = self.class_names
-        return {"id2label": dict(enumerate(names)), "label2id": {name: label for label, name in enumerate(names)}}
+        values = {"id2label": dict(enumerate(names)), "label2id": {name: label for label, name in enumerate(names)}}
+        return {**values, "problem_type": SEVERAL} if self.has_several else values
 
     def training_step(self, model, batch):
         outputs = model(**batch.inputs, labels=batch.targets["labels"])

@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 import datasets
-from datasets import ClassLabel
+from datasets import ClassLabel, List
 
 from clipbert.datasets_scripts.building.classes import (
     DEFAULT_FRACTION,
@@ -27,6 +27,7 @@ from clipbert.datasets_scripts.building.classes import (
     check_class_fields,
     count_siblings,
     divide_clips,
+    labelled_clips,
     warn,
 )
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, AmbiguousMediaError, MediaIndex
@@ -133,6 +134,10 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
     def class_names(self) -> list[str]:
         """Names of the classes in the order of their numbers, for the task "classification"."""
         raise NotImplementedError
+
+    def has_several_classes(self) -> bool:
+        """Whether a video may be in several classes, or none: the label of a row is a list then, of names in `classes`."""
+        return False
 
     def video_facts(self) -> dict[str, VideoFacts]:
         """What the annotations say about each `video_id` apart from its rows: by default the recordings of labelled clips."""
@@ -248,8 +253,9 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
             return {}
         return {
             split: [
-                LabelledClip(row["video_id"], row["label"], row.get("recording"), Record({}, *where))
+                clip
                 for where, row in self.labelled_rows(split)
+                for clip in labelled_clips(row["video_id"], row["label"], row.get("recording"), Record({}, *where))
             ]
             for split in self.annotations
             if self.source_of(split) == split
@@ -269,6 +275,8 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
                 raise record.error(str(error)) from None
 
     def is_wanted(self, row: dict) -> bool:
+        if isinstance(row["label"], list):
+            return self.config.classes is None or bool(row["label"])
         return self.config.classes is None or row["label"] is None or row["label"] in self.config.classes
 
     @cached_property
@@ -278,7 +286,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         Raises:
             AnnotationError: If a video is in two classes, a class cannot be divided or is evaluated without training.
         """
-        return divide_clips(self.labelled, self.config, self.where, self.IN_PARTS)
+        return divide_clips(self.labelled, self.config, self.where, self.IN_PARTS, self.has_several_classes())
 
     @cached_property
     def ids_of_splits(self) -> dict[str, set[str]]:
@@ -303,7 +311,7 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
 
     def clips_of(self, split: str) -> list[LabelledClip]:
         if self.config.task == "classification":
-            return self.divided_clips[split]
+            return list({clip.video_id: clip for clip in self.divided_clips[split]}.values())
         ids = (name for name in dict.fromkeys(self.training_ids()) if self.split_of(name, "train") == split)
         return [LabelledClip(name, None, self.recordings.get(name), Record({}, Path())) for name in ids]
 
@@ -426,7 +434,8 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
     def _info(self) -> datasets.DatasetInfo:
         features = ROW_SCHEMAS[self.config.task].features.copy()
         if self.config.task == "classification":
-            features["label"] = ClassLabel(names=self.chosen_class_names())
+            label = ClassLabel(names=self.chosen_class_names())
+            features["label"] = List(label) if self.has_several_classes() else label
         return datasets.DatasetInfo(description=inspect.getdoc(type(self)), features=features)
 
     def chosen_class_names(self) -> list[str]:

@@ -32,11 +32,11 @@ RECORDINGS_IN_NAMES = (  # names of files that say which recording they were cut
 @dataclass(frozen=True, slots=True)
 class LabelledClip:
     """
-    A row of the task "classification", with where it stands.
+    A row of the task "classification", with where it stands; of a video in several classes there is one for each.
 
     Args:
         video_id (`str`): Its id.
-        label (`str`, *optional*): Its class; `None` where labels are not public.
+        label (`str`, *optional*): Its class; `None` where labels are not public, and for a video in none of several.
         recording (`str`, *optional*): What it was cut from; `None`: nobody knows, and it is taken for one of its own.
         place (`Record`): File and line, for complaints.
     """
@@ -50,6 +50,14 @@ class LabelledClip:
     def group(self) -> str:
         """What has to stay together."""
         return self.video_id if self.recording is None else self.recording
+
+
+def labelled_clips(
+    video_id: str, label: str | list[str] | None, recording: str | None, place: Record
+) -> Iterator[LabelledClip]:
+    """A clip with its class, or with each of several."""
+    for name in (label or [None]) if isinstance(label, list) else [label]:
+        yield LabelledClip(video_id, name, recording, place)
 
 
 def recording_in_name(name: str) -> str | None:
@@ -96,16 +104,17 @@ def check_class_fields(config, where: str) -> None:
 
 
 def divide_clips(
-    splits: Mapping[str, Sequence[LabelledClip]], config, where: str, in_parts: bool
+    splits: Mapping[str, Sequence[LabelledClip]], config, where: str, in_parts: bool, several: bool = False
 ) -> dict[str, list[LabelledClip]]:
-    """The clips of each split, after holding out and limits; `config` is a `BenchmarkConfig`.
+    """The clips of each split, after holding out and limits; `config` is a `BenchmarkConfig`. Videos may be in `several` classes.
 
     Raises:
         AnnotationError: If a video is in two classes, a class cannot be divided or is evaluated without training.
     """
     splits = dict(splits)
-    for clips in splits.values() if in_parts else [chain(*splits.values())]:
-        check_one_class_each(clips)
+    if not several:
+        for clips in splits.values() if in_parts else [chain(*splits.values())]:
+            check_one_class_each(clips)
     if config.validation_fraction:
         training, rule = splits["train"], config.validation_split or "recording"
         if config.validation_split == "recording" and not any(clip.recording for clip in training):
@@ -113,7 +122,7 @@ def divide_clips(
                 f'{where}: `validation_split="recording"` needs recordings, and the annotations name none; '
                 '`validation_split="clip"` divides the clips'
             )
-        held_out = hold_out(training, config.validation_fraction, rule, config.split_seed)
+        held_out = hold_out(training, config.validation_fraction, rule, config.split_seed, several)
         splits["train"] = [clip for clip in training if clip.video_id not in held_out]
         splits["validation"] = [clip for clip in training if clip.video_id in held_out]
     check_classes_of_splits(splits, where, is_strict=not in_parts)
@@ -127,7 +136,9 @@ def divide_clips(
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def hold_out(clips: Sequence[LabelledClip], fraction: float, rule: str, seed: int = 0) -> set[str]:
+def hold_out(
+    clips: Sequence[LabelledClip], fraction: float, rule: str, seed: int = 0, several: bool = False
+) -> set[str]:
     """Ids of the clips that are held out of training, a share of each class.
 
     Args:
@@ -137,6 +148,8 @@ def hold_out(clips: Sequence[LabelledClip], fraction: float, rule: str, seed: in
             least one, and one at least stays. "clip": `round(fraction * n)` clips of each class, at least one and at most
             n - 1, with siblings on both sides. A class of one clip stays in training with a warning.
         seed (`int`, defaults to 0): Another one holds out others.
+        several (`bool`, defaults to `False`): A video may be in several classes. Then recordings are of several, too, and rare
+            classes are held out with the others or not at all, which is said; some of each stays in training.
 
     Raises:
         AnnotationError: If no class has two clips; if all clips of a class are of one recording, with the place of its
@@ -146,9 +159,11 @@ def hold_out(clips: Sequence[LabelledClip], fraction: float, rule: str, seed: in
     for clip in clips:
         if clip.label is not None:
             of_class.setdefault(clip.label, []).append(clip)
+    staying = {}  # recordings
     for label, members in list(of_class.items()):
         if len(members) == 1:
             warn(members[0].place.error(f"the class {label!r} has one clip left, which stays in training"))
+            staying[members[0].group] = False
             del of_class[label]
     if not of_class and labels_of(clips) - {None}:
         raise clips[0].place.error(
@@ -156,18 +171,27 @@ def hold_out(clips: Sequence[LabelledClip], fraction: float, rule: str, seed: in
             "column 'split' which are for what, or hold none out"
         )
     if rule == "clip":
-        return {name for members in of_class.values() for name in first_share(members, fraction, seed)}
+        chosen = {name for members in of_class.values() for name in first_share(members, fraction, seed)}
+        return chosen - {clip.video_id for clip in clips if clip.group in staying} if several else chosen
     sizes = {label: Counter(clip.group for clip in members) for label, members in of_class.items()}
     for label, members in of_class.items():
-        if len(sizes[label]) == 1:
+        if len(sizes[label]) == 1 and not several:
             raise members[0].place.error(
                 f"expected clips of the class {label!r} from two recordings at least, to hold one out; all {len(members)} are "
                 f'cut from {members[0].group!r}. Leave the class out (`classes`), or divide by `validation_split="clip"`'
             )
-    held_out = divide_shared(sizes, fraction, seed)
+    held_out = divide_shared(sizes, fraction, seed) | staying
     for label, own in sizes.items():
         divide_class(own, fraction, seed, held_out)
-        if len({held_out[name] for name in own}) == 1:
+        if several and all(held_out[name] for name in own):
+            held_out[min(own)] = False
+        if several and not any(held_out[name] for name in own):
+            warn(
+                of_class[label][0].place.error(
+                    f"no clip of the class {label!r} is held out: its recordings are of others, too"
+                )
+            )
+        elif len({held_out[name] for name in own}) == 1:
             raise of_class[label][0].place.error(
                 f"expected a recording of the class {label!r} in training and another one held out, but all of them are those "
                 'of other classes, too. Try another `split_seed`, or `validation_split="clip"`'
@@ -275,10 +299,11 @@ def warn_of_shared_clips(splits: Mapping[str, Sequence[LabelledClip]], where: st
     """Say which clips are trained on and evaluated."""
     trained = {clip.video_id for clip in splits.get("train", ())}
     for split, clips in splits.items():
-        shared = [clip for clip in clips if split != "train" and clip.video_id in trained]
+        videos = {clip.video_id: clip for clip in clips} if split != "train" else {}
+        shared = [clip for name, clip in videos.items() if name in trained]
         if shared:
             warn(
-                f"{where}: {len(shared):,} of the {len(clips):,} videos of {split!r} are in 'train', too, the first is "
+                f"{where}: {len(shared):,} of the {len(videos):,} videos of {split!r} are in 'train', too, the first is "
                 f"{shared[0].video_id!r} ({shared[0].place.file}, {shared[0].place.place}): their scores say little of new ones"
             )
 
@@ -316,6 +341,7 @@ __all__ = [
     "count_siblings",
     "divide_clips",
     "hold_out",
+    "labelled_clips",
     "recording_in_name",
     "warn",
 ]

@@ -71,8 +71,11 @@ def check_moment(row: dict) -> None:
 
 
 def check_class(row: dict) -> None:
-    if row["label"] is not None and not isinstance(row["label"], str):
-        raise ValueError(f"expected the name of a class, or None where labels are not public, got {row['label']!r}")
+    labels = row["label"] if isinstance(row["label"], list) else [row["label"]]
+    if not all(isinstance(label, str | None) for label in labels) or len(set(labels)) < len(labels):
+        raise ValueError(
+            f"expected the name of a class, None where labels are not public, or a list of classes, got {row['label']!r}"
+        )
     if row.get("recording") is not None:
         expect_text(row, "recording")
 

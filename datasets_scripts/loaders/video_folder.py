@@ -10,7 +10,9 @@ Layout:    `captions.jsonl`   {"video": "a.mp4", "caption": "a dog runs"}       
            `moments.jsonl`    {"video": "a.mp4", "caption": "the dog stops", "start_s": 1.5, "end_s": 3}
                               optional "duration_s"
            `labels.jsonl`     {"video": "a.mp4", "label": "running"}
-                              optional "group": what the clip was cut from, such as a film; clips of one stay together
+                              optional "group": what the clip was cut from, such as a film; clips of one stay together.
+                              {"video": "a.mp4", "labels": ["running", "barking"]} where a video shows several or none (in .csv
+                              "running|barking"); all lines of the files have the one or the other
            or the same as `.csv` with a header line ("options" as a JSON list). A video may have any number of lines.
            `file="train_9k.json"` names a file that is called otherwise. For captions it may be a JSON object as
            mmaction2 and Mug-STAN have it, {"a.mp4": ["a dog runs", "the dog stops"], ...}.
@@ -34,14 +36,15 @@ Odd cases: classes are numbered by alphabet. `classes`, `max_train_per_class` an
 import hashlib
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
 from clipbert.datasets_scripts.building.class_folders import SPLIT_NAMES, class_folders, lone_class, read_class_folders
-from clipbert.datasets_scripts.building.classes import LabelledClip, hold_out, recording_in_name
+from clipbert.datasets_scripts.building.classes import LabelledClip, hold_out, labelled_clips, recording_in_name
 from clipbert.datasets_scripts.building.media import MediaIndex, relative_name
 from clipbert.datasets_scripts.building.records import (
     AnnotationError,
@@ -56,6 +59,7 @@ from clipbert.datasets_scripts.building.splits import hash_fraction
 
 FILE_STEMS = {"retrieval": "captions", "qa": "questions", "moments": "moments", "classification": "labels"}
 EVALUATED = ("validation", "test")
+SEVERAL = "labels"  # the column of videos that may be in several classes
 
 
 def read_captions(path: Path) -> Iterator[Record]:
@@ -143,9 +147,12 @@ class VideoFolder(VideoTextBuilder):
         records = (record for path in given["train"] for record in read_records(path, config))
         records = (record for record in records if split_of(record, default="train") == "train")
         if config.task == "classification":
-            clips = (labelled_clip(record) for record in records)
+            clips = (clip for record in records for clip in clips_of(record))
             return divide_classes(
-                [clip for clip in clips if clip.label in (config.classes or [clip.label])], missing, config
+                [clip for clip in clips if clip.label in (config.classes or [clip.label])],
+                missing,
+                config,
+                cls.names_several(given["train"]),
             )
         ids = {video_id(record) for record in records}
         if len(ids) <= len(missing):
@@ -246,12 +253,26 @@ class VideoFolder(VideoTextBuilder):
 
     def class_names(self) -> list[str]:
         paths = dict.fromkeys(path for paths in self.annotations.values() for path in paths)
-        names = sorted({label_of(record) for path in paths for record in read_records(path, self.config)})
+        records = (record for path in paths for record in read_records(path, self.config))
+        names = sorted({clip.label for record in records for clip in clips_of(record)} - {None})
         if len(names) == 1:
             raise AnnotationError(
                 f"{', '.join(map(str, paths))}: expected two classes at least, got {names[0]!r} alone"
             )
         return names
+
+    def has_several_classes(self) -> bool:
+        return self.has_several
+
+    @cached_property
+    def has_several(self) -> bool:
+        return self.names_several(chain(*self.annotations.values()))
+
+    @staticmethod
+    def names_several(paths: Iterable[Path]) -> bool:
+        """Whether annotation files have the column "labels"; a mixture with "label" is refused where it is read."""
+        firsts = (next(READERS[path.suffix.lower()](path), None) for path in paths if is_file_of_records(path))
+        return any(record is not None and SEVERAL in record.values for record in firsts)
 
     def video_path(self, record: Record) -> str:
         name, (index, has_videos) = video_name(record), self.video_roots[record.file]
@@ -262,8 +283,10 @@ class VideoFolder(VideoTextBuilder):
         values, task = record.values, self.config.task
         row = {"video_id": video_id(record)}
         if task == "classification":
-            clip = labelled_clip(record)
-            yield {**row, "label": clip.label, "recording": clip.recording}
+            label = label_of(record, self.config.classes)
+            if isinstance(label, list) != self.has_several:
+                raise record.error(f"expected a column {SEVERAL!r} in all lines or in none")
+            yield {**row, "label": label, "recording": recording_of(record)}
         elif task == "qa":
             yield {**row, **question_columns(record)}
         elif task == "moments":
@@ -316,27 +339,38 @@ def video_id(record: Record) -> str:
     return as_text(record.values.get("video_id")) or video_name(record)
 
 
-def label_of(record: Record) -> str:
+def label_of(record: Record, chosen: Sequence[str] | None = None) -> str | list[str]:
+    """The class of a video; where a video may be in several, those of them that are `chosen`."""
+    if SEVERAL in record.values:
+        labels = record.values[SEVERAL]
+        labels = labels.split("|") if isinstance(labels, str) and labels.strip() else labels or []
+        names = [str(name).strip() for name in labels] if isinstance(labels, list) else [""]
+        if "label" in record.values or "" in names or len(set(names)) < len(names):
+            raise record.error(
+                f"expected 'labels' (and no 'label') to be a list of different classes, in .csv with '|' between them, got {labels!r}"
+            )
+        return [name for name in names if chosen is None or name in chosen]
     name = "tag" if "label" not in record.values and "tag" in record.values else "label"
     return str(record.require(name, (str, int))).strip()
 
 
-def labelled_clip(record: Record) -> LabelledClip:
-    name = video_name(record)
-    recording = as_text(record.values.get("group")) or recording_in_name(name)
-    return LabelledClip(
-        video_id(record), label_of(record), recording, Record({}, record.file, record.line, record.entry)
-    )
+def recording_of(record: Record) -> str | None:
+    return as_text(record.values.get("group")) or recording_in_name(video_name(record))
+
+
+def clips_of(record: Record) -> Iterator[LabelledClip]:
+    place = Record({}, record.file, record.line, record.entry)
+    return labelled_clips(video_id(record), label_of(record), recording_of(record), place)
 
 
 def divide_classes(
-    clips: Sequence[LabelledClip], held_out: Sequence[str], config: VideoFolderConfig
+    clips: Sequence[LabelledClip], held_out: Sequence[str], config: VideoFolderConfig, several: bool
 ) -> dict[str, str]:
     """The split of each clip: of every class so large a share in each of the splits that are held out."""
     splits, rest = {clip.video_id: "train" for clip in clips}, clips
     for number, split in enumerate(held_out):
         share = config.held_out / (1 - number * config.held_out)  # of what is left
-        chosen = hold_out(rest, share, config.validation_split or "recording", config.split_seed)
+        chosen = hold_out(rest, share, config.validation_split or "recording", config.split_seed, several)
         splits |= dict.fromkeys(chosen, split)
         rest = [clip for clip in rest if clip.video_id not in chosen]
     return splits

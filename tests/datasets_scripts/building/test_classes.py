@@ -14,6 +14,7 @@ from clipbert.datasets_scripts.building.classes import (
     check_one_class_each,
     count_siblings,
     hold_out,
+    labelled_clips,
     limit,
     nearest_sum,
     recording_in_name,
@@ -103,6 +104,36 @@ def test_a_class_of_one_clip_stays_in_training(caplog):
     for rule in ("recording", "clip"):
         with pytest.raises(AnnotationError, match=r"labels\.csv, line 2: expected a class with two clips or more"):
             hold_out([*clips_of("alone", 1), *clips_of("only", 1)], 0.2, rule)
+
+
+@pytest.mark.parametrize("rule", ["recording", "clip"])
+@pytest.mark.parametrize("seed", range(5))
+def test_videos_in_several_classes_are_held_out_as_a_whole(rule, seed):
+    rng = random.Random(seed)
+    clips = []
+    for number in range(200):
+        names = [name for name, share in (("often", 0.6), ("half", 0.3), ("seldom", 0.03)) if rng.random() < share]
+        names += ["once"] * (number == 7)
+        clips += labelled_clips(str(number), names, None, Record({}, Path("labels.csv"), number + 2))
+    held_out = hold_out(clips, 0.2, rule, seed, several=True)
+    assert held_out == hold_out(list(reversed(clips)), 0.2, rule, seed, several=True)
+    assert "7" not in held_out
+    trained = {clip.label for clip in clips if clip.video_id not in held_out}
+    assert trained >= {"often", "half", "seldom", "once"}
+    if rule == "recording":
+        found = shares([clip for clip in clips if clip.label in ("often", "half")], held_out)
+        assert all(0.1 < share < 0.3 for share in found.values())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_rare_class_is_held_out_with_others_or_not_at_all(seed, caplog):
+    file, clips = Path(f"labels_{seed}.csv"), []
+    for number, names in enumerate([("a", "rare"), ("b", "rare"), "a", "b", "a", "b"]):
+        clips += labelled_clips(str(number), list(names), None, Record({}, file, number + 2))
+    held_out = hold_out(clips, 0.4, "recording", seed, several=True)
+    assert held_out and not held_out >= {"0", "1"}
+    said = f"{file}, line 2: no clip of the class 'rare' is held out" in caplog.text
+    assert said != bool(held_out & {"0", "1"})
 
 
 def test_a_class_of_one_recording_cannot_be_divided():

@@ -674,6 +674,59 @@ def test_labels_that_cannot_be(folder, load, lines, message):
         load("classification")
 
 
+def test_videos_in_several_classes(folder, load):
+    touch(folder, "a.mp4", "b.mp4", "c.mp4")
+    write_lines(
+        folder / "labels.csv", "video,labels,split", "a.mp4,run | bark,train", "b.mp4,run,train", "c.mp4,,test"
+    )
+    loaded = load("classification")
+    names = loaded["train"].features["label"].feature.names
+    assert (
+        names == ["bark", "run"]
+        and loaded["train"]["label"][:] == [[1, 0], [1]]
+        and loaded["test"]["label"][:] == [[]]
+    )
+    (folder / "labels.csv").unlink()
+    rows = [("a.mp4", ["run", "bark"], "train"), ("b.mp4", ["run"], "train"), ("c.mp4", [], "test")]
+    write_lines(folder / "labels.jsonl", *({"video": v, "labels": labels, "split": s} for v, labels, s in rows))
+    again = load("classification")
+    assert {name: part.to_list() for name, part in again.items()} == {
+        name: part.to_list() for name, part in loaded.items()
+    }
+    chosen = load("classification", classes=["bark"], split="train")
+    assert chosen["video_id"][:] == ["a.mp4"] and chosen["label"][:] == [[0]]
+
+
+def test_videos_in_several_classes_are_divided(folder, load):
+    names = [f"{number:02}.mp4" for number in range(40)]
+    touch(folder, *names)
+    lines = [
+        f"{name},{'even' if number % 2 else 'odd'}{'|third' * (number % 3 == 0)}" for number, name in enumerate(names)
+    ]
+    write_lines(folder / "labels.csv", "video,labels", *lines)
+    for loaded in (load("classification", held_out=0.2), load("classification", validation_fraction=0.2)):
+        assert sum(map(len, loaded.values())) == 40
+        for rows in loaded.values():
+            assert {label for labels in rows["label"] for label in labels} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("labels", ["x|", "x||y", "x|x", "|"])
+def test_lists_of_classes_that_cannot_be(folder, load, labels):
+    touch(folder, "a.mp4", "b.mp4")
+    write_lines(folder / "labels.csv", "video,labels", "a.mp4,x|y", f"b.mp4,{labels}")
+    with pytest.raises(
+        AnnotationError, match=r"labels\.csv, line 3: expected 'labels' .* a list of different classes"
+    ):
+        load("classification")
+    lines = [{"video": "a.mp4", "labels": ["x", "y"]}, {"video": "b.mp4", "label": "x"}]
+    (folder / "labels.csv").unlink()
+    write_lines(folder / "labels.jsonl", *lines)
+    with pytest.raises(
+        AnnotationError, match=r"labels\.jsonl, line 2: expected a column 'labels' in all lines or in none"
+    ):
+        load("classification")
+
+
 def test_a_class_of_one_film_is_not_divided(folder, load):
     touch(folder, *(f"{number}.mp4" for number in range(6)))
     films = [f"{number}.mp4,{'xy'[number % 2]},{'one film' if number % 2 else number}" for number in range(6)]
