@@ -9,10 +9,11 @@ one of them knows and the other does not. With several seeds, compare the runs s
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-from clipbert.support.terminal import printable
+from clipbert.support.terminal import printable, printable_lines
 from clipbert.train_scripts.tasks.classification.comparison import compare_predictions
 
 
@@ -50,4 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(printable_lines(str(error)))

@@ -167,8 +167,8 @@ def hold_out(
             del of_class[label]
     if not of_class and labels_of(clips) - {None}:
         raise clips[0].place.error(
-            "expected a class with two clips or more, to hold one out, but no class has that many left. Add clips, say in a "
-            "column 'split' which are for what, or hold none out"
+            "expected a class with two clips or more, to hold one out, but no class has that many left. Add clips, say "
+            "which are for what, or hold none out"
         )
     if rule == "clip":
         chosen = {name for members in of_class.values() for name in first_share(members, fraction, seed)}

@@ -165,6 +165,13 @@ def test_classes_can_be_read_however_many_there_are(drawn, tmp_path, num_classes
     assert len(texts_of(classes)) == num_classes - 1
 
 
+def test_confusions_of_very_many_classes_are_colours_alone(drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "MOST_COUNTED", 2)
+    pictures.draw_confusions(np.eye(3, dtype=int), ["a", "b", "c"], tmp_path / "confusions.png")
+    (axes,) = drawn[0].axes
+    assert not texts_of(axes) and len(axes.images) == 1 and len(axes.get_yticklabels()) == 3
+
+
 def test_labels_along_time(drawn, tmp_path):
     windows = [
         {"start_s": 0.0, "end_s": 2.0, "label": "Punch", "score": 0.9},

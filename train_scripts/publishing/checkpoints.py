@@ -17,6 +17,7 @@ instead.
 """
 
 import ast
+import importlib
 import inspect
 import json
 import logging
@@ -97,10 +98,8 @@ def load_checkpoint(folder: Path) -> tuple[PreTrainedModel, Any]:
         raise FileNotFoundError(
             f"{folder} has no {' or '.join(PROCESSOR_FILES)}: save the processor beside the model."
         )
-    config, score_pooling = (
-        AutoConfig.from_pretrained(folder),
-        read_recipe(folder).get("eval", {}).get("score_pooling"),
-    )
+    config = AutoConfig.from_pretrained(folder)
+    score_pooling = read_recipe(folder).get("eval", {}).get("score_pooling")
     if score_pooling is None or not hasattr(config, "score_pooling"):
         return load_trained(folder)
     try:
@@ -190,7 +189,7 @@ def _as_siblings(node: ast.ImportFrom) -> tuple[list[str], list[str]]:
             home = getattr(clipbert.processing, alias.name).__module__
         renamed = f" as {alias.asname}" if alias.asname else ""
         imports.append(f"from .{home.rpartition('.')[2]} import {alias.name}{renamed}")
-        files.append(inspect.getfile(__import__(home, fromlist=["_"])))
+        files.append(inspect.getfile(importlib.import_module(home)))
     return imports, files
 
 

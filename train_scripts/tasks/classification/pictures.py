@@ -11,12 +11,13 @@ from clipbert.metrics.classification.classification import wilson_interval
 from clipbert.train_scripts.engine.pictures import new_figure, save_figure, shorten
 
 
+MOST_COUNTED = 150  # classes whose confusions are written as numbers
 TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # seconds between the marks of a time axis
 
 
 def draw_confusions(counts: np.ndarray, names: Sequence[str], path: Path, title: str = "") -> Path:
     """
-    The confusion matrix: colours are shares of a row, numbers are counts.
+    The confusion matrix: colours are shares of a row, numbers are counts (of more than 150 classes, colours alone).
 
     Args:
         counts (`np.ndarray` of shape `(classes, classes)`): How often a class was taken for which: right classes down,
@@ -25,13 +26,17 @@ def draw_confusions(counts: np.ndarray, names: Sequence[str], path: Path, title:
         path (`Path`): The picture.
         title (`str`, *optional*): Its heading.
     """
-    side = max(5.0, 3.0 + 0.2 * len(names))  # a cell of 0.2 inches holds two digits, and a line of the class names
-    small = len(names) > 12
+    has_counts, small = len(names) <= MOST_COUNTED, len(names) > 12
+    cell = 0.2 if has_counts else 0.12  # inches, for three digits or a line of the class names
+    side = max(5.0, 3.0 + cell * len(names))
+    size = (7 if small else 9) if has_counts else 6
     figure = new_figure(side, side)
+    if not has_counts:
+        figure.set_dpi(100)  # gigabytes and a minute would go into 400 classes
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for gold, predicted in np.argwhere(counts):
+    for gold, predicted in np.argwhere(counts) if has_counts else ():
         colour = "white" if shares[gold, predicted] > 0.5 else "black"
         axes.text(
             predicted,
@@ -43,8 +48,8 @@ def draw_confusions(counts: np.ndarray, names: Sequence[str], path: Path, title:
             fontsize=6 if small else 10,
         )
     labels, places = [shorten(name) for name in names], range(len(names))
-    axes.set_xticks(places, labels, rotation=90, fontsize=7 if small else 9, parse_math=False)
-    axes.set_yticks(places, labels, fontsize=7 if small else 9, parse_math=False)
+    axes.set_xticks(places, labels, rotation=90, fontsize=size, parse_math=False)
+    axes.set_yticks(places, labels, fontsize=size, parse_math=False)
     axes.set_xticks(np.arange(-0.5, len(names)), minor=True)
     axes.set_yticks(np.arange(-0.5, len(names)), minor=True)
     axes.grid(which="minor", color="0.9", linewidth=0.5)
