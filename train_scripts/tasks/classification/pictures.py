@@ -32,7 +32,7 @@ def draw_confusions(counts: np.ndarray, names: Sequence[str], path: Path, title:
     size = (7 if small else 9) if has_counts else 6
     figure = new_figure(side, side)
     if not has_counts:
-        figure.set_dpi(100)  # gigabytes and a minute would go into 400 classes
+        figure.set_dpi(100)  # some 5,000 pixels a side at 400 classes
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
