@@ -225,9 +225,18 @@ def test_the_grids_of_the_package(name):
         seen = (run.recipe.model.parts["backbone"], data.sampling, data.num_frames, data.stride)
         assert settings.setdefault(data.features, seen) == seen
     assert len(set(settings.values())) == len(settings)
-    if name != "grid_full":  # the rows are named by their recipes
-        named = [run.cell for run in runs if run.cell.recipe == f"cnn_rnn/{run.cell.name}.yaml"]
-        assert len({cell.name for cell in named}) == 15
+    if name == "grid_full":
+        assert {seen[1:3] for seen in settings.values()} == {
+            ("first", 100),
+            ("uniform", 16),
+            ("all", None),
+            ("uniform", 1),
+        }
+    else:  # the rows are named by their recipes
+        named = [run for run in runs if run.cell.recipe == f"cnn_rnn/{run.cell.name}.yaml"]
+        assert len({run.cell.name for run in named}) == 15
+        seen = {(run.recipe.data.sampling, run.recipe.data.num_frames) for run in named}
+        assert seen == {("first", 100) if name == "grid_report" else ("all", None)}
 
 
 # ---------------------------------------------------------------------------------------------------------------------

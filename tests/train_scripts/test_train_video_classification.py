@@ -108,6 +108,7 @@ def test_there_is_a_recipe_for_each_row_of_the_report():
     for name in OWN:
         recipe = ClassificationRecipe.load(RECIPES / name)
         if "_resnet" in name:
+            assert (recipe.data.sampling, recipe.data.num_frames) == ("first", 100), name  # as the report
             batch, lr = recipe.run.global_batch_size, recipe.optim.lr
             key = (
                 recipe.model.overrides["rnn_type"],
