@@ -13,7 +13,6 @@ OUTPUT_DIR/CELL/seed_SEED/                   the folder of a run, with what it p
 """
 
 import argparse
-import fcntl
 import json
 import os
 import re
@@ -26,13 +25,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from clipbert.support.files import write_whole
 from clipbert.support.terminal import printable, printable_lines
 from clipbert.train_scripts.engine.cell_table import show_table, summarise
 from clipbert.train_scripts.engine.cells import CellRun, Grid, load_task, plan_runs, read_grid
-from clipbert.train_scripts.engine.output import LOCK
+from clipbert.train_scripts.engine.output import LOCK, TAKEN
 from clipbert.train_scripts.engine.report import show_score
 from clipbert.train_scripts.engine.values import RecipeError, describe_options
 
@@ -80,9 +79,9 @@ class GridRunner:
 
     def finish(self, run: CellRun, head: str, is_patient: bool) -> None:
         """Run a cell, unless it is finished already; what came of it is printed, and written down."""
-        with holding(run.folder, is_patient) as lock:
+        with holding(run.folder, is_patient) as is_ours:
             self.states.pop(run, None)
-            if lock is None:
+            if not is_ours:
                 self.states[run] = WAITING
                 return
             if different := run.differences():
@@ -92,9 +91,10 @@ class GridRunner:
                 )
             elif run.results() is None:
                 say(f"{head}: running, see {run.folder / CONSOLE}")
-                code = self.launch(run, lock)
+                code = self.launch(run)
                 if run.results() is None:
-                    self.states[run] = reason_of(run.folder / CONSOLE, code)
+                    reason = reason_of(run.folder / CONSOLE, code)
+                    self.states[run] = WAITING if TAKEN in reason else reason
         say(f"{head}: {self.states.get(run) or self.scores_of(run)}")
         self.write()
 
@@ -102,16 +102,12 @@ class GridRunner:
         launcher = [] if self.grid.launch is None else ["-m", "accelerate.commands.launch", *self.grid.launch]
         return [sys.executable, *launcher, locate(self.grid.script), *run.recipe.arguments]
 
-    def launch(self, run: CellRun, lock: int) -> int:
-        """A run in a process of its own, which holds the lock as long as it lives, whatever becomes of this one."""
+    def launch(self, run: CellRun) -> int:
+        """A run in a process of its own, which a Ctrl-C does not reach."""
         with open(run.folder / CONSOLE, "w", encoding="utf-8") as console:
             print(f"$ {shlex.join(self.command(run))}", file=console, flush=True)
             process = subprocess.Popen(
-                self.command(run),
-                stdout=console,
-                stderr=subprocess.STDOUT,
-                pass_fds=[lock],
-                start_new_session=True,
+                self.command(run), stdout=console, stderr=subprocess.STDOUT, start_new_session=True
             )
             try:
                 return process.wait()
@@ -144,31 +140,37 @@ class GridRunner:
 
 
 @contextmanager
-def holding(folder: Path, is_patient: bool) -> Iterator[int | None]:
+def holding(folder: Path, is_patient: bool) -> Iterator[bool]:
     """
-    Hold the folder of a run, alone, so that of several grids one runs it. Whoever inherits the file holds it, too.
+    Hold the folder of a run, alone, so that of several grids one runs it, and none while a run lives on whose grid was killed.
 
     Args:
         folder (`Path`): It is made if need be.
-        is_patient (`bool`): Wait until it is free, or give `None` if it is not.
+        is_patient (`bool`): Wait until it is free, or give `False` if it is not.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / GRID_LOCK, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not is_patient:
-                yield None
-                return
-            say(f"Waiting for the process that runs {folder}.")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
+    of_grids, of_runs = FileLock(folder / GRID_LOCK), FileLock(folder / LOCK)
+    try:
+        for lock in (of_grids, of_runs):
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                if not is_patient:
+                    yield False
+                    return
+                say(f"Waiting for the process that runs {folder}.")
+                lock.acquire()
+        of_runs.release()  # for the run that comes
+        yield True
+    finally:
+        of_runs.release()
+        of_grids.release()
 
 
 def stop(process: subprocess.Popen, folder: Path) -> None:
     """Let a run save and end, with all of its processes."""
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGTERM) if hasattr(os, "killpg") else process.terminate()
     process.wait()
     with FileLock(folder / LOCK):  # a launcher ends before what it has launched
         pass

@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import statistics
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 from safetensors.torch import load_file
 from stranger_families import write_framewise
 from tiny_clips import write_clips
@@ -24,7 +26,7 @@ from clipbert.train_scripts.engine.cell_table import rank_cells, summarise_score
 from clipbert.train_scripts.engine.cells import build_cells, load_task, plan_runs, read_grid
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.values import RECIPES
-from clipbert.train_scripts.grid import CONSOLE, WAITING, GridRunner, holding
+from clipbert.train_scripts.grid import CONSOLE, GRID_LOCK, LOCK, TAKEN, WAITING, GridRunner
 
 
 ROOT = Path(__file__).parents[2]
@@ -321,6 +323,23 @@ def test_a_cell_with_other_settings_is_named(finished, folder):
         assert "run.total_steps: 5 != 6; here != there" in reason and "Rename the cell, or delete" in reason
 
 
+def test_a_finished_cell_knows_the_data_that_it_has_learnt_from(finished, folder):
+    elsewhere = shutil.copytree(folder / "clips", folder / "elsewhere")
+    (folder / "same").symlink_to(folder / "clips")
+    for data_dir, is_other in ((elsewhere, True), (folder / "nowhere", True), (folder / "same", False)):
+        _, (run, _) = plan(write_grid(folder, "finished", set={"data.data_dir": str(data_dir)}))
+        assert ["data.data_dir: " in difference for difference in run.differences()] == [True] * is_other
+    _, (run, _) = plan(write_grid(folder, "finished", set={"data.skip_list": ["v_Punch_g08_c01"]}))
+    assert run.differences() == ["data.skip_list: ['v_Punch_g08_c01'] != []"]
+    moved = json.loads((run.folder / "results.json").read_text())
+    moved["recipe"]["data"]["data_dir"] = str(folder / "before_it_was_moved")
+    write_grid(folder, "moved")
+    _, (run, _) = plan(folder / "moved.yaml")
+    run.folder.mkdir(parents=True)
+    (run.folder / "results.json").write_text(json.dumps(moved))
+    assert run.differences() == []
+
+
 @pytest.mark.parametrize(
     ("setting", "is_finished"),
     [
@@ -346,10 +365,30 @@ def test_results_that_are_not_those_of_a_run_are_no_evidence(folder):
 def test_a_run_of_another_process_is_left_to_it(folder):
     grid, runs = plan(write_grid(folder, "held"))
     runner = GridRunner("held", grid, runs)
-    with holding(runs[0].folder, is_patient=False) as lock:
-        assert lock is not None
-        runner.finish(runs[0], "head", is_patient=False)
+    for name in (GRID_LOCK, LOCK):  # another grid, or a run that has outlived its own
+        runs[0].folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(runs[0].folder / name):
+            runner.finish(runs[0], "head", is_patient=False)
         assert runner.states == {runs[0]: WAITING} and not (runs[0].folder / CONSOLE).exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_finds_another_one_at_work_waits_for_it(folder):
+    """That one was launched by a grid that was killed before it had taken its folder."""
+    grid, runs = plan(write_grid(folder, "orphan", axes={"optim.lr": [0.01]}))
+    runner = GridRunner("orphan", grid, runs)
+    launch = runner.launch
+
+    def launch_beside(run):
+        with FileLock(run.folder / LOCK):
+            return launch(run)
+
+    runner.launch = launch_beside
+    runner.finish(runs[0], "head", is_patient=False)
+    assert runner.states == {runs[0]: WAITING} and TAKEN in (runs[0].folder / CONSOLE).read_text()
+    runner.launch = launch
+    runner.finish(runs[0], "head", is_patient=True)
+    assert runner.states == {} and runs[0].results()
 
 
 def test_commands_come_before_the_cells_and_their_failure_stops_the_grid(folder):

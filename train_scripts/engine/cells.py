@@ -21,6 +21,7 @@ from clipbert.support.families import config_class
 from clipbert.support.names import did_you_mean
 from clipbert.support.options import option
 from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.sections import DataSection
 from clipbert.train_scripts.engine.task import Task
 from clipbert.train_scripts.engine.values import RecipeError, Source, convert_section, read_yaml
 
@@ -96,7 +97,10 @@ class CellRun:
     def differences(self) -> list[str]:
         """The settings that a finished run has learnt with and that are asked otherwise now: ours != theirs."""
         recorded = self._recorded()
-        return [] if recorded is None else self.recipe.differences(recorded[1])
+        if recorded is None:
+            return []
+        found = [*self.recipe.differences(recorded[1]), *_differences_of_data(self.recipe.data, recorded[1].data)]
+        return list(dict.fromkeys(found))
 
     def _recorded(self) -> tuple[dict[str, Any], Recipe] | None:
         path = self.folder / "results.json"
@@ -104,6 +108,19 @@ class CellRun:
             results = json.loads(path.read_text(encoding="utf-8"))
             return results, convert_section(results["recipe"], type(self.recipe), Source(path))
         return None
+
+
+def _differences_of_data(ours: DataSection, theirs: DataSection) -> Iterator[str]:
+    """
+    What a resumed run may change, because it compares the training items themselves. A folder may have been moved, but one
+    that still is where it was has not been.
+    """
+    here, there = ours.data_dir, theirs.data_dir
+    is_another = not (here and there) or (Path(there).exists() and Path(there).resolve() != Path(here).resolve())
+    if here != there and is_another:
+        yield f"data.data_dir: {here!r} != {there!r}"
+    if ours.skip_list != theirs.skip_list:
+        yield f"data.skip_list: {ours.skip_list!r} != {theirs.skip_list!r}"
 
 
 def _of_evaluations(recipe: Recipe) -> dict[str, Any]:

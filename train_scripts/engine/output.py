@@ -21,6 +21,7 @@ from clipbert.train_scripts.engine.recipe import Recipe
 
 
 LOCK, HOLDER = ".lock", ".lock.json"
+TAKEN = "another run writes to"  # in the last words of a run that found its folder held
 WORKERS_END_WITHIN = (
     30  # seconds; the loader's workers of a run that was killed notice it, and hold its lock until then
 )
@@ -79,7 +80,7 @@ def hold(folder: Path, recipe: Recipe) -> FileLock:
         write_whole(folder / HOLDER, json.dumps(describe(recipe), indent=1))
     except Timeout:
         raise OutputError(
-            f"run.output_dir: another run writes to {folder}: {show(read_holder(folder))}. Wait for it, stop it, or name "
+            f"run.output_dir: {TAKEN} {folder}: {show(read_holder(folder))}. Wait for it, stop it, or name "
             "another folder."
         ) from None
     except OSError as error:
