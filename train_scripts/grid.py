@@ -24,6 +24,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -73,9 +74,12 @@ class GridRunner:
         for command in self.grid.before if runs else ():
             call(*shlex.split(command))
         for key, script in self.grid.once_for.items():
-            firsts = {run.value(key): run for run in reversed(runs)}
-            for run in [run for run in runs if run.value(key) is not None and firsts[run.value(key)] is run]:
-                call(script, *run.recipe.arguments)
+            firsts: dict[Any, CellRun] = {}
+            for run in runs:
+                firsts.setdefault(run.value(key), run)
+            for value, run in firsts.items():
+                if value is not None:
+                    call(script, *run.recipe.arguments)
 
     def finish(self, run: CellRun, head: str, is_patient: bool) -> None:
         """Run a cell, unless it is finished already; what came of it is printed, and written down."""

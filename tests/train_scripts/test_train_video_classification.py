@@ -161,6 +161,39 @@ def test_help_lists_the_keys_of_the_family(capsys):
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+# Processes, all frames
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_weights_and_scores_of_one(clips, tmp_path):
+    settings = ["data.options={validation_fraction: 0.5}", "data.sampling=all", "data.stride=12", "run.total_steps=4"]
+    settings += ["run.global_batch_size=8", "data.augmentation={flip: 0.5}", "model.overrides={head_dropout: 0.0}"]
+    settings += ["run.eval_every=2", "eval.splits={validation: tuning, test: final}", "eval.metric=loss"]
+    settings += ["eval.batch_size=3", "optim.lr=1e-2", "model.overrides.backbone_trainable=last_stage"]
+    one = main(ClassificationTask(), cnn_rnn_run(clips, tmp_path / "one", *settings))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0"]
+    launcher += ["--config_file", str(RECIPES / "accelerate" / "two_cpu_processes.yaml")]
+    script = str(ROOT / "train_scripts" / "video_classification.py")
+    command = [*launcher, script, *cnn_rnn_run(clips, tmp_path / "two", *settings)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "x 2 processes" in done.stderr
+    for ours, theirs in zip(steps_of(tmp_path / "one"), steps_of(tmp_path / "two"), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    weights, logits = (
+        [load_file(tmp_path / name / place) for name in ("one", "two")]
+        for place in ("checkpoints/last/model.safetensors", "predictions/test/tensors.safetensors")
+    )
+    torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-5)
+    scores = json.loads((tmp_path / "two" / "results.json").read_text())["splits"]
+    for split, row in one["results"].items():
+        assert row["metrics"] == pytest.approx(scores[split]["metrics"], rel=1e-4)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
 # Items and batches
 # ----------------------------------------------------------------------------------------------------------------------
 
