@@ -166,11 +166,13 @@ def test_help_lists_the_keys_of_the_family(capsys):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_weights_and_scores_of_one(clips, tmp_path):
+@pytest.mark.parametrize("train_batchnorm", [False, True])
+def test_two_processes_give_the_weights_and_scores_of_one(clips, tmp_path, train_batchnorm):
     settings = ["data.options={validation_fraction: 0.5}", "data.sampling=all", "data.stride=12", "run.total_steps=4"]
     settings += ["run.global_batch_size=8", "data.augmentation={flip: 0.5}", "model.overrides={head_dropout: 0.0}"]
     settings += ["run.eval_every=2", "eval.splits={validation: tuning, test: final}", "eval.metric=loss"]
     settings += ["eval.batch_size=3", "optim.lr=1e-2", "model.overrides.backbone_trainable=last_stage"]
+    settings += [f"model.overrides.train_batchnorm={train_batchnorm}", "model.overrides.frame_chunk_size=null"]
     one = main(ClassificationTask(), cnn_rnn_run(clips, tmp_path / "one", *settings))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0"]

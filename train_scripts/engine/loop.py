@@ -45,6 +45,7 @@ from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.report import describe_end, measured_checkpoint, this_command
 from clipbert.train_scripts.engine.resume import Beginning
 from clipbert.train_scripts.engine.sharding import gather, gather_optimizer, prepare
+from clipbert.train_scripts.engine.statistics import shared_statistics
 from clipbert.train_scripts.engine.step import StepSums
 from clipbert.train_scripts.engine.task import Task
 from clipbert.train_scripts.engine.termination import EvaluationStopped, Termination
@@ -211,7 +212,7 @@ class Trainer:
             batch = send_to_device(micro.batch, accelerator.device, non_blocking=True)
             number = micro_step * accelerator.num_processes + accelerator.process_index
             seed_everything(self.recipe.run.seed, self.step, number)
-            with accelerator.accumulate(self.model):
+            with accelerator.accumulate(self.model), shared_statistics(self.model, accelerator):
                 losses, report = self.task.training_step(self.model, batch)
                 accelerator.backward(losses["loss"] * (micro.weight * scale))
             found.add(losses, report, micro)
