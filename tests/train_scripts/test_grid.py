@@ -432,25 +432,49 @@ def scores_of(folder):
     return [(cell["name"], run["seed"], run["scores"]) for cell in found["cells"] for run in cell["runs"]]
 
 
-@pytest.mark.slow
-def test_killed_at_five_moments_it_ends_with_the_same_scores(folder):
-    changes = {"seeds": [1, 2], "keep": "all", "set": {"run.total_steps": 40, "run.save_every": 1}}
-    assert grid_script.main(["--grid", str(write_grid(folder, "whole", **changes))]) == {}
-    path, moments = write_grid(folder, "killed", **changes), random.Random(0)
+def finish_in_spite_of_kills(path, output_dir):
+    """Run a grid, kill it at five moments, then let it end; every other time its run or extraction lives on."""
+    moments = random.Random(0)
     for number in range(5):
         process = start(path)
         time.sleep(moments.uniform(4, 16))
         process.kill()
         process.communicate()
-        for holder in (
-            (folder / "killed").glob("*/*/.lock.json") if number % 2 else ()
-        ):  # else the run outlives its grid
+        for holder in output_dir.glob("*/*/.lock.json") if number % 2 else ():
             with suppress(ProcessLookupError):
                 os.kill(json.loads(holder.read_text())["pid"], signal.SIGKILL)
     process = start(path)
     output = process.communicate()[0]
     assert process.returncode == 0, output
+
+
+@pytest.mark.slow
+def test_killed_at_five_moments_it_ends_with_the_same_scores(folder):
+    changes = {"seeds": [1, 2], "keep": "all", "set": {"run.total_steps": 40, "run.save_every": 1}}
+    assert grid_script.main(["--grid", str(write_grid(folder, "whole", **changes))]) == {}
+    finish_in_spite_of_kills(write_grid(folder, "killed", **changes), folder / "killed")
     assert scores_of(folder / "killed") == scores_of(folder / "whole")
+
+
+@pytest.mark.slow
+def test_rows_of_the_report_end_with_the_same_scores_in_spite_of_kills(folder):
+    """Three of the fifteen on few generated clips: clips, vectors and runs are made, killed and finished."""
+
+    def shorten(name):
+        """The package's grid on generated clips, in a folder of its own."""
+        text = (RECIPES / "cnn_rnn" / "grid_standin.yaml").read_text()
+        values = yaml.safe_load(text.replace("outputs/cnn_rnn/grid_standin", str(folder / name)))
+        few = {"num_train": 30, "num_test": 10, "height": 36}
+        values["set"] |= {"data.options": {"validation_fraction": 0.2, "generate": few}, "data.image_size": 36}
+        values["set"] |= {"run.num_epochs": 6, "run.save_every": 1}
+        kept = ("rnn_resnet101_plateau", "lstm_resnet50_b8_lr1e-4", "lstm_resnet50_b16_lr1e-4_plateau")
+        values |= {"rows": {name: values["rows"][name] for name in kept}, "seeds": [1]}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(values))
+        return folder / f"{name}.yaml"
+
+    assert grid_script.main(["--grid", str(shorten("rows"))]) == {}
+    finish_in_spite_of_kills(shorten("killed_rows"), folder / "killed_rows")
+    assert len(scores_of(folder / "rows")) == 3 and scores_of(folder / "killed_rows") == scores_of(folder / "rows")
 
 
 @pytest.mark.slow

@@ -20,10 +20,12 @@ from tiny_classifiers import cnn_rnn_run
 from tiny_runs import one_thread, steps_of  # noqa: F401
 
 from clipbert.datasets_scripts.synthetic.action_clips import generate_action_clips
-from clipbert.train_scripts import compare, predict
+from clipbert.datasets_scripts.synthetic.random_backbones import write_random_backbones
+from clipbert.train_scripts import compare, extract, predict
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.rescore import rescore
+from clipbert.train_scripts.tasks.classification import items
 from clipbert.train_scripts.tasks.classification.items import (
     LabelledCollator,
     LabelledItem,
@@ -193,6 +195,47 @@ def test_two_processes_give_the_weights_and_scores_of_one(clips, tmp_path, train
     scores = json.loads((tmp_path / "two" / "results.json").read_text())["splits"]
     for split, row in one["results"].items():
         assert row["metrics"] == pytest.approx(scores[split]["metrics"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_all_frames_are_not_worse_unless_padding_is_read(tmp_path, monkeypatch):
+    """The report's failure: with all frames, most clips end in zeros, after which it read the network's state."""
+    clips = generate_action_clips(tmp_path / "clips", progress=False)
+    backbone, *_ = write_random_backbones(tmp_path)
+
+    def accuracy(name, *frames):
+        """Of an LSTM on vectors of these frames: as it is, and the lower end of its interval."""
+        settings = [
+            f"model.parts.backbone={backbone}",
+            "model.overrides.rnn_hidden_size=64",
+            "data.dataset=action_clips",
+        ]
+        settings += ["model.overrides.frame_projection_size=64", "data.config=null", f"data.data_dir={clips}", *frames]
+        settings += ["data.image_size=48", "data.num_workers=0", "optim.lr=3e-3", "optim.max_grad_norm=1.0"]
+        settings += ["optim.schedule=linear", "optim.warmup_ratio=0.1", "run.num_epochs=null", "run.total_steps=200"]
+        settings += [
+            "run.eval_every=200",
+            "run.patience=null",
+            f"run.output_dir={tmp_path / name}",
+            "eval.batch_size=60",
+        ]
+        recipe = ["--recipe", "cnn_rnn/lstm_resnet50_b16_lr1e-4_plateau.yaml"]
+        arguments = [*recipe, *(part for setting in settings for part in ("--set", setting))]
+        extract.main(arguments)
+        metrics = main(ClassificationTask(), arguments)["results"]["test"]["metrics"]
+        return metrics["accuracy"], metrics["accuracy_ci_low"]
+
+    all_frames = (f"data.features={tmp_path / 'all_frames'}", "data.sampling=all", "data.num_frames=null")
+    sixteen = (f"data.features={tmp_path / 'sixteen'}", "data.sampling=uniform", "data.num_frames=16")
+    (uniform, uniform_low), (whole, whole_low) = accuracy("uniform", *sixteen), accuracy("all", *all_frames)
+    assert whole >= uniform_low and uniform >= whole_low
+
+    def join_naively(visuals):
+        joined = join_videos(visuals)
+        return {**joined, "frame_mask": torch.ones_like(joined["frame_mask"])}
+
+    monkeypatch.setattr(items, "join_videos", join_naively)
+    assert accuracy("naive", *all_frames)[0] <= whole - 0.3
 
 
 # ----------------------------------------------------------------------------------------------------------------------
