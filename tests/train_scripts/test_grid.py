@@ -252,7 +252,7 @@ ROWS = {"broken": {"data.config": "top6"}}
 @pytest.fixture(scope="module")
 def finished(folder):
     """A grid that has been run: two cells that are finished, and one that fails; and what was returned of it."""
-    path = write_grid(folder, "finished", rows=ROWS)
+    path = write_grid(folder, "finished", rows=ROWS, report=["accuracy", "loss"])
     return path, grid_script.main(["--grid", str(path)])
 
 
@@ -273,13 +273,12 @@ def test_the_table_has_scores_intervals_baselines_and_costs(finished, folder):
         score = summary["scores"]["test"]["accuracy"]
         assert score["mean"] == metrics["accuracy"] and metrics["num_examples"] == 6
         assert score["interval"] == list(wilson_interval(round(6 * metrics["accuracy"]), 6))
+        tuning = results["splits"]["validation"]["metrics"]
+        interval = list(wilson_interval(round(tuning["num_examples"] * tuning["accuracy"]), tuning["num_examples"]))
         assert summary["scores"]["validation"] == {
             "purpose": "tuning",
-            "accuracy": {
-                "values": [cell_tuning(results)],
-                "mean": cell_tuning(results),
-                "interval": score_of(results),
-            },
+            "accuracy": {"values": [tuning["accuracy"]], "mean": tuning["accuracy"], "interval": interval},
+            "loss": {"values": [tuning["loss"]], "mean": tuning["loss"]},
         }
         assert summary["minutes"] > 0 and summary["ms_per_example"] > 0 and 1e8 < summary["peak_memory"] < 1e11
         assert [point["step"] for point in cell["runs"][0]["curve"]] == [2, 4, 6]
@@ -289,15 +288,6 @@ def test_the_table_has_scores_intervals_baselines_and_costs(finished, folder):
     assert found["cells"][0]["summary"]["parameters"] == sum(value.numel() for value in weights.values())
     assert found["baselines"]["chance"]["test"]["accuracy"] == [0.5, 0.5]
     assert "| *chance* |  | 50.0 % |" in (folder / "finished" / "table.md").read_text()
-
-
-def cell_tuning(results):
-    return results["splits"]["validation"]["metrics"]["accuracy"]
-
-
-def score_of(results):
-    total = results["splits"]["validation"]["metrics"]["num_examples"]
-    return list(wilson_interval(round(cell_tuning(results) * total), total))
 
 
 def test_only_the_best_cell_keeps_its_checkpoint(finished, folder):

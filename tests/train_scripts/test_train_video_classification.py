@@ -103,6 +103,12 @@ def test_every_recipe_builds_trains_saves_and_resumes(clips, tmp_path, name):
     assert resumed["results"] == whole["results"] and steps_of(parts) == steps_of(tmp_path / "whole")
     first, second = (load_file(path / "checkpoints/last/model.safetensors") for path in (tmp_path / "whole", parts))
     assert all(first[key].equal(second[key]) for key in first)
+    recipe, checkpoint = ClassificationRecipe.load(RECIPES / name), parts / "checkpoints" / "last"
+    config = json.loads((checkpoint / "config.json").read_text())
+    processor = json.loads((checkpoint / "video_preprocessor_config.json").read_text())
+    assert recipe.model.overrides == {key: config[key] for key in recipe.model.overrides}
+    for key in ("sampling", "interpolation", "do_rescale", "do_normalize"):
+        assert getattr(recipe.data, key) in (None, processor[key])
 
 
 def test_there_is_a_recipe_for_each_row_of_the_report():

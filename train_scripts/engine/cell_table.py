@@ -34,8 +34,9 @@ def summarise(grid: Grid, runs: Sequence[CellRun], states: Mapping[CellRun, str]
         states (`Mapping[CellRun, str]`): Of those that are not finished, why.
 
     Returns:
-        `dict`: `metric`; `ranking`, the names of the cells of which all seeds are finished, best first; `cells`, each with `name`, `recipe`, `settings`, `runs` (with the curve of each) and `summary`;
-        `baselines`: for each kind, split and metric the lowest and the highest value that the runs report.
+        `dict`: `metric`; `report`; `ranking`, the names of the cells of which all seeds are finished, best first; `cells`,
+        each with `name`, `recipe`, `settings`, `runs` (with the curve of each) and `summary`; `baselines`: for each kind,
+        split and metric the lowest and the highest value that the runs report.
     """
     cells, baselines = [], {}
     for cell, of_cell in itertools.groupby(runs, key=lambda run: run.cell):
@@ -70,7 +71,7 @@ def summarise_cell(grid: Grid, finished: Sequence[Mapping[str, Any]]) -> dict[st
     found: dict[str, Any] = {"scores": {}}
     for split, row in finished[0]["scores"].items():
         rows = [entry["scores"][split]["metrics"] for entry in finished]
-        metrics = [grid.metric] if row["purpose"] == "tuning" else grid.report
+        metrics = dict.fromkeys(filter(None, (grid.metric, *grid.report)))
         summary = {name: summarise_scores(name, rows) for name in metrics if all(name in each for each in rows)}
         found["scores"][split] = {"purpose": row["purpose"], **summary}
     costs = [entry["cost"] for entry in finished]
