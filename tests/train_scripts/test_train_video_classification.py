@@ -107,7 +107,8 @@ def test_every_recipe_builds_trains_saves_and_resumes(clips, tmp_path, name):
     config = json.loads((checkpoint / "config.json").read_text())
     processor = json.loads((checkpoint / "video_preprocessor_config.json").read_text())
     assert recipe.model.overrides == {key: config[key] for key in recipe.model.overrides}
-    for key in ("sampling", "interpolation", "do_rescale", "do_normalize"):
+    assert processor["sampling"] == (recipe.eval.sampling or recipe.data.sampling)  # it is saved as it evaluates
+    for key in ("interpolation", "do_rescale", "do_normalize"):
         assert getattr(recipe.data, key) in (None, processor[key])
 
 
