@@ -24,6 +24,7 @@ from torch import nn
 
 from clipbert.train_scripts.engine.data import MicroBatch
 from clipbert.train_scripts.engine.launch import seed_everything
+from clipbert.train_scripts.engine.statistics import shared_statistics
 from clipbert.train_scripts.engine.step import StepSums
 from clipbert.train_scripts.engine.task import Features, Losses, Report, Task
 
@@ -81,7 +82,7 @@ def add_global_gradients(
     # `backward` divides by the micro-steps, and processes are averaged; here both are to be summed
     scale = num_micro_steps * accelerator.num_processes
     for micro_step, micro in enumerate(micro_batches):
-        with accelerator.accumulate(model):
+        with accelerator.accumulate(model), shared_statistics(model, accelerator):
             features = compute_features(micro_step)
             if gradients is None:
                 gradients = differentiate(task, accelerator, model, cached or [features])
