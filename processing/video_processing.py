@@ -7,6 +7,7 @@ A family's own processor says how a picture becomes a frame of its model, and wi
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from numbers import Real
 from typing import Any, TypedDict
 
@@ -43,11 +44,13 @@ DECODE_OPTIONS = (
     "timeout_s",
     "max_pixels",
 )
-CALL_OPTIONS = ("seeds", "video_metadata", "device", "return_tensors")  # about one batch: never saved
+CALL_OPTIONS = ("seeds", "spans_se", "video_metadata", "device", "return_tensors")
 # options of which None says something; see the docs
 OPTIONAL = ("fps", "max_aspect_ratio", "num_threads", "timeout_s", "max_pixels", *CALL_OPTIONS)
 # Far more than any model looks at; what is larger is a mistake, and would take all memory before it is noticed.
 LARGEST_SIDE, MOST_FRAMES = 2**13, 2**16
+# Seconds by which a span may overrun its video: annotators round. The same as for rows of moments.
+SPAN_OVERRUN_S = 0.5
 # What the library itself writes into saved settings.
 SERVICE_KEYS = ("auto_map", "processor_class", "video_processor_type", "transformers_version")
 
@@ -79,6 +82,7 @@ class VideoOptions(TypedDict, total=False):
     max_pixels: int | None
     return_metadata: bool
     seeds: Any
+    spans_se: Any
     video_metadata: Any
     device: Any
     return_tensors: str | TensorType | None
@@ -130,6 +134,9 @@ class SparseVideoProcessor(BaseVideoProcessor):
         seeds (`list`, *optional*): For `sampling="random"`, one key for each video, an `int` or a tuple such as
             `(seed, epoch, sample_id)`: the same key gives the same clips, whatever else the batch holds and whichever
             worker prepares it. One `int` seeds a whole batch. Without it, `torch.manual_seed` decides.
+        spans_se (`list`, *optional*): For each video the part to look at, `(start_s, end_s)` in seconds from its first
+            frame, or `None` for the whole of it. Frames are chosen as if the part were the video, and nothing else is
+            decoded; `frame_indices` and `frame_seconds` still count from the start of the video.
         video_metadata (`dict` or `list[dict]`, *optional*): `{"fps": ...}` of videos given as arrays or lists of
             images, which do not know it themselves. Needed if `fps` is used on them.
         device (`str` or `torch.device`, *optional*): Where to transform frames.
@@ -171,9 +178,10 @@ class SparseVideoProcessor(BaseVideoProcessor):
 
     model_input_names = ["pixel_values", "clip_mask"]
     valid_kwargs = SparseVideoOptions
+    call_options = CALL_OPTIONS  # about one batch: never saved
 
     def __init__(self, **kwargs: Any):
-        saved = [name for name in self.valid_kwargs.__annotations__ if name not in CALL_OPTIONS]
+        saved = [name for name in self.valid_kwargs.__annotations__ if name not in self.call_options]
         refuse_unknown_options(kwargs, [*saved, *SERVICE_KEYS], type(self).__name__)
         kwargs = {
             name: value for name, value in kwargs.items() if value is not None or name in OPTIONAL
@@ -204,8 +212,8 @@ class SparseVideoProcessor(BaseVideoProcessor):
               `return_metadata=True`.
 
         Raises:
-            VideoDecodeError: If a video or an image cannot be read, is too elongated, or is too short and
-                `short_video="error"`; names it.
+            VideoDecodeError: If a video or an image cannot be read, is too elongated, is too short and
+                `short_video="error"`, or ends before its span; names it.
             TypeError: If an option is unknown.
             ValueError: If an option is out of range, or frames come out in different sizes.
         """
@@ -243,11 +251,8 @@ class SparseVideoProcessor(BaseVideoProcessor):
         options = {name: getattr(self, name) for name in self.valid_kwargs.__annotations__} | options
         if not options["do_sample_frames"]:
             return ClipSample(np.arange(metadata.total_num_frames)[None], np.ones(1, dtype=bool))
-        rng = None
-        if options["sampling"] == "random":
-            # Built anew in each call: a video that turns out to be miscounted is sampled again, with the same numbers.
-            key = _random_seed() if seed is None else seed
-            rng = build_rng(*key) if isinstance(key, tuple) else build_rng(key)
+        # Built anew in each call: a video that turns out to be miscounted is sampled again, with the same numbers.
+        rng = build_seeded_rng(seed) if options["sampling"] == "random" else None
         return sample_clips(
             metadata.total_num_frames,
             metadata.fps,
@@ -279,7 +284,12 @@ class SparseVideoProcessor(BaseVideoProcessor):
     def _load_videos(self, videos: list[Any], options: dict[str, Any]) -> Iterator[tuple[DecodedVideo, ClipSample]]:
         seeds = self._seed_for_each(options, len(videos))
         rates = _frame_rate_of_each(options["video_metadata"], videos)
-        return (self._load_video(*one, options) for one in zip(videos, seeds, rates, strict=True))
+        each = self._options_of_each(options, len(videos))
+        return (self._load_video(*one) for one in zip(videos, seeds, rates, each, strict=True))
+
+    def _options_of_each(self, options: dict[str, Any], num_videos: int) -> list[dict[str, Any]]:
+        """The options of a call for each of its videos, with the entry of that video where an option is a list of them."""
+        return [{**options, "spans_se": span} for span in _span_of_each(options["spans_se"], num_videos)]
 
     def draws(self, options: dict[str, Any]) -> bool:
         """Whether anything about a video is drawn at random, so that seeds decide it."""
@@ -299,17 +309,20 @@ class SparseVideoProcessor(BaseVideoProcessor):
     def _load_video(
         self, video: Any, seed: Seed | None, video_fps: float | None, options: dict[str, Any]
     ) -> tuple[DecodedVideo, ClipSample]:
-        sample = None
+        sample, span_se = None, options["spans_se"]
 
         def choose_frames(metadata: DecodedVideoMetadata) -> np.ndarray:
             nonlocal sample
             try:
-                sample = self.sample_frames(metadata, seed, **options)
+                first, part = (0, metadata) if span_se is None else cut_out(metadata, span_se)
+                sample = self.sample_frames(part, seed, **options)
             except ValueError as error:
                 # Options that no video suits have been refused before: what remains is a fault of this one.
                 hint = ' (for frames without a file: video_metadata={"fps": ...})' if holds_frames(video) else ""
                 raise VideoDecodeError(describe_source(video), f"{error}{hint}") from error
-            return sample.frame_indices[sample.frame_indices >= 0]
+            is_there = sample.frame_indices >= 0
+            sample = sample._replace(frame_indices=np.where(is_there, sample.frame_indices + first, -1))
+            return sample.frame_indices[is_there]
 
         decode_options = {name: options[name] for name in DECODE_OPTIONS}
         frames_of = self._transform_of(video, options["max_aspect_ratio"], options, seed)
@@ -426,6 +439,8 @@ def _refuse_clips_of_images(given: dict[str, Any]) -> None:
     for name in ("num_clips", "num_frames"):
         if given.get(name) not in (None, 1):
             raise ValueError(f"An image is one clip of one frame, got {name}={given[name]} for images: leave it out.")
+    if given.get("spans_se") is not None:
+        raise ValueError(f"An image has no seconds, got spans_se={given['spans_se']!r:.80}: leave them out.")
     if given.get("seeds") is not None:
         raise ValueError(f"There is nothing random about images, got seeds={given['seeds']!r:.80}: leave them out.")
 
@@ -447,6 +462,12 @@ def _as_seeds(seeds: int | Sequence[Seed], num_videos: int) -> list[Seed]:
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def build_seeded_rng(seed: Seed | None) -> np.random.Generator:
+    """Source of what is drawn for one video; without a key, torch's generator decides."""
+    key = _random_seed() if seed is None else seed
+    return build_rng(*key) if isinstance(key, tuple) else build_rng(key)
 
 
 def _random_seed() -> int:
@@ -471,6 +492,96 @@ def _frame_rate_of_each(metadata: Any, videos: list[Any]) -> list[float | None]:
         if fps is not None and not holds_frames(video):
             raise ValueError(f"Got video_metadata for {describe_source(video)}, which is a file and states its own.")
     return [None if fps is None else float(fps) for fps in rates]
+
+
+def _span_of_each(spans_se: Any, num_videos: int) -> list[tuple[float, float] | None]:
+    if spans_se is None:
+        return [None] * num_videos
+    if not isinstance(spans_se, (Sequence, np.ndarray, torch.Tensor)) or isinstance(spans_se, str):
+        raise TypeError(
+            f"Expected spans_se to be a list with (start_s, end_s) or None for each video, got {spans_se!r:.80}."
+        )
+    if len(spans_se) != num_videos:
+        raise ValueError(
+            f"Got spans_se of {len(spans_se)} videos for {num_videos}: expected (start_s, end_s) or None for each."
+        )
+    return [None if span is None else _as_span(span, position) for position, span in enumerate(spans_se)]
+
+
+def _as_span(span: Any, position: int) -> tuple[float, float]:
+    try:
+        start_s, end_s = (float(seconds) for seconds in span)
+    except (TypeError, ValueError):
+        start_s = end_s = math.nan
+    if not 0 <= start_s < end_s < math.inf:
+        raise ValueError(f"spans_se: expected 0 <= start_s < end_s in seconds for video {position}, got {span!r:.80}.")
+    return start_s, end_s
+
+
+def cut_out(metadata: DecodedVideoMetadata, span_se: tuple[float, float]) -> tuple[int, DecodedVideoMetadata]:
+    """The part of a video that is shown in a span of seconds, as if it were a video of its own.
+
+    A frame is shown from its time stamp to that of the next one.
+
+    Args:
+        metadata ([`DecodedVideoMetadata`]): Of the whole video.
+        span_se (`tuple[float, float]`): Start and end, in seconds from the first frame.
+
+    Returns:
+        `tuple[int, DecodedVideoMetadata]`: Number of the first frame of the part, and what is known of the part.
+
+    Raises:
+        ValueError: If the span is not within the video, up to half a second behind its end, or times are unknown.
+
+    Example:
+        >>> video = DecodedVideoMetadata(100, fps=25.0, duration=4.0, timing=VideoTiming.constant_rate(100, 25.0))
+        >>> first, part = cut_out(video, (1.0, 3.0))
+        >>> first, part.total_num_frames, part.duration
+        (25, 50, 2.0)
+    """
+    start_s, end_s = span_se
+    begins = _seconds_of_all(metadata)
+    last_s = max(begins[-1] + (1 / metadata.fps if metadata.fps else 0.0), metadata.duration or 0.0)
+    if start_s >= last_s or end_s > last_s + SPAN_OVERRUN_S:
+        raise ValueError(
+            f"the span from {start_s:g} to {end_s:g} s does not lie in the video, which lasts {last_s:.2f} s. Correct "
+            "the span, or leave this row out."
+        )
+    # a microsecond, so that the rounding of a container's clock moves no frame across an edge
+    first = max(int(np.searchsorted(begins, start_s + 1e-6, side="right")) - 1, 0)
+    stop = max(int(np.searchsorted(begins, end_s - 1e-6, side="left")), first + 1)
+    timing = metadata.timing
+    if timing is not None:
+        pts = timing.frame_pts
+        pts = pts if pts is None or first >= len(pts) else pts[first:stop] - pts[first]
+        ticks = round((min(end_s, last_s) - start_s) / timing.time_base)
+        timing = replace(timing, frame_pts=pts, header_num_frames=stop - first, header_duration=ticks, start_pts=0)
+    part = replace(metadata, total_num_frames=stop - first, duration=min(end_s, last_s) - start_s, timing=timing)
+    return first, part
+
+
+def frame_shown_at(metadata: DecodedVideoMetadata, seconds: float) -> int:
+    """Number of the frame that is shown so many seconds after the first one.
+
+    Raises:
+        ValueError: If the video ends before, or times are unknown.
+    """
+    first, _ = cut_out(metadata, (seconds, seconds + 1e-5))
+    return first
+
+
+def _seconds_of_all(metadata: DecodedVideoMetadata) -> np.ndarray:
+    """Seconds at which each frame begins `(total_num_frames,)`, also those that a cut-off file has lost."""
+    total, begins = metadata.total_num_frames, np.zeros(0)
+    pts = None if metadata.container is None else getattr(metadata.timing, "frame_pts", None)
+    if pts is not None and not np.any(np.diff(pts) <= 0):  # those of AVI may run backwards
+        begins = (pts - pts[:1])[:total] * float(metadata.timing.time_base)
+    if len(begins) == total:
+        return begins
+    if not metadata.fps:
+        raise ValueError("spans_se needs the times of frames, and nothing tells them: state the video's own fps.")
+    next_s = begins[-1] + 1 / metadata.fps if len(begins) else 0.0
+    return np.concatenate([begins, next_s + np.arange(total - len(begins)) / metadata.fps])
 
 
 def _seconds_of_clips(metadata: DecodedVideoMetadata, sample: ClipSample) -> np.ndarray:
