@@ -5,12 +5,14 @@ import clipbert  # noqa: F401  one name for a package, also where it is imported
 
 from .decoding import VideoDecodeError, decode_video, read_video_metadata
 from .feature_cache import CachedFeatures, FeatureCache, FeatureFingerprint
+from .processing_mug_stan import MugSTANProcessor
 from .processing_video_text import VideoTextProcessor
 from .sampling import sample_clips
 from .tokenizer_files import load_tokenizer
 from .video_processing import SparseVideoOptions, SparseVideoProcessor
 from .video_processing_clipbert import ClipBERTVideoProcessor
 from .video_processing_cnn_rnn import CNNRNNVideoProcessor
+from .video_processing_mug_stan import MugSTANVideoProcessor
 
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "ClipBERTVideoProcessor",
     "FeatureCache",
     "FeatureFingerprint",
+    "MugSTANProcessor",
+    "MugSTANVideoProcessor",
     "SparseVideoOptions",
     "SparseVideoProcessor",
     "VideoDecodeError",

@@ -163,10 +163,11 @@ def _with_words(processor: Any, recipe: Recipe) -> Any:
             if value is not None:
                 raise ValueError(f"{key}={value}: {type(processor).__name__} reads no words; leave it out.")
         return processor
-    parts = {"video_processor": processor.video_processor, "tokenizer": processor.tokenizer}
+    known = list(inspect.signature(type(processor).__init__).parameters)[1:]  # without `self`
+    parts = {name: getattr(processor, name) for name in known if hasattr(processor, name)}
     if tokenizer is not None:
         parts["tokenizer"] = load_tokenizer(tokenizer)
-    if "max_length" in inspect.signature(type(processor).__init__).parameters:
+    if "max_length" in known:
         parts["max_length"] = processor.max_length if max_length is None else max_length
     elif max_length is not None:
         raise ValueError(f"data.max_text_length={max_length}: {type(processor).__name__} takes no max_length.")

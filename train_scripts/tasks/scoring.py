@@ -225,8 +225,9 @@ class TextBlock(NamedTuple):
 
 def build_text_blocks(texts: Sequence[str], processor: Any, size: int, device: torch.device) -> list[TextBlock]:
     """Texts in blocks of similar length, longest first."""
-    encoded = processor(text=list(texts), padding=False, return_tensors=None)
-    order = sorted(range(len(texts)), key=lambda text: -len(encoded["input_ids"][text]))
+    is_fixed = getattr(processor, "padding", None) == "max_length"  # as models with positions for padding need it
+    encoded = processor(text=list(texts), padding=is_fixed, return_tensors=None)
+    order = sorted(range(len(texts)), key=lambda text: -sum(encoded["attention_mask"][text]))
     blocks = []
     for start in range(0, len(order), size):
         chosen = order[start : start + size]

@@ -30,13 +30,19 @@ def describe_losses(processor: Any, texts: Iterable[str]) -> str:
         return ""
     tokenizer, limit = processor.tokenizer, getattr(processor, "max_length", None)
     limit = limit or tokenizer.model_max_length
+    if hasattr(processor, "clean_text"):
+        texts = [processor.clean_text(text) for text in texts]
     rows = tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]
     read = tokenizer.batch_decode(rows, skip_special_tokens=True)
+    ends = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id}
+    unknown_id = tokenizer.unk_token_id
+    if unknown_id in ends:  # as for CLIP, whose bytes make up any word
+        unknown_id = None
     long, unknown, changed = [], [], []
     for text, row, seen in zip(texts, rows, read, strict=True):
         if len(row) > limit:
             long.append(shown(text))
-        if tokenizer.unk_token_id in row:
+        if unknown_id in row:
             unknown.append(shown(text))
         elif letters(text) != letters(seen):
             changed.append(f"{shown(text)}, read as {shown(seen)}")

@@ -4,12 +4,21 @@
 import json
 
 import pytest
+import torch
+from text_ends import TOKENIZERS
 from tiny_runs import one_thread, tiny_run  # noqa: F401
 
 from clipbert.datasets_scripts.synthetic import generate_synthetic
-from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
+from clipbert.processing import (
+    ClipBERTVideoProcessor,
+    MugSTANProcessor,
+    MugSTANVideoProcessor,
+    VideoTextProcessor,
+    load_tokenizer,
+)
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.retrieval import RetrievalTask
+from clipbert.train_scripts.tasks.scoring import build_text_blocks
 from clipbert.train_scripts.tasks.texts import describe_losses, report_losses
 from clipbert.train_scripts.video_qa import VideoQATask
 
@@ -62,3 +71,26 @@ def test_a_run_begins_with_what_it_loses(task, config, tmp_path, caplog):
     assert sorted(message.partition(":")[0] for message in told) == ["test", "train"]
     (of_training,) = [message for message in told if message.startswith("train:")]
     assert "lose letters or accents" in of_training
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_tokenizers_of_all_kinds(kind):
+    """The end token of CLIP's stands for unknown words, too, and every text has one."""
+    video_processor = MugSTANVideoProcessor(size=32)
+    processor = MugSTANProcessor(video_processor, TOKENIZERS[kind](), max_length=8)
+    assert describe_losses(processor, ["a dog runs", "the cat jumps"]) == ""
+    assert "1 of 2 texts are longer than 8 tokens" in describe_losses(
+        processor, ["a dog", "the dog runs and then the dog jumps up"]
+    )
+    unknown = describe_losses(processor, ["a dog", "a ξ"])
+    assert ("1 of 2 texts have words that the tokenizer does not know" in unknown) == (kind != "bpe")
+
+
+def test_blocks_of_texts_keep_a_fixed_length():
+    texts = ["a dog", "the cat runs and then jumps", "a cat runs"]
+    for padding, lengths in (("longest", [7, 4]), ("max_length", [12, 12])):
+        processor = MugSTANProcessor(MugSTANVideoProcessor(size=32), TOKENIZERS["unigram"](12), padding=padding)
+        blocks = build_text_blocks(texts, processor, 1, torch.device("cpu"))
+        assert [block.numbers[0] for block in blocks] == [1, 2, 0]
+        assert [block.input_ids.shape[1] for block in blocks][:2] == lengths
+        assert [int(block.attention_mask.sum()) for block in blocks] == [7, 4, 3]
