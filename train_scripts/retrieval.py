@@ -50,7 +50,7 @@ from clipbert.train_scripts.tasks.texts import report_losses
 from clipbert.train_scripts.tasks.videos import ClipEvalSection, video_options
 
 
-CAPTIONS = ("retrieval", "video_text")  # kinds of rows
+CAPTIONS = ("retrieval", "video_text", "moments")  # kinds of rows; of moments, a part is what a sentence is about
 
 
 @dataclass(kw_only=True)
@@ -174,13 +174,13 @@ class RetrievalTask(Task):
     def evaluate(self, model, examples, accelerator, recipe, draw=0):
         videos = RowsByVideo(examples)
         options = video_options(recipe, self.processor, is_training=False)
-        reader = VisualReader(videos.sources(), "video", self.processor, options, recipe, accelerator, draw)
+        shown = {"spans": videos.spans(), "draw": draw}
+        reader = VisualReader(videos.sources(), "video", self.processor, options, recipe, accelerator, **shown)
         clip_logits = score_all_pairs(model, reader, list(examples["caption"]), recipe.eval.pairs_per_forward)
         reader.check_skipped(videos.ids)
-        rows = [
-            {"caption_id": row["caption_id"], "caption": row["caption"], "video_id": row["video_id"]}
-            for row in examples.select_columns(["caption_id", "caption", "video_id"])
-        ]
+        caption_id = "moment_id" if videos.has_spans and "moment_id" in examples.column_names else "caption_id"
+        named = zip(examples[caption_id], examples["caption"], videos.owners, strict=True)
+        rows = [{"caption_id": name, "caption": text, "video_id": videos.ids[owner]} for name, text, owner in named]
         tensors = {"clip_logits": clip_logits.numpy(), "frame_seconds": reader.frame_seconds.numpy()}
         info = {
             "score_pooling": choose_pooling(recipe, model),

@@ -62,7 +62,7 @@ def checkpoints(data, tmp_path_factory):
 @pytest.mark.parametrize(
     ("task", "dataset", "config", "missing", "fitting", "script"),
     [
-        ("retrieval", "synthetic", "open_qa", "caption_id", "retrieval", "video_qa.py"),
+        ("retrieval", "synthetic", "open_qa", "caption_id", "retrieval, moments", "video_qa.py"),
         ("pretrain", "synthetic", "open_qa", "caption_id", "retrieval", "video_qa.py"),
         ("retrieval", "synthetic_images", "image_text", "video_id", "none", "pretrain.py"),
         ("image_qa", "synthetic", "open_qa", "soft_answers", "none", "video_qa.py"),
@@ -73,7 +73,7 @@ def checkpoints(data, tmp_path_factory):
             "moments",
             "options",
             "retrieval, open_qa, action, transition, frameqa, count",
-            "none",
+            "retrieval.py",
         ),
     ],
 )

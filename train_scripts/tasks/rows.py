@@ -21,6 +21,7 @@ from clipbert.train_scripts.engine.recipe import DataSection, Recipe, RecipeErro
 
 
 logger = logging.getLogger(__name__)
+SPAN_COLUMNS = ("start_s", "end_s")
 SCRIPTS = {  # who trains on which kind of rows
     "retrieval": "retrieval.py, pretrain.py or, as multiple choice, video_qa.py",
     "video_text": "retrieval.py or pretrain.py",
@@ -28,6 +29,7 @@ SCRIPTS = {  # who trains on which kind of rows
     "qa": "video_qa.py",
     "image_qa": "image_qa.py",
     "classification": "video_classification.py",
+    "moments": "retrieval.py",
 }
 
 
@@ -145,6 +147,9 @@ class RowsByVideo:
     """
     The rows of a table by the video, or image, that they belong to, both in order of appearance.
 
+    Where rows have `start_s` and `end_s`, the part between them is what they belong to: it has an id of its own, such as
+    `dog@12.5-17`. Null stands for the whole video.
+
     Only numbers are held in memory: the texts of millions of rows stay in the table on disk.
 
     Args:
@@ -154,7 +159,13 @@ class RowsByVideo:
     def __init__(self, rows: datasets.Dataset):
         self.media = "image" if "image_id" in rows.column_names else "video"
         self.rows = rows
-        ids = rows.select_columns(f"{self.media}_id").with_format("arrow")[:].column(0)
+        self.has_spans = set(SPAN_COLUMNS) <= set(rows.column_names)
+        needed = [f"{self.media}_id", *(SPAN_COLUMNS if self.has_spans else ())]
+        ids, *ends = rows.select_columns(needed).with_format("arrow")[:].itercolumns()
+        if self.has_spans:
+            join = pyarrow.compute.binary_join_element_wise
+            seconds = join(*(end.cast(pyarrow.string()) for end in ends), "-")  # null where one of them is
+            ids = join(ids.cast(pyarrow.string()), seconds, "@", null_handling="skip")
         numbered = pyarrow.chunked_array(ids).combine_chunks().dictionary_encode()
         self.ids: list[str] = numbered.dictionary.to_pylist()
         self.owners = numbered.indices.to_numpy()  # for each row the number of its video
@@ -177,6 +188,19 @@ class RowsByVideo:
         """Path or content of every video."""
         firsts = self.row_order[self.starts[:-1]]
         return self.rows.select_columns(self.media)[firsts][self.media]
+
+    def spans(self, numbers: Sequence[int] | None = None) -> list[tuple[float, float] | None] | None:
+        """Which part of each video is meant, of all or of those with these numbers; `None` where rows have no seconds."""
+        if not self.has_spans:
+            return None
+        firsts = self.row_order[self.starts[:-1]][slice(None) if numbers is None else list(numbers)]
+        ends = self.rows.select_columns(list(SPAN_COLUMNS))[firsts]
+        return [None if None in span else span for span in zip(*(ends[name] for name in SPAN_COLUMNS), strict=True)]
+
+    def span_options(self, number: int) -> dict[str, Any]:
+        """The part of a video, as an option of the processor."""
+        spans = self.spans([number])
+        return {} if spans is None else {"spans_se": spans}
 
 
 class TextsOfVideos(TrainItems):

@@ -78,6 +78,7 @@ class VisualInputs(Dataset):
         options (`Mapping[str, Any]`): How clips are chosen, as the processor takes it; empty for images.
         skip (`bool`): Whether those that cannot be decoded pass, with the reason, instead of failing.
         seed (`int`): Random clips of a video depend on it and on its number.
+        spans (`Sequence`, *optional*): For each video the part that is meant, `(start_s, end_s)`, or `None` for the whole.
     """
 
     def __init__(
@@ -88,7 +89,9 @@ class VisualInputs(Dataset):
         options: Mapping[str, Any],
         skip: bool,
         seed: int,
+        spans: Sequence[tuple[float, float] | None] | None = None,
     ):
+        self.spans = spans
         self.numbers, self.visuals, self.media = list(visuals), visuals, media
         self.processor, self.options, self.skip = processor, options, skip
         self.seed = seed if options.get("sampling") == "random" else None
@@ -106,6 +109,8 @@ class VisualInputs(Dataset):
         """What the processor makes of a video or image."""
         seeds = {} if self.seed is None else {"seeds": [(self.seed, number)]}
         given = {f"{self.media}s": [self.visuals[number]]}
+        if self.spans is not None:
+            given["spans_se"] = [self.spans[number]]
         return self.processor(**given, return_metadata=True, **seeds, **self.options)
 
 
@@ -130,6 +135,7 @@ class VisualReader:
         recipe (`Recipe`): Size of blocks, workers, and what happens to videos that cannot be decoded.
         accelerator (`Accelerator`): The processes.
         draw (`int`, *optional*, defaults to 0): Which of several draws of random clips.
+        spans (`Sequence`, *optional*): For each video the part that is meant, `(start_s, end_s)`, or `None` for the whole.
 
     After all blocks have been read, `skipped` maps the numbers of those that could not be decoded to the reason, and
     `frame_seconds` `(videos, clips, frames)` says when each frame is shown, from the start of the video (NaN where
@@ -143,6 +149,7 @@ class VisualReader:
     recipe: Recipe
     accelerator: Accelerator
     draw: int = 0
+    spans: Sequence[tuple[float, float] | None] | None = None
     skipped: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -162,6 +169,7 @@ class VisualReader:
             self.options,
             skip=recipe.data.on_decode_error == "skip",
             seed=recipe.run.seed + self.draw,
+            spans=self.spans,
         )
         loader = build_loader(dataset, recipe.data, batch_size=recipe.eval.video_block, collate_fn=list)
         quiet, done = None if self.accelerator.is_main_process else True, 0

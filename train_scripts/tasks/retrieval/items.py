@@ -61,7 +61,8 @@ class CaptionedVideos(TextsOfVideos):
     video's only if it differs from every caption of this one.
 
     Args:
-        rows (`datasets.Dataset`): Rows with `video_id`, `video` and `caption`.
+        rows (`datasets.Dataset`): Rows with `video_id`, `video` and `caption`; with `start_s` and `end_s`, where a part of the
+            video is meant.
         processor (`ProcessorMixin`): Decodes the videos.
         video_options (`Mapping[str, Any]`): How clips are chosen.
         settings (`PairSection`): Captions of an item and negatives.
@@ -115,7 +116,8 @@ class CaptionedVideos(TextsOfVideos):
         if self.settings.negatives != "in_batch":
             negatives = self.draw_negatives(rng, number, len(rows) * self.settings.num_negatives)
         seeds = seed_options(self.video_options, self.seed, epoch, index)
-        video = self.processor(videos=[self.grouped.source(number)], **seeds, **self.video_options)
+        options = {**self.grouped.span_options(number), **seeds, **self.video_options}
+        video = self.processor(videos=[self.grouped.source(number)], **options)
         own_texts = frozenset(map(normalise, self.read_captions(members)))
         return PairItem(dict(video), video_id, self.read_captions(rows), self.read_captions(negatives), own_texts)
 
