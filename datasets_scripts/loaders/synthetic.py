@@ -20,6 +20,14 @@ Presets:   `standard`: 6 shapes, 8 colours, 5 backgrounds, 2 sizes, 1-3 objects,
            does not show which of two.
            `orders`: six classes with the same pictures in another order: an object is red, green and blue, each for a third
            of the 18 frames. Choose 3, 6, 9 or 18 of them, so that all colours are in what is chosen equally often.
+           `motion`: 36 captions of one or two movements ("an object moves right and then grows"); how it looks is drawn, and
+           not told. Videos come in pairs with the same pictures in another order (backwards; where that shows the same,
+           halves exchanged), of which a model that is blind to order finds half. Each run of 36 videos has each caption once,
+           so that test videos are so many galleries. Choose 6 or 18 of the 18 frames, or 12.
+           `motion_boxes`: two objects that move differently, with their boxes in the middle frame (config `detection`; the
+           manifest names the actions).
+           `motion_shots`: the caption is about all of a video, a half, or a sixth (`aligned_share` in captions.jsonl);
+           other shots show what no caption tells. Choose 12 or 36 of the 36 frames.
 Captions:  one whole caption a video; with `search_phrases` training videos have others, too, of which most are shorter.
            Clips in the layout of `ucf101_top5`: `python -m datasets_scripts.synthetic.action_clips`.
 Odd cases: `easy` has one uncounted act a video, hence no action, transition or count questions. In `counting` the time
@@ -28,10 +36,12 @@ Odd cases: `easy` has one uncounted act a video, hence no action, transition or 
            growing and shrinking look the same to a model that averages its frames.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig
+from clipbert.datasets_scripts.building.records import Record
 from clipbert.datasets_scripts.loaders.video_folder import VideoFolder, VideoFolderConfig
 from clipbert.datasets_scripts.synthetic.generation import generate_synthetic, read_manifest
 
@@ -63,6 +73,7 @@ class Synthetic(VideoFolder):
         SyntheticConfig(
             name="classification", task="classification", description="the motion, or the order of the colours"
         ),
+        SyntheticConfig(name="detection", task="detection", description="boxes of two objects, and how each moves"),
     ]
     LAYOUT = "Generate it first: `python -m datasets_scripts.synthetic --output_dir DATA_DIR`."
 
@@ -79,7 +90,12 @@ class Synthetic(VideoFolder):
             if config.task == "classification" and not facts.get("classes"):
                 raise ValueError(
                     f"The preset {manifest['settings']['preset']!r} of {config.data_dir} has no classes; generate the preset "
-                    "'motions' or 'orders'"
+                    "'motions', 'orders' or 'motion'"
+                )
+            if config.task == "detection" and not facts.get("actions"):
+                raise ValueError(
+                    f"The preset {manifest['settings']['preset']!r} of {config.data_dir} has no boxes; generate the preset "
+                    "'motion_boxes'"
                 )
             if config.task == "qa" and config.question_task not in facts["questions"]:
                 raise ValueError(
@@ -88,3 +104,11 @@ class Synthetic(VideoFolder):
                     "preset 'standard', or more videos"
                 )
         return super().annotation_files(config)
+
+    def text(self, record: Record) -> Iterator[dict]:
+        if self.config.task != "detection":
+            yield from super().text(record)
+            return
+        timestamp_s, video_id = record.number("timestamp_s"), record.require("video_id")
+        columns = {name: record.require(name, list) for name in ("boxes", "labels", "person_ids")}
+        yield {"video_id": video_id, "timestamp_s": timestamp_s, **columns, "keyframe_id": f"{video_id}@{timestamp_s}"}

@@ -57,7 +57,13 @@ from clipbert.datasets_scripts.building.records import (
 from clipbert.datasets_scripts.building.splits import hash_fraction
 
 
-FILE_STEMS = {"retrieval": "captions", "qa": "questions", "moments": "moments", "classification": "labels"}
+FILE_STEMS = {
+    "retrieval": "captions",
+    "qa": "questions",
+    "moments": "moments",
+    "classification": "labels",
+    "detection": "boxes",  # of generated videos alone
+}
 EVALUATED = ("validation", "test")
 SEVERAL = "labels"  # the column of videos that may be in several classes
 
@@ -124,7 +130,8 @@ class VideoFolder(VideoTextBuilder):
 
     @classmethod
     def default_config(cls, data_dir: Path) -> str | None:
-        present = [name for name, stem in FILE_STEMS.items() if any(find_files(data_dir, stem))]
+        known = [config.name for config in cls.BUILDER_CONFIGS]
+        present = [name for name, stem in FILE_STEMS.items() if name in known and any(find_files(data_dir, stem))]
         if not present and class_folders(data_dir):
             return "classification"
         return present[0] if len(present) == 1 else None

@@ -19,7 +19,9 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("num_train", "num_validation", "num_test", "size", "fps", "seed", "captions_per_video"):
         parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name), help="default: %(default)s")
     parser.add_argument(
-        "--num_frames", type=int, help="frames a video; default: 16 (easy), 18 (orders), 24 (the others)"
+        "--num_frames",
+        type=int,
+        help="frames a video; default: 16 (easy), 18 (orders, motion, motion_boxes), 36 (motion_shots), 24 (the others)",
     )
     parser.add_argument(
         "--search_phrases", action="store_true", help="training captions also as people search, with parts left out"

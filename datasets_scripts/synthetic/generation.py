@@ -14,6 +14,7 @@ from tqdm import tqdm
 from clipbert.datasets_scripts.synthetic.rendering import render_scene, write_h264
 from clipbert.datasets_scripts.synthetic.scenes import (
     PRESETS,
+    Act,
     Preset,
     Scene,
     class_names,
@@ -22,6 +23,7 @@ from clipbert.datasets_scripts.synthetic.scenes import (
     sample_scene,
 )
 from clipbert.datasets_scripts.synthetic.texts import captions, moments, questions, search_phrases, vocabulary
+from clipbert.datasets_scripts.synthetic.twin_videos import TwinVideo, draw_twin_videos, render_video
 
 
 SPLITS = ("train", "validation", "test")
@@ -60,6 +62,17 @@ class Settings:
             "no `unseen_combinations` of a preset with classes, which have few",
             repr(self.preset),
         )
+        if preset.has_twins:
+            step = 2 * max(preset.told_parts, default=1)
+            shared = (self.num_frames or preset.num_frames) % step == 0
+            expect(
+                shared,
+                f"`num_frames` that are a multiple of {step}, so that twins have the same ones",
+                self.num_frames,
+            )
+            odd = [split for split in SPLITS if self.count(split) % 2]
+            expect(not odd, "even numbers of videos of a preset with twins", f"an odd one for {', '.join(odd)}")
+            expect(not self.unseen_combinations, "no `unseen_combinations` of a preset with twins", True)
         expect(self.fps >= 1, "`fps` of at least 1", self.fps)
         expect(self.seed >= 0, "a `seed` of at least 0", self.seed)
         expect(1 <= self.captions_per_video <= 3, "`captions_per_video` from 1 to 3", self.captions_per_video)
@@ -79,7 +92,8 @@ def generate_synthetic(output_dir, progress: bool = True, **settings) -> Path:
         output_dir (`str` or `Path`): The folder: new, empty, or finished earlier with the same settings.
         progress (`bool`, defaults to `True`): Show a progress bar.
         settings: Fields of `Settings`: `num_train`, `num_validation`, `num_test`, `preset` ("standard", "easy",
-            "counting", "sequences", or with classes "motions" or "orders"), `size` (pixels, even), `num_frames` (default:
+            "counting", "sequences", with classes "motions" or "orders", with twins "motion", "motion_boxes" or
+            "motion_shots"), `size` (pixels, even), `num_frames` (default:
             what the preset says), `fps`,
             `seed`, `captions_per_video` (1 to 3 wordings), `search_phrases` (training videos have captions as people
             search, too: with parts left out), `unseen_combinations` (train without the combinations of
@@ -180,12 +194,19 @@ def write_benchmark(folder: Path, settings: Settings, progress: bool) -> None:
             if not settings.count(split):
                 continue
             excluded = evaluated if settings.unseen_combinations and split == "train" else set()
-            scenes, distinct = draw_scenes(settings, split, preset, combinations, excluded)
-            manifest["splits"][split] = write_split(folder / split, settings, split, scenes, bar)
+            if preset.has_twins:
+                rng = split_rng(settings, split)
+                videos = draw_twin_videos(rng, preset, settings.num_frames, settings.count(split))
+                distinct = len({tuple(video.captions()) for video in videos}) == len(videos)
+                manifest["splits"][split] = write_twins(folder / split, settings, split, videos, bar)
+            else:
+                scenes, distinct = draw_scenes(settings, split, preset, combinations, excluded)
+                manifest["splits"][split] = write_split(folder / split, settings, split, scenes, bar)
             if split != "train":
-                evaluated |= {scene.meaning for scene in scenes}
+                if settings.unseen_combinations:
+                    evaluated |= {scene.meaning for scene in scenes}
                 manifest["splits"][split]["every_caption_fits_one_video"] = distinct
-                if not distinct and not preset.classes:
+                if not distinct and not preset.classes and not preset.has_twins:
                     bar.write(
                         f"synthetic: {len(scenes)} {split} videos are more than the preset {settings.preset!r} can "
                         "distinguish, so some captions fit several videos and R@1 cannot reach 100 %"
@@ -254,14 +275,54 @@ def write_split(folder: Path, settings: Settings, split: str, scenes: list[Scene
         lines["captions"] += [{**video, "caption": caption} for caption in told]
         lines["moments"] += [{**video, **moment, "duration_s": duration_s} for moment in moments(scene, settings.fps)]
         bar.update()
+    facts = write_lines(folder, lines, preset)
+    return {"videos": len(scenes), "combinations": len({scene.meaning for scene in scenes}), **facts}
+
+
+def write_twins(folder: Path, settings: Settings, split: str, videos: list[TwinVideo], bar: tqdm) -> dict:
+    """The same for videos with twins, which come one after the other."""
+    (folder / "videos").mkdir(parents=True)
+    preset, duration_s = PRESETS[settings.preset], settings.num_frames / settings.fps
+    lines = {"captions": [], "questions": [], "moments": []} | ({"labels": []} if preset.classes else {})
+    lines |= {"boxes": []} if preset.objects > 1 else {}
+    key = settings.num_frames // 2
+    for index, shown in enumerate(videos):
+        rng = split_rng(settings, split, index)
+        if not shown.is_second:
+            frames, boxes = render_video(shown, settings.size, rng)
+            order = shown.order()
+        else:
+            frames, boxes = frames[order], boxes[:, order] if len(boxes) else boxes
+        row = {"video": f"videos/{split}_{index:05d}.mp4", "video_id": f"{split}_{index:05d}"}
+        write_h264(folder / row["video"], frames, settings.fps, each_by_itself=True)
+        told = {"aligned_share": round(shown.aligned_share, 3)} if preset.told_parts else {}
+        wordings = shown.captions()[: settings.captions_per_video]
+        lines["captions"] += [{**row, "caption": caption, **told} for caption in wordings]
+        lines["moments"] += [{**row, **moment, "duration_s": duration_s} for moment in shown.moments(settings.fps)]
+        if preset.classes:
+            (scene,) = shown.scenes
+            lines["labels"].append({**row, "label": scene.label(preset)})
+            lines["questions"] += [{**row, **asked} for asked in questions(scene, preset, rng)]
+        if len(boxes):
+            acts = [[preset.motions.index(kind) for kind in scene.kinds] for scene in shown.scenes]
+            at_key = {"timestamp_s": round(key / settings.fps, 3), "boxes": boxes[:, key].round(4).tolist()}
+            names = [str(number) for number in range(len(acts))]
+            lines["boxes"].append({**row, **at_key, "labels": acts, "person_ids": names})
+        bar.update()
+    facts = write_lines(folder, lines, preset)
+    if preset.objects > 1:
+        facts["actions"] = [Act(kind, "").infinitive for kind in preset.motions]
+    return {"videos": len(videos), "combinations": len({shown.captions()[0] for shown in videos}), **facts}
+
+
+def write_lines(folder: Path, lines: dict[str, list[dict]], preset: Preset) -> dict:
+    """Write the annotation files of a split, and return what the manifest says of them."""
     for name, rows in lines.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tasks = [row["task"] for row in lines["questions"]]
     of_classes = {"classes": class_names(preset)} if preset.classes else {}
     return {
-        "videos": len(scenes),
         **of_classes,
-        "combinations": len({scene.meaning for scene in scenes}),
         "captions": len(lines["captions"]),
         "questions": {task: tasks.count(task) for task in sorted(set(tasks))},
         "moments": len(lines["moments"]),

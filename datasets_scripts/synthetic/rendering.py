@@ -4,6 +4,7 @@
 Two renderings of one scene never agree: place, path, size, colours and grain are drawn anew from `rng`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -30,6 +31,7 @@ RGB = {
 RADIUS = {"small": 0.10, "large": 0.148}  # in widths of the picture; three large shapes still fit side by side
 # mbtree=0: on pictures this small the macroblock tree makes the bytes differ from run to run
 X264_OPTIONS = {"preset": "veryfast", "crf": "18", "g": "12", "x264-params": "mbtree=0"}
+INTRA_OPTIONS = {"g": "1", "qp": "16"}
 PULSE = 1.8  # how many times larger a pulsing shape becomes
 PLACE_CENTRES = {"left": (0.25, 0.5), "right": (0.75, 0.5), "top": (0.5, 0.25), "bottom": (0.5, 0.75)}
 
@@ -111,11 +113,25 @@ def lane_offsets(scene: Scene) -> np.ndarray:
 
 def render_scene(scene: Scene, num_frames: int, size: int, rng: np.random.Generator) -> np.ndarray:
     """Draw the scene: uint8 `(num_frames, size, size, 3)`."""
-    state = animate(scene, num_frames, rng)
+    return render_objects([(scene, animate(scene, num_frames, rng))], size, rng)
+
+
+def render_objects(
+    objects: Sequence[tuple[Scene, dict[str, np.ndarray]]], size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw scenes, each in its own state, on the background of the first: uint8 `(num_frames, size, size, 3)`."""
     vary = {name: np.array(RGB[name]) + rng.uniform(-8, 8) + rng.uniform(-5, 5, 3) for name in RGB}
     grid = (np.arange(size) + 0.5) / size
     grain = rng.normal(0, 2, (size, size, 1)) + 8 * rng.uniform(-1, 1) * (grid[:, None, None] - 0.5)
-    frames = np.broadcast_to(vary[scene.background], (num_frames, size, size, 3)).astype(np.float32)
+    num_frames = len(objects[0][1]["x"])
+    frames = np.broadcast_to(vary[objects[0][0].background], (num_frames, size, size, 3)).astype(np.float32)
+    for scene, state in objects:
+        frames = _draw(frames, scene, state, vary, grid)
+    return np.clip(np.rint(frames + grain), 0, 255).astype(np.uint8)
+
+
+def _draw(frames: np.ndarray, scene: Scene, state: dict[str, np.ndarray], vary: dict, grid: np.ndarray) -> np.ndarray:
+    size = len(grid)
     for offset_x, offset_y in lane_offsets(scene):
         radius = state["radius"][:, None, None]
         x = (grid[None, None, :] - offset_x - state["x"][:, None, None]) / radius  # (frames, 1, size)
@@ -129,13 +145,27 @@ def render_scene(scene: Scene, num_frames: int, size: int, rng: np.random.Genera
                 swept = (x < (2.2 * wiped[:, None, None] - 1.1)) & (wiped[:, None, None] > 0)
                 color = np.where(swept[..., None], vary[act.new_color].astype(np.float32), color)
         frames = frames + (color - frames) * coverage
-    return np.clip(np.rint(frames + grain), 0, 255).astype(np.uint8)
+    return frames
 
 
-def write_h264(path: Path, frames: np.ndarray, fps: int) -> None:
-    """Encode uint8 `(frames, height, width, 3)` pictures with even sides as MP4; the same bytes every time."""
+def extent(shape: str) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a shape of radius about 1 around its centre."""
+    grid = np.linspace(-1.2, 1.2, 481)
+    inside = outline_distance(shape, *np.meshgrid(grid, grid)) <= 0
+    columns, rows = grid[inside.any(axis=0)], grid[inside.any(axis=1)]
+    return columns[0], rows[0], columns[-1], rows[-1]
+
+
+def write_h264(path: Path, frames: np.ndarray, fps: int, each_by_itself: bool = False) -> None:
+    """Encode uint8 `(frames, height, width, 3)` pictures with even sides as MP4; the same bytes every time.
+
+    `each_by_itself` makes of equal pictures equal ones, wherever they stand.
+    """
+    options = X264_OPTIONS | (INTRA_OPTIONS if each_by_itself else {})
+    if each_by_itself:
+        del options["crf"]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps, options=X264_OPTIONS)
+        stream = container.add_stream("libx264", rate=fps, options=options)
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         stream.thread_count = 1
         for frame in frames:

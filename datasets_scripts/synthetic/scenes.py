@@ -8,7 +8,7 @@ shrinking, which colour comes first, how many bounces.
     Preset  ->  sample_scene  ->  Scene  ->  sentences (`synthetic_texts.py`) and pictures (`synthetic_rendering.py`)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations, product
 from math import perm
 
@@ -67,6 +67,12 @@ class Preset:
     num_frames: int = 24
     classes: str = ""  # videos have one, each as often as the others: "motion", or "order" of the colours
     even_steps: bool = False  # colours change at once, never back, and each stays as long as the others
+    has_twins: bool = False  # acts last equally long, and each video has one with the same frames in another order
+    is_told: bool = True  # whether captions say how objects look
+    objects: int = 1  # that act by themselves, at the same time
+    told_parts: tuple[
+        int, ...
+    ] = ()  # the caption is about the whole video, about a half of it (2), ...: shots between others
 
 
 # Few and large attributes that a small model learns on a CPU.
@@ -81,6 +87,14 @@ ONE_LARGE_OBJECT = {
 ONE_BRIGHT_OBJECT = ONE_LARGE_OBJECT | {
     "colors": ("yellow", "cyan", "orange", "pink"),
     "backgrounds": ("black", "brown", "navy"),
+}
+
+TWINS = {
+    "motions": ("right", "left", "up", "down", "grow", "shrink"),
+    "pauses": False,
+    "num_frames": 18,
+    "has_twins": True,
+    "is_told": False,
 }
 
 PRESETS = {
@@ -117,6 +131,13 @@ PRESETS = {
         classes="order",
         even_steps=True,
     ),
+    # 36 captions of one or two movements; who is blind to order cannot tell a video from its twin. (Choose frames that divide
+    # 18 into odd parts, such as 6, or 12: of both twins they are the same ones then.)
+    "motion": Preset(**ONE_BRIGHT_OBJECT, **TWINS, two_act_share=0.5, classes="motion"),
+    # Two objects side by side, each with one movement of its own, and boxes around them.
+    "motion_boxes": Preset(**ONE_BRIGHT_OBJECT, **TWINS, two_act_share=0.0, objects=2),
+    # The caption is about the whole video, a half, or a sixth of it; other shots show what no caption tells.
+    "motion_shots": Preset(**ONE_BRIGHT_OBJECT, **TWINS | {"num_frames": 36}, two_act_share=0.5, told_parts=(1, 2, 6)),
 }
 
 
@@ -180,28 +201,66 @@ class Scene:
     background: str
     place: str
     acts: tuple[Act, ...]
+    is_told: bool = True  # whether sentences say how it looks
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(act.kind for act in self.acts)
 
     @property
     def meaning(self) -> tuple:
         """Everything the captions say; two scenes with one meaning have the same captions."""
+        if not self.is_told:
+            return self.kinds
         return self.shape, self.number, self.size, self.background, tuple(act.meaning for act in self.acts)
 
     @property
     def noun(self) -> str:
+        if not self.is_told:
+            return plural("object", self.number)
         return plural(self.shape, self.number)
 
     def label(self, preset: Preset) -> str:
-        """Its class: "move right", or "red, green, blue"."""
+        """Its class: "move right", "move right and then grow", or "red, green, blue"."""
         if preset.classes == "motion":
-            return self.acts[0].infinitive
+            return class_of_motions(self.kinds)
         return ", ".join((self.acts[0].color, *(act.new_color for act in self.acts)))
 
     def subject(self, act: Act) -> str:
-        """`a red circle`, `two small blue stars`, as they look when `act` begins."""
+        """`a red circle`, `two small blue stars`, as they look when `act` begins; `an object` where that is not told."""
+        if not self.is_told:
+            return with_article(self.noun) if self.number == 1 else f"{NUMBER_WORDS[self.number]} {self.noun}"
         described = " ".join(part for part in (self.size, act.color, self.noun) if part)
         if self.number > 1:
             return f"{NUMBER_WORDS[self.number]} {described}"
         return with_article(described)
+
+
+def class_of_motions(kinds: tuple[str, ...]) -> str:
+    return " and then ".join(Act(kind, "").infinitive for kind in kinds)
+
+
+def twin_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """What the frames show backwards. Where that is the same ("right and then left"), halves exchanged: the other way round."""
+    backwards = tuple(MOTIONS[kind].opposite for kind in reversed(kinds))
+    return backwards if backwards != kinds else kinds[::-1]
+
+
+def twin_order(kinds: tuple[str, ...], num_frames: int) -> np.ndarray:
+    """In which order the frames of a scene without pauses show its twin `(num_frames,)`."""
+    if twin_kinds(kinds) == kinds[::-1]:
+        return np.roll(np.arange(num_frames), num_frames // 2)
+    return np.arange(num_frames)[::-1]
+
+
+def twin_of(scene: Scene, num_frames: int) -> Scene:
+    """What is seen when the frames of a scene come in `twin_order`: acts of a preset with twins last equally long."""
+    spans = [(act.first_frame, act.end_frame) for act in scene.acts]
+    acts = [
+        replace(act, kind=kind, first_frame=first, end_frame=end)
+        for act, kind, (first, end) in zip(scene.acts, twin_kinds(scene.kinds), spans, strict=True)
+    ]
+    return replace(scene, acts=tuple(acts))
 
 
 def channels(kinds: tuple[str, ...]) -> set[str]:
@@ -240,6 +299,8 @@ def allowed_sizes(preset: Preset, kinds: tuple[str, ...]) -> tuple[str, ...]:
 
 def count_combinations(preset: Preset, num_frames: int) -> int:
     """Number of different scenes, that is of different captions, that the preset has."""
+    if not preset.is_told:
+        return len(action_plans(preset, num_frames))
     total = 0
     for kinds, times in action_plans(preset, num_frames).items():
         turns = kinds.count("turn")
@@ -253,7 +314,7 @@ def count_combinations(preset: Preset, num_frames: int) -> int:
 def class_names(preset: Preset) -> list[str]:
     """The classes of a preset that has some, in the order in which they are dealt out."""
     if preset.classes == "motion":
-        return [Act(kind, "").infinitive for kind in preset.motions]
+        return [class_of_motions(kinds) for kinds in action_plans(preset, preset.num_frames)]
     return [", ".join(order) for order in permutations(preset.colors)]
 
 
@@ -268,6 +329,9 @@ def sample_spans(rng: np.random.Generator, times: tuple[int, ...], num_frames: i
         states = len(times) + 1
         starts = [num_frames * number // states for number in range(1, states)]
         return [(start - 1, start + 1) for start in starts]  # as it was, then as it is from now on
+    if preset.has_twins:
+        edges = [num_frames * number // len(times) for number in range(len(times) + 1)]
+        return list(zip(edges[:-1], edges[1:], strict=True))
     pace = preset.frames_per_repeat
     needed = [
         pace * count if pace else max(MIN_FRAMES_PER_REPEAT * count, num_frames // (2 * len(times))) for count in times
@@ -287,11 +351,15 @@ def sample_spans(rng: np.random.Generator, times: tuple[int, ...], num_frames: i
     return spans
 
 
-def sample_scene(rng: np.random.Generator, preset: Preset, num_frames: int) -> Scene:
-    """Draw one scene; kinds of motion are equally likely, however many colours or counts they come in."""
+def sample_scene(
+    rng: np.random.Generator, preset: Preset, num_frames: int, kinds: tuple[str, ...] | None = None
+) -> Scene:
+    """Draw one scene, of given kinds of motion if they are stated; else they are equally likely, however many colours or
+    counts they come in."""
     plans = action_plans(preset, num_frames)
-    wanted = 2 if rng.random() < preset.two_act_share else 1
-    kinds = pick(rng, [kinds for kinds in plans if len(kinds) == wanted] or list(plans))
+    if kinds is None:
+        wanted = 2 if rng.random() < preset.two_act_share else 1
+        kinds = pick(rng, [kinds for kinds in plans if len(kinds) == wanted] or list(plans))
     times = pick(rng, plans[kinds])
     spans = sample_spans(rng, times, num_frames, preset)
     color = pick(rng, preset.colors)
@@ -311,6 +379,7 @@ def sample_scene(rng: np.random.Generator, preset: Preset, num_frames: int) -> S
         background=pick(rng, preset.backgrounds),
         place=pick(rng, PLACES) if stays else "",
         acts=tuple(acts),
+        is_told=preset.is_told,
     )
 
 

@@ -28,6 +28,8 @@ def captions(scene: Scene) -> list[str]:
     """The same facts in three wordings."""
     subject = scene.subject(scene.acts[0])
     acts = " and then ".join(act.predicate(scene.number) for act in scene.acts)
+    if not scene.is_told:
+        return [f"{subject} {acts}", f"there is {subject} that {acts}", f"the video shows {subject} that {acts}"]
     return [
         f"{subject} {acts} on a {scene.background} background",
         f"on a {scene.background} background, {subject} {acts}",
@@ -44,6 +46,8 @@ def search_phrases(scene: Scene) -> list[str]:
     act = scene.acts[0]
     acts = " and then ".join(act.predicate(scene.number) for act in scene.acts)
     acting = " and then ".join(act.progressive for act in scene.acts)
+    if not scene.is_told:
+        return [f"{scene.subject(act)} {acts}", f"{scene.noun} {acting}", f"{scene.subject(act)} {acting}"]
     where = f"on a {scene.background} background"
     return [
         f"{scene.subject(act)} {acts} {where}",
