@@ -6,7 +6,8 @@ flicker through the clip, which is what the course report (VNU, 2024, section 3.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -133,6 +134,26 @@ class Augmentation:
         return ClipChange(self, key if isinstance(key, tuple) else (key,))
 
 
+def refuse_flips_of_sides(augmentation: Mapping[str, Any] | None, class_names: Iterable[str]) -> None:
+    """Raise `ValueError` if videos would be flipped whose classes say left or right.
+
+    Example:
+        >>> refuse_flips_of_sides({"flip": 0.5}, ["run", "jump"])
+        >>> refuse_flips_of_sides({"flip": 0.5}, ["TurnLeft", "TurnRight"])
+        Traceback (most recent call last):
+        ...
+        ValueError: augmentation.flip makes left of right, which the class 'TurnLeft' tells apart: leave it out.
+    """
+    if not augmentation or not (flip := Augmentation(**augmentation).changes["flip"]) or flip.p == 0:
+        return
+    for name in class_names:
+        apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)  # TurnLeft
+        if {"left", "right"} & set(re.split(r"[\W\d_]+", apart.casefold())):
+            raise ValueError(
+                f"augmentation.flip makes left of right, which the class {name!r:.80} tells apart: leave it out."
+            )
+
+
 @dataclass
 class ClipChange:
     """The changes of one clip. `number` of a frame says which one it is, where each is changed in its own way."""
@@ -196,4 +217,4 @@ class ClipChange:
         return top, left, box_height, box_width
 
 
-__all__ = ["Augmentation", "ClipChange"]
+__all__ = ["Augmentation", "ClipChange", "refuse_flips_of_sides"]

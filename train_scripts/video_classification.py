@@ -17,6 +17,7 @@ from typing import Any
 import datasets
 import torch
 
+from clipbert.processing.augmentation import refuse_flips_of_sides
 from clipbert.train_scripts.engine.data import Skipped, check_skipped
 from clipbert.train_scripts.engine.items import NoTrainSet
 from clipbert.train_scripts.engine.recipe import Recipe
@@ -66,6 +67,8 @@ class ClassificationTask(Task):
         label = next(iter(rows.values())).features["label"]
         self.has_several = isinstance(label, datasets.List)
         self.class_names = label.feature.names if self.has_several else label.names
+        if recipe.run.total_steps != 0:
+            refuse_flips_of_sides(getattr(recipe.data, "augmentation", None), self.class_names)
         self.majority = {}
         if train_split is not None and not self.has_several:
             counts = Counter(label for label in rows[train_split]["label"] if label is not None)

@@ -12,8 +12,10 @@ from numbered_videos import KINDS, plain_decode, write_numbered
 from safetensors.torch import load_file
 from transformers import CLIPImageProcessor, SiglipImageProcessor
 
+import clipbert.processing.augmentation
 import clipbert.processing.video_processing_mug_stan
 from clipbert.processing import MugSTANVideoProcessor, VideoDecodeError
+from clipbert.processing.augmentation import refuse_flips_of_sides
 from clipbert.processing.video_processing_mug_stan import OFFICIAL, OFFICIAL_CROP, sample_official
 
 
@@ -214,6 +216,18 @@ def test_nothing_is_flipped_unless_asked_for():
         assert (pixels[..., 0] < pixels[..., -1]).all() if flips else (pixels[..., 0] > pixels[..., -1]).all()
 
 
+@pytest.mark.parametrize(
+    "name", ["move left", "Pushing something from right to left", "TurnLeft", "turn_right", "LEFT-HANDED"]
+)
+def test_flips_are_refused_where_classes_have_sides(name):
+    for augmentation in ({"flip": 0.5}, {"flip": True, "crop": True}):
+        with pytest.raises(ValueError, match=f"augmentation.flip.*{name}"):
+            refuse_flips_of_sides(augmentation, ["run", name])
+        refuse_flips_of_sides(augmentation, ["run", "a bright lamp", "leftover"])
+    for augmentation in (None, {}, OFFICIAL_CROP, {"flip": 0.0}, {"flip": False}):
+        refuse_flips_of_sides(augmentation, [name])
+
+
 # --- refused
 
 
@@ -270,4 +284,5 @@ def test_files_are_decoded(tmp_path, name):
 
 
 def test_examples():
-    assert doctest.testmod(clipbert.processing.video_processing_mug_stan).failed == 0
+    for module in (clipbert.processing.video_processing_mug_stan, clipbert.processing.augmentation):
+        assert doctest.testmod(module).failed == 0

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from tiny_classifiers import cnn_rnn_run
 from tiny_runs import one_thread, steps_of  # noqa: F401
 
+from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.datasets_scripts.synthetic.action_clips import generate_action_clips
 from clipbert.datasets_scripts.synthetic.random_backbones import write_random_backbones
 from clipbert.train_scripts import compare, extract, predict
@@ -448,3 +449,19 @@ def test_it_is_published_and_read_where_this_package_is_not_installed(trained, c
         assert [entry["label"] for entry in predicted] == list(expected) and label == next(iter(expected))
         assert [entry["score"] for entry in predicted] == pytest.approx(list(expected.values()), abs=1e-5)
     assert found["one"] == found["several"][0]
+
+
+def test_flips_are_refused_where_classes_have_sides(tmp_path):
+    folder = generate_synthetic(
+        tmp_path / "motions", progress=False, preset="motions", num_train=6, num_validation=0, num_test=6, size=32
+    )
+    options = (
+        "data.dataset=synthetic",
+        "data.config=classification",
+        "data.augmentation={flip: 0.5}",
+        "data.num_frames=3",
+    )
+    with pytest.raises(
+        ValueError, match="augmentation.flip makes left of right, which the class 'move left' tells apart"
+    ):
+        main(ClassificationTask(), cnn_rnn_run(folder, tmp_path / "run", *options))
