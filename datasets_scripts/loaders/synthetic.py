@@ -90,7 +90,7 @@ class Synthetic(VideoFolder):
             if config.task == "classification" and not facts.get("classes"):
                 raise ValueError(
                     f"The preset {manifest['settings']['preset']!r} of {config.data_dir} has no classes; generate the preset "
-                    "'motions', 'orders' or 'motion'"
+                    "'motions' or 'orders', or 'motion'"
                 )
             if config.task == "detection" and not facts.get("actions"):
                 raise ValueError(
