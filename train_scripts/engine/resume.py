@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Where a run begins: at its first step, or at a checkpoint of the same recipe, tokenizer and items."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import nn
-from transformers import ProcessorMixin
+from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from clipbert.support.manifest import CheckpointError, verify_checkpoint, verify_if_recorded
 from clipbert.train_scripts.engine.checkpoint import (
@@ -145,11 +146,19 @@ def check_tokenizer(folder: Path, processor: ProcessorMixin | None) -> None:
     if tokenizer is None:
         return
     saved = type(processor).from_pretrained(folder).tokenizer
-    if (saved.get_vocab(), saved.special_tokens_map) != (tokenizer.get_vocab(), tokenizer.special_tokens_map):
+    if what_it_reads(saved) != what_it_reads(tokenizer):
         raise CheckpointError(
-            f"{folder} was trained with another tokenizer: words or special tokens differ from those of "
+            f"{folder} was trained with another tokenizer: words, merges or special tokens differ from those of "
             f"{tokenizer.name_or_path}. Name the tokenizer that it was trained with in model.tokenizer."
         )
+
+
+def what_it_reads(tokenizer: PreTrainedTokenizerBase) -> tuple:
+    """Words, special tokens and, of byte-pair encodings, merges: equal words may be put together in other ways."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    is_bpe = backend is not None and type(backend.model).__name__ == "BPE"
+    merges = json.loads(backend.to_str())["model"]["merges"] if is_bpe else None
+    return tokenizer.get_vocab(), tokenizer.special_tokens_map, merges
 
 
 __all__ = ["Beginning"]
