@@ -18,8 +18,8 @@ class MugSTANProcessor(VideoTextProcessor):
     r"""Turns texts with videos or images into the inputs of a Mug-STAN model.
 
     Any tokenizer serves that ends texts with a token of its own: the BPE of CLIP, WordPiece, SentencePiece. Texts that are
-    too long lose words before that token, which CLIP reads, not the token itself. (The official code loses it, section 2 of
-    its description.) `&amp;` and the like become characters, as where CLIP was trained.
+    too long lose words before that token, which CLIP reads, not the token itself. (The official code loses it.) `&amp;`
+    and the like become characters, as where CLIP was trained.
 
     Args:
         video_processor ([`MugSTANVideoProcessor`]): What prepares the frames.

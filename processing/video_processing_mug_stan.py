@@ -33,7 +33,7 @@ from .video_processing import (
 
 INTERPOLATIONS = ("bicubic", "bilinear", "cv2_bilinear")
 PIL_INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # `resample` of image processors
-# What the official code does (section 6.4 of its description), to be compared with numbers measured with it.
+# What the official code does, to be compared with numbers measured with it.
 OFFICIAL = {"placement": "official", "interpolation": "cv2_bilinear"}
 OFFICIAL_CROP = {"crop": {"scale": [0.08, 1.0], "ratio": [3 / 4, 4 / 3]}}
 
@@ -286,7 +286,7 @@ class MugSTANVideoProcessor(SparseVideoProcessor):
 def sample_official(
     total_num_frames: int, num_frames: int, num_clips: int = 1, rng: np.random.Generator | None = None
 ) -> np.ndarray:
-    """Frame numbers that the official code of Mug-STAN chooses (section 6.4 of its description).
+    """Frame numbers that the official code of Mug-STAN chooses.
 
     The video is divided into `num_frames` segments of `(F - 1) / num_frames`. With `rng` one frame is drawn from each, both
     ends included; without it, clip k of n takes the one a share of (k + 1) / (n + 1) behind its start. Halves are rounded to

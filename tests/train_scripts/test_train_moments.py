@@ -66,9 +66,10 @@ def test_training_items_show_the_part(shapes):
     assert item.captions == ["sentence 1", "sentence 1"] and not set(item.negatives) & {"sentence 1"}
 
 
-def test_retrieval_trains_and_ranks_parts(shapes, tmp_path):
+@pytest.mark.parametrize("more", [(), ("data.streaming=true", "data.stream_num_items=8")], ids=["table", "stream"])
+def test_retrieval_trains_and_ranks_parts(shapes, tmp_path, more):
     output_dir = tmp_path / "run"
-    main(RetrievalTask(), tiny_run("synthetic", "moments", shapes, output_dir))
+    main(RetrievalTask(), tiny_run("synthetic", "moments", shapes, output_dir, *more))
     predictions = read_predictions(output_dir / "predictions" / "test")
     ids = predictions.info["video_ids"]
     assert len(ids) == 8 and all("@" in name for name in ids)  # two acts of four videos
