@@ -52,6 +52,12 @@ def parity_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def mug_stan_parity_dir() -> Path:
+    """The same of Mug-STAN (`MUG_STAN_FIXTURES`)."""
+    return folder_from_environment("MUG_STAN_FIXTURES", "parity data of Mug-STAN")
+
+
+@pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Real videos, annotation files and vocabularies (`CLIPBERT_DATA`)."""
     return folder_from_environment("CLIPBERT_DATA", "real videos and annotations")

@@ -1,0 +1,1183 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""
+Mug-STAN: "Mug-STAN: Adapting Image-Language Pretrained Models for General Video Understanding"
+(https://arxiv.org/abs/2311.15075), with the branch of its predecessor (CVPR 2023).
+
+A CLIP sees every frame by itself. Beside its vision tower stands a branch of spatial-temporal layers, STAN, that reads the
+tower's intermediate layers and sees the whole video; what it finds is added to every frame. Words and frames then guide
+each other, Mug: words choose the frames that they speak of, frames the words that speak of them.
+
+    pixel_values (V, N, T, 3, S, S)                       input_ids (A, n)
+          |  vision tower, frame by frame                      |  text tower
+          |---- layers 9, 10, 11, 12 ---> STAN                 |
+    class tokens (V*N, T, D)  +  (V*N, 1, D)                   |
+          |  last norm, projection                             |  projection
+    frame_features (V, N, T, P)                           token_features (A, n, P)
+          +--------------- cosines, Mug -----------------------+
+                    (A, V, N), pooled over views
+                    similarity (A, V)
+
+What is unusual: the towers are those of transformers, untouched; without a branch the model is plain CLIP, bit for bit.
+Any number of frames is taken. Nothing says which frame belongs to which word: Mug has no parameters.
+
+Letters: V videos, N views of a video (clips, crops), T frames, S x S pixels, A texts, n words, D width of the vision
+tower, P of the space that frames and words share, R = V * N rows, C classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.ops import roi_align
+from transformers import AutoConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
+from transformers.utils import ModelOutput, logging
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_mug_stan import MugSTANConfig
+from .guidance_mug_stan import (
+    FrameFeatures,
+    TextFeatures,
+    contrastive_loss,
+    cosines,
+    guide_embeddings,
+    mutual_guidance,
+    pool_views,
+    same_words,
+    score_all_pairs,
+    score_pairs,
+)
+from .stan_mug_stan import STANBranch
+from .towers_mug_stan import TOWERS, build_clip, read_vision_tower, vision_positions
+
+
+logger = logging.get_logger(__name__)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Outputs
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class MugSTANVideoOutput(ModelOutput):
+    """
+    What `encode_video` returns. The dimension of the views is there if the inputs have it.
+
+    Args:
+        frame_features (`torch.FloatTensor` of shape `(videos, views, frames, P)`): Of every frame, not normalised.
+        pooler_output (`torch.FloatTensor` of shape `(videos, P)`): Their mean, one vector for a video.
+        last_hidden_state (`torch.FloatTensor` of shape `(videos, views, frames, tokens, D)`, *optional*):
+            Tokens of CLIP and branch together, before the last norm (equation 10); returned with `output_tokens=True`.
+        stan_class_state (`torch.FloatTensor` of shape `(videos, views, D)`, *optional*):
+            The class token of all branches; with `output_tokens=True`, where there is one.
+        stan_patch_states (`torch.FloatTensor` of shape `(videos, views, frames, patches, D)`, *optional*):
+            The patches of all branches; with `output_tokens=True`, where there is a branch.
+    """
+
+    frame_features: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    last_hidden_state: torch.FloatTensor | None = None
+    stan_class_state: torch.FloatTensor | None = None
+    stan_patch_states: torch.FloatTensor | None = None
+
+
+@dataclass
+class MugSTANTextOutput(ModelOutput):
+    """
+    What `encode_text` returns.
+
+    Args:
+        token_features (`torch.FloatTensor` of shape `(texts, length, P)`): Of every token, not normalised.
+        attention_mask (`torch.BoolTensor` of shape `(texts, length)`): Tokens that exist.
+        pooler_output (`torch.FloatTensor` of shape `(texts, P)`): One vector for a text.
+    """
+
+    token_features: torch.FloatTensor | None = None
+    attention_mask: torch.BoolTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+
+
+@dataclass
+class MugSTANModelOutput(ModelOutput):
+    """
+    What [`MugSTANModel`] returns.
+
+    Args:
+        text_embeds (`torch.FloatTensor` of shape `(texts, P)`), video_embeds (`torch.FloatTensor` of shape `(videos, P)`):
+            One vector for each.
+        token_features, attention_mask: See [`MugSTANTextOutput`].
+        frame_features, last_hidden_state, stan_class_state, stan_patch_states: See [`MugSTANVideoOutput`].
+    """
+
+    text_embeds: torch.FloatTensor | None = None
+    video_embeds: torch.FloatTensor | None = None
+    token_features: torch.FloatTensor | None = None
+    attention_mask: torch.BoolTensor | None = None
+    frame_features: torch.FloatTensor | None = None
+    last_hidden_state: torch.FloatTensor | None = None
+    stan_class_state: torch.FloatTensor | None = None
+    stan_patch_states: torch.FloatTensor | None = None
+
+
+@dataclass
+class MugSTANRetrievalOutput(ModelOutput):
+    """
+    What [`MugSTANForVideoTextRetrieval`] returns.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`, *optional*): Both directions of the contrastive loss, summed.
+        match_odds (`torch.FloatTensor` of shape `(texts,)`, *optional*):
+            Score of each text with its own video, where it is said which one that is.
+        clip_odds (`torch.FloatTensor` of shape `(texts, views)`, *optional*): The same of each view.
+        logits_per_text (`torch.FloatTensor` of shape `(texts, videos)`, *optional*): Scores of all pairs.
+        logits_per_video (`torch.FloatTensor` of shape `(videos, texts)`, *optional*): The same, transposed.
+        text_embeds, video_embeds, token_features, attention_mask, frame_features: See [`MugSTANModelOutput`].
+    """
+
+    loss: torch.FloatTensor | None = None
+    match_odds: torch.FloatTensor | None = None
+    clip_odds: torch.FloatTensor | None = None
+    logits_per_text: torch.FloatTensor | None = None
+    logits_per_video: torch.FloatTensor | None = None
+    text_embeds: torch.FloatTensor | None = None
+    video_embeds: torch.FloatTensor | None = None
+    token_features: torch.FloatTensor | None = None
+    attention_mask: torch.BoolTensor | None = None
+    frame_features: torch.FloatTensor | None = None
+
+
+@dataclass
+class MugSTANExplanation(ModelOutput):
+    """
+    What `explain` returns: which frames words speak of, and which words speak of frames.
+
+    Args:
+        similarity (`torch.FloatTensor` of shape `(pairs, views, length, frames)`): Cosine of every word and frame.
+        frame_weights (`torch.FloatTensor` of shape `(pairs, views, frames)`): How much each frame counts, sum 1.
+        word_weights (`torch.FloatTensor` of shape `(pairs, views, length)`): How much each word counts, sum 1; 0 for
+            padding.
+        frame_scores, word_scores: What they are the soft-max of.
+        word_attention (`torch.FloatTensor` of shape `(pairs, views, length, frames)`): How frames attend to words.
+        frame_attention (`torch.FloatTensor` of shape `(pairs, views, length, frames)`): How words attend to frames.
+        text_guided_video, video_guided_text (`torch.FloatTensor` of shape `(pairs, views, P)`): What they agree upon.
+    """
+
+    similarity: torch.FloatTensor | None = None
+    frame_weights: torch.FloatTensor | None = None
+    word_weights: torch.FloatTensor | None = None
+    frame_scores: torch.FloatTensor | None = None
+    word_scores: torch.FloatTensor | None = None
+    word_attention: torch.FloatTensor | None = None
+    frame_attention: torch.FloatTensor | None = None
+    text_guided_video: torch.FloatTensor | None = None
+    video_guided_text: torch.FloatTensor | None = None
+
+
+@dataclass
+class MugSTANVideoClassifierOutput(ModelOutput):
+    """
+    What [`MugSTANForVideoClassification`] returns.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`, *optional*, returned when labels are given): Of the pooled scores.
+        logits (`torch.FloatTensor` of shape `(videos, classes)`): Scores pooled over views.
+        view_logits (`torch.FloatTensor` of shape `(videos, views, classes)`): Scores of each view.
+        frame_features: See [`MugSTANVideoOutput`].
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    view_logits: torch.FloatTensor | None = None
+    frame_features: torch.FloatTensor | None = None
+
+
+@dataclass
+class MugSTANActionDetectionOutput(ModelOutput):
+    """
+    What [`MugSTANForActionDetection`] returns.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`, *optional*, returned when labels are given): Binary cross-entropy.
+        logits (`torch.FloatTensor` of shape `(boxes, classes)`): Log-odds of each action in each box.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Models
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class MugSTANPreTrainedModel(PreTrainedModel):
+    """Weight initialisation and what transformers needs to know about every Mug-STAN model."""
+
+    config: MugSTANConfig
+    base_model_prefix = "mug_stan"
+    main_input_name = "pixel_values"
+    input_modalities = ["video", "text"]
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False
+    _no_split_modules = ["STANJointLayer", "STANSpatialLayer", "STANTemporalConv", "STANTemporalSelfAttention"]
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+    def __init__(self, config, *args, **kwargs):
+        config.validate()  # values may have been assigned since it was made
+        super().__init__(config, *args, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, *args, output_loading_info=False, **kwargs):
+        """
+        As for every model of transformers. What is frozen is frozen here too: loading puts new parameters into a model, all
+        of them trained.
+        """
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        model.freeze()
+        return (model, info) if output_loading_info else model
+
+    @classmethod
+    def from_clip_pretrained(cls, clip, output_loading_info=False, **config):
+        """
+        A model around a pretrained CLIP. Spatial layers start as copies of the CLIP layers that they read; all else in the
+        branches is new. The towers are those of this checkpoint: sizes come from its own config.
+
+        Args:
+            clip (`str` or `os.PathLike`): Name on the Hub or folder of a model of images and texts, such as
+                `"openai/clip-vit-base-patch16"`.
+            output_loading_info (`bool`, *optional*, defaults to `False`):
+                Return a dict as well: names of the weights that were `"loaded"` (of CLIP), are `"new"`, and are
+                `"unused"` in the checkpoint.
+            **config: Fields of [`MugSTANConfig`].
+
+        Raises:
+            ValueError: If it is no model that a branch can stand beside, or lacks tensors.
+
+        Example:
+            >>> from clipbert import MugSTANForVideoTextRetrieval
+            >>> model = MugSTANForVideoTextRetrieval.from_clip_pretrained(
+            ...     "openai/clip-vit-base-patch16"
+            ... )  # doctest: +SKIP
+        """
+        clip_config = AutoConfig.from_pretrained(clip)
+        own_config = cls.config_class(clip_config=clip_config, **config)  # refuses what it does not know
+        pretrained, found = MODEL_MAPPING[type(clip_config)].from_pretrained(
+            clip, config=clip_config, dtype=torch.get_default_dtype(), output_loading_info=True
+        )
+        if missing := sorted(found["missing_keys"]):
+            raise ValueError(
+                f"{str(clip)!r} lacks {len(missing)} tensors of a {clip_config.model_type}: {_some(missing)}."
+            )
+        # where it lay is nothing to the model that it becomes a part of
+        own_config.clip_config.name_or_path = ""
+        model = cls(own_config)
+        base = model.base_model
+        base.clip.load_state_dict(pretrained.state_dict())
+        base.copy_clip_layers()
+        loaded = sorted(f"clip.{name}" for name in pretrained.state_dict())
+        new = sorted(
+            name for name in model.state_dict() if name.removeprefix(f"{cls.base_model_prefix}.") not in loaded
+        )
+        info = {"loaded": loaded, "new": new, "unused": sorted(found["unexpected_keys"])}
+        logger.warning(
+            f"{cls.__name__} from {str(clip)!r}: {len(loaded)} tensors of {clip_config.model_type} loaded, {len(new)} of "
+            f"branches and heads are new, {len(info['unused'])} of the checkpoint unused"
+            f"{': ' + _some(info['unused']) if info['unused'] else ''}."
+        )
+        model.eval()  # as `from_pretrained` leaves it
+        return (model, info) if output_loading_info else model
+
+    def freeze(self):
+        """Freeze what the config and the task freeze. For a model whose parameters were replaced or set free."""
+        self.base_model.freeze()
+
+    def get_input_embeddings(self):
+        return self.base_model.clip.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value):
+        self.base_model.clip.text_model.set_input_embeddings(value)
+
+    @torch.no_grad()
+    def initialize_weights(self):
+        """As for every model; new spatial layers then take the weights of the CLIP layers that they read."""
+        branches = [
+            branch for module in self.modules() if isinstance(module, MugSTANModel) for branch in module.branches
+        ]
+        new = [
+            part
+            for branch in branches
+            for part in branch.spatial_layers.modules()
+            if not getattr(part, "_is_hf_initialized", False)
+        ]
+        super().initialize_weights()
+        for module in self.modules():
+            if new and isinstance(module, MugSTANModel):
+                module.copy_clip_layers(new)
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        # CLIP has its own. Of what is ours every layer starts as torch makes it, as in the official code, or says how.
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+
+    # What can be done with texts and videos, for every head -----------------------------------------------------------
+
+    def encode_video(self, pixel_values, interpolate_pos_encoding=False, output_tokens=False):
+        """
+        Features of videos.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(videos, views, frames, 3, height, width)`):
+                Frames as the processor makes them. Five dimensions mean one view each, four mean one image each.
+            interpolate_pos_encoding (`bool`, *optional*, defaults to `False`):
+                Take frames of another size than CLIP was trained on.
+            output_tokens (`bool`, *optional*, defaults to `False`): Return the tokens of frames and branches, too.
+
+        Returns:
+            [`MugSTANVideoOutput`].
+
+        Raises:
+            ValueError: If the shape or type is another, or a value is not finite.
+        """
+        return self.base_model.encode_video(pixel_values, interpolate_pos_encoding, output_tokens)
+
+    def encode_text(self, input_ids, attention_mask=None):
+        """
+        Features of texts.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(texts, length)`): Tokens.
+            attention_mask (`torch.Tensor` of shape `(texts, length)`, *optional*): 1 for tokens, 0 for padding.
+
+        Returns:
+            [`MugSTANTextOutput`].
+
+        Raises:
+            ValueError: If shapes do not fit each other, or a text has no token.
+        """
+        return self.base_model.encode_text(input_ids, attention_mask)
+
+    def similarity(self, texts, videos):
+        """
+        How well every text fits every video, by `config.similarity`, pooled over views.
+
+        Args:
+            texts ([`MugSTANTextOutput`] or `dict`): What `encode_text` or `encode_texts` returned.
+            videos ([`MugSTANVideoOutput`] or `torch.FloatTensor`): What `encode_video` or `encode_videos` returned.
+
+        Returns:
+            `torch.FloatTensor` of shape `(texts, videos)`, in [-1, 1].
+        """
+        return self.base_model.similarity(texts, videos)
+
+    def explain(self, texts, videos, video_indices=None):
+        """
+        Which frames the words of texts speak of.
+
+        Args:
+            texts, videos: As for `similarity`.
+            video_indices (`torch.LongTensor` of shape `(texts,)`, *optional*):
+                The video of each text; without it text `i` is paired with video `i`.
+
+        Returns:
+            [`MugSTANExplanation`].
+        """
+        return self.base_model.explain(texts, videos, video_indices)
+
+
+class MugSTANModel(MugSTANPreTrainedModel):
+    """
+    CLIP with STAN branches and a similarity of words and frames, without a task.
+
+    Example:
+        >>> import torch
+        >>> from clipbert import MugSTANConfig, MugSTANModel
+
+        >>> tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 2}
+        >>> clip = {
+        ...     "model_type": "clip",
+        ...     "projection_dim": 16,
+        ...     "vision_config": {**tower, "image_size": 32, "patch_size": 8},
+        ...     "text_config": {**tower, "vocab_size": 99, "eos_token_id": 98},
+        ... }
+        >>> model = MugSTANModel(MugSTANConfig(clip_config=clip)).eval()
+        >>> videos = model.encode_video(torch.zeros(2, 5, 3, 32, 32))  # two videos of five frames
+        >>> texts = model.encode_text(torch.tensor([[97, 12, 98]]))
+        >>> tuple(videos.frame_features.shape), tuple(model.similarity(texts, videos).shape)
+        ((2, 5, 16), (1, 2))
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.tower = TOWERS[config.clip_config.model_type]
+        self.clip = build_clip(config.clip_config)  # held, not inherited from: it initialises itself
+        self.branches = nn.ModuleList(STANBranch(config, self.clip_layers, layers) for layers in config.layers_read)
+        size = self.tower.feature_size(config.clip_config)
+        self.word_weight = self.frame_weight = None
+        if config.similarity.startswith("wti"):
+            self.word_weight, self.frame_weight = nn.Linear(size, 1), nn.Linear(size, 1)
+        self.feature_size = size  # P
+        self.is_text_frozen, self.is_projection_unused = config.freeze_text, False
+        self.post_init()
+        self.freeze()
+
+    @property
+    def clip_layers(self):
+        """The layers of the vision tower."""
+        return self.clip.vision_model.encoder.layers
+
+    @torch.no_grad()
+    def copy_clip_layers(self, parts=None):
+        """Give spatial layers the weights of the CLIP layers that they read; of all, or of some parts of them."""
+        parts = None if parts is None else {id(part) for part in parts}
+        for branch in self.branches:
+            for own, theirs in branch.copied_layers(self.clip_layers):
+                sources = dict(theirs.named_modules())
+                for name, part in own.named_modules():
+                    if parts is None or id(part) in parts:
+                        for key, parameter in part.named_parameters(recurse=False):
+                            if parts is None:
+                                parameter.copy_(getattr(sources[name], key))
+                            else:  # not what was read from a checkpoint
+                                init.copy_(parameter, getattr(sources[name], key))
+
+    def frozen_parts(self):
+        """Parts of CLIP that are kept as they are."""
+        text = self.tower.text_modules(self.clip) if self.is_text_frozen else []
+        vision = self.tower.vision_modules(self.clip) if self.config.freeze_vision else []
+        return [*text, *vision]
+
+    def freeze(self):
+        """Stop the training of `frozen_parts`, and of what is never used: the scale and bias of CLIP's own loss."""
+        for part in self.frozen_parts():
+            part.requires_grad_(False).eval()
+        for name, parameter in self.clip.named_parameters():
+            is_unused = self.is_projection_unused and name.startswith(("visual_projection.", "vision_model.head."))
+            if is_unused or name in ("logit_scale", "logit_bias"):
+                parameter.requires_grad_(False)
+
+    def train(self, mode=True):
+        super().train(mode)
+        for part in self.frozen_parts():
+            part.eval()
+        return self
+
+    def encode_video(self, pixel_values, interpolate_pos_encoding=False, output_tokens=False):
+        """See [`MugSTANPreTrainedModel.encode_video`]."""
+        views = _to_six_dimensions(pixel_values)
+        self._check_frames(views, interpolate_pos_encoding)
+        rows = self._encode_rows(views.flatten(0, 1), interpolate_pos_encoding, output_tokens)
+        rows = {name: value.unflatten(0, views.shape[:2]) for name, value in rows.items()}
+        if pixel_values.ndim < 6:
+            rows = {name: value[:, 0] for name, value in rows.items()}
+        return MugSTANVideoOutput(pooler_output=rows["frame_features"].flatten(1, -2).mean(dim=1), **rows)
+
+    def _check_frames(self, views, interpolate_pos_encoding):
+        embeddings = self.clip.vision_model.embeddings
+        size, side, patch = tuple(views.shape[-2:]), embeddings.image_size, embeddings.patch_size
+        if size != (side, side) and not interpolate_pos_encoding:
+            raise ValueError(
+                f"Frames have {size[0]}x{size[1]} pixels, but this CLIP has positions for {side}x{side}. Let the processor make "
+                "that size, or pass interpolate_pos_encoding=True."
+            )
+        if min(size) < patch:
+            raise ValueError(f"Frames of {size[0]}x{size[1]} pixels are smaller than one patch ({patch}x{patch}).")
+        _check_finite("pixel_values", views, "Look at the videos, and at image_mean and image_std of the processor.")
+
+    def _encode_rows(self, videos, interpolate_pos_encoding, output_tokens):
+        # videos: (R, T, 3, S, S)
+        clip, tower = self.clip, self.tower
+        num_class, last = tower.num_class_tokens, len(self.clip_layers)
+        height, width = videos.shape[-2:]
+        # 1. every frame through the vision tower, once; what it says at the levels that are read
+        layers = {last, *(layer for branch in self.branches for layer in branch.layers)}
+        states = read_vision_tower(clip, videos.flatten(0, 1), layers, interpolate_pos_encoding)
+        states = {layer: state.unflatten(0, videos.shape[:2]) for layer, state in states.items()}  # (R, T, C+L, D)
+        tokens = states[last]
+        # 2. the branches, summed
+        video = patches = None
+        if self.branches:
+            patch = clip.vision_model.embeddings.patch_size
+            positions = vision_positions(clip.vision_model, tokens[:, 0], height, width)  # (C+L, D)
+            start = tower.start(clip.vision_model, positions)  # (C, D)
+            read = [branch(states, start, positions, (height // patch, width // patch)) for branch in self.branches]
+            video, patches = (sum(part[1:], start=part[0]) for part in zip(*read, strict=True))
+            tokens = self._fuse(tokens, video, patches, output_tokens or not num_class)
+        # 3. features of frames
+        features = tower.pool(clip, tokens.flatten(0, 1)).unflatten(0, videos.shape[:2])  # (R, T, P)
+        outputs = {"frame_features": features}
+        if output_tokens:
+            outputs["last_hidden_state"] = tokens
+            if video is not None and num_class:
+                outputs["stan_class_state"] = video[:, 0]
+            if patches is not None:
+                outputs["stan_patch_states"] = patches
+        return outputs
+
+    def _fuse(self, tokens, video, patches, with_patches):
+        """Equation 10: tokens `(R, T, C+L, D)` of frames and branch together; class tokens alone where they are enough."""
+        num_class, num_frames = video.shape[1], tokens.shape[1]
+        is_branch, fuses = self.config.fusion == "branch", self.config.fuse_patches is not False
+        classes = video[:, None].expand(-1, num_frames, -1, -1)
+        classes = tokens[:, :, :num_class] + classes if is_branch else classes
+        if not with_patches:
+            return classes
+        if fuses:
+            patches = tokens[:, :, num_class:] + patches if is_branch else patches
+        else:
+            patches = tokens[:, :, num_class:]
+        return torch.cat([classes, patches], dim=2)
+
+    def encode_text(self, input_ids, attention_mask=None):
+        """See [`MugSTANPreTrainedModel.encode_text`]."""
+        text_config = self.config.clip_config.text_config
+        _check_texts(input_ids, attention_mask, text_config.vocab_size, text_config.max_position_embeddings)
+        tokens, pooled = self.tower.encode_text(self.clip, self.config, input_ids, attention_mask)
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        return MugSTANTextOutput(token_features=tokens, attention_mask=mask.bool(), pooler_output=pooled)
+
+    def _texts(self, texts):
+        """What `encode_text` returned, as the similarity reads it."""
+        tokens, mask = texts["token_features"], texts["attention_mask"].bool()
+        weights = None
+        if self.word_weight is not None:
+            weights = self.word_weight(tokens)[..., 0].float().masked_fill(~mask, -torch.inf).softmax(dim=-1)
+        return TextFeatures(tokens, mask, texts["pooler_output"], weights)
+
+    def _frames(self, videos):
+        """What `encode_video` or `encode_videos` returned, as `(V, N, T, P)` and as weights `(V, N, T)`, if there are."""
+        frames = videos if isinstance(videos, torch.Tensor) else videos["frame_features"]
+        frames = frames[:, None] if frames.ndim == 3 else frames
+        weights = None if self.frame_weight is None else self.frame_weight(frames)[..., 0].float().softmax(dim=-1)
+        return frames, weights
+
+    def score_views(self, texts, videos):
+        """`similarity` before the views are pooled, of shape `(texts, videos, views)`."""
+        config, (frames, weights) = self.config, self._frames(videos)
+        rows = FrameFeatures(frames.flatten(0, 1), None if weights is None else weights.flatten(0, 1))
+        options = config.similarity, config.head_scale, config.top_k, config.similarity_block_size
+        return score_all_pairs(self._texts(texts), rows, *options).unflatten(1, frames.shape[:2])
+
+    def similarity(self, texts, videos):
+        """See [`MugSTANPreTrainedModel.similarity`]."""
+        scale = self.config.loss_scale  # log of a mean exponential is no mean: it is pooled as the loss sees it
+        return pool_views(scale * self.score_views(texts, videos), self.config.score_pooling) / scale
+
+    def match_views(self, texts, videos, video_indices=None):
+        """Similarity `(pairs, views)` of each text with its own video; see `match` of the head for retrieval."""
+        config, texts, (frames, weights) = self.config, self._texts(texts), self._frames(videos)
+        if video_indices is not None:
+            frames, weights = frames[video_indices], None if weights is None else weights[video_indices]
+        if config.similarity == "mean_pool":
+            return F.cosine_similarity(texts.pooled[:, None], frames.mean(dim=2), dim=-1)
+        pooled = cosines(texts.pooled[:, None, None], frames)[..., 0, :]  # (pairs, N, T)
+        return score_pairs(
+            config.similarity,
+            cosines(texts.tokens[:, None], frames),  # (pairs, N, n, T)
+            texts.mask[:, None],
+            config.head_scale,
+            pooled=pooled,
+            k=config.top_k,
+            word_weights=None if texts.weights is None else texts.weights[:, None],
+            frame_weights=weights,
+        )
+
+    def explain(self, texts, videos, video_indices=None):
+        """See [`MugSTANPreTrainedModel.explain`]."""
+        texts, (frames, _) = self._texts(texts), self._frames(videos)
+        frames = _paired("texts", len(texts.mask), frames, video_indices)
+        similarity = cosines(texts.tokens[:, None], frames)  # (pairs, N, n, T)
+        guidance = mutual_guidance(similarity, texts.mask[:, None], self.config.head_scale)
+        video, text = guide_embeddings(texts.tokens[:, None], frames, guidance)
+        return MugSTANExplanation(
+            similarity=similarity, **guidance._asdict(), text_guided_video=video, video_guided_text=text
+        )
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        interpolate_pos_encoding: bool = False,
+        output_tokens: bool = False,
+        video_indices: torch.LongTensor | None = None,
+        frame_indices: torch.LongTensor | None = None,
+        frame_seconds: torch.DoubleTensor | None = None,
+        video_metadata: list | None = None,
+    ) -> tuple | MugSTANModelOutput:
+        """
+        Encode texts, videos, or both.
+
+        Args:
+            input_ids, attention_mask: See `encode_text`.
+            pixel_values, interpolate_pos_encoding, output_tokens: See `encode_video`.
+            video_indices, frame_indices, frame_seconds, video_metadata (*optional*):
+                What a processor adds. Not read: `model(**processor(...))` works with it.
+
+        Returns:
+            [`MugSTANModelOutput`]; what was not given is `None`.
+
+        Raises:
+            ValueError: If shapes do not fit each other, or nothing is given.
+        """
+        if input_ids is None and pixel_values is None:
+            raise ValueError("At least one of `input_ids` and `pixel_values` is needed, got neither.")
+        text = {} if input_ids is None else self.encode_text(input_ids, attention_mask)
+        video = {}
+        if pixel_values is not None:
+            video = self.encode_video(pixel_values, interpolate_pos_encoding, output_tokens)
+        return MugSTANModelOutput(
+            text_embeds=text.get("pooler_output"),
+            video_embeds=video.get("pooler_output"),
+            token_features=text.get("token_features"),
+            attention_mask=text.get("attention_mask"),
+            **{name: value for name, value in video.items() if name != "pooler_output"},
+        )
+
+
+# Values are looked at on the CPU alone: on an accelerator every step would wait for the answer.
+
+
+def _values_are_known(tensor):
+    is_real = type(tensor) in (torch.Tensor, nn.Parameter)  # not one that stands for another, as a fake tensor
+    return is_real and tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _check_integers(name, tensor, low, high, meaning, ignored=None):
+    """Whether integers lie in [low, high), or are the one that is left out."""
+    if not isinstance(tensor, torch.Tensor):
+        raise ValueError(f"{name} must be a torch.Tensor, got {type(tensor).__name__} (return_tensors='pt').")
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise ValueError(f"{name} must hold integers, got {tensor.dtype}.")
+    if not _values_are_known(tensor) or not tensor.numel():
+        return
+    wrong = (tensor < low) | (tensor >= high)
+    if ignored is not None:
+        wrong &= tensor != ignored
+    if wrong.any():
+        besides = "" if ignored is None else f", or be {ignored} where there is nothing to learn"
+        values = sorted(set(tensor[wrong].tolist()))
+        raise ValueError(f"{name} must lie in [{low}, {high}), {meaning}{besides}; got {_some(values)}.")
+
+
+def _some(values):
+    return ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
+
+
+def _check_finite(name, tensor, origin):
+    # the extremes carry every NaN and infinity, and are found ten times as fast as by looking at each value
+    if _values_are_known(tensor) and not all(extreme.isfinite() for extreme in tensor.aminmax()):
+        raise ValueError(f"{name} must be finite, got NaN or infinity. {origin}")
+
+
+def _to_six_dimensions(pixel_values):
+    if not isinstance(pixel_values, torch.Tensor):
+        raise ValueError(f"pixel_values must be a torch.Tensor, got {type(pixel_values).__name__}.")
+    shape = tuple(pixel_values.shape)
+    if pixel_values.ndim == 4:  # images
+        pixel_values = pixel_values[:, None, None]
+    elif pixel_values.ndim == 5:  # one view per video
+        pixel_values = pixel_values[:, None]
+    if pixel_values.ndim != 6 or pixel_values.shape[3] != 3 or 0 in shape:
+        turned = (
+            " The colours stand before the frames: frames come first." if len(shape) == 5 and shape[1] == 3 else ""
+        )
+        raise ValueError(
+            "pixel_values must have the shape (videos, views, frames, 3, height, width), or (videos, frames, 3, height, "
+            f"width) for one view each, or (images, 3, height, width), none of them empty; got {shape}.{turned}"
+        )
+    if not pixel_values.is_floating_point():
+        raise ValueError(
+            f"pixel_values must be the floating point output of the processor, got {pixel_values.dtype}: raw frames lack "
+            "resizing and normalisation."
+        )
+    return pixel_values
+
+
+def _check_texts(input_ids, attention_mask, vocab_size, longest):
+    """Whether texts fit their mask, the vocabulary and the positions."""
+    _check_integers("input_ids", input_ids, 0, vocab_size, "the tokens of the vocabulary (vocab_size)")
+    if input_ids.ndim != 2 or 0 in input_ids.shape:
+        raise ValueError(
+            f"input_ids must have the shape (texts, length), none of them 0, got {tuple(input_ids.shape)}."
+        )
+    if input_ids.shape[1] > longest:
+        raise ValueError(
+            f"Texts have {input_ids.shape[1]} tokens, but this CLIP has positions for {longest}. Let the processor cut them."
+        )
+    if attention_mask is None:
+        return
+    if not isinstance(attention_mask, torch.Tensor) or attention_mask.shape != input_ids.shape:
+        got = (
+            tuple(attention_mask.shape) if isinstance(attention_mask, torch.Tensor) else type(attention_mask).__name__
+        )
+        raise ValueError(
+            f"attention_mask must be a tensor of the shape of input_ids {tuple(input_ids.shape)}, got {got}."
+        )
+    if not _values_are_known(attention_mask):
+        return
+    if (wrong := (attention_mask != 0) & (attention_mask != 1)).any():
+        raise ValueError(
+            f"attention_mask must hold 1 for tokens and 0 for padding, got {_some(attention_mask[wrong].tolist())}."
+        )
+    if not (has_words := attention_mask.any(dim=1)).all():
+        empty = (~has_words).nonzero().flatten().tolist()
+        raise ValueError(
+            f"attention_mask must keep a token of every text at least, but it is all 0 for {_some(empty)}."
+        )
+
+
+def _check_pairs(rows, num_rows, num_videos, video_indices):
+    """Whether `rows` (texts, boxes) are told which video each of them belongs to."""
+    if video_indices is None:
+        if num_rows != num_videos:
+            raise ValueError(
+                f"Without video_indices there must be one of the {rows} per video, but there are {num_rows} for "
+                f"{num_videos} videos. Say which video each belongs to with video_indices."
+            )
+        return
+    _check_integers("video_indices", video_indices, 0, num_videos, "the number of videos")
+    if video_indices.shape != (num_rows,):
+        raise ValueError(
+            f"video_indices {tuple(video_indices.shape)} must name one video for each of the {num_rows} {rows}."
+        )
+
+
+def _paired(rows, num_rows, videos, video_indices):
+    """`videos`, one for each row."""
+    _check_pairs(rows, num_rows, len(videos), video_indices)
+    return videos if video_indices is None else videos[video_indices]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Retrieval
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class MugSTANForVideoTextRetrieval(MugSTANPreTrainedModel):
+    """
+    Texts and videos in one space, with the contrastive loss (section III-D, equation 19).
+
+    `forward` scores every text with every video. With one text for each video, or with `video_indices`, it also says how
+    each text fits its own video, and gives the loss.
+
+    Example:
+        >>> from transformers import AutoProcessor
+        >>> from clipbert import MugSTANForVideoTextRetrieval
+
+        >>> model = MugSTANForVideoTextRetrieval.from_pretrained("my-mug-stan")  # doctest: +SKIP
+        >>> processor = AutoProcessor.from_pretrained("my-mug-stan")  # doctest: +SKIP
+        >>> inputs = processor(text=["a dog runs", "a cat sleeps"], videos=["dog.mp4"])  # doctest: +SKIP
+        >>> model(**inputs).logits_per_text  # doctest: +SKIP
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.mug_stan = MugSTANModel(config)
+        self.post_init()
+
+    # The contract of matching: what retrieval, search and caption choice ask of any family -----------------------------
+
+    def encode_videos(self, pixel_values):
+        """Features `(videos, views, frames, P)` of frames; see `encode_video`."""
+        return self._with_views(self.encode_video(pixel_values).frame_features)
+
+    @staticmethod
+    def _with_views(frame_features):
+        return frame_features[:, None] if frame_features.ndim == 3 else frame_features
+
+    def encode_texts(self, input_ids, attention_mask=None):
+        """What `encode_text` returns, as a dict of tensors with a row for each text."""
+        return dict(self.encode_text(input_ids, attention_mask))
+
+    def match(self, texts, videos, video_indices=None):
+        """
+        How well texts fit videos, pair by pair.
+
+        Args:
+            texts (`dict[str, torch.Tensor]`): What `encode_texts` returned, one row for each pair.
+            videos (`torch.FloatTensor`): What `encode_videos` returned.
+            video_indices (`torch.LongTensor` of shape `(pairs,)`, *optional*): The video of each pair; without it text
+                `i` is paired with video `i`.
+
+        Returns:
+            [`MugSTANRetrievalOutput`] with `match_odds` and `clip_odds`.
+        """
+        _check_pairs("texts", len(texts["token_features"]), len(videos), video_indices)
+        clip_odds = self.config.loss_scale * self.mug_stan.match_views(texts, videos, video_indices)  # (pairs, N)
+        return MugSTANRetrievalOutput(match_odds=pool_views(clip_odds, self.config.score_pooling), clip_odds=clip_odds)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor,
+        pixel_values: torch.FloatTensor,
+        attention_mask: torch.Tensor | None = None,
+        video_indices: torch.LongTensor | None = None,
+        return_loss: bool = True,
+        interpolate_pos_encoding: bool = False,
+        frame_indices: torch.LongTensor | None = None,
+        frame_seconds: torch.DoubleTensor | None = None,
+        video_metadata: list | None = None,
+    ) -> tuple | MugSTANRetrievalOutput:
+        """
+        Score all texts with all videos.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(texts, length)`): Tokens.
+            pixel_values (`torch.FloatTensor` of shape `(videos, views, frames, 3, height, width)`): See `encode_video`.
+            attention_mask (`torch.Tensor` of shape `(texts, length)`, *optional*): 1 for tokens, 0 for padding.
+            video_indices (`torch.LongTensor` of shape `(texts,)`, *optional*):
+                The video each text belongs to. Without it text `i` belongs to video `i`, if there are equally many.
+            return_loss (`bool`, *optional*, defaults to `True`): Whether to compute the loss, where texts have videos.
+            interpolate_pos_encoding (`bool`, *optional*): See `encode_video`.
+            frame_indices, frame_seconds, video_metadata (*optional*):
+                What a processor adds with `return_metadata=True`. Not read: `model(**processor(...))` works with it.
+
+        Returns:
+            [`MugSTANRetrievalOutput`].
+
+        Raises:
+            ValueError: If shapes do not fit each other.
+        """
+        texts = self.encode_text(input_ids, attention_mask)
+        videos = self.encode_video(pixel_values, interpolate_pos_encoding)
+        if video_indices is not None:
+            _check_pairs("texts", len(input_ids), len(pixel_values), video_indices)
+        views = self.config.loss_scale * self.mug_stan.score_views(texts, videos)  # (A, V, N)
+        logits = pool_views(views, self.config.score_pooling)  # (A, V)
+
+        loss = match_odds = clip_odds = None
+        if video_indices is not None or len(input_ids) == len(pixel_values):
+            rows = torch.arange(len(input_ids), device=logits.device)
+            owners = rows if video_indices is None else video_indices
+            match_odds, clip_odds = logits[rows, owners], views[rows, owners]
+            if return_loss:
+                loss = self.compute_loss(logits[:, owners], input_ids, texts.attention_mask, owners)
+        return MugSTANRetrievalOutput(
+            loss=loss,
+            match_odds=match_odds,
+            clip_odds=clip_odds,
+            logits_per_text=logits,
+            logits_per_video=logits.T,
+            text_embeds=texts.pooler_output,
+            video_embeds=videos.pooler_output,
+            token_features=texts.token_features,
+            attention_mask=texts.attention_mask,
+            frame_features=videos.frame_features,
+        )
+
+    def compute_loss(self, logits, input_ids, attention_mask, video_indices):
+        """
+        The contrastive loss of pairs. Unless `config.count_duplicates`, pairs with the same video or the same words are no
+        negatives of each other.
+
+        Args:
+            logits (`torch.FloatTensor` of shape `(pairs, pairs)`): Scores of the texts with the videos of all pairs.
+            input_ids (`torch.LongTensor` of shape `(pairs, length)`), attention_mask (`torch.BoolTensor` of the same
+                shape): The texts.
+            video_indices (`torch.LongTensor` of shape `(pairs,)`): Equal numbers are the same video.
+
+        Returns:
+            `torch.FloatTensor` of shape `()`.
+        """
+        if self.config.count_duplicates:
+            return contrastive_loss(logits)
+        same_video = video_indices[:, None] == video_indices[None]
+        return contrastive_loss(logits, same_video | same_words(input_ids, attention_mask))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Classification
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class MugSTANForVideoClassification(MugSTANPreTrainedModel):
+    """
+    Classes by their names: a video is scored with the text of every class (section III-E, equation 20).
+
+    The text tower is frozen. What it makes of the names is computed once, by `set_classes`, and kept in the checkpoint: a
+    trained model classifies without a tokenizer, and takes new classes without training. `config.similarity` says how
+    names and frames are compared: `"mug_exact"` as in the paper, `"mean_pool"` as in the official code.
+
+    `labels` of `forward`: a `torch.LongTensor` of shape `(videos,)`, -100 to leave a video out.
+
+    Example:
+        >>> from clipbert import MugSTANForVideoClassification
+        >>> model = MugSTANForVideoClassification.from_clip_pretrained(
+        ...     "openai/clip-vit-base-patch16"
+        ... )  # doctest: +SKIP
+        >>> model.set_classes(["riding a bike", "playing the cello"], processor)  # doctest: +SKIP
+        >>> model(**processor(videos=["video.mp4"])).logits  # doctest: +SKIP
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.mug_stan = MugSTANModel(config)
+        self.mug_stan.is_text_frozen = True
+        size = self.mug_stan.feature_size
+        self.register_buffer("class_tokens", torch.zeros(config.num_labels, config.class_text_length, size))
+        self.register_buffer("class_mask", torch.zeros(config.num_labels, config.class_text_length, dtype=torch.bool))
+        self.register_buffer("class_pooled", torch.zeros(config.num_labels, size))
+        self.post_init()
+        self.freeze()
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if module is self:
+            for buffer in (self.class_tokens, self.class_mask, self.class_pooled):
+                init.zeros_(buffer)
+
+    @torch.no_grad()
+    def set_classes(self, names, processor):
+        """
+        Say which classes there are. What was learnt about videos stays.
+
+        Args:
+            names (`Sequence[str]`): A name, or a sentence, for each class; they become `config.id2label`.
+            processor (`ProcessorMixin` or `PreTrainedTokenizerBase`): Makes tokens, with the end token that CLIP needs.
+
+        Raises:
+            ValueError: If there are no names, or a name is empty or there twice.
+        """
+        names = [names] if isinstance(names, str) else list(names)
+        if not names:
+            raise ValueError("There must be a class at least, got none.")
+        if empty := [number for number, name in enumerate(names) if not str(name).strip()]:
+            raise ValueError(f"Names of classes must not be empty, but number {_some(empty)} is.")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"Every class needs a name of its own, but there twice is {_some(twice)}.")
+        if hasattr(processor, "tokenizer"):
+            tokens = processor(text=names, return_tensors="pt")
+        else:
+            longest = self.config.clip_config.text_config.max_position_embeddings
+            tokens = processor(
+                names,
+                padding=True,
+                truncation=True,
+                max_length=longest,
+                return_attention_mask=True,
+                return_tensors="pt",
+            )
+        self.set_class_tokens(tokens["input_ids"], tokens["attention_mask"])
+        self.config.id2label = dict(enumerate(names))
+        self.config.label2id = {name: number for number, name in enumerate(names)}
+
+    @torch.no_grad()
+    def set_class_tokens(self, input_ids, attention_mask, batch_size=64):
+        """`set_classes` by tokens; names of classes are left to the config. The model stays in its mode."""
+        text_parts = self.mug_stan.tower.text_modules(self.mug_stan.clip)
+        modes = [part.training for part in text_parts]
+        for part in text_parts:
+            part.eval()
+        device, parts = self.device, []
+        for first in range(0, len(input_ids), batch_size):
+            rows = slice(first, first + batch_size)
+            parts.append(self.encode_text(input_ids[rows].to(device), attention_mask[rows].to(device)))
+        for part, mode in zip(text_parts, modes, strict=True):
+            part.train(mode)
+        self.class_tokens = torch.cat([part.token_features for part in parts])
+        self.class_mask = torch.cat([part.attention_mask for part in parts])
+        self.class_pooled = torch.cat([part.pooler_output for part in parts])
+        self.config.class_text_length = self.class_mask.shape[1]
+        if self.config.num_labels != len(self.class_mask):
+            self.config.num_labels = len(self.class_mask)
+        self.num_labels = self.config.num_labels
+
+    def class_texts(self):
+        """The texts of the classes, as `similarity` takes them."""
+        if _values_are_known(self.class_mask) and not self.class_mask.any(dim=1).all():
+            raise ValueError(
+                f"The {len(self.class_mask)} classes have no texts yet: call set_classes(names, processor) first."
+            )
+        return MugSTANTextOutput(
+            token_features=self.class_tokens, attention_mask=self.class_mask, pooler_output=self.class_pooled
+        )
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.FloatTensor,
+        labels: torch.LongTensor | None = None,
+        interpolate_pos_encoding: bool = False,
+        frame_indices: torch.LongTensor | None = None,
+        frame_seconds: torch.DoubleTensor | None = None,
+        video_metadata: list | None = None,
+    ) -> tuple | MugSTANVideoClassifierOutput:
+        """
+        Score every video with every class.
+
+        Args:
+            pixel_values, interpolate_pos_encoding: See `encode_video`.
+            labels (`torch.LongTensor` of shape `(videos,)`, *optional*): See the class.
+            frame_indices, frame_seconds, video_metadata (*optional*):
+                What a processor adds with `return_metadata=True`. Not read: `model(**processor(...))` works with it.
+
+        Returns:
+            [`MugSTANVideoClassifierOutput`].
+
+        Raises:
+            ValueError: If shapes do not fit each other, or there are no classes yet.
+        """
+        videos = self.encode_video(pixel_values, interpolate_pos_encoding)
+        views = self.config.loss_scale * self.mug_stan.score_views(self.class_texts(), videos)  # (C, V, N)
+        views = views.movedim(0, -1)  # (V, N, C)
+        logits = pool_views(views.transpose(1, 2), self.config.score_pooling)  # (V, C)
+        loss = None if labels is None else self.compute_loss(logits, labels)
+        return MugSTANVideoClassifierOutput(
+            loss=loss, logits=logits, view_logits=views, frame_features=videos.frame_features
+        )
+
+    def compute_loss(self, logits, labels):
+        """Cross-entropy of pooled scores `(videos, classes)` (equation 20)."""
+        if not isinstance(labels, torch.Tensor) or labels.shape != logits.shape[:1]:
+            got = tuple(labels.shape) if isinstance(labels, torch.Tensor) else type(labels).__name__
+            raise ValueError(f"labels must be a tensor of shape {tuple(logits.shape[:1])}, got {got}.")
+        _check_integers("labels", labels, 0, logits.shape[1], "the classes", ignored=-100)
+        return F.cross_entropy(logits, labels.long())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Action detection
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def pool_boxes(feature_map, boxes, box_indices, stride, size):
+    """
+    What lies in boxes: RoIAlign, then the largest value of each channel.
+
+    Args:
+        feature_map (`torch.FloatTensor` of shape `(videos, D, rows, columns)`): Features of places.
+        boxes (`torch.FloatTensor` of shape `(boxes, 4)`): x1, y1, x2, y2 in pixels.
+        box_indices (`torch.LongTensor` of shape `(boxes,)`): The video of each box.
+        stride (`int`): Pixels of a place.
+        size (`int`): Cells a side that are looked at in a box.
+
+    Returns:
+        `torch.FloatTensor` of shape `(boxes, D)`.
+    """
+    rois = torch.cat([box_indices[:, None].to(feature_map.dtype), boxes.to(feature_map.dtype)], dim=1)
+    aligned = roi_align(feature_map, rois, size, 1 / stride, sampling_ratio=-1, aligned=True)
+    return aligned.amax(dim=(-2, -1))
+
+
+class MugSTANForActionDetection(MugSTANPreTrainedModel):
+    """
+    What people in given boxes do (section IV of the paper, AVA; no code was released).
+
+    The patches of CLIP and branch together, after the last norm and averaged over frames, are a map of the picture. A box
+    is its RoIAlign with max pooling, dropout and a linear layer; several actions may hold at a time.
+
+    `labels` of `forward`: a tensor of shape `(boxes, classes)` of numbers in [0, 1].
+
+    Example:
+        >>> from clipbert import MugSTANForActionDetection
+        >>> model = MugSTANForActionDetection.from_pretrained("my-mug-stan", num_labels=60)  # doctest: +SKIP
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.mug_stan = MugSTANModel(config)
+        self.mug_stan.is_text_frozen = self.mug_stan.is_projection_unused = True
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.clip_config.vision_config.hidden_size, config.num_labels)
+        self.post_init()
+        self.freeze()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.FloatTensor,
+        boxes: torch.FloatTensor,
+        video_indices: torch.LongTensor | None = None,
+        labels: torch.Tensor | None = None,
+        interpolate_pos_encoding: bool = False,
+        frame_indices: torch.LongTensor | None = None,
+        frame_seconds: torch.DoubleTensor | None = None,
+        video_metadata: list | None = None,
+    ) -> tuple | MugSTANActionDetectionOutput:
+        """
+        Score the actions of every box.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(videos, frames, 3, height, width)`): One view of each video.
+            boxes (`torch.FloatTensor` of shape `(boxes, 4)`):
+                x1, y1, x2, y2 in pixels of the frames that the model sees, at least one.
+            video_indices (`torch.LongTensor` of shape `(boxes,)`, *optional*):
+                The video of each box. Without it there is one box per video, in the same order.
+            labels (`torch.Tensor` of shape `(boxes, classes)`, *optional*): See the class.
+            interpolate_pos_encoding (`bool`, *optional*): See `encode_video`.
+            frame_indices, frame_seconds, video_metadata (*optional*):
+                What a processor adds with `return_metadata=True`. Not read: `model(**processor(...))` works with it.
+
+        Returns:
+            [`MugSTANActionDetectionOutput`].
+
+        Raises:
+            ValueError: If shapes do not fit each other, there are several views, or a box lies outside the picture.
+        """
+        views = _to_six_dimensions(pixel_values)
+        if views.shape[1] != 1:
+            raise ValueError(f"Boxes belong to one view of a video, got pixel_values {tuple(pixel_values.shape)}.")
+        height, width = views.shape[-2:]
+        _check_boxes(boxes, height, width)
+        _check_pairs("boxes", len(boxes), len(views), video_indices)
+        if video_indices is None:
+            video_indices = torch.arange(len(boxes), device=boxes.device)
+        logits = self.classifier(
+            self.dropout(self.box_features(views[:, 0], boxes, video_indices, interpolate_pos_encoding))
+        )
+        loss = None if labels is None else self.compute_loss(logits, labels)
+        return MugSTANActionDetectionOutput(loss=loss, logits=logits)
+
+    def box_features(self, pixel_values, boxes, video_indices, interpolate_pos_encoding=False):
+        """What the classifier reads of boxes, of shape `(boxes, D)`."""
+        base = self.mug_stan
+        tokens = self.encode_video(pixel_values, interpolate_pos_encoding, output_tokens=True).last_hidden_state
+        vision, num_class = base.clip.vision_model, base.tower.num_class_tokens
+        stride = vision.embeddings.patch_size
+        grid = pixel_values.shape[-2] // stride, pixel_values.shape[-1] // stride
+        patches = vision.post_layernorm(tokens[:, :, num_class:]).mean(dim=1)  # (V, L, D)
+        feature_map = patches.transpose(1, 2).unflatten(2, grid)  # (V, D, rows, columns)
+        return pool_boxes(feature_map, boxes, video_indices, stride, self.config.roi_size)
+
+    def compute_loss(self, logits, labels):
+        """Binary cross-entropy of every action in every box, averaged."""
+        if not isinstance(labels, torch.Tensor) or labels.shape != logits.shape:
+            got = tuple(labels.shape) if isinstance(labels, torch.Tensor) else type(labels).__name__
+            raise ValueError(f"labels must be a tensor of shape (boxes, classes) = {tuple(logits.shape)}, got {got}.")
+        if _values_are_known(labels) and not ((labels >= 0) & (labels <= 1)).all():
+            raise ValueError(f"labels must lie in [0, 1], got values from {labels.min()} to {labels.max()}.")
+        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+
+
+def _check_boxes(boxes, height, width):
+    if not isinstance(boxes, torch.Tensor) or boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
+        got = tuple(boxes.shape) if isinstance(boxes, torch.Tensor) else type(boxes).__name__
+        raise ValueError(f"boxes must be a tensor of shape (boxes, 4), one box at least; got {got}.")
+    if not _values_are_known(boxes):
+        return
+    x1, y1, x2, y2 = boxes.unbind(dim=1)
+    fine = (x1 >= 0) & (x1 < x2) & (x2 <= width) & (y1 >= 0) & (y1 < y2) & (y2 <= height)  # NaN is not
+    if not fine.all():
+        wrong = (~fine).nonzero().flatten().tolist()
+        raise ValueError(
+            f"boxes must be x1 < x2 and y1 < y2 in pixels of the {width}x{height} picture; box {wrong[0]} is "
+            f"{[round(value, 2) for value in boxes[wrong[0]].tolist()]} ({len(wrong)} such boxes)."
+        )
+
+
+__all__ = [
+    "MugSTANForActionDetection",
+    "MugSTANForVideoClassification",
+    "MugSTANForVideoTextRetrieval",
+    "MugSTANModel",
+    "MugSTANPreTrainedModel",
+    "pool_boxes",
+]

@@ -1,0 +1,127 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""
+What a STAN branch wants to know about the CLIP that it stands beside.
+
+The towers themselves are those of transformers, untouched. Two kinds are known: with a class token in front of the
+patches (CLIP, MetaCLIP 2, Chinese-CLIP, AltCLIP), and with patches that a head pools (SigLIP).
+"""
+
+import torch
+import torch.nn.functional as F
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+from .configuration_mug_stan import CLASS_TOKEN_CLIPS, POOLED_PATCH_CLIPS
+
+
+def build_clip(clip_config):
+    """A CLIP with random weights, in the precision that is set for the model that holds it."""
+    return MODEL_MAPPING[type(clip_config)]._from_config(clip_config, dtype=torch.get_default_dtype())
+
+
+class ClassTokenTower:
+    """CLIP, MetaCLIP 2, Chinese-CLIP and AltCLIP. A frame is its class token, `num_class_tokens` stands in front."""
+
+    num_class_tokens = 1
+
+    @staticmethod
+    def feature_size(clip_config):
+        """P, the width of the space that frames and words share."""
+        return clip_config.projection_dim
+
+    @staticmethod
+    def start(vision_model, positions):
+        """What the class token of a branch begins with beside that of CLIP (section 1.2 of the code): `(1, D)`."""
+        return vision_model.embeddings.class_embedding + positions[:1]
+
+    @staticmethod
+    def pool(clip, tokens):
+        """Tokens `(frames, 1 + patches, D)` of the last layer to features `(frames, P)`."""
+        return clip.visual_projection(clip.vision_model.post_layernorm(tokens[:, 0]))
+
+    @staticmethod
+    def encode_text(clip, config, input_ids, attention_mask):
+        """Features `(texts, length, P)` of words and `(texts, P)` of texts (section 2)."""
+        outputs = clip.get_text_features(input_ids=input_ids, attention_mask=attention_mask)
+        return clip.text_projection(outputs.last_hidden_state), outputs.pooler_output
+
+    @staticmethod
+    def text_modules(clip):
+        return [clip.text_model, clip.text_projection]
+
+    @staticmethod
+    def vision_modules(clip):
+        return [clip.vision_model, clip.visual_projection]
+
+
+class PooledPatchTower:
+    """SigLIP: no class token, a frame is what an attention head pools from its patches."""
+
+    num_class_tokens = 0
+
+    @staticmethod
+    def feature_size(clip_config):
+        return clip_config.vision_config.hidden_size
+
+    @staticmethod
+    def start(vision_model, positions):
+        return positions[:0]
+
+    @staticmethod
+    def pool(clip, tokens):
+        return clip.vision_model.head(clip.vision_model.post_layernorm(tokens))
+
+    @staticmethod
+    def encode_text(clip, config, input_ids, attention_mask):
+        """
+        SigLIP reads texts that are padded to its full length, padding included, and its text vector is that of the last
+        place: shorter rows are padded, and no mask reaches the tower.
+        """
+        text_config, length = clip.config.text_config, input_ids.shape[1]
+        pad = text_config.pad_token_id if config.text_pad_token_id is None else config.text_pad_token_id
+        missing = text_config.max_position_embeddings - length
+        if missing > 0:
+            input_ids = F.pad(input_ids, (0, missing), value=pad)
+        outputs = clip.get_text_features(input_ids=input_ids)
+        return clip.text_model.head(outputs.last_hidden_state[:, :length]), outputs.pooler_output
+
+    @staticmethod
+    def text_modules(clip):
+        return [clip.text_model]
+
+    @staticmethod
+    def vision_modules(clip):
+        return [clip.vision_model]
+
+
+TOWERS = dict.fromkeys(CLASS_TOKEN_CLIPS, ClassTokenTower) | dict.fromkeys(POOLED_PATCH_CLIPS, PooledPatchTower)
+
+
+def read_vision_tower(clip, frames, layers, interpolate_pos_encoding=False):
+    """
+    The outputs of some layers of the vision tower; others are not kept.
+
+    Args:
+        clip (`PreTrainedModel`): The model of images and texts.
+        frames (`torch.FloatTensor` of shape `(frames, 3, height, width)`): As the processor makes them.
+        layers (`Iterable[int]`): Which, counted from 1.
+        interpolate_pos_encoding (`bool`): Take frames of another size than the positions are for.
+
+    Returns:
+        `dict[int, torch.FloatTensor]` of shape `(frames, tokens, D)`: before the last norm.
+    """
+    wanted = sorted(set(layers))
+    outputs = clip.vision_model(
+        pixel_values=frames, interpolate_pos_encoding=interpolate_pos_encoding, output_hidden_states=wanted
+    )
+    return {layer: outputs.hidden_states[layer] for layer in wanted}
+
+
+def vision_positions(vision_model, tokens, height, width):
+    """The position table `(tokens, D)` of the vision tower, for frames of any size."""
+    embeddings = vision_model.embeddings
+    if (height, width) == (embeddings.image_size, embeddings.image_size):
+        return embeddings.position_embedding.weight
+    return embeddings.interpolate_pos_encoding(tokens[:1], height, width)[0]
+
+
+__all__ = ["TOWERS", "ClassTokenTower", "PooledPatchTower", "build_clip", "read_vision_tower", "vision_positions"]
