@@ -17,6 +17,7 @@ from .modeling_mug_stan import (
     MugSTANForVideoTextRetrieval,
     MugSTANModel,
     MugSTANPreTrainedModel,
+    pool_boxes,
 )
 from .recipe_mug_stan import RECIPE_OPTIONS
 
@@ -35,4 +36,5 @@ __all__ = [
     "MugSTANForVideoTextRetrieval",
     "MugSTANModel",
     "MugSTANPreTrainedModel",
+    "pool_boxes",
 ]
