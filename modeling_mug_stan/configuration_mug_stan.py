@@ -202,6 +202,9 @@ class MugSTANConfig(PreTrainedConfig):
         if stray := [key for key in kwargs if self._is_stray(key)]:
             raise TypeError(self._no_field(stray[0], kwargs[stray[0]]))
         super().__post_init__(**kwargs)
+        # before anything is made of them, and as what they are: those of a strict dataclass come wrapped
+        self.validate_clip()
+        self.validate_layers()
 
     @property
     def layers_read(self) -> list[list[int]]:
