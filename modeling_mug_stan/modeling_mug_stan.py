@@ -1062,9 +1062,12 @@ def pool_boxes(feature_map, boxes, box_indices, stride, size):
     Returns:
         `torch.FloatTensor` of shape `(boxes, D)`.
     """
-    rois = torch.cat([box_indices[:, None].to(feature_map.dtype), boxes.to(feature_map.dtype)], dim=1)
-    aligned = roi_align(feature_map, rois, size, 1 / stride, sampling_ratio=-1, aligned=True)
-    return aligned.amax(dim=(-2, -1))
+    single = feature_map.to(
+        torch.promote_types(feature_map.dtype, torch.float32)
+    )  # coordinates want the precision, and not every kernel has half of it
+    rois = torch.cat([box_indices[:, None].to(single.dtype), boxes.to(single.dtype)], dim=1)
+    aligned = roi_align(single, rois, size, 1 / stride, sampling_ratio=-1, aligned=True)  # (boxes, D, size, size)
+    return aligned.amax(dim=(-2, -1)).to(feature_map.dtype)
 
 
 class MugSTANForActionDetection(MugSTANPreTrainedModel):

@@ -26,6 +26,7 @@ def run_without_package(code, folder, *arguments, **environment):
         "modeling_duo",
         "modeling_framewise",
         "modeling_cnn_rnn",
+        "modeling_mug_stan",
     ]
     prologue = f"""
 import importlib.util, sys

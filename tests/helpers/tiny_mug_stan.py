@@ -43,11 +43,15 @@ def tiny_config(clip="clip", **fields):
 def tiny_model(model_class=MugSTANForVideoTextRetrieval, clip="clip", seed=0, **fields):
     """A model in evaluation mode of which no weight is 0 or as it was drawn, so that every mistake would show."""
     torch.manual_seed(seed)
-    model = model_class(tiny_config(clip, **fields)).eval()
+    config = tiny_config(clip, **fields)
+    model = model_class(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             is_table = "embedding" in name or "probe" in name
             parameter.add_(torch.randn_like(parameter) * (0.3 if is_table else 0.1))
+        if config.clip_config.model_type == "chinese_clip":  # transformers sets this row to 0 whenever it loads one
+            words = model.base_model.clip.text_model.embeddings.word_embeddings
+            words.weight[words.padding_idx] = 0
     return model
 
 
