@@ -91,12 +91,12 @@ class MugSTANTextOutput(ModelOutput):
 
     Args:
         token_features (`torch.FloatTensor` of shape `(texts, length, P)`): Of every token, not normalised.
-        attention_mask (`torch.BoolTensor` of shape `(texts, length)`): Tokens that exist.
+        attention_mask (`torch.Tensor` of shape `(texts, length)`): 1 for tokens, 0 for padding.
         pooler_output (`torch.FloatTensor` of shape `(texts, P)`): One vector for a text.
     """
 
     token_features: torch.FloatTensor | None = None
-    attention_mask: torch.BoolTensor | None = None
+    attention_mask: torch.Tensor | None = None
     pooler_output: torch.FloatTensor | None = None
 
 
@@ -115,7 +115,7 @@ class MugSTANModelOutput(ModelOutput):
     text_embeds: torch.FloatTensor | None = None
     video_embeds: torch.FloatTensor | None = None
     token_features: torch.FloatTensor | None = None
-    attention_mask: torch.BoolTensor | None = None
+    attention_mask: torch.Tensor | None = None
     frame_features: torch.FloatTensor | None = None
     last_hidden_state: torch.FloatTensor | None = None
     stan_class_state: torch.FloatTensor | None = None
@@ -145,7 +145,7 @@ class MugSTANRetrievalOutput(ModelOutput):
     text_embeds: torch.FloatTensor | None = None
     video_embeds: torch.FloatTensor | None = None
     token_features: torch.FloatTensor | None = None
-    attention_mask: torch.BoolTensor | None = None
+    attention_mask: torch.Tensor | None = None
     frame_features: torch.FloatTensor | None = None
 
 
@@ -218,7 +218,7 @@ class MugSTANPreTrainedModel(PreTrainedModel):
 
     config: MugSTANConfig
     base_model_prefix = "mug_stan"
-    main_input_name = "pixel_values"
+    main_input_name = "input_ids"
     input_modalities = ["video", "text"]
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
@@ -304,19 +304,25 @@ class MugSTANPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def initialize_weights(self):
         """As for every model; new spatial layers then take the weights of the CLIP layers that they read."""
-        branches = [
-            branch for module in self.modules() if isinstance(module, MugSTANModel) for branch in module.branches
-        ]
+        bases = [module for module in self.modules() if isinstance(module, MugSTANModel)]
         new = [
             part
-            for branch in branches
+            for base in bases
+            for branch in base.branches
             for part in branch.spatial_layers.modules()
             if not getattr(part, "_is_hf_initialized", False)
         ]
+        for (
+            base
+        ) in bases:  # by itself: as a part of another model its rules for layers without own parameters are skipped
+            base.clip.initialize_weights()
+            if hasattr(
+                base.config.clip_config, "logit_scale_init_value"
+            ):  # which CLIP itself leaves to its constructor
+                init.constant_(base.clip.logit_scale, base.config.clip_config.logit_scale_init_value)
         super().initialize_weights()
-        for module in self.modules():
-            if new and isinstance(module, MugSTANModel):
-                module.copy_clip_layers(new)
+        for base in bases if new else []:
+            base.copy_clip_layers(new)
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -538,7 +544,7 @@ class MugSTANModel(MugSTANPreTrainedModel):
         _check_texts(input_ids, attention_mask, text_config.vocab_size, text_config.max_position_embeddings)
         tokens, pooled = self.tower.encode_text(self.clip, self.config, input_ids, attention_mask)
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        return MugSTANTextOutput(token_features=tokens, attention_mask=mask.bool(), pooler_output=pooled)
+        return MugSTANTextOutput(token_features=tokens, attention_mask=mask, pooler_output=pooled)
 
     def _texts(self, texts):
         """What `encode_text` returned, as the similarity reads it."""
@@ -879,8 +885,7 @@ class MugSTANForVideoTextRetrieval(MugSTANPreTrainedModel):
 
         Args:
             logits (`torch.FloatTensor` of shape `(pairs, pairs)`): Scores of the texts with the videos of all pairs.
-            input_ids (`torch.LongTensor` of shape `(pairs, length)`), attention_mask (`torch.BoolTensor` of the same
-                shape): The texts.
+            input_ids (`torch.LongTensor` of shape `(pairs, length)`), attention_mask (`torch.Tensor` of the same shape): The texts.
             video_indices (`torch.LongTensor` of shape `(pairs,)`): Equal numbers are the same video.
 
         Returns:
@@ -889,7 +894,7 @@ class MugSTANForVideoTextRetrieval(MugSTANPreTrainedModel):
         if self.config.count_duplicates:
             return contrastive_loss(logits)
         same_video = video_indices[:, None] == video_indices[None]
-        return contrastive_loss(logits, same_video | same_words(input_ids, attention_mask))
+        return contrastive_loss(logits, same_video | same_words(input_ids, attention_mask.bool()))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -915,6 +920,8 @@ class MugSTANForVideoClassification(MugSTANPreTrainedModel):
         >>> model.set_classes(["riding a bike", "playing the cello"], processor)  # doctest: +SKIP
         >>> model(**processor(videos=["video.mp4"])).logits  # doctest: +SKIP
     """
+
+    main_input_name = "pixel_values"
 
     def __init__(self, config):
         super().__init__(config)
@@ -983,7 +990,7 @@ class MugSTANForVideoClassification(MugSTANPreTrainedModel):
         for part, mode in zip(text_parts, modes, strict=True):
             part.train(mode)
         self.class_tokens = torch.cat([part.token_features for part in parts])
-        self.class_mask = torch.cat([part.attention_mask for part in parts])
+        self.class_mask = torch.cat([part.attention_mask for part in parts]).bool()
         self.class_pooled = torch.cat([part.pooler_output for part in parts])
         self.config.class_text_length = self.class_mask.shape[1]
         if self.config.num_labels != len(self.class_mask):
@@ -1083,6 +1090,8 @@ class MugSTANForActionDetection(MugSTANPreTrainedModel):
         >>> from clipbert import MugSTANForActionDetection
         >>> model = MugSTANForActionDetection.from_pretrained("my-mug-stan", num_labels=60)  # doctest: +SKIP
     """
+
+    main_input_name = "pixel_values"
 
     def __init__(self, config):
         super().__init__(config)

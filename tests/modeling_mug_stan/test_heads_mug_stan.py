@@ -10,7 +10,6 @@ from clipbert.modeling_mug_stan import (
     MugSTANConfig,
     MugSTANForActionDetection,
     MugSTANForVideoClassification,
-    MugSTANForVideoTextRetrieval,
     MugSTANModel,
 )
 from clipbert.modeling_mug_stan.guidance_mug_stan import contrastive_loss
@@ -326,4 +325,3 @@ def test_fused_patches_as_the_config_says():
     together = clip[:, :, 1:] + found[True].stan_patch_states
     torch.testing.assert_close(found[True].last_hidden_state[:, :, 1:], together)
     assert torch.equal(found[None].last_hidden_state, found[True].last_hidden_state)
-    assert MugSTANForVideoTextRetrieval.main_input_name == "pixel_values"

@@ -181,3 +181,19 @@ def test_classes_in_many_writings(tmp_path):
         3,
     ]
     assert model(tiny_videos(2, 3)).logits.shape == (2, 3)
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+def test_whatever_a_checkpoint_lacks_is_made_as_a_new_model_makes_it(clip):
+    # a CLIP inside of another model would get attention weights of standard deviation 1
+    torch.manual_seed(0)
+    new = MugSTANModel(tiny_config(clip))
+    lacking = MugSTANModel.from_pretrained(None, config=tiny_config(clip), state_dict={})
+    for name, parameter in new.named_parameters():
+        found = lacking.get_parameter(name)
+        if parameter.numel() > 100:
+            assert found.std().item() == pytest.approx(parameter.std().item(), rel=0.3), name
+        else:
+            assert found.isfinite().all(), name
+    own, theirs = lacking.branches[0].copied_layers(lacking.clip_layers)[0]
+    assert torch.equal(own.mlp.fc1.weight, theirs.mlp.fc1.weight)
