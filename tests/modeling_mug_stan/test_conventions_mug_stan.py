@@ -345,18 +345,9 @@ torch.save({name: value for name, value in outputs.items()}, folder + "/outputs.
 """
 
 
+@pytest.mark.slow
 @torch.no_grad()
-@pytest.mark.parametrize(
-    "model_class",
-    [
-        MugSTANForVideoTextRetrieval,
-        *(
-            pytest.param(other, marks=pytest.mark.slow)
-            for other in AUTO_CLASSES
-            if other is not MugSTANForVideoTextRetrieval
-        ),
-    ],
-)
+@ALL_MODELS
 def test_with_its_code_in_a_process_without_this_package(model_class, tmp_path):
     model, inputs, auto_class = ready_model(model_class), inputs_of(model_class), AUTO_CLASSES[model_class].__name__
     folder = tmp_path / "published"
