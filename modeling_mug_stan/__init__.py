@@ -6,9 +6,12 @@ from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
     AutoModelForVideoClassification,
+    AutoProcessor,
+    AutoVideoProcessor,
 )
 
 import clipbert  # noqa: F401  one name for a package, also where it is imported by its bare one
+from clipbert.processing import MugSTANProcessor, MugSTANVideoProcessor
 
 from .configuration_mug_stan import MugSTANConfig
 from .modeling_mug_stan import (
@@ -19,6 +22,7 @@ from .modeling_mug_stan import (
     MugSTANPreTrainedModel,
     pool_boxes,
 )
+from .parts_mug_stan import PARTS, from_parts, processor_from_parts
 from .recipe_mug_stan import RECIPE_OPTIONS
 
 
@@ -27,8 +31,11 @@ AutoModel.register(MugSTANConfig, MugSTANModel)
 AutoModelForVideoClassification.register(MugSTANConfig, MugSTANForVideoClassification)
 # transformers has no class for retrieval or for actions in boxes; `config.architectures` decides between the two
 AutoModelForSequenceClassification.register(MugSTANConfig, (MugSTANForVideoTextRetrieval, MugSTANForActionDetection))
+AutoVideoProcessor.register(MugSTANConfig, MugSTANVideoProcessor)
+AutoProcessor.register(MugSTANConfig, MugSTANProcessor)
 
 __all__ = [
+    "PARTS",
     "RECIPE_OPTIONS",
     "MugSTANConfig",
     "MugSTANForActionDetection",
@@ -36,5 +43,7 @@ __all__ = [
     "MugSTANForVideoTextRetrieval",
     "MugSTANModel",
     "MugSTANPreTrainedModel",
+    "from_parts",
     "pool_boxes",
+    "processor_from_parts",
 ]

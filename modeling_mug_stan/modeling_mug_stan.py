@@ -295,6 +295,21 @@ class MugSTANPreTrainedModel(PreTrainedModel):
         """Freeze what the config and the task freeze. For a model whose parameters were replaced or set free."""
         self.base_model.freeze()
 
+    def set_frozen(self, towers):
+        """
+        Keep these towers of CLIP as they are, and train the rest.
+
+        Args:
+            towers (`Sequence[str]`): Of `"text"` and `"vision"`; none: both are trained. A head that freezes the text
+                tower by itself keeps doing so.
+        """
+        base, config = self.base_model, self.config
+        is_own = base.is_text_frozen and not config.freeze_text  # of the head
+        config.freeze_text, config.freeze_vision = "text" in towers, "vision" in towers
+        base.is_text_frozen = config.freeze_text or is_own
+        base.clip.requires_grad_(True).train(self.training)
+        self.freeze()
+
     def get_input_embeddings(self):
         return self.base_model.clip.text_model.get_input_embeddings()
 
@@ -826,6 +841,7 @@ class MugSTANForVideoTextRetrieval(MugSTANPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         video_indices: torch.LongTensor | None = None,
         return_loss: bool = True,
+        return_features: bool = False,
         interpolate_pos_encoding: bool = False,
         frame_indices: torch.LongTensor | None = None,
         frame_seconds: torch.DoubleTensor | None = None,
@@ -841,18 +857,21 @@ class MugSTANForVideoTextRetrieval(MugSTANPreTrainedModel):
             video_indices (`torch.LongTensor` of shape `(texts,)`, *optional*):
                 The video each text belongs to. Without it text `i` belongs to video `i`, if there are equally many.
             return_loss (`bool`, *optional*, defaults to `True`): Whether to compute the loss, where texts have videos.
+            return_features (`bool`, *optional*, defaults to `False`): Only encode: see `contrastive_loss`.
             interpolate_pos_encoding (`bool`, *optional*): See `encode_video`.
             frame_indices, frame_seconds, video_metadata (*optional*):
                 What a processor adds with `return_metadata=True`. Not read: `model(**processor(...))` works with it.
 
         Returns:
-            [`MugSTANRetrievalOutput`].
+            [`MugSTANRetrievalOutput`]; with `return_features=True` what `encode_texts` and `encode_videos` return.
 
         Raises:
             ValueError: If shapes do not fit each other.
         """
         texts = self.encode_text(input_ids, attention_mask)
         videos = self.encode_video(pixel_values, interpolate_pos_encoding)
+        if return_features:
+            return dict(texts), self._with_views(videos.frame_features)
         if video_indices is not None:
             _check_pairs("texts", len(input_ids), len(pixel_values), video_indices)
         views = self.config.loss_scale * self.mug_stan.score_views(texts, videos)  # (A, V, N)
@@ -877,6 +896,25 @@ class MugSTANForVideoTextRetrieval(MugSTANPreTrainedModel):
             attention_mask=texts.attention_mask,
             frame_features=videos.frame_features,
         )
+
+    def contrastive_loss(self, texts, videos, text_keys, video_keys):
+        """
+        The contrastive loss of pairs that were encoded in several pieces, such as the micro-batches of a step.
+
+        Args:
+            texts (`dict[str, torch.Tensor]`), videos (`torch.FloatTensor`): What `forward` returned with
+                `return_features=True`, one row of both for each pair.
+            text_keys, video_keys (`torch.LongTensor` of shape `(pairs,)`): Equal numbers are the same text, or video.
+
+        Returns:
+            `torch.FloatTensor` of shape `()`.
+        """
+        config = self.config
+        logits = pool_views(config.loss_scale * self.mug_stan.score_views(texts, videos), config.score_pooling)
+        if config.count_duplicates:
+            return contrastive_loss(logits)
+        same_text, same_video = (keys[:, None] == keys[None] for keys in (text_keys, video_keys))
+        return contrastive_loss(logits, same_text | same_video)
 
     def compute_loss(self, logits, input_ids, attention_mask, video_indices):
         """

@@ -1,0 +1,106 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Mug-STAN through the doors: from a CLIP on disk, by contrast with the whole batch, resumed, scored, read again."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from text_ends import clip_tokenizer
+from tiny_mug_stan import IMAGE_SIZE, tiny_clip
+from tiny_runs import steps_of
+from transformers import AutoModelForSequenceClassification, AutoProcessor, CLIPConfig, CLIPImageProcessor, CLIPModel
+
+from clipbert.datasets_scripts.synthetic import generate_synthetic
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.rescore import main as rescore
+from clipbert.train_scripts.retrieval import RetrievalTask
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    """Thirty-two generated videos with captions."""
+    counts = {"num_train": 24, "num_validation": 4, "num_test": 8}
+    return generate_synthetic(tmp_path_factory.mktemp("data") / "shapes", progress=False, preset="easy", **counts)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A CLIP from random weights, as a folder of the Hub has it."""
+    folder, tokenizer = tmp_path_factory.mktemp("clip"), clip_tokenizer(20)
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
+    sections = tiny_clip(text_config={"vocab_size": len(tokenizer), **ends})
+    torch.manual_seed(0)
+    CLIPModel(CLIPConfig(**sections)).save_pretrained(folder)
+    sizes = {"size": {"shortest_edge": IMAGE_SIZE}, "crop_size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE}}
+    CLIPImageProcessor(**sizes).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def settings_of(clip, shapes, output_dir, *more):
+    values = [
+        "model.family=mug_stan",
+        f"model.parts={json.dumps({'clip': str(clip)})}",
+        "model.overrides={stan_num_layers: 2, loss_scale: 20.0}",
+        "model.objective=contrastive",
+        "data.dataset=synthetic",
+        "data.config=retrieval",
+        f"data.data_dir={shapes}",
+        "data.negatives=in_batch",
+        "data.num_frames=3",
+        "data.num_workers=0",
+        "optim.lr=1e-3",
+        "optim.groups={branches: {lr: 1e-2, decay_all: true}}",
+        "run.total_steps=4",
+        "run.global_batch_size=8",
+        "run.micro_batch_size=4",
+        "run.save_every=1",
+        "run.save_total_limit=null",
+        f"run.output_dir={output_dir}",
+        "eval.splits={test: final}",
+        *more,
+    ]
+    return [part for value in values for part in ("--set", value)]
+
+
+def test_retrieval_from_a_clip(clip, shapes, tmp_path):
+    result = main(RetrievalTask(), settings_of(clip, shapes, tmp_path / "run"))
+    steps = steps_of(tmp_path / "run")
+    assert len(steps) == 4 and all(step["grad_norm"] > 0 for step in steps)
+    assert rescore([str(tmp_path / "run" / "predictions" / "test")]) == result["results"]["test"]["metrics"]
+    checkpoint = tmp_path / "run" / "checkpoints" / "last"
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint)
+    processor = AutoProcessor.from_pretrained(checkpoint)
+    video = next(iter(sorted(shapes.rglob("*.mp4"))))
+    outputs = model(**processor(text=[["a dog moves right", "left"]], videos=[video], return_metadata=True))
+    assert outputs.logits_per_text.shape == (2, 1) and processor.video_processor.num_frames == 3
+    assert processor.video_processor.size["height"] == IMAGE_SIZE
+
+
+def test_micro_batches_change_nothing(clip, shapes, tmp_path):
+    """Without stochastic depth, whose draws differ."""
+    still = ["model.overrides={stan_num_layers: 2, drop_path_rate: 0.0, loss_scale: 20.0}"]
+    for size in (8, 2, 1):
+        more = [*still, f"run.micro_batch_size={size}"]
+        main(RetrievalTask(), settings_of(clip, shapes, tmp_path / str(size), *more))
+    for size in (2, 1):
+        for a, b in zip(steps_of(tmp_path / "8"), steps_of(tmp_path / str(size)), strict=True):
+            assert a == pytest.approx(b, rel=1e-3)
+
+
+def test_frozen_towers_stay(clip, shapes, tmp_path):
+    main(RetrievalTask(), settings_of(clip, shapes, tmp_path / "run", "model.freeze=[text, vision]"))
+    trained = load_file(tmp_path / "run" / "checkpoints" / "last" / "model.safetensors")
+    before = load_file(clip / "model.safetensors")
+    moved = {name for name, value in before.items() if not trained[f"mug_stan.clip.{name}"].equal(value)}
+    assert not {name for name in moved if name.startswith(("text_model.", "vision_model.", "text_projection."))}
+    with pytest.raises(ValueError, match=r"freeze: expected some of text, vision, got \['txt'\]"):
+        main(RetrievalTask(), settings_of(clip, shapes, tmp_path / "wrong", "model.freeze=[txt]"))
+
+
+def test_a_start_that_is_no_clip(clip, shapes, tmp_path):
+    for part, message in (("vision", "cannot start from a part 'vision'"), ("clip", "no such folder")):
+        more = f"model.parts={{{part}: {tmp_path / 'nothing'}}}"
+        with pytest.raises(ValueError, match=message):
+            main(RetrievalTask(), settings_of(clip, shapes, tmp_path / "run", more))
