@@ -2,9 +2,11 @@
 """Mug-STAN through the doors: from a CLIP on disk, by contrast with the whole batch, resumed, scored, read again."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from benchmark_files import write_benchmarks
 from safetensors.torch import load_file
 from text_ends import clip_tokenizer
 from tiny_mug_stan import IMAGE_SIZE, tiny_clip
@@ -15,6 +17,9 @@ from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.rescore import main as rescore
 from clipbert.train_scripts.retrieval import RetrievalTask
+
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +109,33 @@ def test_a_start_that_is_no_clip(clip, shapes, tmp_path):
         more = f"model.parts={{{part}: {tmp_path / 'nothing'}}}"
         with pytest.raises(ValueError, match=message):
             main(RetrievalTask(), settings_of(clip, shapes, tmp_path / "run", more))
+
+
+@pytest.mark.parametrize("name", ["msrvtt", "didemo"])
+def test_recipes_as_they_stand(name, clip, tmp_path_factory, write_video, monkeypatch):
+    """On a few records in the real format, from a tiny CLIP."""
+    folder = tmp_path_factory.mktemp("recipes")
+    write_benchmarks(folder, write_video)
+    monkeypatch.chdir(folder)
+    shrunken = [
+        f"model.parts.clip={clip}",
+        "model.overrides.stan_num_layers=2",
+        "data.max_text_length=20",
+        "data.num_frames=3",
+        "data.num_workers=0",
+        "run.mixed_precision=no",
+        "run.global_batch_size=4",
+        "run.micro_batch_size=2",
+        "run.num_epochs=null",
+        "run.total_steps=2",
+        "run.eval_every=1",
+    ]
+    settings = [part for value in shrunken for part in ("--set", value)]
+    recipe = ROOT / "train_scripts" / "recipes" / "mug_stan" / f"retrieval_{name}.yaml"
+    result = main(RetrievalTask(), ["--recipe", str(recipe), *settings])
+    assert result["finished"] and result["results"]["test"]["metrics"]["num_examples"] > 0
+    checkpoint = folder / "outputs" / f"mug_stan_retrieval_{name}" / "checkpoints" / "last"
+    config = json.loads((checkpoint / "config.json").read_text())
+    assert config["stan_num_layers"] == 2 and config["similarity"] == "mug" and config["loss_scale"] == 100
+    again = main(RetrievalTask(), ["--recipe", str(recipe), *settings])  # resumed at its end
+    assert again["results"]["test"]["metrics"] == result["results"]["test"]["metrics"]
