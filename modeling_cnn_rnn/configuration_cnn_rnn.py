@@ -66,7 +66,7 @@ class CNNRNNConfig(PreTrainedConfig):
             what comes after them is trained too) or `"all"`. The rest stays as it is, without dropout.
         train_batchnorm (`bool`, *optional*, defaults to `False`):
             Whether batch norms in the trained part of the backbone are trained: statistics, scale and shift. The frames
-            of a few clips are much alike, and spoil the statistics of a pretrained CNN.
+            of a few clips are much alike, and spoil the statistics of a pretrained CNN. Needs `frame_chunk_size=None`.
         frame_projection_size (`int`, *optional*):
             Width that the frame vectors are projected to (linear, ReLU, dropout) before the recurrent part. `None`:
             they are not.
@@ -210,6 +210,11 @@ class CNNRNNConfig(PreTrainedConfig):
             raise ValueError(
                 "train_batchnorm=True trains batch norms of the trained part of the backbone, but "
                 "backbone_trainable='none' leaves none. Choose 'last_stage', 'last_two_stages' or 'all'."
+            )
+        if self.train_batchnorm and self.frame_chunk_size is not None:
+            raise ValueError(
+                "train_batchnorm=True takes the statistics of all frames of a batch at once, but "
+                f"frame_chunk_size={self.frame_chunk_size} shows the backbone parts of it: set frame_chunk_size=None."
             )
 
 

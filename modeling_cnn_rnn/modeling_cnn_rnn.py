@@ -407,28 +407,27 @@ class CNNRNNPreTrainedModel(PreTrainedModel):
             `torch.FloatTensor` of shape `(frames, features)`: What `frame_features` of `forward` takes.
 
         Raises:
-            ValueError: If the shape or type is another, or batch norms are to be trained on parts of a batch.
+            ValueError: If the shape or type is another.
         """
         encoder, size = self.frame_encoder, self.config.frame_chunk_size
         _check_frames(pixel_values, "(frames, 3, height, width)", 4)
         pixel_values = pixel_values.to(encoder.backbone.dtype)
         if size is None or torch.compiler.is_compiling():
             size = pixel_values.shape[0]
-        if (
-            self.training
-            and self.config.train_batchnorm
-            and (encoder.gradient_checkpointing or size < pixel_values.shape[0])
-        ):
-            raise ValueError(
-                f"Batch norms are trained on all {pixel_values.shape[0]} frames of a batch at once: set frame_chunk_size=None "
-                "and switch gradient checkpointing off, or train_batchnorm=False."
-            )
         # reentrant checkpointing looks for gradients among inputs alone, and frames have none
         is_trained = any(parameter.requires_grad for parameter in encoder.parameters())
         anchor = pixel_values.new_empty(0, requires_grad=is_trained) if encoder.gradient_checkpointing else None
         if size == pixel_values.shape[0]:
             return encoder(pixel_values, anchor)
         return torch.cat([encoder(chunk, anchor) for chunk in pixel_values.split(size)])
+
+    def _set_gradient_checkpointing(self, enable=True, *args, **kwargs):
+        if enable and self.config.train_batchnorm:
+            raise ValueError(
+                "Gradient checkpointing shows frames to the backbone twice, which its batch norms would count: switch it off, "
+                "or set train_batchnorm=False."
+            )
+        super()._set_gradient_checkpointing(enable, *args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module):

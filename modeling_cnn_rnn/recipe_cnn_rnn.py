@@ -25,6 +25,7 @@ class ModelOptions:
         """Set a model up as the recipe says."""
         if self.frame_chunk_size is not None:
             model.config.frame_chunk_size = self.frame_chunk_size
+            model.config.validate()
 
 
 @dataclass(kw_only=True)

@@ -309,10 +309,12 @@ class SparseVideoProcessor(BaseVideoProcessor):
     def _load_video(
         self, video: Any, seed: Seed | None, video_fps: float | None, options: dict[str, Any]
     ) -> tuple[DecodedVideo, ClipSample]:
-        sample, span_se = None, options["spans_se"]
+        sample, frames_of, span_se = None, None, options["spans_se"]
 
         def choose_frames(metadata: DecodedVideoMetadata) -> np.ndarray:
-            nonlocal sample
+            nonlocal sample, frames_of
+            # Anew, too, where a video turns out to be miscounted: it may count the pictures that it has been given.
+            frames_of = self._transform_of(video, options["max_aspect_ratio"], options, seed)
             try:
                 first, part = (0, metadata) if span_se is None else cut_out(metadata, span_se)
                 sample = self.sample_frames(part, seed, **options)
@@ -325,9 +327,10 @@ class SparseVideoProcessor(BaseVideoProcessor):
             return sample.frame_indices[is_there]
 
         decode_options = {name: options[name] for name in DECODE_OPTIONS}
-        frames_of = self._transform_of(video, options["max_aspect_ratio"], options, seed)
         # Pictures are transformed as they come: held as they are stored, a few large ones would fill the memory.
-        decoded = decode_video(video, choose_frames, fps=video_fps, transform=frames_of, **decode_options)
+        decoded = decode_video(
+            video, choose_frames, fps=video_fps, transform=lambda picture: frames_of(picture), **decode_options
+        )
         return decoded, sample
 
     def _load_image(self, image: Any, options: dict[str, Any]) -> tuple[DecodedVideo, ClipSample]:

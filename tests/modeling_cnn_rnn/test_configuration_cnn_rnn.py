@@ -59,6 +59,10 @@ def test_of_a_model_of_images_and_texts_the_tower_that_sees_is_taken(as_dict):
         ({"head_dropout": float("nan")}, "head_dropout must be a finite number"),
         ({"problem_type": "regression"}, "which tells classes apart"),
         ({"train_batchnorm": True}, "backbone_trainable='none' leaves none"),
+        (
+            {"train_batchnorm": True, "backbone_trainable": "all", "frame_chunk_size": 4},
+            "frame_chunk_size=4 shows the backbone parts of it",
+        ),
         ({"num_labels": 0}, "num_labels must be at least 1"),
     ],
     ids=str,

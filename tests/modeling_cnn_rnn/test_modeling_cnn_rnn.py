@@ -6,6 +6,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file, save_file
 from tiny_cnn_rnn import BACKBONE, FEATURES, IMAGE_SIZE, NUM_LABELS, VISION, tiny_clips, tiny_model
 from torch import nn
@@ -28,6 +29,7 @@ from transformers import (
 )
 
 from clipbert.modeling_cnn_rnn import CNNRNNForVideoClassification, CNNRNNModel, pool_window_scores
+from clipbert.modeling_cnn_rnn.recipe_cnn_rnn import ModelOptions
 
 
 MODELS = (CNNRNNModel, CNNRNNForVideoClassification)
@@ -342,12 +344,10 @@ def test_labels_of_several_kinds_that_are_refused():
             model(FRAMES, labels=labels)
 
 
-def test_batch_norms_are_not_trained_on_parts_of_a_batch():
-    settings = {"backbone_trainable": "all", "train_batchnorm": True}
-    with pytest.raises(ValueError, match="all 6 frames of a batch at once"):
-        tiny_model(**settings, frame_chunk_size=4).train()(FRAMES)
-    model = tiny_model(**settings)
-    model.activation_checkpointing_enable()
-    with pytest.raises(ValueError, match="switch gradient checkpointing off"):
-        model.train()(FRAMES)
-    model.eval()(FRAMES)
+def test_batch_norms_are_not_trained_on_parts_of_a_batch_or_twice():
+    model = tiny_model(backbone_trainable="all", train_batchnorm=True, frame_chunk_size=None)
+    with pytest.raises(ValueError, match="batch norms would count: switch it off"):
+        model.activation_checkpointing_enable()
+    assert not model.frame_encoder.gradient_checkpointing
+    with pytest.raises((StrictDataclassError, ValueError), match="frame_chunk_size=4 shows the backbone parts"):
+        ModelOptions(frame_chunk_size=4).apply(model)

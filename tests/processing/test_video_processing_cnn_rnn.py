@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """The frames that CNN-RNN classifiers see: which ones, the square in the middle, padding, what training changes."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from clipbert.processing.augmentation import Augmentation
 from clipbert.processing.streaming import stream_video
 from clipbert.processing.transforms import centre_square, resize_as_cv2
 from clipbert.processing.video_processing_cnn_rnn import PRESETS
+from clipbert.processing.video_reader import VideoReader
+from clipbert.processing.video_sources import IndexMismatchError
 from clipbert.processing.window_sampling import SAMPLINGS, sample_windows
 
 
@@ -181,6 +184,21 @@ def test_changes_are_drawn_once_a_clip_and_anew_each_epoch(videos):
     torch.testing.assert_close(
         processor(videos["mp4_h264"])["pixel_values"], plain, atol=0, rtol=0
     )  # none without seeds
+
+
+def test_changes_of_each_frame_are_the_same_where_decoding_starts_anew(videos, monkeypatch):
+    """A video whose packets turn out to miscount is decoded from its start, after some frames had been changed."""
+    augmentation = {"erase": {"p": 1.0, "value": 9.0}, "consistent": False}
+    processor = CNNRNNVideoProcessor(size=32, num_frames=6, augmentation=augmentation)
+    expected, whole = processor(videos["mp4_h264"], seeds=[5])["pixel_values"], VideoReader.sparse_frames
+
+    def break_off(reader, wanted):
+        yield from itertools.islice(whole(reader, wanted), 3)
+        raise IndexMismatchError("a frame did not come out")
+
+    monkeypatch.setattr(VideoReader, "sparse_frames", break_off)
+    again = processor(videos["mp4_h264"], seeds=[5])["pixel_values"]
+    torch.testing.assert_close(again, expected, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["blur", "flip", "color", "crop", "erase"])
