@@ -32,6 +32,7 @@ def stream_video(
     chunk_size: int = 64,
     stride: int = 1,
     stop: int | None = None,
+    frame_indices: np.ndarray | None = None,
     transform: Callable[[np.ndarray], Any] | None = None,
     fps: float | None = None,
     stream_index: int = 0,
@@ -50,6 +51,8 @@ def stream_video(
         chunk_size (`int`, defaults to 64): Most frames of a chunk.
         stride (`int`, defaults to 1): Take each `stride`-th frame; the others are decoded and not converted.
         stop (`int`, *optional*): Take frames in front of this number only.
+        frame_indices (`np.ndarray` of shape `(frames,)`, *optional*): Take these, which must rise, instead of each
+            `stride`-th. Those that the video does not have do not come.
         transform (`Callable`, *optional*): Called with each picture `(height, width, 3)`; its result is kept instead.
         fps (`float`, *optional*): Frame rate of frames that come without a file.
         stream_index, allow_truncated, allow_damaged, square_pixels, num_threads, timeout_s, max_pixels: As for
@@ -61,7 +64,7 @@ def stream_video(
     Raises:
         VideoDecodeError: As for `decode_video`. A file that is damaged or cut off gives the frames in front of the damage
             first.
-        ValueError: If a number is below 1.
+        ValueError: If a number is below 1, or frame numbers do not rise.
 
     Example:
         >>> chunks = stream_video(np.zeros((7, 4, 6, 3), dtype=np.uint8), chunk_size=2, stride=2, fps=2.0)
@@ -71,12 +74,20 @@ def stream_video(
     for option, value in (("chunk_size", chunk_size), ("stride", stride), ("stop", 1 if stop is None else stop)):
         if value < 1:
             raise ValueError(f"{option} must be at least 1, got {value}.")
+    chosen = None
+    if frame_indices is not None:
+        if not len(frame_indices) or frame_indices[0] < 0 or (np.diff(frame_indices) <= 0).any():
+            raise ValueError(f"frame_indices must rise from 0 on, got {np.asarray(frame_indices)[:8].tolist()}.")
+        chosen, last = set(np.asarray(frame_indices).tolist()), int(frame_indices[-1])
+        stop = last + 1 if stop is None else min(stop, last + 1)
     name = describe_source(source)
     in_memory = frames_without_reader(source, name, max_pixels, timeout_s)
     if in_memory is not None:
         end = in_memory.num_frames if stop is None else min(stop, in_memory.num_frames)
-        for start in range(0, end, chunk_size * stride):
-            numbers = np.arange(start, min(start + chunk_size * stride, end), stride)
+        numbers_of_all = np.arange(0, end, stride) if chosen is None else np.asarray(frame_indices)
+        numbers_of_all = numbers_of_all[numbers_of_all < end]
+        for start in range(0, len(numbers_of_all), chunk_size):
+            numbers = numbers_of_all[start : start + chunk_size]
             pts = None if in_memory.timing is None else in_memory.timing.frame_pts
             if pts is not None:
                 seconds = (pts[numbers] - pts[0]) * float(in_memory.timing.time_base)
@@ -92,7 +103,7 @@ def stream_video(
         buffer = PictureBuffer(name, np.empty(0, np.int64), max_pixels, pixel_ratio, transform or np.asarray)
         rows, times = [], _times_of_frames(reader)
         for number, frame in reader.frames_as_they_come(stop):
-            if number % stride:
+            if number % stride if chosen is None else number not in chosen:
                 continue
             rows.append((number, times(number)))
             buffer.place[number] = len(rows) - 1

@@ -15,7 +15,7 @@ from transformers.image_utils import SizeDict
 from transformers.video_utils import VideoMetadata
 
 from .augmentation import Augmentation
-from .decoding import DecodedVideo
+from .decoding import DecodedVideo, DecodedVideoMetadata
 from .sampling import build_rng
 from .streaming import FrameChunk, stream_video
 from .transforms import centre_square, normalize_channels, resize_as_cv2
@@ -113,36 +113,66 @@ class CNNRNNVideoProcessor(SparseVideoProcessor):
             timing=getattr(metadata, "timing", None),
         )
 
-    def stream(self, video: Any, chunk_size: int = 32, **kwargs: Any) -> Iterator[FrameChunk]:
+    def stream(
+        self, video: Any, chunk_size: int = 32, frame_indices: np.ndarray | None = None, **kwargs: Any
+    ) -> Iterator[FrameChunk]:
         """The frames of one video, a few at a time: those that calling the processor gives, in memory that does not depend on
         the length of the video.
 
         Args:
             video: See [`__call__`].
             chunk_size (`int`, defaults to 32): Most frames of a chunk.
-            kwargs: Options of the processor. `sampling` is one of `streamed_samplings`.
+            frame_indices (`np.ndarray` of shape `(frames,)`, *optional*): Rising numbers of the frames to take, instead of
+                those that `sampling` chooses.
+            kwargs: Options of the processor. `sampling` is one of `streamed_samplings`, unless frames are given.
 
         Yields:
             [`FrameChunk`], whose `frames` are `(3, side, side)` each.
         """
         options = self._resolve_options(kwargs)
-        is_whole = not options["do_sample_frames"]
-        if options["sampling"] not in self.streamed_samplings and not is_whole:
+        if frame_indices is None and not self._can_stream(options):
             raise ValueError(
                 f"sampling={options['sampling']!r} has to know how long a video is before it is read: only "
                 f"{' and '.join(self.streamed_samplings)} stream."
             )
-        stride = 1 if is_whole else options["stride"]
-        is_first = options["sampling"] == "first" and not is_whole
         (seed,) = self._seed_for_each(options, 1)
-        yield from stream_video(
+        yield from self._stream(video, seed, options, chunk_size, frame_indices)
+
+    def _can_stream(self, options: dict[str, Any]) -> bool:
+        return options["sampling"] in self.streamed_samplings or not options["do_sample_frames"]
+
+    def _stream(
+        self,
+        video: Any,
+        seed: Seed | None,
+        options: dict[str, Any],
+        chunk_size: int = 32,
+        frame_indices: np.ndarray | None = None,
+    ) -> Iterator[FrameChunk]:
+        is_whole = not options["do_sample_frames"] or frame_indices is not None
+        is_first = options["sampling"] == "first" and not is_whole
+        stride = 1 if is_whole else options["stride"]
+        return stream_video(
             video,
             chunk_size=chunk_size,
             stride=stride,
             stop=(options["num_frames"] - 1) * stride + 1 if is_first else None,
+            frame_indices=frame_indices,
             transform=self._transform_of(video, options["max_aspect_ratio"], options, seed),
             **{name: options[name] for name in DECODE_OPTIONS},
         )
+
+    def _load_video(
+        self, video: Any, seed: Seed | None, video_fps: float | None, options: dict[str, Any]
+    ) -> tuple[DecodedVideo, WindowSample]:
+        """One pass also where packets do not tell how many frames there are, unless that is asked for."""
+        if options["return_metadata"] or not self._can_stream(options):
+            return super()._load_video(video, seed, video_fps, options)
+        chunks = list(self._stream(video, seed, options))
+        numbers = np.concatenate([chunk.frame_indices for chunk in chunks])
+        frames = [frame for chunk in chunks for frame in chunk.frames]
+        metadata = DecodedVideoMetadata(int(numbers[-1]) + 1, frames_indices=numbers.tolist())
+        return DecodedVideo(frames, metadata), WindowSample(numbers[None])
 
     def draws(self, options: dict[str, Any]) -> bool:
         return True  # with seeds; without them nothing is drawn
@@ -212,7 +242,9 @@ class CNNRNNVideoProcessor(SparseVideoProcessor):
             there = numbers[place] >= 0
             known = decoded.metadata.frames_indices
             order = np.searchsorted(known, numbers[place][there].numpy())
-            pixel_values[place][there] = torch.stack([decoded.frames[number] for number in order])
+            for row, number in zip(there.nonzero().tolist(), order.tolist(), strict=True):
+                pixel_values[place, *row] = decoded.frames[number]
+            decoded.frames = None  # not all of them twice
             if decoded.metadata.frames_seconds is not None:
                 seconds[place][there] = torch.tensor(np.array(decoded.metadata.frames_seconds)[order])
         data = {"pixel_values": pixel_values, "frame_mask": (numbers >= 0).long()}

@@ -416,7 +416,7 @@ class VideoReader:
         self.counted_pts = counted
         if not (self.allow_damaged or self.allow_truncated):
             missing = len(counted) if self.known_damage else self.num_promised - 1
-            self._check_held(np.array([max(missing, self.num_promised - 1)]))
+            self._check_held(np.arange(max(missing, self.num_promised - 1) + 1))
 
     def all_frames(self, **codec_options: str) -> Iterator["av.VideoFrame"]:
         """Every picture from the start on, as it is stored.

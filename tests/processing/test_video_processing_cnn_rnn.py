@@ -243,6 +243,47 @@ def test_a_stream_is_what_plain_decoding_gives(name, tmp_path):
         )
 
 
+def test_a_stream_of_given_frames(videos):
+    wanted = np.array([0, 3, 4, 19, 39])
+    for source in (videos["mp4_h264"], plain_decode(videos["mp4_h264"])[0]):
+        chunks = list(stream_video(source, chunk_size=2, frame_indices=wanted, fps=25.0))
+        assert [chunk.frame_indices.tolist() for chunk in chunks] == [[0, 3], [4, 19], [39]]
+        assert [read_number(frame) for chunk in chunks for frame in chunk.frames] == wanted.tolist()
+        assert np.concatenate([chunk.frame_seconds for chunk in chunks]) == pytest.approx(wanted / 25, abs=0.001)
+    for wrong in ([], [3, 3], [-1, 2]):
+        with pytest.raises(ValueError, match="must rise from 0 on"):
+            next(stream_video(videos["mp4_h264"], frame_indices=np.array(wrong, dtype=int)))
+
+
+@pytest.mark.parametrize("name", ["mp4_h264", "avi_mpeg4_b_frames", "gif", "raw_h264", "ts_h264"])
+@pytest.mark.parametrize("options", [{}, {"stride": 4}, {"sampling": "first", "num_frames": 7, "stride": 2}])
+def test_frames_that_need_no_count_come_in_one_pass(name, options, tmp_path, monkeypatch):
+    """The frames of a call, with metadata, for which a video may have to be counted first, and without."""
+    monkeypatch.setattr("clipbert.processing.video_reader.KEPT_BYTES", 0)  # as for a long video
+    path = write_numbered(tmp_path / f"whole{KINDS[name].suffix}", 30, KINDS[name])
+    processor = CNNRNNVideoProcessor(**{"size": 32, "sampling": "all", **options})
+    expected = processor(path, return_metadata=True)
+    passes, all_frames = [], VideoReader.all_frames
+    monkeypatch.setattr(
+        VideoReader, "all_frames", lambda *given, **more: passes.append(1) or all_frames(*given, **more)
+    )
+    found = processor(path)
+    assert len(passes) == 1
+    torch.testing.assert_close(found["pixel_values"], expected["pixel_values"], atol=0, rtol=0)
+    assert torch.equal(found["frame_mask"], expected["frame_mask"])
+
+
+@pytest.mark.parametrize("name", ["mkv_h264", "ts_h264"])
+def test_a_cut_file_is_refused_with_and_without_a_count(name, tmp_path):
+    data = write_numbered(tmp_path / f"whole{KINDS[name].suffix}", 60, KINDS[name]).read_bytes()
+    processor = CNNRNNVideoProcessor(size=16, sampling="all")
+    for return_metadata in (False, True):
+        with pytest.raises(VideoDecodeError, match="cut off|damaged"):
+            processor(data[: len(data) // 2], return_metadata=return_metadata)
+    some = [processor(data[: len(data) // 2], allow_truncated=True, return_metadata=given) for given in (False, True)]
+    torch.testing.assert_close(some[0]["pixel_values"], some[1]["pixel_values"], atol=0, rtol=0)
+
+
 def test_a_stream_that_is_cut_off(tmp_path):
     data = write_numbered(tmp_path / "whole.mkv", 60, KINDS["mkv_h264"]).read_bytes()
     seen = []

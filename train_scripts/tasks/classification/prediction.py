@@ -1,23 +1,24 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Labels of videos by a trained classifier: of a whole video, or of one window after the other along a long one."""
 
+import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
-from clipbert.processing import VideoDecodeError, decode_video, read_video_metadata
+from clipbert.processing import VideoDecodeError, read_video_metadata
+from clipbert.processing.streaming import stream_video
 from clipbert.processing.video_sources import describe_source
+from clipbert.processing.window_sampling import sample_windows
 from clipbert.support.families import load_trained
-
-
-HELD_BYTES = 64 << 20  # of pictures, while windows are labelled
 
 
 @dataclass
@@ -77,7 +78,6 @@ class VideoClassifier:
         found = next((place for place in places if (place / "config.json").is_file()), name)
         return cls(*load_trained(str(found)), device=device)
 
-    @torch.inference_mode()
     def classify(self, video: Any, **options: Any) -> dict[str, float]:
         """
         The probabilities of the classes, the most probable first.
@@ -89,7 +89,10 @@ class VideoClassifier:
         Raises:
             VideoDecodeError: If the video cannot be decoded.
         """
-        inputs = self.processor(videos=[video], **options)
+        return self._classify(self.processor(videos=[video], **options))
+
+    @torch.inference_mode()
+    def _classify(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, float]:
         logits = (
             self.model(**{name: values.to(self.model.device) for name, values in inputs.items()}).logits[0].float()
         )
@@ -100,7 +103,8 @@ class VideoClassifier:
 
     def classify_windows(self, video: Any, seconds: float) -> Iterator[LabelledSpan]:
         """
-        The labels along a video, window by window, as they are found. Few frames at a time are held.
+        The labels along a video, window by window, as they are found in one pass through it. The frames of one window are
+        held at a time, as small as the model sees them where its processor can stream.
 
         Args:
             video (`Any`): A path, or bytes.
@@ -116,32 +120,59 @@ class VideoClassifier:
         times = metadata.seconds_of(range(metadata.total_num_frames))
         if times is None:
             raise VideoDecodeError(describe_source(video), "it does not say when its frames are shown: no windows.")
-        numbers = np.floor(np.array(times) / seconds + 1e-9).astype(int)  # a frame on an edge begins the next window
-        windows = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
-        seen = [frames[self._seen(len(frames))] for frames in windows]
-        # Each call opens the file anew, so that it is to give several windows where pictures are small.
-        together = max(1, HELD_BYTES // (max(map(len, seen)) * metadata.width * metadata.height * 3))
-        for first in range(0, len(seen), together):
-            decoded = decode_video(video, np.concatenate(seen[first : first + together]))
-            for frames in seen[first : first + together]:
-                number, labels = numbers[frames[0]], self.classify(decoded.take(frames), **self._as_chosen())
-                end_s = min((number + 1) * seconds, metadata.duration or np.inf)
-                yield LabelledSpan(float(number * seconds), float(end_s), labels)
+        window_of = np.floor(np.array(times) / seconds + 1e-9).astype(int)  # a frame on an edge begins the next window
+        _, firsts, counts = np.unique(window_of, return_index=True, return_counts=True)
+        seen = [
+            first + self._seen(count, metadata.fps)
+            for first, count in zip(firsts.tolist(), counts.tolist(), strict=True)
+        ]
+        windows = self._inputs_of_windows(video, np.concatenate(seen), window_of)
+        name = describe_source(video).rsplit(os.sep, 1)[-1]
+        with tqdm(windows, total=len(seen), desc=name, unit="window", leave=False, disable=None) as bar:
+            for window, inputs in bar:
+                end_s = float(min((window + 1) * seconds, metadata.duration or np.inf))
+                span = LabelledSpan(float(window * seconds), end_s, self._classify(inputs))
+                bar.set_postfix_str(f"{show_clock(end_s)} {span.label}")
+                yield span
 
-    def _seen(self, num_frames: int) -> np.ndarray:
-        """Which frames of a window are seen, by the processor's own options: every `stride`-th one, or evenly spread ones."""
-        if self._option("sampling") == "all":
-            return np.arange(0, num_frames, self._option("stride"))
-        has_clips = self._option("stride") is None or self._option("sampling") == "multi_clip"
+    def _inputs_of_windows(
+        self, video: Any, chosen: np.ndarray, window_of: np.ndarray
+    ) -> Iterator[tuple[int, Mapping[str, torch.Tensor]]]:
+        """The windows in which `chosen` frames are, with what the model takes of each."""
+        is_streamed = hasattr(self.processor, "stream")
+        stream = self.processor.stream if is_streamed else stream_video
+        frames = (
+            (number, frame)
+            for chunk in stream(video, chunk_size=1, frame_indices=chosen)  # few large pictures at a time
+            for number, frame in zip(chunk.frame_indices.tolist(), chunk.frames, strict=True)
+        )
+        for window, group in itertools.groupby(frames, key=lambda numbered: window_of[numbered[0]]):
+            pictures = [frame for _, frame in group]
+            if is_streamed:
+                yield int(window), {"pixel_values": torch.stack(pictures)[None]}
+            else:
+                yield int(window), self.processor(videos=[np.stack(pictures)])
+
+    def _seen(self, num_frames: int, fps: float | None) -> np.ndarray:
+        """
+        Which frames of a window are seen, by the processor's own options: every `stride`-th one, so many a second, or
+        evenly spread ones.
+        """
+        sampling, stride = self._option("sampling"), self._option("stride")
+        if sampling in ("all", "fps"):
+            options = {"sampling": sampling, "stride": stride, "rate": self._option("fps")}
+            return sample_windows(num_frames, fps, **options).frame_indices[0]
+        has_clips = stride is None or sampling == "multi_clip"
         wanted = min(self._option("num_frames") * (self._option("num_clips") if has_clips else 1), num_frames)
         return ((np.arange(wanted) + 0.5) * num_frames / wanted).astype(int)
 
-    def _as_chosen(self) -> dict[str, Any]:
-        """Options by which the processor takes frames that have been chosen already."""
-        return {} if self._option("stride") is None else {"sampling": "all", "stride": 1}
-
     def _option(self, name: str) -> Any:
         return getattr(getattr(self.processor, "video_processor", self.processor), name, None)
+
+
+def show_clock(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds: `1:02:03`."""
+    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02}:{int(seconds) % 60:02}"
 
 
 def find_videos(places: Iterable[Path]) -> list[Path]:
