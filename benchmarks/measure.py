@@ -214,22 +214,42 @@ def peak_bytes(device: str) -> int:
     """Most memory that this process has held: on a GPU what torch allocated, otherwise the resident set."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    return _status_bytes("VmHWM") or _rusage_bytes()
+
+
+def held_bytes(device: str) -> int:
+    """What this process holds now, as [`peak_bytes`] counts."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return _status_bytes("VmRSS") or _rusage_bytes()
+
+
+def _status_bytes(name: str) -> int | None:
+    """A line of Linux. (`ru_maxrss` of a child starts at the size of the parent there; these lines do not.)"""
     status = Path("/proc/self/status")
-    if status.exists():  # `ru_maxrss` of a child starts at the size of the parent on Linux; this line does not
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(lines["VmHWM"].split()[0]) * 1024
+    if not status.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(lines[name].split()[0]) * 1024
+
+
+def _rusage_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def run_alone(work: Callable[[], object], device: str) -> None:
     """Do the work of one side twice and print the peak memory: what [`measure_peak_bytes`] starts."""
+    start = held_bytes(device)
     for _ in range(2):
         work()
     synchronize(device)
-    print(json.dumps({"peak_bytes": peak_bytes(device)}))
+    peak = peak_bytes(device)
+    print(json.dumps({"peak_bytes": peak, "bytes_above_start": peak - start}))
 
 
-def measure_peak_bytes(module: str, arguments: Iterable[str], case: int = 0) -> dict[str, int]:
+def measure_peak_bytes(
+    module: str, arguments: Iterable[str], case: int = 0, figure: str = "peak_bytes"
+) -> dict[str, int]:
     """
     Peak memory of each side in a process of its own.
 
@@ -237,6 +257,8 @@ def measure_peak_bytes(module: str, arguments: Iterable[str], case: int = 0) -> 
         module (`str`): Benchmark to run, such as `"benchmarks.scoring"`.
         arguments (`Iterable[str]`): Its command line.
         case (`int`, *optional*, defaults to 0): Which line of its table.
+        figure (`str`, *optional*, defaults to `"peak_bytes"`): That, or `"bytes_above_start"`: without what was held before
+            the work began, such as imports and the model.
 
     Raises:
         RuntimeError: If the process fails; the end of its output is in the message.
@@ -247,7 +269,7 @@ def measure_peak_bytes(module: str, arguments: Iterable[str], case: int = 0) -> 
         done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
         if done.returncode:
             raise RuntimeError(f"{' '.join(command[1:])} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        peaks[side] = json.loads(done.stdout.splitlines()[-1])["peak_bytes"]
+        peaks[side] = json.loads(done.stdout.splitlines()[-1])[figure]
     return peaks
 
 

@@ -2,7 +2,7 @@
 """CNN-RNN on clips of mixed lengths: what padding costs in the CNN, and packed sequences in the recurrent part.
 
 The baseline packs sequences, as the usual code does, or lets the CNN see the padding, as it does where clips are padded before
-it. Ours runs the recurrent part once over padded vectors and reads it by lengths, and shows the CNN the frames that exist.
+it. Ours takes the backend that `rnn_backend="auto"` takes for the sizes at hand, and shows the CNN the frames that exist.
 
 Run:     python -m benchmarks.recurrent                                       (ten minutes on two cores; three with --no-memory)
 """
@@ -25,7 +25,7 @@ GRADIENT_TOLERANCE = 1e-4  # of the largest entry of a gradient, which sums over
 
 
 class Case(NamedTuple):
-    part: str  # "recurrent" or "cnn"
+    part: str  # "rnn", "gru", "lstm" or "cnn"
     feature_size: int
     hidden_size: int
     is_trained: bool
@@ -35,15 +35,16 @@ class Case(NamedTuple):
         what = "forward and backward" if self.is_trained else "forward"
         if self.part == "cnn":
             return f"CNN on padding against the frames that exist, {what}"
-        return f"LSTM {self.feature_size} to {self.hidden_size}, packed against padded, {what}"
+        return f"{self.part.upper()} {self.feature_size} to {self.hidden_size}, {what}"
 
 
 def build_cases(options: argparse.Namespace) -> list[Case]:
-    sizes = zip(options.feature_sizes, options.hidden_sizes, strict=True)
-    # of wide vectors most of the time is one product, in which packed sequences leave padding out
+    # what an LSTM takes besides its products; of wide vectors, and where nothing is trained, the products are most of the time
     recurrent = [
-        Case("recurrent", inputs, units, is_trained, 3.0 if inputs <= 64 else None)
-        for inputs, units in sizes
+        Case(kind, inputs, units, is_trained, 3.0 if kind == "lstm" and inputs <= 64 else None)
+        for kind in options.kinds
+        for inputs in options.feature_sizes
+        for units in options.hidden_sizes
         for is_trained in (False, True)
     ]
     return [*recurrent, *(Case("cnn", 0, 8, is_trained, 1.8) for is_trained in (False, True))]
@@ -65,6 +66,7 @@ def build_model(case: Case, backend: str, options: argparse.Namespace) -> CNNRNN
     config = CNNRNNConfig(
         **MODELS["cnn_rnn"].tiny,
         frame_projection_size=case.feature_size or None,
+        rnn_type="lstm" if case.part == "cnn" else case.part,
         rnn_backend=backend,
         rnn_hidden_size=case.hidden_size,
         backbone_trainable="all" if case.part == "cnn" and case.is_trained else "none",
@@ -77,14 +79,14 @@ def build_work(case: Case, options: argparse.Namespace) -> dict[str, Callable[[]
     lengths = build_lengths(options)
     generator = torch.Generator().manual_seed(0)
     exists = torch.arange(int(lengths.max())) < lengths[:, None]
-    shape = (case.feature_size,) if case.part == "recurrent" else (3, options.image_size, options.image_size)
+    shape = (case.feature_size,) if case.part != "cnn" else (3, options.image_size, options.image_size)
     inputs = torch.randn(*exists.shape, *shape, generator=generator)
     inputs[~exists] = 0
     inputs, lengths, exists = (tensor.to(options.device) for tensor in (inputs, lengths, exists))
 
     def build_side(side):
-        model = build_model(case, "packed" if side == "baseline" else "padded", options)
-        if case.part == "recurrent":
+        model = build_model(case, "packed" if side == "baseline" else "auto", options)
+        if case.part != "cnn":
             trained = model.rnn
 
             def run():
@@ -149,8 +151,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = build_common_parser(__doc__.splitlines()[0])
     parser.add_argument("--num-clips", type=int, default=16, help="clips of a batch")
     parser.add_argument("--lengths", type=int, nargs=3, default=[60, 320, 150], help="frames: shortest, longest, mean")
-    parser.add_argument("--feature-sizes", type=int, nargs="+", default=[16, 2048], help="sizes of frame vectors")
-    parser.add_argument("--hidden-sizes", type=int, nargs="+", default=[64, 256], help="units, one for each of them")
+    parser.add_argument("--kinds", nargs="+", choices=["rnn", "gru", "lstm"], default=["rnn", "gru", "lstm"])
+    parser.add_argument("--feature-sizes", type=int, nargs="+", default=[64, 512, 2048], help="sizes of frame vectors")
+    parser.add_argument("--hidden-sizes", type=int, nargs="+", default=[16, 64, 256, 512], help="units")
     parser.add_argument("--image-size", type=int, default=48, help="side of a frame in pixels")
     return parser
 

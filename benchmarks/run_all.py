@@ -3,6 +3,7 @@
 
 Run:     python -m benchmarks.run_all --output benchmarks/reports/all_<hardware>_<yyyymm>.md      (half an hour on two cores)
 GPU:     python -m benchmarks.run_all --device cuda --dtype bfloat16 --compile --full --output ...
+CNN-RNN: python -m benchmarks.run_all --family cnn_rnn --output ...          (a quarter of an hour on two cores)
 Try out: python -m benchmarks.run_all --toy                                  (a minute; the figures say nothing)
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import loading, scoring, training_step
+from benchmarks import features, loading, recurrent, scoring, training_step
 from benchmarks.measure import DTYPES, Benchmark, describe_machine, format_section
 
 
@@ -24,6 +25,10 @@ TOY_VIDEOS = "--num-generated 1 --generated-frames 40 --num-clips 2 --image-size
 TOY_MODEL = (
     "--image-size 64 --num-layers 2 --hidden-size 64 --backbone-depths 1 1 1 1 --backbone-width 8 --vocab-size 99"
 )
+TOY_LENGTHS = "--num-clips 3 --lengths 2 9 5 --feature-sizes 16 --hidden-sizes 8 --image-size 16"
+TOY_FEATURES = (
+    "--num-videos 2 --num-frames 5 --memory-videos 2 --image-size 32 --backbone-depths 1 1 1 1 --backbone-width 8"
+)
 TOY_TEXTS = "--num-texts 8 --num-clips 1 2"
 
 
@@ -31,6 +36,14 @@ def plan_runs(options: argparse.Namespace) -> list[tuple[Benchmark, list[str]]]:
     """The benchmarks and their command lines."""
     shared = ["--repetitions", str(options.repetitions), "--threads", str(options.threads)]
     shared += ["--no-memory"] if options.no_memory else []
+    if options.family == "cnn_rnn":
+        lengths, vectors = (TOY_LENGTHS.split(), TOY_FEATURES.split()) if options.toy else ([], [])
+        device = ["--device", options.device]
+        # the recurrent part weighs what its states weigh, on both sides
+        return [
+            (features.BENCHMARK, [*shared, *device, *vectors]),
+            (recurrent.BENCHMARK, [*shared, *device, *lengths, *([] if options.no_memory else ["--no-memory"])]),
+        ]
     model = [*shared, "--device", options.device, "--dtype", options.dtype]
     model += ["--compile"] if options.compile else []
     videos, texts, full = [], [], []
@@ -75,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--output", type=Path, help="Markdown file to write")
+    parser.add_argument("--family", choices=["clipbert", "cnn_rnn"], default="clipbert", help="whose benchmarks")
     parser.add_argument("--videos", type=Path, help="folder of videos, besides the generated ones")
     parser.add_argument("--device", default="cpu", help="of training and scoring: cpu, cuda, ...")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="autocast to it, on both sides")

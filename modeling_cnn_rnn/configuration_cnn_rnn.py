@@ -84,9 +84,8 @@ class CNNRNNConfig(PreTrainedConfig):
             How the scores of several windows of a clip become one: `"mean"`, `"max"` or `"lse"` (log of the mean
             probability). See [`pool_window_scores`].
         rnn_backend (`str`, *optional*, defaults to `"auto"`):
-            `"packed"` sequences, or one `"padded"` pass that is read by lengths: equal values, another speed. `"auto"`
-            packs on CUDA, where cuDNN leaves padding out, and pads for export and on a CPU, where packed sequences are
-            several times slower to train.
+            `"packed"` sequences, or `"padded"` rows that are read by lengths: equal values, another speed. `"auto"` packs on
+            CUDA, where cuDNN leaves padding out, pads for export, and takes the faster one on a CPU.
         frame_chunk_size (`int`, *optional*, defaults to 64):
             Most frames in the backbone at a time. `None`: all frames of a batch. Results do not depend on it.
         num_frames (`int`, *optional*):

@@ -31,7 +31,6 @@ from inspect import signature
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoConfig, PreTrainedModel, TimmBackbone, TimmBackboneConfig
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -40,6 +39,7 @@ from transformers.utils import ModelOutput, logging
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_cnn_rnn import CNNRNNConfig
+from .recurrent_cnn_rnn import RECURRENT_LAYERS, choose_backend, run_packed, run_padded
 
 
 logger = logging.get_logger(__name__)
@@ -240,64 +240,6 @@ def _feature_size(backbone):
 # ---------------------------------------------------------------------------------------------------------------------
 # From vectors to one vector
 # ---------------------------------------------------------------------------------------------------------------------
-
-RECURRENT_LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
-ONE_PASS = {"RNN_TANH": torch.rnn_tanh, "GRU": torch.gru, "LSTM": torch.lstm}
-ONE_STEP = {"RNN_TANH": torch.rnn_tanh_cell, "GRU": torch.gru_cell, "LSTM": torch.lstm_cell}
-
-
-def run_packed(rnn, vectors, lengths):
-    """
-    States of the top layer by packed sequences: padding is left out of the computation.
-
-    Args:
-        rnn (`nn.RNN`, `nn.GRU` or `nn.LSTM`): The layers, with `batch_first`.
-        vectors (`torch.FloatTensor` of shape `(rows, frames, features)`): Frames first, then padding.
-        lengths (`torch.LongTensor` of shape `(rows,)`): Frames of each row, at least 1.
-
-    Returns:
-        `torch.FloatTensor` of shape `(rows, frames, states)`; what stands after the frames means nothing.
-    """
-    packed = pack_padded_sequence(vectors, lengths.cpu(), batch_first=True, enforce_sorted=False)
-    return pad_packed_sequence(rnn(packed)[0], batch_first=True, total_length=vectors.shape[1])[0]
-
-
-def run_padded(rnn, vectors, lengths):
-    """
-    The same as [`run_packed`] in one pass over padded rows, for any number of frames without looking at the lengths.
-
-    A state depends on nothing that is read later, so that forwards the padding at the end does no harm. For the other
-    direction the frames of each row, and they alone, are turned round.
-    """
-    steps, last = torch.arange(vectors.shape[1], device=vectors.device), lengths[:, None] - 1
-    mirror = torch.where(steps <= last, last - steps, steps)[..., None]  # (R, T, 1), its own inverse
-    for layer in range(rnn.num_layers):
-        if layer:
-            vectors = F.dropout(vectors, rnn.dropout, rnn.training)
-        states = _run_direction(rnn, f"l{layer}", vectors)
-        if rnn.bidirectional:
-            backwards = _run_direction(rnn, f"l{layer}_reverse", vectors.gather(1, mirror.expand_as(vectors)))
-            states = torch.cat([states, backwards.gather(1, mirror.expand_as(backwards))], dim=-1)
-        vectors = states
-    return vectors
-
-
-def _run_direction(rnn, suffix, vectors):
-    """One layer, from left to right: (R, T, D) -> (R, T, H)."""
-    weights = [getattr(rnn, f"{name}_{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-    zeros = vectors.new_zeros(vectors.shape[0], rnn.hidden_size)
-    if torch.compiler.is_exporting():  # the one pass is unrolled by the tracer, for the one length that it sees
-        from torch._higher_order_ops.scan import scan
-
-        def step(state, vector):
-            state = ONE_STEP[rnn.mode](vector, state, *weights)
-            return state, (state[0] if rnn.mode == "LSTM" else state).clone()
-
-        start = (zeros, zeros.clone()) if rnn.mode == "LSTM" else zeros
-        return scan(step, start, vectors.transpose(0, 1))[1].transpose(0, 1)
-    start = (zeros[None], zeros[None]) if rnn.mode == "LSTM" else zeros[None]
-    # has biases, 1 layer, no dropout, not both directions, batch first
-    return ONE_PASS[rnn.mode](vectors, start, weights, True, 1, 0.0, rnn.training, False, True)[0]
 
 
 class CNNRNNPooler(nn.Module):
@@ -611,7 +553,7 @@ class CNNRNNModel(CNNRNNPreTrainedModel):
         """States `(R, T, H)` of the top layer, by the backend of the config."""
         backend = self.config.rnn_backend
         if backend == "auto":
-            backend = "packed" if vectors.is_cuda and not torch.compiler.is_compiling() else "padded"
+            backend = choose_backend(self.rnn, vectors)
         return (run_packed if backend == "packed" else run_padded)(self.rnn, vectors, lengths)
 
 

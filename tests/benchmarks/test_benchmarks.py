@@ -290,6 +290,19 @@ def test_full_size_is_the_published_one():
         assert (options.image_size, options.device, options.compile) == (448, "cuda", True)
 
 
+def test_one_command_runs_what_is_cnn_rnns():
+    options = run_all.build_parser().parse_args(["--family", "cnn_rnn", "--toy", "--threads", "1"])
+    for benchmark, line in run_all.plan_runs(options):
+        section = benchmark.run([*line, "--repetitions", "1", "--no-memory", "--warm-up", "0"])
+        assert section.rows and all(row.ratios() for row in section.rows)
+
+
+def test_memory_above_the_start_is_what_the_work_takes(capsys):
+    held = []
+    measure.run_alone(lambda: held.append(torch.ones(40 << 20, dtype=torch.uint8)), "cpu")  # twice
+    assert json.loads(capsys.readouterr().out)["bytes_above_start"] >= 80 << 20
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Annotations
 # ---------------------------------------------------------------------------------------------------------------------
@@ -340,7 +353,7 @@ def test_lengths_have_the_ends_and_the_mean_that_are_asked_for():
 
 def test_both_sides_of_mixed_lengths_compute_the_same_and_a_difference_is_noticed():
     section = recurrent.BENCHMARK.run(TOY_LENGTHS)
-    assert len(section.rows) == 4 and "differ by at most" in section.notes[0]
+    assert len(section.rows) == 3 * 2 + 2 and "differ by at most" in section.notes[0]
     options = parse(recurrent.BENCHMARK, *TOY_LENGTHS)
     for case in recurrent.build_cases(options):
         work = recurrent.build_work(case, options)
@@ -377,7 +390,7 @@ def test_vectors_give_the_losses_of_pixels(tmp_path, monkeypatch):
         features.check(sides)
 
 
-@pytest.mark.parametrize("case", [0, 1])
+@pytest.mark.parametrize("case", [0, 1, features.MEMORY])
 @pytest.mark.parametrize("alone", measure.SIDES)
 def test_each_side_of_vectors_runs_alone(case, alone):
     options = parse(features.BENCHMARK, *TOY_FEATURES, "--case", str(case), "--alone", alone)

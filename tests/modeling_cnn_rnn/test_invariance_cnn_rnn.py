@@ -12,7 +12,7 @@ from tiny_cnn_rnn import FEATURES, NUM_LABELS, tiny_clips, tiny_model
 from torch import nn
 
 from clipbert.modeling_cnn_rnn import CNNRNNModel
-from clipbert.modeling_cnn_rnn.modeling_cnn_rnn import RECURRENT_LAYERS, run_packed, run_padded
+from clipbert.modeling_cnn_rnn.recurrent_cnn_rnn import RECURRENT_LAYERS, choose_backend, run_packed, run_padded
 
 
 KINDS, POOLINGS, BACKENDS = ("rnn", "gru", "lstm"), ("last", "mean", "max", "attention"), ("packed", "padded")
@@ -50,14 +50,16 @@ def test_alone_in_any_batch_and_with_anything_in_padding(settings):
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_both_backends_give_the_same_values_and_gradients(kind, layers, bidirectional):
+@pytest.mark.parametrize("segment_size", [7, 64])
+def test_both_backends_give_the_same_values_and_gradients(segment_size, kind, layers, bidirectional, monkeypatch):
+    monkeypatch.setattr("clipbert.modeling_cnn_rnn.recurrent_cnn_rnn.SEGMENT_SIZE", segment_size)
     torch.manual_seed(0)
     rnn = RECURRENT_LAYERS[kind](FEATURES, 8, layers, batch_first=True, bidirectional=bidirectional)
-    lengths = torch.tensor([5, 30, 1, 17])
+    lengths = torch.tensor([5, 30, 1, 17, 14])
     exists = (torch.arange(32) < lengths[:, None])[..., None]
     states, gradients = [], []
     for run in (run_packed, run_padded):
-        vectors = torch.randn(4, 32, FEATURES, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        vectors = torch.randn(5, 32, FEATURES, generator=torch.Generator().manual_seed(1)).requires_grad_()
         states.append(run(rnn, vectors, lengths).where(exists, 0.0))
         rnn.zero_grad()
         states[-1].square().sum().backward()
@@ -66,6 +68,17 @@ def test_both_backends_give_the_same_values_and_gradients(kind, layers, bidirect
     assert_close(*states, tolerance=1e-6)
     for gradient, other in zip(*gradients, strict=True):
         assert_close(gradient, other, tolerance=1e-5 * max(1, gradient.abs().max()))
+
+
+def test_the_backend_that_is_chosen_is_the_faster_one_of_the_benchmark():
+    for kind, width, grad, expected in (
+        ("lstm", 16, False, "padded"),
+        ("gru", 16, False, "packed"),
+        ("gru", 2048, False, "padded"),
+        ("gru", 16, True, "padded"),
+    ):
+        with torch.set_grad_enabled(grad):
+            assert choose_backend(RECURRENT_LAYERS[kind](width, 4), torch.empty(2, 3, width)) == expected
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -435,7 +435,13 @@ def test_it_is_published_and_read_where_this_package_is_not_installed(trained, c
         environment = hub.environment(tmp_path / "elsewhere" / "hf_home")
         found = json.loads(run_without_package(READ, tmp_path / "elsewhere", "me/clips", *videos, **environment))
         names, card = set(hub.files("me/clips")), hub.files("me/clips")["README.md"].decode()
-    assert {"config.json", "model.safetensors", "video_preprocessor_config.json", "modeling_cnn_rnn.py"} <= names
+    assert {
+        "config.json",
+        "model.safetensors",
+        "video_preprocessor_config.json",
+        "modeling_cnn_rnn.py",
+        "recurrent_cnn_rnn.py",
+    } <= names
     assert not any("tokenizer" in name or "clipbert" in name for name in names)
     metrics = result["results"]["test"]["metrics"]
     low, high = 100 * metrics["accuracy_ci_low"], 100 * metrics["accuracy_ci_high"]
