@@ -3,10 +3,11 @@
 
 import numpy as np
 import pytest
+import torch
 from numbered_videos import KINDS, write_numbered
 from tiny_cnn_rnn import IMAGE_SIZE, tiny_model
 
-from clipbert.processing import CNNRNNVideoProcessor, decode_video
+from clipbert.processing import CNNRNNVideoProcessor, SparseVideoProcessor, decode_video
 from clipbert.processing.video_reader import VideoReader
 from clipbert.train_scripts.tasks.classification.prediction import VideoClassifier, show_clock
 
@@ -55,6 +56,24 @@ def test_windows_in_one_pass_are_those_asked_one_by_one(sampling, kind, tmp_path
         alone = classifier.classify(decode_video(path, chosen).frames, sampling="all", stride=1)
         assert span.probabilities == pytest.approx(alone, abs=1e-6)
     assert len({tuple(span.probabilities.values()) for span in spans}) == 3
+
+
+class Corners(SparseVideoProcessor):
+    """Clips of a fixed number of frames, as families have them that cannot stream."""
+
+    num_clips, num_frames = 2, 3
+
+    def transform(self, picture, options):
+        return torch.from_numpy(picture[:IMAGE_SIZE, :IMAGE_SIZE]).permute(2, 0, 1).float() / 255
+
+
+def test_windows_of_clips(tmp_path):
+    path = write_numbered(tmp_path / "long.mp4", 60)
+    classifier = VideoClassifier(tiny_model(), Corners(), device="cpu")
+    spans = list(classifier.classify_windows(str(path), 1.2))
+    for span, window in zip(spans, np.split(np.arange(60), 2), strict=True):
+        alone = classifier.classify(decode_video(path, window[[2, 7, 12, 17, 22, 27]]).frames)
+        assert span.probabilities == pytest.approx(alone, abs=1e-6)
 
 
 def test_time_is_shown_as_on_a_clock():

@@ -19,6 +19,7 @@ from clipbert.processing.streaming import stream_video
 from clipbert.processing.video_sources import describe_source
 from clipbert.processing.window_sampling import sample_windows
 from clipbert.support.families import load_trained
+from clipbert.support.terminal import printable
 
 
 @dataclass
@@ -127,12 +128,12 @@ class VideoClassifier:
             for first, count in zip(firsts.tolist(), counts.tolist(), strict=True)
         ]
         windows = self._inputs_of_windows(video, np.concatenate(seen), window_of)
-        name = describe_source(video).rsplit(os.sep, 1)[-1]
+        name = printable(describe_source(video).rsplit(os.sep, 1)[-1])
         with tqdm(windows, total=len(seen), desc=name, unit="window", leave=False, disable=None) as bar:
             for window, inputs in bar:
                 end_s = float(min((window + 1) * seconds, metadata.duration or np.inf))
                 span = LabelledSpan(float(window * seconds), end_s, self._classify(inputs))
-                bar.set_postfix_str(f"{show_clock(end_s)} {span.label}")
+                bar.set_postfix_str(f"{show_clock(end_s)} {printable(span.label)}")
                 yield span
 
     def _inputs_of_windows(
