@@ -6,7 +6,7 @@ course report behind CNN-RNN does; ours reads what `train_scripts/extract.py` ha
 video files to vectors on disk, beside the CNN's own time for the same frames, which lie in memory. A note tells the memory of
 clips of 100 frames: their pixels alone, beside all that it takes to make vectors of the files and to train an epoch on these.
 
-Run:     python -m benchmarks.features                                          (minutes on two cores)
+Run:     python -m benchmarks.features             (a quarter of an hour on two cores; three minutes with --no-memory)
 GPU:     python -m benchmarks.features --device cuda --image-size 224 --num-videos 64 --num-frames 100
 """
 
@@ -131,30 +131,34 @@ class Sides:
 
         return self.train(read)
 
-    def extract(self, folder: Path | None = None) -> torch.Tensor:
+    def fill(self, cache: FeatureCache) -> None:
         """From files to vectors on disk."""
+        jobs = [
+            ExtractionJob(video, content, self.fingerprint, {})
+            for video, content in zip(self.videos, self.contents, strict=True)
+        ]
+        options = self.options
+        extract_features(
+            self.model,
+            self.processor,
+            jobs,
+            cache,
+            chunk_size=options.chunk_size,
+            num_workers=options.num_workers,
+            device=options.device,
+        )
+
+    def extract(self, folder: Path | None = None) -> torch.Tensor:
+        """The same, and back into memory."""
         with tempfile.TemporaryDirectory(dir=self.folder) as new:
             cache = FeatureCache(folder or new)
-            jobs = [
-                ExtractionJob(video, content, self.fingerprint, {})
-                for video, content in zip(self.videos, self.contents, strict=True)
-            ]
-            options = self.options
-            extract_features(
-                self.model,
-                self.processor,
-                jobs,
-                cache,
-                chunk_size=options.chunk_size,
-                num_workers=options.num_workers,
-                device=options.device,
-            )
+            self.fill(cache)
             return torch.stack([cache.read(cache.path_of(content)).features.clone() for content in self.contents])
 
     @functools.cached_property
     def losses_from_files(self) -> list[float]:
         """From files by vectors on disk to the losses of an epoch."""
-        self.extract(self.cache.folder)
+        self.fill(self.cache)
         return self.train_on_vectors()
 
     @torch.inference_mode()
@@ -226,7 +230,7 @@ def weigh(options: argparse.Namespace, arguments: Sequence[str]) -> str:
     return (
         f"Memory above the start, {options.memory_videos} clips of {MEMORY_FRAMES} frames: {pixels / 1e6:.0f} MB of float32 "
         f"pixels in RAM; {ours / 1e6:.0f} MB from files by vectors to an epoch, 1/{pixels / max(ours, 1):.1f} of it (expected "
-        f"1/{MEMORY_SHARE} or less), whatever the number of clips."
+        f"1/{MEMORY_SHARE} or less)."
     )
 
 

@@ -4,7 +4,7 @@
 The baseline packs sequences, as the usual code does, or lets the CNN see the padding, as it does where clips are padded before
 it. Ours takes the backend that `rnn_backend="auto"` takes for the sizes at hand, and shows the CNN the frames that exist.
 
-Run:     python -m benchmarks.recurrent                                       (ten minutes on two cores; three with --no-memory)
+Run:     python -m benchmarks.recurrent --no-memory                        (five minutes on two cores)
 """
 
 import argparse

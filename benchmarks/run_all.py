@@ -3,7 +3,7 @@
 
 Run:     python -m benchmarks.run_all --output benchmarks/reports/all_<hardware>_<yyyymm>.md      (half an hour on two cores)
 GPU:     python -m benchmarks.run_all --device cuda --dtype bfloat16 --compile --full --output ...
-CNN-RNN: python -m benchmarks.run_all --family cnn_rnn --output ...          (a quarter of an hour on two cores)
+CNN-RNN: python -m benchmarks.run_all --family cnn_rnn --output ...          (twenty minutes on two cores)
 Try out: python -m benchmarks.run_all --toy                                  (a minute; the figures say nothing)
 """
 
