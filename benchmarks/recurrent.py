@@ -82,6 +82,8 @@ def build_work(case: Case, options: argparse.Namespace) -> dict[str, Callable[[]
     shape = (case.feature_size,) if case.part != "cnn" else (3, options.image_size, options.image_size)
     inputs = torch.randn(*exists.shape, *shape, generator=generator)
     inputs[~exists] = 0
+    if case.part != "cnn":
+        inputs /= case.feature_size**0.5  # so that rounding does not grow with the width
     inputs, lengths, exists = (tensor.to(options.device) for tensor in (inputs, lengths, exists))
 
     def build_side(side):
