@@ -131,15 +131,17 @@ class CNNRNNVideoProcessor(SparseVideoProcessor):
         """
         options = self._resolve_options(kwargs)
         if frame_indices is None and not self._can_stream(options):
+            asked = "a part (spans_se)" if options["spans_se"] is not None else f"sampling={options['sampling']!r}"
             raise ValueError(
-                f"sampling={options['sampling']!r} has to know how long a video is before it is read: only "
-                f"{' and '.join(self.streamed_samplings)} stream."
+                f"{asked} has to know how long a video is before it is read: only {' and '.join(self.streamed_samplings)} "
+                "of a whole video stream."
             )
         (seed,) = self._seed_for_each(options, 1)
         yield from self._stream(video, seed, options, chunk_size, frame_indices)
 
     def _can_stream(self, options: dict[str, Any]) -> bool:
-        return options["sampling"] in self.streamed_samplings or not options["do_sample_frames"]
+        is_open_ended = options["sampling"] in self.streamed_samplings or not options["do_sample_frames"]
+        return is_open_ended and options["spans_se"] is None
 
     def _stream(
         self,

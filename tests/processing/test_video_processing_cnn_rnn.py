@@ -273,6 +273,14 @@ def test_frames_that_need_no_count_come_in_one_pass(name, options, tmp_path, mon
     assert torch.equal(found["frame_mask"], expected["frame_mask"])
 
 
+def test_a_part_of_a_video_does_not_stream(videos):
+    processor, span = CNNRNNVideoProcessor(size=32, sampling="all"), [(0.4, 0.8)]
+    whole, part = processor(videos["mp4_h264"]), processor(videos["mp4_h264"], spans_se=span)
+    torch.testing.assert_close(part["pixel_values"], whole["pixel_values"][:, 10:20], atol=0, rtol=0)
+    with pytest.raises(ValueError, match="of a whole video stream"):
+        next(processor.stream(videos["mp4_h264"], spans_se=span))
+
+
 @pytest.mark.parametrize("name", ["mkv_h264", "ts_h264"])
 def test_a_cut_file_is_refused_with_and_without_a_count(name, tmp_path):
     data = write_numbered(tmp_path / f"whole{KINDS[name].suffix}", 60, KINDS[name]).read_bytes()
