@@ -17,7 +17,7 @@ ONE_PASS = {"RNN_TANH": torch.rnn_tanh, "GRU": torch.gru, "LSTM": torch.lstm}
 ONE_STEP = {"RNN_TANH": torch.rnn_tanh_cell, "GRU": torch.gru_cell, "LSTM": torch.lstm_cell}
 # Frames of a pass. Fewer leave more padding out, more need fewer calls: from 16 to 64 the speed differs by a fifth.
 SEGMENT_SIZE = 64
-WIDE = 1024
+WIDE, LARGE = 1024, 2048 * 512  # numbers of a frame, and times units
 
 
 def choose_backend(rnn, vectors):
@@ -25,12 +25,15 @@ def choose_backend(rnn, vectors):
     The faster backend for vectors `(R, T, D)`, by `benchmarks/recurrent.py`.
 
     cuDNN takes packed sequences as they are. On a CPU, packed, each step keeps a graph of its own, and oneDNN's LSTM is not
-    used; an RNN or GRU of which no gradient is wanted is a tenth slower padded, unless packing has to copy wide vectors.
+    used. Where no gradient is wanted, packing wins nevertheless for an RNN or GRU, unless it has to copy wide vectors, and
+    where the product with the input is nearly all, of which it leaves the padding out.
     """
     if torch.compiler.is_compiling():
         return "padded"
     if vectors.device.type == "cpu":
-        is_packed = rnn.mode != "LSTM" and not torch.is_grad_enabled() and vectors.shape[-1] < WIDE
+        width = vectors.shape[-1]
+        is_light = rnn.mode != "LSTM" and width < WIDE
+        is_packed = not torch.is_grad_enabled() and (is_light or width * rnn.hidden_size >= LARGE)
     else:
         is_packed = vectors.is_cuda
     return "packed" if is_packed else "padded"

@@ -71,14 +71,16 @@ def test_both_backends_give_the_same_values_and_gradients(segment_size, kind, la
 
 
 def test_the_backend_that_is_chosen_is_the_faster_one_of_the_benchmark():
-    for kind, width, grad, expected in (
-        ("lstm", 16, False, "padded"),
-        ("gru", 16, False, "packed"),
-        ("gru", 2048, False, "padded"),
-        ("gru", 16, True, "padded"),
+    for kind, width, units, grad, expected in (
+        ("lstm", 16, 4, False, "padded"),
+        ("gru", 16, 4, False, "packed"),
+        ("gru", 2048, 4, False, "padded"),
+        ("lstm", 2048, 512, False, "packed"),
+        ("lstm", 2048, 512, True, "padded"),
+        ("gru", 16, 4, True, "padded"),
     ):
         with torch.set_grad_enabled(grad):
-            assert choose_backend(RECURRENT_LAYERS[kind](width, 4), torch.empty(2, 3, width)) == expected
+            assert choose_backend(RECURRENT_LAYERS[kind](width, units), torch.empty(2, 3, width)) == expected
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
