@@ -47,6 +47,7 @@ from clipbert.train_scripts.tasks.scoring import VisualReader, score_all_pairs
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "train_scripts" / "recipes").glob("*/retrieval*.yaml"))
+OF_CLIPBERT = [path for path in RECIPES if path.parent.name != "mug_stan"]  # for which see test_train_mug_stan.py
 
 
 @pytest.fixture(scope="module")
@@ -611,7 +612,7 @@ def test_every_recipe_reads_names_a_known_dataset_and_says_how_to_run_it(path):
     assert any(line.startswith("# Expect:") for line in head)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("path", OF_CLIPBERT, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_recipe_trains_a_shrunken_model(shapes, tmp_path, path):
     values = yaml.safe_load(path.read_text())
     config = {**MODEL, "max_position_embeddings": 128}  # the longest texts of a recipe have 100 tokens

@@ -223,6 +223,8 @@ def test_every_kind_of_question_is_there_with_fair_options(folders):
 
 def test_a_caption_describes_exactly_one_video_of_its_split(folders):
     for preset, folder in folders.items():
+        if PRESETS[preset].has_twins:
+            continue  # whose galleries have every caption once: see test_twin_videos.py
         manifest = read_manifest(folder)
         for split in ("validation", "test"):
             lines = read_lines(folder / split / "captions.jsonl")
