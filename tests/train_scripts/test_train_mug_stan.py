@@ -139,3 +139,18 @@ def test_recipes_as_they_stand(name, clip, tmp_path_factory, write_video, monkey
     assert config["stan_num_layers"] == 2 and config["similarity"] == "mug" and config["loss_scale"] == 100
     again = main(RetrievalTask(), ["--recipe", str(recipe), *settings])  # resumed at its end
     assert again["results"]["test"]["metrics"] == result["results"]["test"]["metrics"]
+
+
+def test_the_quickstart_recipe(tmp_path, monkeypatch):
+    """On fewer videos and steps: it generates them, trains from random weights and ranks a gallery of 36 captions."""
+    monkeypatch.chdir(tmp_path)
+    recipe = ROOT / "train_scripts" / "recipes" / "quickstart" / "mug_stan_retrieval.yaml"
+    fewer = [
+        "data.options.generate={preset: motion, num_train: 36, num_validation: 36, num_test: 36, size: 48}",
+        "data.num_workers=0",
+        "run.total_steps=2",
+        "run.eval_every=1",
+    ]
+    result = main(RetrievalTask(), ["--recipe", str(recipe), *(part for value in fewer for part in ("--set", value))])
+    metrics = result["results"]["test"]["metrics"]
+    assert metrics["num_examples"] == 36 and metrics["chance_R@1"] == pytest.approx(1 / 36)
