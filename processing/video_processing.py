@@ -6,7 +6,7 @@ A family's own processor says how a picture becomes a frame of its model, and wi
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
 from typing import Any, TypedDict
@@ -561,6 +561,17 @@ def cut_out(metadata: DecodedVideoMetadata, span_se: tuple[float, float]) -> tup
         timing = replace(timing, frame_pts=pts, header_num_frames=stop - first, header_duration=ticks, start_pts=0)
     part = replace(metadata, total_num_frames=stop - first, duration=min(end_s, last_s) - start_s, timing=timing)
     return first, part
+
+
+def read_square(size: int | Mapping[str, int] | SizeDict | None) -> dict[str, int]:
+    """`{"height": S, "width": S}`, which may be written as `S`; anything else is refused."""
+    if isinstance(size, int) and not isinstance(size, bool):
+        size = {"height": size, "width": size}
+    given = dict(size or {}) if size is None or isinstance(size, (Mapping, SizeDict)) else {}
+    sides = {name: side for name, side in given.items() if side is not None}
+    if set(sides) != {"height", "width"} or sides["height"] != sides["width"]:
+        raise ValueError(f'Expected size={{"height": S, "width": S}} or size=S, a square, got size={size}.')
+    return sides
 
 
 def frame_shown_at(metadata: DecodedVideoMetadata, seconds: float) -> int:

@@ -4,7 +4,7 @@
 Clips keep the frames they have: a batch is as long as its longest clip, and `frame_mask` says which frames are there.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from .decoding import DecodedVideo, DecodedVideoMetadata
 from .sampling import build_rng
 from .streaming import FrameChunk, stream_video
 from .transforms import centre_square, normalize_channels, resize_as_cv2
-from .video_processing import DECODE_OPTIONS, Seed, SparseVideoProcessor, VideoOptions
+from .video_processing import DECODE_OPTIONS, Seed, SparseVideoProcessor, VideoOptions, read_square
 from .window_sampling import WindowSample, sample_windows
 
 
@@ -274,10 +274,4 @@ class CNNRNNVideoProcessor(SparseVideoProcessor):
         self, size: int | dict[str, int] | SizeDict | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         """`size=224` means a square."""
-        if isinstance(size, int) and not isinstance(size, bool):
-            size = {"height": size, "width": size}
-        given = dict(size or {}) if size is None or isinstance(size, (Mapping, SizeDict)) else size
-        sides = {name: side for name, side in given.items() if side is not None} if isinstance(given, dict) else {}
-        if set(sides) != {"height", "width"} or sides["height"] != sides["width"]:
-            raise ValueError(f'Expected size={{"height": S, "width": S}} or size=S, a square, got size={size}.')
-        return super()._standardize_kwargs(size=sides, **kwargs)
+        return super()._standardize_kwargs(size=read_square(size), **kwargs)

@@ -28,6 +28,7 @@ from .video_processing import (
     SparseVideoProcessor,
     build_seeded_rng,
     frame_shown_at,
+    read_square,
 )
 
 
@@ -274,13 +275,7 @@ class MugSTANVideoProcessor(SparseVideoProcessor):
         self, size: int | dict[str, int] | SizeDict | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         """`size=224` means a square."""
-        if isinstance(size, int) and not isinstance(size, bool):
-            size = {"height": size, "width": size}
-        given = dict(size or {}) if size is None or isinstance(size, (Mapping, SizeDict)) else size
-        sides = {name: side for name, side in given.items() if side is not None} if isinstance(given, dict) else {}
-        if set(sides) != {"height", "width"} or sides["height"] != sides["width"]:
-            raise ValueError(f'Expected size={{"height": S, "width": S}} or size=S, a square, got size={size}.')
-        return super()._standardize_kwargs(size=sides, **kwargs)
+        return super()._standardize_kwargs(size=read_square(size), **kwargs)
 
 
 def sample_official(

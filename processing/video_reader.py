@@ -34,7 +34,7 @@ CODECS_WITH_SAFE_SKIPPING = {"h264", "mpeg4", "mpeg2video", "mpeg1video"}
 # libvpx where it is there: FFmpeg's own decoder gives garbage without a word.
 CODECS_THAT_MARK_DAMAGE = {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"}
 OUTSPOKEN_DECODERS = {"vp9": "libvpx-vp9"}
-GIVE_UP_SILENTLY = {"vp8"}
+GIVE_UP_SILENTLY, GAVE_UP = {"vp8"}, "the decoder gave up before the end of a picture"
 SILENT_ABOUT_KEYS = {"libvpx-vp9"}  # the index has looked at the headers
 # Each packet of these is one picture, if pictures are not stored as two fields. (The first ones may refer to pictures that
 # were cut.) In AVI, packets of a few bytes stand for "as before".
@@ -295,7 +295,7 @@ class VideoReader:
                     self.codec.skip_frame = "DEFAULT" if is_needed else "NONREF"
                 decoded = self._decode(packet)
                 if self._gave_up:
-                    raise IndexMismatchError("the decoder gave up before the end of a picture")
+                    raise IndexMismatchError(GAVE_UP)
                 yield from decoded
             if waiting:
                 yield from self._decode(None)  # what is held back to put pictures in order
@@ -464,7 +464,7 @@ class VideoReader:
         except (av.FFmpegError, EOFError) as error:
             return [], f"decoding breaks off: {explain(error)}"
         if self._gave_up:
-            return decoded, "the decoder gave up before the end of a picture"
+            return decoded, GAVE_UP
         if packet.is_corrupt or any(frame.is_corrupt for frame in decoded):
             return decoded, "the decoder filled in what it could not read of a picture"
         return decoded, self._complaint()

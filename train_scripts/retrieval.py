@@ -152,8 +152,9 @@ class RetrievalTask(Task):
         return flatten_pairs(*model(**batch.inputs, return_features=True, **self.options), batch)
 
     def global_loss(self, model, features):
-        loss = model.contrastive_loss(**unflatten_pairs(features))
-        return {"loss": loss}, {}
+        if not len(features["video_keys"]):  # no video of the step can be decoded
+            return {"loss": 0.0 * sum(part.sum() for part in features.values() if part.requires_grad)}, {}
+        return {"loss": model.contrastive_loss(**unflatten_pairs(features))}, {}
 
     def training_step(self, model, batch):
         objective, losses, labels = self.recipe.model.objective, {}, batch.targets["labels"]

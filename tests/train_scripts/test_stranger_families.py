@@ -4,6 +4,7 @@ with its code, read where neither it nor this package is installed, and searched
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,6 +206,20 @@ def test_a_dual_encoder_learns_by_contrast_with_all_pairs_of_a_step(folder, shap
         for a, b in zip(whole, steps_of(tmp_path / str(size)), strict=True):
             assert a == pytest.approx(b, rel=1e-4)
     assert whole[-1]["loss"] < whole[0]["loss"]
+
+
+def test_a_step_without_a_video_that_can_be_decoded(folder, shapes, tmp_path, caplog):
+    """Its loss is 0, and the run goes on; the other steps are those that the recipe asks for."""
+    broken = tmp_path / "broken"
+    shutil.copytree(shapes, broken)
+    videos = sorted((broken / "train").rglob("*.mp4"))
+    for path in videos[1:]:
+        path.write_bytes(path.read_bytes()[:400])
+    more = ["model.objective=contrastive", f"data.data_dir={broken}", "data.on_decode_error=skip"]
+    more += ["data.max_decode_error_rate=1", "run.micro_batch_size=1", "run.global_batch_size=2"]
+    main(RetrievalTask(), [*duo_settings(shapes, tmp_path / "out"), *(p for value in more for p in ("--set", value))])
+    losses = [step["loss"] for step in steps_of(tmp_path / "out")]
+    assert len(losses) == STEPS and losses == [0.0] * STEPS  # one video alone has nothing to compete with
 
 
 @pytest.mark.parametrize(

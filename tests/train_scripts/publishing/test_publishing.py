@@ -183,7 +183,7 @@ for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         outputs = model(**record["inputs"]).to_tuple()
     assert len(outputs) == len(record["outputs"])
     for got, expected in zip(outputs, record["outputs"]):
-        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)  # processes may add in another order
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)  # memory lies elsewhere: the last bit may differ
     assert type(AutoModel.from_pretrained(folder, trust_remote_code=True)).__name__ == "ClipBERTModel"
     assert type(AutoConfig.from_pretrained(folder, trust_remote_code=True)).__name__ == "ClipBERTConfig"
 
@@ -666,7 +666,7 @@ def test_script_pushes_and_the_hub_gives_back_the_same(checkpoint, tmp_path, wri
         printed = run_without_package(LOAD_FROM_HUB, other_machine, **hub.environment(tmp_path / "home2"))
     model, processor = make_model(ClipBERTForRegression), AutoProcessor.from_pretrained(tmp_path / "out")
     inputs = processor(text=["how many times does the man jump?"], videos=[str(other_machine / "video.mp4")])
-    assert float(printed.splitlines()[-1]) == pytest.approx(model(**inputs).logits.item(), rel=1e-5)
+    assert float(printed.splitlines()[-1]) == pytest.approx(model(**inputs).logits.item(), abs=1e-6)
 
 
 def test_control_characters_of_data_do_not_reach_a_card(tmp_path):
