@@ -298,6 +298,9 @@ class MugSTANModel(MugSTANPreTrainedModel):
             self.word_weight, self.frame_weight = nn.Linear(size, 1), nn.Linear(size, 1)
         self.feature_size = size  # P
         self.is_text_frozen, self.is_projection_unused = config.freeze_text, False
+        self.trains_by_mean = (
+            False  # whether the mean of the frames is compared while training, whatever the config says
+        )
         self.post_init()
         self.freeze()
 
@@ -435,7 +438,8 @@ class MugSTANModel(MugSTANPreTrainedModel):
         """`similarity` before the views are pooled, of shape `(texts, videos, views)`."""
         config, (frames, weights) = self.config, self._frames(videos)
         rows = FrameFeatures(frames.flatten(0, 1), None if weights is None else weights.flatten(0, 1))
-        options = config.similarity, config.head_scale, config.top_k, config.similarity_block_size
+        mode = "mean_pool" if self.training and self.trains_by_mean else config.similarity
+        options = mode, config.head_scale, config.top_k, config.similarity_block_size
         return score_all_pairs(self._texts(texts), rows, *options).unflatten(1, frames.shape[:2])
 
     def similarity(self, texts, videos):
@@ -687,6 +691,37 @@ class MugSTANForVideoTextRetrieval(MugSTANPreTrainedModel):
         _check_pairs("texts", len(texts["token_features"]), len(videos), video_indices)
         clip_odds = self.config.loss_scale * self.mug_stan.match_views(texts, videos, video_indices)  # (pairs, N)
         return MugSTANRetrievalOutput(match_odds=pool_views(clip_odds, self.config.score_pooling), clip_odds=clip_odds)
+
+    def match_all(self, texts, videos):
+        """
+        How well every text fits every video, in blocks of `config.similarity_block_size`.
+
+        Args:
+            texts (`dict[str, torch.Tensor]`), videos (`torch.FloatTensor`): What `encode_texts` and `encode_videos` returned.
+
+        Returns:
+            `torch.FloatTensor` of shape `(texts, videos)`: The `match_odds` of all pairs.
+        """
+        return pool_views(self.similarity_scale * self.mug_stan.score_views(texts, videos), self.config.score_pooling)
+
+    @staticmethod
+    def vectors(encoded):
+        """
+        One vector for each text or video: the pooled text, the mean of the frames.
+
+        Args:
+            encoded (`dict[str, torch.Tensor]` or `torch.FloatTensor`): What `encode_texts` or `encode_videos` returned.
+
+        Returns:
+            `torch.FloatTensor` of shape `(rows, P)`, of length 1.
+        """
+        rows = encoded.mean(dim=(1, 2)) if isinstance(encoded, torch.Tensor) else encoded["pooler_output"]
+        return F.normalize(rows, dim=-1)
+
+    @property
+    def similarity_scale(self):
+        """What a similarity is multiplied by to become log-odds."""
+        return self.config.loss_scale
 
     @can_return_tuple
     def forward(

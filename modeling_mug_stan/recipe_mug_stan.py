@@ -31,6 +31,13 @@ class ModelOptions:
         "Whether the same video or text elsewhere in a batch counts as wrong, as in the released code; null: as the config "
         "has it, by default no.",
     )
+    similarity_start: float = option(
+        0.0,
+        "Share of the steps after which the loss compares by the similarity of the config, such as mug; before, by the mean of "
+        "the frames. From random weights Mug at the temperature 100 learns nothing: it needs features that are aligned.",
+        at_least=0,
+        at_most=1,
+    )
 
     def problems(self) -> Iterator[str]:
         if self.freeze is not None and not set(self.freeze) <= set(TOWERS):
@@ -43,6 +50,10 @@ class ModelOptions:
                 setattr(model.config, name, getattr(self, name))
         if self.freeze is not None:
             model.set_frozen(self.freeze)
+
+    def advance(self, model: PreTrainedModel, share: float) -> None:
+        """Before every step, with the share of the steps that are done."""
+        model.base_model.trains_by_mean = share < self.similarity_start
 
 
 @dataclass(kw_only=True)

@@ -3,6 +3,7 @@
 
 Run:     python train_scripts/rescore.py OUTPUT_DIR/predictions/test
          python train_scripts/rescore.py OUTPUT_DIR/predictions/test --score_pooling lse > scores.json
+         python train_scripts/rescore.py OUTPUT_DIR/predictions/test --rescaling dual_softmax
 
 They are printed as a table beside chance and blind baselines; what is written to a file or a pipe is JSON.
 The training scripts do the same with `--rescore OUTPUT_DIR/predictions/test [--set eval.score_pooling=lse]`. This one knows
@@ -14,20 +15,23 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from clipbert.support.names import unknown_name
 from clipbert.train_scripts import tasks
 from clipbert.train_scripts.engine import predictions
 from clipbert.train_scripts.engine.report import print_scores
+from clipbert.train_scripts.tasks.retrieval.options import RESCALINGS
 
 
-def rescore(folder: str | Path, score_pooling: str | None = None) -> dict[str, float]:
+def rescore(folder: str | Path, score_pooling: str | None = None, **options: Any) -> dict[str, float]:
     """
     Compute the metrics of predictions that a training script wrote.
 
     Args:
         folder (`str` or `Path`): Holds `records.json` and `tensors.safetensors`.
         score_pooling (`str`, *optional*): `"mean"`, `"max"` or `"lse"`; by default the one of the run.
+        options: Other settings of the evaluation that are to replace those of the run, such as `rescaling`.
 
     Returns:
         `dict`: The metrics. Of several draws (`eval.num_draws`) only the first is written; then `draw` says that it is
@@ -44,16 +48,22 @@ def rescore(folder: str | Path, score_pooling: str | None = None) -> dict[str, f
             f"{folder}: {unknown_name('task', task, known)}. Use --rescore of the script that wrote them."
         )
     measure = importlib.import_module(f"{tasks.__name__}.{task}").measure
-    return predictions.rescore(folder, measure, {} if score_pooling is None else {"score_pooling": score_pooling})
+    options = {"score_pooling": score_pooling, **options}
+    return predictions.rescore(folder, measure, {name: value for name, value in options.items() if value is not None})
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("predictions", help="folder with records.json and tensors.safetensors")
     parser.add_argument("--score_pooling", choices=("mean", "max", "lse"), help="pooling over clips")
-    given = parser.parse_args(arguments)
-    metrics = rescore(given.predictions, given.score_pooling)
-    print_scores(metrics, given.predictions)
+    parser.add_argument(
+        "--rescaling", nargs="+", choices=RESCALINGS, help="retrieval: metrics of rescaled scores, too"
+    )
+    parser.add_argument("--dual_softmax_scale", type=float, help="factor of the similarities in the dual soft-max")
+    given = vars(parser.parse_args(arguments))
+    folder = given.pop("predictions")
+    metrics = rescore(folder, **given)
+    print_scores(metrics, folder)
     return metrics
 
 

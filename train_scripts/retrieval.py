@@ -11,12 +11,14 @@ and other texts (`model.objective: rank`), and soft-max losses over each video's
 (`model.objective: contrastive`, or `both`), which leave the plateau of a model from random weights much sooner.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from transformers import PreTrainedModel
 
 from clipbert.support.options import option
 from clipbert.support.terminal import printable
@@ -35,7 +37,9 @@ from clipbert.train_scripts.tasks.building import (
 )
 from clipbert.train_scripts.tasks.retrieval.items import CaptionedVideos, MatchCollator, PairCollator, PairSection
 from clipbert.train_scripts.tasks.retrieval.losses import contrastive_loss, flatten_pairs, unflatten_pairs
-from clipbert.train_scripts.tasks.retrieval.measures import METRICS, compute_match_odds, measure
+from clipbert.train_scripts.tasks.retrieval.measures import METRICS, compute_match_odds, compute_text_ranks, measure
+from clipbert.train_scripts.tasks.retrieval.options import RetrievalEvalSection
+from clipbert.train_scripts.tasks.retrieval.ranking import Ranking
 from clipbert.train_scripts.tasks.rows import (
     RowsByVideo,
     coverage_metrics,
@@ -43,13 +47,16 @@ from clipbert.train_scripts.tasks.rows import (
     find_data,
     load_rows,
     load_stream,
+    normalise,
     table_of_rows,
 )
 from clipbert.train_scripts.tasks.scoring import VisualReader, score_all_pairs
 from clipbert.train_scripts.tasks.texts import report_losses
-from clipbert.train_scripts.tasks.videos import ClipEvalSection, video_options
+from clipbert.train_scripts.tasks.videos import video_options
 
 
+logger = logging.getLogger(__name__)
+RESCALING_OPTIONS = ("rescaling", "dual_softmax_scale", "query_bank_scale")
 CAPTIONS = ("retrieval", "video_text", "moments")  # kinds of rows; of moments, a part is what a sentence is about
 
 
@@ -67,7 +74,7 @@ class RetrievalModelSection(ModelSection):
 class RetrievalRecipe(Recipe):
     model: RetrievalModelSection = field(default_factory=RetrievalModelSection)
     data: PairSection = field(default_factory=PairSection)
-    eval: ClipEvalSection = field(default_factory=ClipEvalSection)
+    eval: RetrievalEvalSection = field(default_factory=RetrievalEvalSection)
 
     def problems(self):
         yield from evaluation_problems(self)
@@ -87,7 +94,7 @@ class RetrievalTask(Task):
 
     name = "retrieval"
     recipe_class = RetrievalRecipe
-    rescore_options = ("score_pooling",)
+    rescore_options = ("score_pooling", "rescaling", "dual_softmax_scale")
 
     def next_commands(self, recipe, checkpoint):
         videos = recipe.data.data_dir or "FOLDER"
@@ -112,6 +119,8 @@ class RetrievalTask(Task):
                 f"model.objective=rank: {type(model).__name__} has no ranking loss; use another objective."
             )
         self.options = forward_options(model)
+        self.check_evaluation(recipe, model, eval_sets)
+        self.bank = self.build_bank(recipe, eval_sets)
         self.has_global_loss = recipe.model.objective == "contrastive" and hasattr(model, "contrastive_loss")
         self.check_negatives(recipe)
         negatives = recipe.data.negatives
@@ -134,6 +143,44 @@ class RetrievalTask(Task):
             )
         if recipe.run.global_batch_size < 2:
             raise RecipeError("run.global_batch_size=1: there is no other pair to contrast with; use 2 or more.")
+
+    def check_evaluation(self, recipe: RetrievalRecipe, model: PreTrainedModel, eval_sets: Mapping[str, Any]) -> None:
+        """Options of `eval` that the model, or a split, leaves no choice of."""
+        settings, model_name = recipe.eval, type(model).__name__
+        for split, rows in eval_sets.items():
+            if settings.gallery_size and settings.gallery_size > (num_videos := len(RowsByVideo(rows))):
+                raise RecipeError(f"eval.gallery_size={settings.gallery_size}: {split} has only {num_videos} videos.")
+        if not hasattr(model, "match_all"):
+            if settings.rescaling:
+                raise RecipeError(
+                    f"eval.rescaling={settings.rescaling}: {model_name} reads text and video together and has no similarity "
+                    "that could be rescaled; leave it out."
+                )
+        elif settings.score_pooling is not None:
+            raise RecipeError(
+                f"eval.score_pooling={settings.score_pooling}: {model_name} pools over clips by itself; set "
+                "model.overrides.score_pooling."
+            )
+
+    def build_bank(self, recipe: RetrievalRecipe, eval_sets: Mapping[str, Any]) -> list[str]:
+        """Texts for query-bank normalisation, each once; none of them is asked in the evaluation."""
+        settings = recipe.eval
+        if settings.query_bank is None:
+            return []
+        asked = {normalise(text) for rows in eval_sets.values() for text in rows["caption"]}
+        texts = {normalise(text): text for text in load_rows(recipe.data, settings.query_bank, CAPTIONS)["caption"]}
+        bank = [text for name, text in texts.items() if name not in asked]
+        if not bank:
+            raise RecipeError(
+                f"eval.query_bank={settings.query_bank}: the bank contains queries of the test and no other text: all of its "
+                f"{len(texts)} texts are asked in {', '.join(eval_sets)}."
+            )
+        if len(bank) < len(texts):
+            logger.info(
+                f"Query bank: {len(texts) - len(bank)} of {len(texts)} texts are asked in the test, and left out."
+            )
+        size = min(settings.query_bank_size or len(bank), len(bank))
+        return [bank[number * len(bank) // size] for number in range(size)]
 
     def build_train_set(self, recipe: RetrievalRecipe) -> TrainItems:
         data, seed, options = recipe.data, recipe.run.seed, video_options(recipe, self.processor, is_training=True)
@@ -173,34 +220,39 @@ class RetrievalTask(Task):
         return {"loss": sum(losses.values()), **losses}, {"pair_accuracy": accuracy}
 
     def evaluate(self, model, examples, accelerator, recipe, draw=0):
-        videos = RowsByVideo(examples)
+        videos, texts, compares = RowsByVideo(examples), list(examples["caption"]), hasattr(model, "match_all")
         options = video_options(recipe, self.processor, is_training=False)
-        shown = {"spans": videos.spans(), "draw": draw}
+        shown = {"spans": videos.spans(), "draw": draw, "notes_frames": compares}
         reader = VisualReader(videos.sources(), "video", self.processor, options, recipe, accelerator, **shown)
-        clip_logits = score_all_pairs(model, reader, list(examples["caption"]), recipe.eval.pairs_per_forward)
+        settings = {name: getattr(recipe.eval, name) for name in ("gallery_size",) if getattr(recipe.eval, name)}
+        if compares:
+            tensors = Ranking(model, reader, texts, videos.owners, recipe, self.bank).run()
+            tensors["frame_keys"] = reader.frame_keys.numpy()
+            settings |= {name: getattr(recipe.eval, name) for name in RESCALING_OPTIONS}
+            settings["similarity_scale"] = model.similarity_scale
+        else:
+            clip_logits = score_all_pairs(model, reader, texts, recipe.eval.pairs_per_forward)
+            tensors = {"clip_logits": clip_logits.numpy()}
+            settings["score_pooling"] = choose_pooling(recipe, model)
         reader.check_skipped(videos.ids)
+        tensors["frame_seconds"] = reader.frame_seconds.numpy()
         caption_id = "moment_id" if videos.has_spans and "moment_id" in examples.column_names else "caption_id"
         named = zip(examples[caption_id], examples["caption"], videos.owners, strict=True)
         rows = [{"caption_id": name, "caption": text, "video_id": videos.ids[owner]} for name, text, owner in named]
-        tensors = {"clip_logits": clip_logits.numpy(), "frame_seconds": reader.frame_seconds.numpy()}
-        info = {
-            "score_pooling": choose_pooling(recipe, model),
-            "video_ids": videos.ids,
-            **coverage_metrics(examples),
-        }
+        info = {**settings, "video_ids": videos.ids, **coverage_metrics(examples)}
         predictions = Predictions(self.name, rows, tensors, info)
-        tensors["log_odds"] = compute_match_odds(predictions).numpy()
+        if not compares:
+            tensors["log_odds"] = compute_match_odds(predictions).numpy()
         return Evaluation(self.measure(predictions), predictions)
 
     def describe_row(self, predictions, number):
-        row, odds, video_ids = (
-            predictions.rows[number],
-            predictions.tensors["log_odds"][number],
-            predictions.info["video_ids"],
-        )
-        own = odds[video_ids.index(row["video_id"])]
-        found = f'"{row["caption"]}" finds {video_ids[int(np.nan_to_num(odds, nan=-np.inf).argmax())]}'
-        return printable(f"{found}; its own {row['video_id']} is number {1 + int((odds > own).sum())}")
+        row, tensors, video_ids = predictions.rows[number], predictions.tensors, predictions.info["video_ids"]
+        rank = compute_text_ranks(predictions)[number]
+        place = "was not looked for" if np.isnan(rank) else f"is number {rank:g}"
+        best = tensors.get("best_video")
+        best = np.nan_to_num(tensors["log_odds"][number], nan=-np.inf).argmax() if best is None else best[number]
+        found = f'"{row["caption"]}" finds {video_ids[int(best)]}'
+        return printable(f"{found}; its own {row['video_id']} {place}")
 
     def measure(self, predictions):
         return measure(predictions)

@@ -120,14 +120,30 @@ class QueryBank:
             raise ValueError(
                 f"Expected scores of all {len(self.bank)} queries of the bank, got {self.sums.num_rows} rows"
             )
-        exponents = self.sums.scale * scores - self.sums.log_sums
-        if exponents.max() > np.log(np.finfo(np.float64).max):
-            raise ValueError(
-                f"Scores up to {scores.max():.3g} are too large for beta={self.sums.scale:g}, which is for cosines: divide "
-                "them by the temperature first, or choose a smaller beta"
-            )
-        is_hub = self.activated[scores.argmax(axis=1)]
-        return np.where(is_hub[:, None], np.exp(exponents), scores)
+        return rescale_by_bank(scores, self.sums.log_sums, self.activated, self.sums.scale)
+
+
+def rescale_by_bank(scores, log_sums, activated, beta: float = 20.0) -> np.ndarray:
+    """What [`QueryBank`] makes of scores `(queries, candidates)`, from what it knows of the candidates.
+
+    Args:
+        scores (`np.ndarray` of shape `(queries, candidates)`): Cosines.
+        log_sums (`np.ndarray` of shape `(candidates,)`): log(sum(exp(beta b))) over the bank.
+        activated (`np.ndarray` of shape `(candidates,)`): Whether a query of the bank finds it first.
+        beta (`float`, defaults to 20): The factor that `log_sums` were computed with.
+
+    Raises:
+        ValueError: If scores are far beyond cosines.
+    """
+    scores = checked_scores(scores, dimensions=2).astype(np.float64)
+    exponents = beta * scores - log_sums
+    if exponents.max() > np.log(np.finfo(np.float64).max):
+        raise ValueError(
+            f"Scores up to {scores.max():.3g} are too large for beta={beta:g}, which is for cosines: divide them by the "
+            "temperature first, or choose a smaller beta"
+        )
+    is_hub = activated[scores.argmax(axis=1)]
+    return np.where(is_hub[:, None], np.exp(exponents), scores)
 
 
 def dual_softmax(scores, scale: float = 100.0) -> np.ndarray:
@@ -182,4 +198,11 @@ def _spelt(query: str) -> str:
     return " ".join(str(query).casefold().split())
 
 
-__all__ = ["DualSoftmax", "QueryBank", "compute_dual_softmax_metrics", "dual_softmax", "query_bank_norm"]
+__all__ = [
+    "DualSoftmax",
+    "QueryBank",
+    "compute_dual_softmax_metrics",
+    "dual_softmax",
+    "query_bank_norm",
+    "rescale_by_bank",
+]

@@ -68,6 +68,8 @@ class RetrievalRanks:
         gold (`np.ndarray` of shape `(texts,)`): Column of each text's own video.
         num_videos (`int`): Columns of the matrix.
         video_to_text (`str`, defaults to `"best"`): Which text answers a video that has several: "best" or "last".
+        tolerance (`float`, defaults to 0): Scores that differ by no more are tied. For scores that are computed in
+            blocks, whose rounding depends on the size of the block.
 
     Raises:
         ValueError: If shapes disagree, a score is NaN, a column is out of range, or pairs are missing or repeated.
@@ -81,12 +83,12 @@ class RetrievalRanks:
         0.5
     """
 
-    def __init__(self, gold_scores, gold, num_videos: int, video_to_text: str = "best"):
+    def __init__(self, gold_scores, gold, num_videos: int, video_to_text: str = "best", tolerance: float = 0.0):
         self.gold_scores = checked_scores(gold_scores, dimensions=1)
         self.gold = checked_gold(gold, num_texts=len(self.gold_scores), num_videos=num_videos)
         if video_to_text not in ("best", "last"):
             raise ValueError(f"Expected `video_to_text` to be 'best' or 'last', got {video_to_text!r}")
-        self.num_videos, self.video_to_text = num_videos, video_to_text
+        self.num_videos, self.video_to_text, self.tolerance = num_videos, video_to_text, tolerance
         self.num_pairs = 0
         # how many candidates beat the right one, and how many score the same (the right one not counted)
         self.better_videos, self.tied_videos = np.zeros((2, len(self.gold)), dtype=np.int64)  # of each text
@@ -111,15 +113,28 @@ class RetrievalRanks:
             )
         videos = np.arange(columns.start, columns.stop)
         own = self.gold[rows, None] == videos
-        if not np.array_equal(scores[own], self.gold_scores[rows][own.any(axis=1)]):
+        if not self._are_tied(scores[own], self.gold_scores[rows][own.any(axis=1)]).all():
             raise ValueError("Expected `gold_scores` to be the scores found in the matrix, got others")
         self.num_pairs += scores.size
-        self.better_videos[rows] += ((scores > self.gold_scores[rows, None]) & ~own).sum(axis=1)
-        self.tied_videos[rows] += ((scores == self.gold_scores[rows, None]) & ~own).sum(axis=1)
+        better, tied = self._compare(scores, self.gold_scores[rows, None], ~own)
+        self.better_videos[rows] += better.sum(axis=1)
+        self.tied_videos[rows] += tied.sum(axis=1)
         if self.video_to_text == "last":  # its other texts compete with the last one
             own = self.answers[columns] == np.arange(rows.start, rows.stop)[:, None]
-        self.better_texts[columns] += ((scores > self.own_scores[columns]) & ~own).sum(axis=0)
-        self.tied_texts[columns] += ((scores == self.own_scores[columns]) & ~own).sum(axis=0)
+        better, tied = self._compare(scores, self.own_scores[columns], ~own)
+        self.better_texts[columns] += better.sum(axis=0)
+        self.tied_texts[columns] += tied.sum(axis=0)
+
+    def _compare(self, scores, others, counts):
+        """Which scores that count are better than others, and which are tied with them."""
+        tied = self._are_tied(scores, others)
+        return (scores > others) & ~tied & counts, tied & counts
+
+    def _are_tied(self, scores, others):
+        if not self.tolerance:
+            return scores == others
+        with np.errstate(invalid="ignore"):  # of equal infinities
+            return (scores == others) | (np.abs(scores - others) <= self.tolerance)
 
     def compute(self, ties: str = "average") -> dict[str, float]:
         """All metrics, as `compute_retrieval_metrics` returns them."""
@@ -131,7 +146,7 @@ class RetrievalRanks:
         asked = own_texts > 0
         best = np.ones(self.num_videos, dtype=np.int64)
         if self.video_to_text == "best":
-            at_best = self.gold_scores == self.own_scores[self.gold]
+            at_best = self._are_tied(self.gold_scores, self.own_scores[self.gold])
             best = np.bincount(self.gold[at_best], minlength=self.num_videos)
         return {
             **summarise("text_to_video", self.better_videos, self.tied_videos, np.ones_like(self.gold), ties),

@@ -154,3 +154,23 @@ def test_the_quickstart_recipe(tmp_path, monkeypatch):
     result = main(RetrievalTask(), ["--recipe", str(recipe), *(part for value in fewer for part in ("--set", value))])
     metrics = result["results"]["test"]["metrics"]
     assert metrics["num_examples"] == 36 and metrics["chance_R@1"] == pytest.approx(1 / 36)
+
+
+def test_mug_begins_after_a_share_of_the_steps(clip, shapes, tmp_path):
+    """The first half of the losses are those of the mean of the frames, and a killed run goes on where it was."""
+    for name, more in (
+        ("mean", ["model.overrides={stan_num_layers: 2, loss_scale: 20.0, similarity: mean_pool}"]),
+        ("mug", []),
+        ("both", ["model.similarity_start=0.5"]),
+    ):
+        main(RetrievalTask(), settings_of(clip, shapes, tmp_path / name, "run.total_steps=4", *more))
+    mean, mug, both = (steps_of(tmp_path / name) for name in ("mean", "mug", "both"))
+    assert both[:2] == mean[:2] != mug[:2] and both[2]["loss"] != mean[2]["loss"]
+    config = json.loads((tmp_path / "both/checkpoints/step_00000001/config.json").read_text())
+    assert config["similarity"] == "mug"  # by which it is evaluated, from the first step on
+    (tmp_path / "again").mkdir()
+    first = ["run.resume=" + str(tmp_path / "both/checkpoints/step_00000002"), "model.similarity_start=0.5"]
+    main(RetrievalTask(), settings_of(clip, shapes, tmp_path / "again", *first))
+    assert steps_of(tmp_path / "again") == both[2:]
+    with pytest.raises(ValueError, match=r"similarity_start: 0\.25 != 0\.5|similarity_start"):
+        main(RetrievalTask(), settings_of(clip, shapes, tmp_path / "again", "model.similarity_start=0.25"))

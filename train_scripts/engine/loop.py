@@ -171,6 +171,8 @@ class Trainer:
         """One optimizer step. Returns what is logged: means over the step's items on all processes."""
         started, optim = time.perf_counter(), self.recipe.optim
         self.model.train()
+        if hasattr(self.recipe.model, "advance"):  # options of the family
+            self.recipe.model.advance(self.accelerator.unwrap_model(self.model), self.step / self.total_steps)
         statistics = [(buffer, buffer.clone()) for buffer in self.model.buffers()]  # which a forward pass updates
         lr = set_lr(self.optimizer, self.step + 1, self.total_steps, optim, self.log.num_reductions())
         found = self.add_gradients(batches)

@@ -12,11 +12,12 @@ from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.sections import EvalSection, goal_of_metric
 
 
-# Words in the names of metrics that are no results of the model; the first three make a baseline of the rest of the name.
+# Words in the names of metrics that are no results of the model; the first four make a baseline of the rest of the name.
 BASELINES = {
     "chance": "chance",
     "blind": "a baseline that sees no picture",
     "majority": "the most frequent answer",
+    "orderless": "the best that a model blind to the order of frames can do",
 }
 CONTEXT = {*BASELINES, "num", "coverage", "std", "ci"}
 FRACTIONS = ("R@", "accuracy", "vqa_score", "coverage", "f1", "mAP")

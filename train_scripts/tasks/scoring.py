@@ -3,7 +3,8 @@
 Texts scored with videos: each video decoded and encoded once, each text tokenised and encoded once, in blocks.
 
 A block of videos meets one block of texts after the other; texts are sorted by length and padded to the longest of their
-block. Memory is bounded by one block of videos and by the table of scores. Processes share the videos.
+block. Memory is bounded by one block of videos and by the table of scores; of a head that has `match_all` by what it makes
+of all videos and texts, and by one block of scores. Processes share the videos.
 
 The contract of matching. A head that says how well a text fits a video has three methods, and nothing else is asked of
 it, be it a cross-encoder that reads both together or a dual encoder that compares two vectors:
@@ -19,6 +20,14 @@ it, be it a cross-encoder that reads both together or a dual encoder that compar
 
 `clip_mask` is given only where the processor has made one.
 
+A head that compares texts and videos after it has encoded them, each by itself, may say so:
+
+    match_all(texts, videos, clip_mask=None)                every text with every video; log-odds (texts, videos), in blocks of its
+                                                            own, so that memory does not grow with their number
+    vectors(encoded) -> (rows, width)                       one vector of length 1 for each text, or video, whose products are a
+                                                            first guess at the order
+    similarity_scale                                        the log-odds are this number times a similarity in [-1, 1]
+
 A head that learns by contrast has two methods besides:
 
     forward(..., return_features=True) -> texts, videos     what the two encoders return, of the texts and videos of a batch
@@ -26,6 +35,7 @@ A head that learns by contrast has two methods besides:
                                                             where texts, or videos, are the same
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -44,6 +54,7 @@ from clipbert.train_scripts.tasks.pooling import mark_absent_clips
 
 
 ELEMENTS_PER_MESSAGE = 2**24  # of a table that processes share; bounds memory, not the result
+SCORES_PER_BLOCK = 2**22  # of all texts with some videos; likewise
 Texts = torch.Tensor | Mapping[str, torch.Tensor]
 
 
@@ -136,10 +147,12 @@ class VisualReader:
         accelerator (`Accelerator`): The processes.
         draw (`int`, *optional*, defaults to 0): Which of several draws of random clips.
         spans (`Sequence`, *optional*): For each video the part that is meant, `(start_s, end_s)`, or `None` for the whole.
+        notes_frames (`bool`, *optional*, defaults to `False`): Whether to tell which videos have the same frames.
 
-    After all blocks have been read, `skipped` maps the numbers of those that could not be decoded to the reason, and
+    After all blocks have been read, `skipped` maps the numbers of those that could not be decoded to the reason,
     `frame_seconds` `(videos, clips, frames)` says when each frame is shown, from the start of the video (NaN where
-    unknown); both for all processes once `gather` has been called.
+    unknown), and `frame_keys` `(videos,)`, with `notes_frames`, are equal where videos show the same frames, in whatever
+    order; all of them for all processes once `gather` has been called.
     """
 
     visuals: Sequence[str]
@@ -150,6 +163,7 @@ class VisualReader:
     accelerator: Accelerator
     draw: int = 0
     spans: Sequence[tuple[float, float] | None] | None = None
+    notes_frames: bool = False
     skipped: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -158,6 +172,7 @@ class VisualReader:
         # zeros, to which the other processes add what they have found
         shape = (len(self.visuals), self.num_clips, self.options.get("num_frames", 1))
         self.frame_seconds = torch.zeros(shape, dtype=torch.float64)
+        self.frame_keys = torch.zeros(len(self.visuals), dtype=torch.int64)
 
     def blocks(self, model: PreTrainedModel) -> Iterator[VideoBlock]:
         """The usable videos of this process; those that cannot be decoded are noted."""
@@ -181,6 +196,8 @@ class VisualReader:
                         self.skipped[number], self.frame_seconds[number] = item, torch.nan
                     else:
                         self.note_seconds(number, item.pop("frame_seconds", None))
+                        if self.notes_frames:
+                            self.frame_keys[number] = key_of_frames(item["pixel_values"])
                         numbers.append(number)
                         inputs.append(item)
                 if numbers:
@@ -202,12 +219,20 @@ class VisualReader:
     def gather(self) -> None:
         """Let every process know what all of them have found."""
         self.frame_seconds = add_tables(self.frame_seconds, self.accelerator)
+        self.frame_keys = add_tables(self.frame_keys, self.accelerator)
         self.skipped = dict(gather_object(list(self.skipped.items())))
 
     def check_skipped(self, names: Sequence[str]) -> None:
         """Report what could not be decoded, by name; more than the recipe allows for is an error."""
         skipped = [Skipped(0, names[number], reason) for number, reason in self.skipped.items()]
         check_skipped(skipped, len(self.visuals), self.recipe.data.max_decode_error_rate)
+
+
+def key_of_frames(pixel_values: torch.Tensor) -> int:
+    """A whole number of 63 bits for frames `(..., colours, height, width)`, whatever their order."""
+    frames = pixel_values.contiguous().flatten(0, -4).view(torch.uint8).numpy()
+    digests = sorted(hashlib.blake2b(frame, digest_size=8).digest() for frame in frames)
+    return int.from_bytes(hashlib.blake2b(b"".join(digests), digest_size=8).digest(), "big") >> 1
 
 
 def add_tables(table: torch.Tensor, accelerator: Accelerator) -> torch.Tensor:
@@ -275,7 +300,7 @@ def score_blocks(model: PreTrainedModel, block: VideoBlock, encoded: Sequence[Te
     """Scores `(videos, texts, clips, labels)` of a block of videos with all texts, which stand as in their blocks."""
     num_videos, parts = len(block.numbers), []
     for texts in encoded:
-        num_texts = len(next(iter(texts.values())) if isinstance(texts, Mapping) else texts)
+        num_texts = count_texts(texts)
         video_indices = torch.arange(num_videos, device=block.videos.device).repeat_interleave(num_texts)
         outputs = match_texts(model, repeat_texts(texts, num_videos), block, video_indices)
         parts.append(matches_of_clips(outputs).unflatten(0, (num_videos, -1)))
@@ -371,6 +396,86 @@ def score_own_texts(
     return table.gather()
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Scores of models that compare what they have encoded
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class EncodedVideos(NamedTuple):
+    """All videos of a reader, on the CPU: what `encode_videos` returned, and which of their clips exist."""
+
+    videos: torch.Tensor
+    clip_mask: torch.Tensor | None
+
+    def block(self, numbers: Sequence[int], device: torch.device) -> VideoBlock:
+        """Some of them."""
+        numbers = list(numbers)
+        mask = None if self.clip_mask is None else self.clip_mask[numbers].to(device)
+        return VideoBlock(numbers, self.videos[numbers].to(device), mask)
+
+
+class EncodedTexts(NamedTuple):
+    """Texts in blocks of similar length: their numbers, and what `encode_texts` returned of each block."""
+
+    numbers: list[int]
+    blocks: list[Texts]
+
+
+def encode_all_videos(model: PreTrainedModel, reader: VisualReader) -> EncodedVideos:
+    """All videos, for all processes; 0 for those that could not be decoded, which are in `reader.skipped` then."""
+    accelerator, size = reader.accelerator, (len(reader.visuals),)
+    videos, masks, has_mask = SharedTable(size, accelerator), SharedTable(size, accelerator), False
+    for block in reader.blocks(model):
+        videos.fill(block.numbers, block.videos.float().cpu())
+        if block.clip_mask is not None:
+            has_mask = True
+            masks.fill(block.numbers, block.clip_mask.float().cpu())
+    reader.gather()
+    return EncodedVideos(videos.gather(), masks.gather().long() if any(gather_object([has_mask])) else None)
+
+
+def encode_all_texts(model: PreTrainedModel, texts: Sequence[str], reader: VisualReader, size: int) -> EncodedTexts:
+    """Texts, `size` of them at a time."""
+    blocks = build_text_blocks(texts, reader.processor, size, reader.accelerator.device)
+    encoded = [model.encode_texts(block.input_ids, block.attention_mask) for block in blocks]
+    return EncodedTexts([number for block in blocks for number in block.numbers], encoded)
+
+
+def score_own_pairs(
+    model: PreTrainedModel, texts: EncodedTexts, videos: EncodedVideos, owners: Sequence[int], device: torch.device
+) -> torch.Tensor:
+    """Log-odds `(texts,)` of each text with the video that it belongs to."""
+    odds, first = torch.zeros(len(texts.numbers)), 0
+    for encoded in texts.blocks:
+        numbers = texts.numbers[first : first + count_texts(encoded)]
+        block = videos.block([owners[number] for number in numbers], device)
+        pairs = torch.arange(len(numbers), device=device)
+        with torch.autocast(device.type, enabled=False):
+            odds[numbers] = match_texts(model, as_floats(encoded), block, pairs).match_odds.float().cpu()
+        first += len(numbers)
+    return odds
+
+
+def score_all_texts(model: PreTrainedModel, texts: EncodedTexts, block: VideoBlock) -> torch.Tensor:
+    """Log-odds `(texts, videos)` of all texts with a block of videos, in float32 whatever the precision of the features."""
+    mask = {} if block.clip_mask is None else {"clip_mask": block.clip_mask}
+    with torch.autocast(block.videos.device.type, enabled=False):
+        parts = [model.match_all(as_floats(encoded), block.videos, **mask).float().cpu() for encoded in texts.blocks]
+    scores = torch.cat(parts)
+    return torch.empty_like(scores).index_copy_(0, torch.tensor(texts.numbers), scores)
+
+
+def as_floats(texts: Texts) -> Texts:
+    """Features in float32; whole numbers and masks as they are."""
+    if isinstance(texts, Mapping):
+        return {name: as_floats(values) for name, values in texts.items()}
+    return texts.float() if texts.is_floating_point() else texts
+
+
+def count_texts(texts: Texts) -> int:
+    return len(next(iter(texts.values())) if isinstance(texts, Mapping) else texts)
+
+
 class SharedTable:
     """
     Scores that processes fill together, each its own rows.
@@ -407,15 +512,24 @@ class SharedTable:
 
 __all__ = [
     "ELEMENTS_PER_MESSAGE",
+    "SCORES_PER_BLOCK",
+    "EncodedTexts",
+    "EncodedVideos",
     "TextBlock",
     "VideoBlock",
     "VisualInputs",
     "VisualReader",
     "build_text_blocks",
+    "add_tables",
+    "count_texts",
     "decode_or_explain",
+    "encode_all_texts",
+    "encode_all_videos",
     "match_texts",
     "matches_of_clips",
     "score_all_pairs",
+    "score_all_texts",
     "score_blocks",
+    "score_own_pairs",
     "score_own_texts",
 ]

@@ -1,11 +1,26 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Scores of retrieval, from what has been predicted."""
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 import torch
 
-from clipbert.metrics.retrieval.retrieval import RECALL_AT, chance_recall, compute_retrieval_metrics
+from clipbert.metrics.retrieval.rescaling import (
+    compute_dual_softmax_metrics,
+    rescale_by_bank,
+)
+from clipbert.metrics.retrieval.retrieval import (
+    RECALL_AT,
+    RetrievalRanks,
+    chance_recall,
+    compute_retrieval_metrics,
+)
+from clipbert.train_scripts.engine.draws import summarise
 from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.tasks.pooling import log_odds, pool_clips
+from clipbert.train_scripts.tasks.retrieval.options import RESCALINGS
+from clipbert.train_scripts.tasks.retrieval.ranking import COUNTS, TIED, split_galleries
 
 
 RECALLS = tuple(f"R@{k}" for k in RECALL_AT)
@@ -29,21 +44,127 @@ def compute_match_odds(predictions: Predictions) -> torch.Tensor:
 
 def measure(predictions: Predictions) -> dict[str, float]:
     """
-    Metrics of predictions; videos that could not be decoded take no part.
+    Metrics of predictions; videos that could not be decoded take no part. Of several galleries they are means.
 
     Args:
-        predictions (`Predictions`): A row for each text, with the `video_id` that it belongs to; `info` with
-            `video_ids` and `score_pooling`; the tensor `clip_logits` `(texts, videos, clips, labels)`.
+        predictions (`Predictions`): A row for each text, with the `video_id` that it belongs to; `info` with `video_ids` and,
+            if there are any, `gallery_size` and `rescaling`; either the tensor `clip_logits` `(texts, videos, clips, labels)`,
+            with `score_pooling` in `info`, or what [`Ranking`] finds, with `similarity_scale`.
     """
-    odds = compute_match_odds(predictions)
-    columns = {video_id: column for column, video_id in enumerate(predictions.info["video_ids"])}
-    gold, usable = torch.tensor([columns[row["video_id"]] for row in predictions.rows]), ~odds.isnan().any(dim=0)
-    asked, places = usable[gold], usable.cumsum(0) - 1
-    metrics = compute_retrieval_metrics(odds[asked][:, usable].numpy(), places[gold[asked]].numpy())
-    chance = {f"chance_R@{k}": chance_recall(metrics["num_videos"], k) for k in RECALL_AT}  # from text to video
-    coverage = {name: value for name, value in predictions.info.items() if name == "coverage"}
-    counts = {"num_examples": int(asked.sum()), "num_skipped_videos": int((~usable).sum())}
-    return {"text_to_video_R@1": metrics.pop("text_to_video_R@1"), **chance, **metrics, **counts, **coverage}
+    tensors, info = predictions.tensors, predictions.info
+    if "clip_logits" in tensors:
+        odds = compute_match_odds(predictions).numpy()
+        usable = ~np.isnan(odds).any(axis=0)
+    else:
+        odds, usable = tensors.get("log_odds"), tensors["is_usable"]
+    columns = {video_id: column for column, video_id in enumerate(info["video_ids"])}
+    gold = np.array([columns[row["video_id"]] for row in predictions.rows])
+    found = []
+    for gallery in split_galleries(len(usable), info.get("gallery_size")):
+        numbers = np.array([number for number in gallery if usable[number]], dtype=int)
+        rows = np.flatnonzero(np.isin(gold, numbers))
+        if len(rows):
+            places = np.searchsorted(numbers, gold[rows])
+            metrics = measure_gallery(predictions, odds, rows, numbers, places)
+            counts = {"num_examples": len(rows), "num_skipped_videos": len(gallery) - len(numbers)}
+            found.append({**metrics, **counts})
+    if not found:
+        raise ValueError("No text belongs to a video that could be decoded: there is nothing to measure.")
+    coverage = {name: value for name, value in info.items() if name == "coverage"}
+    return {**(found[0] if len(found) == 1 else average(found)), **coverage}
 
 
-__all__ = ["METRICS", "compute_match_odds", "measure"]
+def measure_gallery(
+    predictions: Predictions, odds: np.ndarray | None, rows: np.ndarray, numbers: np.ndarray, places: np.ndarray
+) -> dict[str, float]:
+    """The metrics of some texts (`rows`) among some videos (`numbers`), where `places` has the right ones."""
+    tensors = predictions.tensors
+    if "clip_logits" in tensors:
+        metrics = compute_retrieval_metrics(odds[np.ix_(rows, numbers)], places)
+    else:
+        metrics = restore_ranks(tensors, rows, numbers, places).compute()
+    chance = {f"chance_R@{k}": chance_recall(len(numbers), k) for k in RECALL_AT}  # from text to video
+    chance |= measure_orderless(tensors, numbers, places)
+    rescaled = measure_rescaled(predictions, odds, rows, numbers, places)
+    return {"text_to_video_R@1": metrics.pop("text_to_video_R@1"), **chance, **metrics, **rescaled}
+
+
+def restore_ranks(tensors: Mapping[str, np.ndarray], rows, numbers, places) -> RetrievalRanks:
+    """What was counted of the pairs of a gallery."""
+    own = tensors["own_odds"][rows]
+    ranks = RetrievalRanks(own, places, len(numbers), tolerance=TIED * float(np.abs(own).max()))
+    for name in COUNTS:
+        setattr(ranks, name, tensors[name][rows if name.endswith("videos") else numbers])
+    ranks.num_pairs = len(rows) * len(numbers)
+    return ranks
+
+
+def measure_orderless(tensors: Mapping[str, np.ndarray], numbers, places) -> dict[str, float]:
+    """The recall that a model can reach at best that is blind to the order of frames: it guesses among videos with the same."""
+    if "frame_keys" not in tensors:
+        return {}
+    _, inverse, sizes = np.unique(tensors["frame_keys"][numbers], return_inverse=True, return_counts=True)
+    same = sizes[inverse][places]  # of each text, the videos that show what its own shows
+    return {f"orderless_R@{k}": float(np.minimum(k / same, 1).mean()) for k in RECALL_AT} if same.max() > 1 else {}
+
+
+def measure_rescaled(predictions: Predictions, odds, rows, numbers, places) -> dict[str, float]:
+    """The metrics of rescaled similarities, under names of their own."""
+    tensors, info, metrics = predictions.tensors, predictions.info, {}
+    for name in info.get("rescaling") or ():
+        if "similarity_scale" not in info:
+            raise ValueError(
+                f"rescaling={name}: these predictions hold log-odds of a model that reads text and video together, and no "
+                "similarities."
+            )
+        if odds is None:
+            raise ValueError(
+                f"rescaling={name}: these predictions hold ranks, but not the scores of all pairs. Evaluate again with "
+                "eval.keep_scores=true."
+            )
+        if name == "query_bank" and "bank_log_sums" not in tensors:
+            raise ValueError(
+                "rescaling=query_bank: these predictions have no bank. Evaluate again with eval.rescaling=[query_bank] and "
+                "eval.query_bank=train, or another split of texts that are not tested."
+            )
+        similarity = odds[np.ix_(rows, numbers)] / info["similarity_scale"]
+        if name == "dual_softmax":
+            found = compute_dual_softmax_metrics(similarity, places, info["dual_softmax_scale"])
+        elif name == "query_bank":
+            sums, activated = tensors["bank_log_sums"][numbers], tensors["bank_activated"][numbers]
+            rescaled = rescale_by_bank(similarity, sums, activated, info["query_bank_scale"])
+            found = compute_retrieval_metrics(rescaled, places)
+            found = {key: value for key, value in found.items() if key.startswith("text_to_video")}
+        else:
+            raise ValueError(f"rescaling: expected some of {', '.join(RESCALINGS)}, got {name!r}.")
+        metrics |= {f"{name}_{key}": value for key, value in found.items() if key in METRICS}
+    return metrics
+
+
+def average(galleries: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means over galleries, with their spread; counts are sums."""
+    sums = {name: sum(each[name] for each in galleries) for name in galleries[0] if name.startswith("num_")}
+    means = {
+        name: value
+        for name, value in summarise(galleries).items()
+        if not name.startswith(("chance", "orderless")) or not name.endswith("_std")
+    }
+    return {**means, **sums, "num_galleries": len(galleries)}
+
+
+def compute_text_ranks(predictions: Predictions) -> np.ndarray:
+    """
+    The rank `(texts,)` of each text's own video, from 1: the expected one where scores are tied, NaN where the video could
+    not be decoded or is in no gallery.
+    """
+    tensors, info = predictions.tensors, predictions.info
+    if "clip_logits" not in tensors:
+        ranks = 1 + tensors["better_videos"] + tensors["tied_videos"] / 2
+        return np.where(np.isnan(tensors["own_odds"]), np.nan, ranks)
+    odds = compute_match_odds(predictions).numpy()
+    columns = {video_id: column for column, video_id in enumerate(info["video_ids"])}
+    own = np.array([odds[number, columns[row["video_id"]]] for number, row in enumerate(predictions.rows)])[:, None]
+    return np.where(np.isnan(own[:, 0]), np.nan, 1 + (odds > own).sum(axis=1) + ((odds == own).sum(axis=1) - 1) / 2)
+
+
+__all__ = ["METRICS", "compute_match_odds", "compute_text_ranks", "measure"]
