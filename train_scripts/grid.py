@@ -239,12 +239,17 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, str]:
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="SECTION.KEY=VALUE", help="a setting of all cells"
     )
+    parser.add_argument(
+        "--recipe", metavar="FILE", help="what all cells start from, in place of `recipe` and `set` of the grid file"
+    )
     parser.add_argument("--output_dir", metavar="FOLDER", help="another folder than that of the grid file")
     parser.add_argument("--part", type=read_part, default=(1, 1), metavar="K/N", help="run the K-th of N parts only")
     parser.add_argument("--list", action="store_true", help="print the command of each run, and run nothing")
     given = parser.parse_args(arguments)
 
     grid = read_grid(given.grid, given.output_dir)
+    if given.recipe:
+        grid.recipe, grid.set = given.recipe, {}
     runs = plan_runs(grid, load_task(Path(locate(grid.script))).recipe_class, given.set)
     runner = GridRunner(Path(given.grid).stem, grid, runs, given.part)
     if given.list:

@@ -22,7 +22,7 @@ from tiny_clips import write_clips
 
 from clipbert.metrics.classification.classification import wilson_interval
 from clipbert.train_scripts import grid as grid_script
-from clipbert.train_scripts.engine.cell_table import rank_cells, summarise_scores
+from clipbert.train_scripts.engine.cell_table import _show_operations, rank_cells, summarise_scores
 from clipbert.train_scripts.engine.cells import build_cells, load_task, plan_runs, read_grid
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.values import RECIPES
@@ -63,6 +63,7 @@ def write_grid(folder, name="grid", **changes):
         "run.eval_every": 2,
         "eval.splits": {"validation": "tuning", "test": "final"},
         "eval.metric": "accuracy",
+        "eval.count_flops": True,
     }
     values = {
         "script": "train_scripts/video_classification.py",
@@ -122,6 +123,18 @@ def test_settings_of_the_command_line_hold_for_all_cells(folder):
     assert {run.recipe.optim.lr for run in runs} == {0.5}
 
 
+def test_cells_can_start_from_another_recipe(folder, capsys):
+    settings = yaml.safe_load(write_grid(folder, "based").read_text())["set"]
+    sections = {}
+    for key, value in settings.items():
+        sections.setdefault(key.partition(".")[0], {})[key.partition(".")[2]] = value
+    (folder / "another.yaml").write_text(yaml.safe_dump(sections))
+    path = write_grid(folder, "based", set={"optim.weight_decay": 0.5}, recipe=str(folder / "nowhere.yaml"))
+    assert grid_script.main(["--grid", str(path), "--recipe", str(folder / "another.yaml"), "--list"]) == {}
+    listed = capsys.readouterr().out
+    assert listed.count("another.yaml") == 2 and "optim.lr=0.05" in listed and "weight_decay" not in listed
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -151,6 +164,8 @@ def test_settings_of_the_command_line_hold_for_all_cells(folder):
         ({"set": {"eval.metric": "acuracy"}}, "eval.metric: 'acuracy' chooses no checkpoint"),
         ({"metric": "acuracy"}, "metric: there is no metric 'acuracy'. Did you mean 'accuracy'?"),
         ({"report": ["recall"]}, "report: there is no metric 'recall'"),
+        ({"published": {"R@1": {"lr=0.5": 4}}}, "published: R@1: there is no cell 'lr=0.5'. Did you mean 'lr=0.05'?"),
+        ({"published": {"R@1": 4}}, "published: R@1: expected CELL: value, got 4"),
         ({"once_for": {"data.feature": "note.py"}}, "once_for: the recipe of lr=1.0e-09, seed 42 has no key"),
         ({"set": {"eval.metric": None, "eval.splits": {"test": "final"}}}, "keep: without a tuning split"),
         (
@@ -258,7 +273,8 @@ ROWS = {"broken": {"data.config": "top6"}}
 @pytest.fixture(scope="module")
 def finished(folder):
     """A grid that has been run: two cells that are finished, and one that fails; and what was returned of it."""
-    path = write_grid(folder, "finished", rows=ROWS, report=["accuracy", "loss"])
+    published = {"accuracy of the paper": {"lr=0.05": 87.1, "broken": "none"}}
+    path = write_grid(folder, "finished", rows=ROWS, report=["accuracy", "loss"], published=published)
     return path, grid_script.main(["--grid", str(path)])
 
 
@@ -294,6 +310,31 @@ def test_the_table_has_scores_intervals_baselines_and_costs(finished, folder):
     assert found["cells"][0]["summary"]["parameters"] == sum(value.numel() for value in weights.values())
     assert found["baselines"]["chance"]["test"]["accuracy"] == [0.5, 0.5]
     assert "| *chance* |  | 50.0 % |" in (folder / "finished" / "table.md").read_text()
+
+
+def test_the_table_has_step_times_multiply_adds_and_what_is_published(finished, folder):
+    text, found = ((folder / "finished" / f"table.{kind}").read_text() for kind in ("md", "json"))
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    head, cells = lines[0], {line[0].strip("*"): dict(zip(lines[0], line, strict=True)) for line in lines[2:]}
+    assert head[-3:] == ["G multiply-adds", "without attention products", "published: accuracy of the paper"]
+    summary = json.loads(found)["cells"][1]["summary"]
+    # a clip of 3 frames is one view: its pixels, and the head on what is made of them
+    view = summary["operations"]["view"]
+    assert view["whole"] == view["without_attention"] > 0 and view["per_video"] == 1
+    assert cells["lr=0.05"]["G multiply-adds"] == f"{view['whole'] / 1e9:.4g}"
+    assert cells["lr=0.05"]["ms a step"] == f"{summary['ms_per_step']:.2f}" and summary["ms_per_step"] > 0
+    assert [cells[name][head[-1]] for name in ("lr=1.0e-09", "lr=0.05", "broken", "chance")] == [
+        "",
+        "87.1",
+        "none",
+        "",
+    ]
+    assert cells["broken"]["G multiply-adds"] == ""
+    assert (
+        _show_operations({"operations": {"view": None}}) == ["not counted"] * 2 == _show_operations({"minutes": 1.0})
+    )
+    three = {"whole": 205.5e9, "without_attention": 197.8e9, "per_video": 3}
+    assert _show_operations({"operations": {"view": three}}) == ["3 x 205.5", "3 x 197.8"]
 
 
 def test_only_the_best_cell_keeps_its_checkpoint(finished, folder):

@@ -34,6 +34,7 @@ def write_run(folder, num_steps=6):
             ]
     final = {"step": 4, "split": "test", "purpose": "final", "metrics": {"accuracy": 0.5, "num_examples": 10}}
     rows, costs = [*rows, final], [*costs, {"step": 4, "split": "test", "seconds": 1.5, "peak_memory": 50}]
+    costs[-1]["operations"] = {"view": None}
     folder.mkdir(exist_ok=True)
     for name, lines in (("log.jsonl", rows), ("costs.jsonl", costs)):
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in lines) + '{"step": 7, "ep')
@@ -61,6 +62,7 @@ def test_a_run_is_known_by_its_files(tmp_path):
     cost = run.cost()
     assert cost["minutes"] == pytest.approx((6 * 2 + 3 * 3 + 1.5) / 60) and cost["peak_memory"] == 600
     assert cost["ms_per_example"] == pytest.approx(150)  # of the test split
+    assert cost["ms_per_step"] == pytest.approx(1900) and cost["operations"] == {"view": None}
     with pytest.raises(FileNotFoundError, match="it has no log.jsonl"):
         read_run(tmp_path)
 

@@ -11,6 +11,7 @@ from typing import Any
 from clipbert.metrics.classification.classification import wilson_interval
 from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.cells import CellRun, Grid
+from clipbert.train_scripts.engine.operations import show_giga
 from clipbert.train_scripts.engine.report import BASELINES, find_baselines, show_score
 from clipbert.train_scripts.engine.run_files import read_run
 from clipbert.train_scripts.engine.sections import goal_of_metric
@@ -20,8 +21,12 @@ COUNTS_HITS = re.compile(r"(top\d+_)?accuracy")  # a fraction of the examples, e
 NOTES = """\
 A score is the mean over seeds ± their standard deviation. The interval is Wilson's at 95 %, of the hits of all seeds
 together; seeds share their examples, so it says more of the seeds than of other examples. `chosen by` is the tuning split.
-Minutes are those of training and evaluation of one run; milliseconds an example those of an evaluation, reading included;
-memory is the most that the first process took, of the GPU if there is one, workers not counted."""
+Minutes are those of training and evaluation of one run; milliseconds of a step the median, waiting for data not counted, of
+an example those of an evaluation, reading included; memory is the most that the first process took, of the GPU if there is
+one, workers not counted."""
+OPERATIONS = """
+G multiply-adds, which papers call GFLOPs, are those of one view (a clip or crop) of a video, times its views, whole and without
+the products inside attention."""
 
 
 def summarise(grid: Grid, runs: Sequence[CellRun], states: Mapping[CellRun, str]) -> dict[str, Any]:
@@ -34,7 +39,7 @@ def summarise(grid: Grid, runs: Sequence[CellRun], states: Mapping[CellRun, str]
         states (`Mapping[CellRun, str]`): Of those that are not finished, why.
 
     Returns:
-        `dict`: `metric`; `report`; `ranking`, the names of the cells of which all seeds are finished, best first; `cells`,
+        `dict`: `metric`; `report`; `published`; `ranking`, the names of the cells of which all seeds are finished, best first; `cells`,
         each with `name`, `recipe`, `settings`, `runs` (with the curve of each) and `summary`; `baselines`: for each kind,
         split and metric the lowest and the highest value that the runs report.
     """
@@ -50,7 +55,8 @@ def summarise(grid: Grid, runs: Sequence[CellRun], states: Mapping[CellRun, str]
                     low, high = baselines.setdefault(kind, {}).setdefault(split, {}).get(metric, (value, value))
                     baselines[kind][split][metric] = [min(low, value), max(high, value)]
     ranking = rank_cells(cells, grid.metric)
-    return {"metric": grid.metric, "report": grid.report, "ranking": ranking, "cells": cells, "baselines": baselines}
+    head = {"metric": grid.metric, "report": grid.report, "published": grid.published, "ranking": ranking}
+    return {**head, "cells": cells, "baselines": baselines}
 
 
 def describe_run(run: CellRun, states: Mapping[CellRun, str]) -> dict[str, Any]:
@@ -75,9 +81,12 @@ def summarise_cell(grid: Grid, finished: Sequence[Mapping[str, Any]]) -> dict[st
         summary = {name: summarise_scores(name, rows) for name in metrics if all(name in each for each in rows)}
         found["scores"][split] = {"purpose": row["purpose"], **summary}
     costs = [entry["cost"] for entry in finished]
-    for name, of_all in (("minutes", statistics.mean), ("ms_per_example", statistics.mean), ("peak_memory", max)):
+    mean = statistics.mean
+    for name, of_all in (("minutes", mean), ("ms_per_step", mean), ("ms_per_example", mean), ("peak_memory", max)):
         if values := [cost[name] for cost in costs if name in cost]:
             found[name] = of_all(values)
+    if counted := [cost["operations"] for cost in costs if "operations" in cost]:
+        found["operations"] = counted[0]
     return {**found, **{name: finished[0][name] for name in ("parameters", "trainable_parameters")}}
 
 
@@ -123,15 +132,19 @@ def show_table(title: str, found: Mapping[str, Any]) -> str:
     for split, metric in columns:
         head += [f"{split} {metric.replace('_', ' ')}", "95 % interval"]
     head += [f"chosen by: {split} {found['metric']}" for split in chosen]
-    head += ["parameters", "trained", "minutes", "ms an example", "memory"]
-    rows = [_show_cell(cell, columns, chosen, found) for cell in found["cells"]]
+    head += ["parameters", "trained", "minutes", "ms a step", "ms an example", "memory"]
+    is_counted = any("operations" in cell["summary"] for cell in found["cells"])
+    head += ["G multiply-adds", "without attention products"] if is_counted else []
+    head += [f"published: {title}" for title in found["published"]]
+    rows = [_show_cell(cell, columns, chosen, found, is_counted) for cell in found["cells"]]
     for kind, by_split in found["baselines"].items():
         levels = [_show_range(metric, by_split.get(split, {}).get(metric)) for split, metric in columns]
         scores = itertools.chain.from_iterable((level, "") for level in levels)
         row = [f"*{BASELINES[kind]}*", "", *scores]
         rows.append([*row, *[""] * (len(head) - len(row))])
     table = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    lines = [f"# {title}", "", *(f"| {' | '.join(map(printable, row))} |" for row in table), "", NOTES]
+    notes = NOTES + OPERATIONS if is_counted else NOTES
+    lines = [f"# {title}", "", *(f"| {' | '.join(map(printable, row))} |" for row in table), "", notes]
     missing = [
         f"- {cell['name']}, seed {run['seed']}: {printable(run['state'])}"
         for cell in found["cells"]
@@ -142,7 +155,11 @@ def show_table(title: str, found: Mapping[str, Any]) -> str:
 
 
 def _show_cell(
-    cell: Mapping[str, Any], columns: Sequence[tuple[str, str]], chosen: Sequence[str], found: Mapping[str, Any]
+    cell: Mapping[str, Any],
+    columns: Sequence[tuple[str, str]],
+    chosen: Sequence[str],
+    found: Mapping[str, Any],
+    is_counted: bool,
 ) -> list[str]:
     summary, metric = cell["summary"], found["metric"]
     row = [f"**{cell['name']}**" if cell["name"] in found["ranking"][:1] else cell["name"]]
@@ -152,8 +169,21 @@ def _show_cell(
         row += [_show_mean(name, score), " to ".join(show_score(name, end) for end in score.get("interval", ()))]
     row += [_show_mean(metric, summary.get("scores", {}).get(split, {}).get(metric, {})) for split in chosen]
     row += [f"{summary[name]:,}" if name in summary else "" for name in ("parameters", "trainable_parameters")]
-    row += [f"{summary[name]:.2f}" if name in summary else "" for name in ("minutes", "ms_per_example")]
-    return [*row, f"{summary['peak_memory'] / 1e9:.2f} GB" if "peak_memory" in summary else ""]
+    row += [f"{summary[name]:.2f}" if name in summary else "" for name in ("minutes", "ms_per_step", "ms_per_example")]
+    row.append(f"{summary['peak_memory'] / 1e9:.2f} GB" if "peak_memory" in summary else "")
+    if is_counted:
+        row += _show_operations(summary)
+    return [*row, *(str(column.get(cell["name"], "")) for column in found["published"].values())]
+
+
+def _show_operations(summary: Mapping[str, Any]) -> list[str]:
+    if not summary:
+        return ["", ""]
+    view = summary.get("operations", {}).get("view")
+    if view is None:
+        return ["not counted", "not counted"]
+    times = f"{view['per_video']} x " if view["per_video"] > 1 else ""
+    return [times + show_giga(view[name]) for name in ("whole", "without_attention")]
 
 
 def _show_mean(name: str, score: Mapping[str, Any]) -> str:

@@ -51,6 +51,9 @@ class Grid:
         None, "Metric of the tuning split that compares cells; null: the recipes' eval.metric."
     )
     report: list[str] = option([], "Metrics in the table; none: `metric`.")
+    published: dict[str, Any] = option(
+        {}, "Columns of figures from elsewhere, to be read beside ours: {TITLE: {CELL: what is published}}."
+    )
     keep: Literal["best", "all", "none"] = option("best", "Which cells keep their checkpoints when they are finished.")
     before: list[str] = option([], "Python scripts or modules with arguments, run in this order before the cells.")
     once_for: dict[str, str] = option(
@@ -160,6 +163,11 @@ def build_cells(grid: Grid) -> list[Cell]:
     found = [_join(grid, labels_and_settings) for labels_and_settings in itertools.product(*axes)] if axes else []
     found += [_join(grid, [(name, _settings(f"rows: {name}", row))]) for name, row in grid.rows.items()]
     names = [cell.name for cell in found]
+    for title, column in grid.published.items():
+        if unknown := sorted(_settings(f"published: {title}", column, "CELL: value").keys() - set(names)):
+            raise RecipeError(
+                f"published: {title}: there is no cell {unknown[0]!r}. {did_you_mean(unknown[0], names)}"
+            )
     if wrong := sorted({name for name in names if names.count(name) > 1 or not FOLDER_NAME.fullmatch(name)}):
         raise RecipeError(
             f"Cells are folders, each of another name in letters, digits and ._=+-; got {', '.join(wrong)}."
@@ -179,9 +187,9 @@ def _choices(name: str, axis: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         raise RecipeError(f"axes: {name}: expected values in a list, or settings by their names, got {axis!r}.")
 
 
-def _settings(place: str, settings: Any) -> dict[str, Any]:
+def _settings(place: str, settings: Any, expected: str = "section.key: value") -> dict[str, Any]:
     if not isinstance(settings, dict | None):
-        raise RecipeError(f"{place}: expected section.key: value, got {settings!r}.")
+        raise RecipeError(f"{place}: expected {expected}, got {settings!r}.")
     return settings or {}
 
 

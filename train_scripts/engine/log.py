@@ -16,6 +16,7 @@ from accelerate.utils import DistributedType, broadcast_object_list
 from clipbert.support.files import remove_leftovers, write_whole
 from clipbert.train_scripts.engine.checkpoint import writing
 from clipbert.train_scripts.engine.memory import peak_memory
+from clipbert.train_scripts.engine.operations import describe_operations
 from clipbert.train_scripts.engine.order import BatchPlan
 from clipbert.train_scripts.engine.pace import Pace, advise, show_duration
 from clipbert.train_scripts.engine.predictions import Predictions
@@ -110,9 +111,15 @@ class RunLog:
             is_better, sentence = found
             logger.log(logging.INFO if is_better or purpose != "final" else logging.WARNING, f"{split}: {sentence}")
 
-    def add_cost(self, step: int, split: str, seconds: float) -> None:
-        """How long an evaluation took, and the most memory so far; in a file of its own, as no run repeats them."""
+    def add_cost(self, step: int, split: str, seconds: float, operations: Mapping[str, Any] | None = None) -> None:
+        """
+        How long an evaluation took, the most memory so far, and what was counted (see `counting_calls`), if anything was;
+        in a file of its own, as no run repeats them.
+        """
         row = {"step": step, "split": split, "seconds": round(seconds, 4)}
+        if operations is not None:
+            row["operations"] = dict(operations)
+            logger.info(f"{split}: {describe_operations(operations)}")
         self._write(row | {"peak_memory": peak_memory(self.accelerator.device)}, self.path.with_name(COSTS))
 
     def add_examples(self, split: str, describe: Callable[[Predictions, int], str | None], found: Predictions) -> None:

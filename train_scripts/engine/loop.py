@@ -37,6 +37,7 @@ from clipbert.train_scripts.engine.last_word import say_below_launcher
 from clipbert.train_scripts.engine.launch import seed_everything
 from clipbert.train_scripts.engine.log import RunLog
 from clipbert.train_scripts.engine.memory import naming_what_saves_memory
+from clipbert.train_scripts.engine.operations import counting_calls
 from clipbert.train_scripts.engine.optim import build_optimizer, set_lr
 from clipbert.train_scripts.engine.order import PlannedBatches, build_plan
 from clipbert.train_scripts.engine.pace import Pace
@@ -277,14 +278,21 @@ class Trainer:
             if purpose not in purposes:
                 continue
             examples, saving = self.parts.eval_sets[split], naming_what_saves_memory(self.recipe, split, "eval")
+            counting = counting_calls(model) if settings.count_flops else nullcontext()
             started = time.perf_counter()
-            with self.termination.breaking_off(), saving, torch.no_grad(), self.accelerator.autocast():
+            with (
+                self.termination.breaking_off(),
+                saving,
+                counting as operations,
+                torch.no_grad(),
+                self.accelerator.autocast(),
+            ):
                 arguments = (model.eval(), examples, self.accelerator, self.recipe)
                 result = evaluate_draws(functools.partial(self.task.evaluate, *arguments), settings.num_draws)
             if purpose == "tuning" and settings.metric not in result.metrics:
                 raise ValueError(f"eval.metric={settings.metric!r} is not among {', '.join(result.metrics)}.")
             self.log.add_evaluation(step, split, purpose, result.metrics)
-            self.log.add_cost(step, split, time.perf_counter() - started)
+            self.log.add_cost(step, split, time.perf_counter() - started, operations)
             if purpose == "final":
                 self.log.add_examples(split, self.task.describe_row, result.predictions)
             # those of a tuning split belong to the best checkpoint, as its row in results.json does

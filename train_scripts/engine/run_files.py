@@ -3,6 +3,7 @@
 
 import json
 import math
+import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ class RunFiles:
         results (`dict[str, Any]`): Of `results.json`; empty before the end of the run.
         steps (`list[dict[str, Any]]`): The logged steps.
         evaluations (`list[dict[str, Any]]`): The logged evaluations, with `step`, `split`, `purpose` and `metrics`.
-        costs (`dict[tuple[int, str], dict[str, Any]]`): For step and split `seconds` and `peak_memory`.
+        costs (`dict[tuple[int, str], dict[str, Any]]`): For step and split `seconds`, `peak_memory`, and `operations` where
+            they were counted.
     """
 
     folder: Path
@@ -36,13 +38,16 @@ class RunFiles:
         chosen = [row["step"] for row in self.results.get("splits", {}).values() if row["purpose"] == "tuning"]
         return chosen[0] if chosen else None
 
-    def cost(self) -> dict[str, float]:
+    def cost(self) -> dict[str, Any]:
         """
-        `minutes` of training and evaluation, `peak_memory` in bytes, and `ms_per_example` of the latest evaluation of a
-        final split (else of any), reading included; what the log does not say is left out.
+        `minutes` of training and evaluation, `ms_per_step`, the median of the training steps without the time that they waited
+        for data, `peak_memory` in bytes, and of the latest evaluation of a final split (else of any) `ms_per_example`,
+        reading included, and `operations`; what the log does not say is left out.
         """
         seconds = sum(row["step_s"] for row in self.steps) + sum(row["seconds"] for row in self.costs.values())
-        found = {"minutes": seconds / 60}
+        found: dict[str, Any] = {"minutes": seconds / 60}
+        if self.steps:
+            found["ms_per_step"] = 1000 * statistics.median(row["step_s"] - row["wait_s"] for row in self.steps)
         if self.costs:
             found["peak_memory"] = max(row["peak_memory"] for row in self.costs.values())
         rows = sorted(self.evaluations, key=lambda row: (row["purpose"] == "final", row["step"]))
@@ -50,6 +55,8 @@ class RunFiles:
             cost, examples = self.costs.get((row["step"], row["split"])), row["metrics"].get("num_examples")
             if cost and examples:
                 found["ms_per_example"] = 1000 * cost["seconds"] / examples
+            if cost and "operations" in cost:
+                found["operations"] = cost["operations"]
         return found
 
     def curve(self) -> list[dict[str, Any]]:

@@ -259,6 +259,7 @@ class EvalSection(Section):
     batch_size: int = changeable(
         8, "Items of one forward pass in tasks that evaluate item by item.", at_least=1, saves="memory"
     )
+    count_flops: bool = changeable(False, "Count the multiply-adds of a view of a video, of a text, of a pair.")
 
     def problems(self):
         tuning = [name for name, purpose in self.splits.items() if purpose == "tuning"]
