@@ -13,6 +13,7 @@ OUTPUT_DIR/CELL/seed_SEED/                   the folder of a run, with what it p
 """
 
 import argparse
+import fnmatch
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from clipbert.support.files import write_whole
+from clipbert.support.names import did_you_mean
 from clipbert.support.terminal import printable, printable_lines
 from clipbert.train_scripts.engine.cell_table import show_table, summarise
 from clipbert.train_scripts.engine.cells import CellRun, Grid, load_task, plan_runs, read_grid
@@ -51,11 +53,24 @@ class GridRunner:
         grid (`Grid`): The grid.
         runs (`Sequence[CellRun]`): All of its runs.
         part (`tuple[int, int]`, *optional*, defaults to `(1, 1)`): Which part of the cells runs here, of how many.
+        patterns (`Sequence[str]`, *optional*): Cells with such names alone run, all of them stand in the table.
     """
 
-    def __init__(self, title: str, grid: Grid, runs: Sequence[CellRun], part: tuple[int, int] = (1, 1)):
+    def __init__(
+        self,
+        title: str,
+        grid: Grid,
+        runs: Sequence[CellRun],
+        part: tuple[int, int] = (1, 1),
+        patterns: Sequence[str] = ("*",),
+    ):
         self.title, self.grid, self.runs = title, grid, runs
-        cells = list(dict.fromkeys(run.cell.name for run in runs))[part[0] - 1 :: part[1]]
+        names = list(dict.fromkeys(run.cell.name for run in runs))
+        for pattern in patterns:
+            if not fnmatch.filter(names, pattern):
+                raise RecipeError(f"--cells: there is no cell {pattern!r}. {did_you_mean(pattern, names)}")
+        cells = [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+        cells = cells[part[0] - 1 :: part[1]]
         self.ours = [run for run in runs if run.cell.name in cells]
         self.states: dict[CellRun, str] = {}  # of what is not finished
 
@@ -244,6 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, str]:
     )
     parser.add_argument("--output_dir", metavar="FOLDER", help="another folder than that of the grid file")
     parser.add_argument("--part", type=read_part, default=(1, 1), metavar="K/N", help="run the K-th of N parts only")
+    parser.add_argument(
+        "--cells", nargs="+", default=["*"], metavar="PATTERN", help="run the cells of such names only, e.g. 'lr=*'"
+    )
     parser.add_argument("--list", action="store_true", help="print the command of each run, and run nothing")
     given = parser.parse_args(arguments)
 
@@ -251,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, str]:
     if given.recipe:
         grid.recipe, grid.set = given.recipe, {}
     runs = plan_runs(grid, load_task(Path(locate(grid.script))).recipe_class, given.set)
-    runner = GridRunner(Path(given.grid).stem, grid, runs, given.part)
+    runner = GridRunner(Path(given.grid).stem, grid, runs, given.part, given.cells)
     if given.list:
         for run in runner.ours:
             print(shlex.join(runner.command(run)))

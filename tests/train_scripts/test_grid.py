@@ -21,6 +21,7 @@ from stranger_families import write_framewise
 from tiny_clips import write_clips
 
 from clipbert.metrics.classification.classification import wilson_interval
+from clipbert.modeling_mug_stan import MugSTANConfig
 from clipbert.train_scripts import grid as grid_script
 from clipbert.train_scripts.engine.cell_table import _show_operations, rank_cells, summarise_scores
 from clipbert.train_scripts.engine.cells import build_cells, load_task, plan_runs, read_grid
@@ -202,6 +203,15 @@ def test_parts_divide_the_cells(folder):
             grid_script.main(["--grid", "any", "--part", wrong])
 
 
+def test_some_cells_can_be_run_by_their_names(folder, capsys):
+    path = write_grid(folder, "named", axes={"optim.lr": [1, 2], "data.num_frames": [1, 2]})
+    assert grid_script.main(["--grid", str(path), "--list", "--cells", "lr=1_*", "*frames=2"]) == {}
+    lines = capsys.readouterr().out.splitlines()
+    assert [f"lr={lr}_num_frames={n}/" in line for line, (lr, n) in zip(lines, [(1, 1), (1, 2), (2, 2)], strict=True)]
+    with pytest.raises(RecipeError, match="--cells: there is no cell 'lr=3_num_frames=1'. Did you mean 'lr="):
+        grid_script.main(["--grid", str(path), "--cells", "lr=3_num_frames=1"])
+
+
 def test_scores_are_means_with_a_pooled_interval():
     rows = [{"accuracy": 0.5, "loss": 1.0, "num_examples": 4}, {"accuracy": 0.75, "loss": 2.0, "num_examples": 4}]
     found = summarise_scores("accuracy", rows)
@@ -260,6 +270,48 @@ def test_the_grids_of_the_package(name):
         assert len({run.cell.name for run in named}) == 15
         seen = {(run.recipe.data.sampling, run.recipe.data.num_frames) for run in named}
         assert seen == {("first", 100) if name == "grid_report" else ("all", None)}
+
+
+def layers_of(run):
+    """The layers that a run's branches read of a CLIP of twelve."""
+    return MugSTANConfig(**run.recipe.model.overrides).layers_read
+
+
+def test_the_ablations_of_mug_stan_read_the_layers_of_the_paper_on_any_data():
+    path = RECIPES / "mug_stan" / "grid_ablations.yaml"
+    for recipe in (None, "mug_stan/retrieval_msrvtt.yaml"):
+        grid = read_grid(path)
+        assert grid.seeds == [1, 2, 3]
+        grid.seeds = [1]
+        if recipe:
+            grid.recipe, grid.set = recipe, {}
+        runs = plan_runs(grid, load_task(ROOT / grid.script).recipe_class)
+        cells = {run.cell.name: run for run in runs}
+        assert len(cells) == 26
+        expected = {
+            "table5_none": [],
+            "table5_stan": [[9, 10, 11, 12]],
+            "figure6_layers_2": [[11, 12]],
+            "figure6_layers_12": [list(range(1, 13))],
+            "figure6_position_1-4": [[1, 2, 3, 4]],
+            "figure6_position_5-8": [[5, 6, 7, 8]],
+            "figure6_interval_2": [[6, 8, 10, 12]],
+            "figure6_interval_3": [[3, 6, 9, 12]],
+            "figure6_branches_3": [[9, 10, 11, 12]] * 3,
+        }
+        assert {name: layers_of(cells[name]) for name in expected} == expected
+        for name, run in cells.items():  # the parts of figure 6 and of the structure are compared without Mug
+            similarity = run.recipe.model.overrides["similarity"]
+            assert (similarity == "mean_pool") == (
+                name not in ("table5_mug", "table5_stan_and_mug") and name[:6] != "table8"
+            )
+            assert run.recipe.eval.metric == grid.metric == "text_to_video_R@1"
+        if recipe is None:
+            assert all(
+                run.recipe.model.config["clip_config"]["vision_config"]["num_hidden_layers"] == 12 for run in runs
+            )
+        differences = [repr(run.recipe.model.overrides) for run in cells.values()]
+        assert len(set(differences)) == len(differences)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
