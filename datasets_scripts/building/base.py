@@ -132,8 +132,13 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         raise NotImplementedError
 
     def class_names(self) -> list[str]:
-        """Names of the classes in the order of their numbers, for the task "classification"."""
+        """Names of the classes in the order of their numbers, for the tasks "classification" and "detection"."""
         raise NotImplementedError
+
+    @classmethod
+    def evaluated_classes(cls, config: BenchmarkConfig) -> list[int] | None:
+        """Numbers of the classes that the benchmark's own evaluation counts; `None`: all."""
+        return None
 
     def has_several_classes(self) -> bool:
         """Whether a video may be in several classes, or none: the label of a row is a list then, of names in `classes`."""
@@ -436,6 +441,8 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
         if self.config.task == "classification":
             label = ClassLabel(names=self.chosen_class_names())
             features["label"] = List(label) if self.has_several_classes() else label
+        if self.config.task == "detection":
+            features["labels"] = List(List(ClassLabel(names=self.distinct_class_names())))
         return datasets.DatasetInfo(description=inspect.getdoc(type(self)), features=features)
 
     def chosen_class_names(self) -> list[str]:

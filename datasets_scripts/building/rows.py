@@ -82,12 +82,14 @@ def check_class(row: dict) -> None:
 
 def check_boxes(row: dict) -> None:
     counts = {name: len(row[name]) for name in ("boxes", "labels", "person_ids")}
-    if not row["boxes"] or len(set(counts.values())) > 1:
-        raise ValueError(f"expected as many boxes as labels and person_ids, at least one, got {counts}")
-    for box in row["boxes"]:
-        x1, y1, x2, y2 = box
-        if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
-            raise ValueError(f"expected boxes x1 < x2, y1 < y2 in [0, 1], got {box}")
+    if len(set(counts.values())) > 1 or not (row["boxes"] or row["proposals"]):
+        raise ValueError(
+            f"expected as many boxes as labels and person_ids, one box or proposal at least, got {counts}"
+        )
+    for box in (*row["boxes"], *row["proposals"]):
+        x1, y1, x2, y2, *scores = box
+        if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1) or not all(0 <= score <= 1 for score in scores):
+            raise ValueError(f"expected boxes x1 < x2, y1 < y2 in [0, 1], and scores in [0, 1], got {box}")
 
 
 def expect_text(row: dict, name: str) -> None:
@@ -161,13 +163,15 @@ ROW_SCHEMAS = {
                 "video": TEXT,
                 "timestamp_s": Value("float64"),
                 "boxes": List(List(Value("float64"))),  # (people, 4): x1, y1, x2, y2 in [0, 1]
-                "labels": List(List(Value("int32"))),  # (people, actions of that person)
+                "labels": List(List(ClassLabel(num_classes=0))),  # (people, actions of that person)
                 "person_ids": List(TEXT),
                 "keyframe_id": TEXT,
+                "proposals": List(List(Value("float64"))),  # (boxes, 5) of a detector: the same, and its score
             }
         ),
         "keyframe_id",
         check_boxes,
+        defaults={"proposals": ()},
     ),
     "image_text": RowSchema(
         Features({"image_id": TEXT, "image": TEXT, "caption": TEXT, "caption_id": TEXT}),

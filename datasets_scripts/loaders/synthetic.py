@@ -105,6 +105,12 @@ class Synthetic(VideoFolder):
                 )
         return super().annotation_files(config)
 
+    def class_names(self) -> list[str]:
+        if self.config.task != "detection":
+            return super().class_names()
+        splits = read_manifest(Path(self.config.data_dir))["splits"]
+        return next(iter(splits.values()))["actions"]
+
     def text(self, record: Record) -> Iterator[dict]:
         if self.config.task != "detection":
             yield from super().text(record)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from clipbert.datasets_scripts import find_loader, load_benchmark, prepare
 from clipbert.datasets_scripts.building.records import AnnotationError
-from clipbert.datasets_scripts.loaders.ava import read_actions
+from clipbert.datasets_scripts.loaders.ava import NOT_EVALUATED, read_actions
 
 
 TOP5 = {  # clips for training and test, in the order of the classes
@@ -188,10 +188,12 @@ def test_the_real_sample_of_ava(data_dir, tmp_path, caplog):
     assert train["keyframe_id"][:] == ["0f39OWEqJ24,0902"]  # the list of excluded seconds has the two others
     assert len(validation) == 14 and sum(len(labels) for row in validation["labels"] for labels in row) == 49
     at_906 = validation[4]
-    assert at_906["labels"] == [[11, 74, 80]] and at_906["person_ids"] == ["3"]
+    assert at_906["labels"] == [[10, 73, 79]] and at_906["person_ids"] == ["3"]
     assert "left out 2 seconds" in caplog.text and "stray underscore from the person of 1 lines" in caplog.text
     names = read_actions(data_dir / "annotations" / "ava" / "ava_action_list_v2.1_for_activitynet_2018.pbtxt.txt")
     assert len(names) == 60 and names == read_actions(data_dir / "annotations" / "ava" / "label_map.txt")
+    assert sorted(names) == sorted({*range(1, 81)} - NOT_EVALUATED)
+    assert validation.features["labels"].feature.feature.int2str(11) == "stand"
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -669,9 +671,10 @@ def test_ava(load, tmp_path, caplog):
         "video": str(tmp_path / "trainval" / "film_1.mkv"),
         "timestamp_s": 902.0,
         "boxes": [[0.125, 0.25, 0.5, 0.875], [0.625, 0.25, 0.75, 0.875]],
-        "labels": [[12, 80], [11]],  # of the person "0", whom one line calls "0_", and of "1"
+        "labels": [[11, 79], [10]],  # of the person "0", whom one line calls "0_", and of "1"
         "person_ids": ["0", "1"],
         "keyframe_id": "film_1,0902",
+        "proposals": [],
     }
     assert rows["keyframe_id"][:] == ["film_1,0902", "film-2,1001"]
     assert "left out 1 seconds" in caplog.text and "stray underscore from the person of 1 lines" in caplog.text
@@ -706,6 +709,90 @@ def test_malformed_boxes(row, message, load, tmp_path):
     write_ava(tmp_path, [*AVA_ROWS, row])
     with pytest.raises(AnnotationError, match=r"ava_val_v2\.2\.csv, " + message):
         load("ava", "v2.2")
+
+
+PROPOSALS = [
+    ("film_1", "0902", 0.125, 0.25, 0.5, 0.875, 0.98),
+    ("film_1", "0902", 0.6, 0.25, 0.75, 0.875, 0.4),
+    ("film_1", "0903", 0.125, 0.25, 0.5, 0.875, 0.9),  # excluded
+    ("film_1", "0904", 0.0, 0.0, 0.5, 0.5, 1),  # where nobody is annotated
+    ("film_9", "0902", 0.0, 0.0, 0.5, 0.5, 0.7),  # of another split
+]
+
+
+def write_proposals(path: Path, rows=PROPOSALS) -> str:
+    path.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    return str(path)
+
+
+def test_proposals_of_ava(load, tmp_path):
+    write_ava(tmp_path)
+    touch(tmp_path, "film_1.mkv", "film-2.mp4")
+    given = write_proposals(tmp_path / "found.csv")
+    rows = load("ava", "v2.2", split="validation", proposals=given)
+    assert rows["keyframe_id"][:] == ["film_1,0902", "film-2,1001", "film_1,0904"]
+    assert rows["proposals"][:2] == [[[0.125, 0.25, 0.5, 0.875, 0.98], [0.6, 0.25, 0.75, 0.875, 0.4]], []]
+    assert rows[2]["boxes"] == rows[2]["labels"] == [] and rows[2]["proposals"] == [[0.0, 0.0, 0.5, 0.5, 1.0]]
+    write_proposals(tmp_path / "found.csv", PROPOSALS[:1])  # the table is made anew
+    assert load("ava", "v2.2", split="validation", proposals=given).num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            ("film_1", "0904", 0.5, 0.2, 0.5, 0.9, 0.8),
+            r"found.csv, line 6: expected a box x1 < x2, y1 < y2 in \[0, 1\]",
+        ),
+        (("film_1", "0904", 0.1, 0.2, 1.5, 0.9, 0.8), "found.csv, line 6: expected a box"),
+        (("film_1", "0904", 0.1, "nan", 0.5, 0.9, 0.8), "found.csv, line 6: expected 'y1' to be a number"),
+        (("film_1", "0904", 0.1, 0.2, 0.5, 0.9, 1.2), r"found.csv, line 6: expected a score in \[0, 1\], got 1.2"),
+        (("film_1", "0904", 0.1, 0.2, 0.5, 0.9), "found.csv, line 6: expected the 7 columns"),
+    ],
+)
+def test_malformed_proposals(row, message, load, tmp_path):
+    write_ava(tmp_path)
+    given = write_proposals(tmp_path / "found.csv", [*PROPOSALS, row])
+    with pytest.raises(AnnotationError, match=message):
+        load("ava", "v2.2", proposals=given)
+
+
+def test_files_of_proposals_that_are_not_read(load, tmp_path):
+    write_ava(tmp_path)
+    with pytest.raises(ValueError, match="dense.pkl is a pickle, which runs code .* Write its boxes as csv"):
+        load("ava", "v2.2", proposals=str(tmp_path / "dense.pkl"))
+    with pytest.raises(FileNotFoundError, match="there is no file .*found.csv"):
+        load("ava", "v2.2", proposals=str(tmp_path / "found.csv"))
+
+
+def test_films_that_were_cut(load, tmp_path):
+    write_ava(tmp_path)
+    touch(tmp_path, "film_1.mkv", "film-2.mp4")
+    rows = load("ava", "v2.2", split="validation", starts_at_s=900)
+    assert rows["timestamp_s"][:] == [2.0, 101.0] and rows["keyframe_id"][0] == "film_1,0902"
+    with pytest.raises(AnnotationError, match="line 1: expected a second of the cut films, which start at 903"):
+        load("ava", "v2.2", split="validation", starts_at_s=903)
+
+
+def test_classes_of_ava(load, tmp_path):
+    write_ava(tmp_path)
+    touch(tmp_path, "film_1.mkv", "film-2.mp4")
+    loader = find_loader("ava")
+
+    def classes():
+        names = load("ava", "v2.2", split="validation").features["labels"].feature.feature.names
+        evaluated = loader.evaluated_classes(loader.complete_config("v2.2", tmp_path, {}))
+        return names, evaluated
+
+    names, evaluated = classes()
+    assert len(names) == 80 and names[11] == "action 12" and len(evaluated) == 60 and 1 not in evaluated
+    listed = 'item {\n  name: "stand"\n  id: 12\n}\nitem {\n  name: "walk"\n  id: 14\n}\n'
+    write(tmp_path, {"ava_action_list_v2.2_for_activitynet_2019.pbtxt": listed})
+    names, evaluated = classes()
+    assert names[10:14] == ["action 11", "stand", "action 13", "walk"] and evaluated == [11, 13]
+    every = 'label {\n  name: "crouch"\n  label_id: 3\n  label_type: PERSON_MOVEMENT\n}\n'
+    write(tmp_path, {"ava_action_list_v2.2.pbtxt": every})
+    assert classes()[0][2] == "crouch" and classes()[1] == [11, 13]
 
 
 def test_versions_of_ava(load, tmp_path):
