@@ -1017,6 +1017,9 @@ class MugSTANForActionDetection(MugSTANPreTrainedModel):
     Example:
         >>> from clipbert import MugSTANForActionDetection
         >>> model = MugSTANForActionDetection.from_pretrained("my-mug-stan", num_labels=60)  # doctest: +SKIP
+        >>> key = {"sampling": "key_frame", "key_times_s": [902.0], "num_frames": 8}
+        >>> inputs = processor(videos=["film.mp4"], boxes=[[[0.1, 0.2, 0.5, 0.9]]], **key)  # doctest: +SKIP
+        >>> model(**inputs).logits.sigmoid()  # doctest: +SKIP
     """
 
     main_input_name = "pixel_values"
@@ -1038,6 +1041,7 @@ class MugSTANForActionDetection(MugSTANPreTrainedModel):
         video_indices: torch.LongTensor | None = None,
         labels: torch.Tensor | None = None,
         interpolate_pos_encoding: bool = False,
+        box_indices: torch.LongTensor | None = None,
         frame_indices: torch.LongTensor | None = None,
         frame_seconds: torch.DoubleTensor | None = None,
         video_metadata: list | None = None,
@@ -1053,8 +1057,8 @@ class MugSTANForActionDetection(MugSTANPreTrainedModel):
                 The video of each box. Without it there is one box per video, in the same order.
             labels (`torch.Tensor` of shape `(boxes, classes)`, *optional*): See the class.
             interpolate_pos_encoding (`bool`, *optional*): See `encode_video`.
-            frame_indices, frame_seconds, video_metadata (*optional*):
-                What a processor adds with `return_metadata=True`. Not read: `model(**processor(...))` works with it.
+            box_indices, frame_indices, frame_seconds, video_metadata (*optional*):
+                What a processor adds. Not read: `model(**processor(...))` works with it.
 
         Returns:
             [`MugSTANActionDetectionOutput`].

@@ -72,6 +72,13 @@ class DataOptions:
     shorter_side: int | None = option(
         None, "Length of the shorter side, of which the square is cut; null: the square's.", at_least=1
     )
+    do_center_crop: bool | None = option(
+        None,
+        "Whether to see the square in the middle of a picture; false: all of it, brought to a square; null: the former.",
+    )
+    frame_span: int | None = option(
+        None, "Frames that those around a key frame span; null: 300, as for AVA.", at_least=1
+    )
     interpolation: Literal["bicubic", "bilinear", "cv2_bilinear"] | None = option(
         None, "Resizing; `cv2_bilinear` as the released code does it, without antialiasing; null: as CLIP does."
     )

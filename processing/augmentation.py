@@ -175,16 +175,25 @@ class ClipChange:
         drawn = self._draws[name, frame]
         return drawn if drawn["p"] < change.p else None
 
+    def crop_box(self, height: int, width: int, number: int) -> tuple[int, int, int, int] | None:
+        """Top, left, height and width of the part that is taken of a picture; `None` for all of it."""
+        drawn = self._drawn("crop", number)
+        return None if drawn is None else self._box("crop", drawn, height, width)
+
     def crop(self, square: np.ndarray, number: int) -> np.ndarray:
         """A picture `(height, width, 3)` in uint8, or a part of it."""
-        if (drawn := self._drawn("crop", number)) is None:
+        if (box := self.crop_box(*square.shape[:2], number)) is None:
             return square
-        top, left, height, width = self._box("crop", drawn, *square.shape[:2])
+        top, left, height, width = box
         return square[top : top + height, left : left + width]
+
+    def flips(self, number: int) -> bool:
+        """Whether left becomes right."""
+        return self._drawn("flip", number) is not None
 
     def before(self, frames: torch.Tensor, number: int) -> torch.Tensor:
         """What happens to a frame `(1, 3, side, side)` of values from 0 to 255, before normalisation."""
-        if self._drawn("flip", number) is not None:
+        if self.flips(number):
             frames = frames.flip(-1)
         if (drawn := self._drawn("color", number)) is not None:
             color, frames = self.augmentation.changes["color"], frames / 255

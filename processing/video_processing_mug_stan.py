@@ -5,7 +5,8 @@ The shorter side is scaled to S, and the square in the middle is seen, or three 
 square may be a random part of the picture, the same one in all frames of a video.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,11 +44,21 @@ class MugSTANVideoOptions(SparseVideoOptions, total=False):
     """Options of [`MugSTANVideoProcessor`], which documents them."""
 
     shorter_side: int | None
+    do_center_crop: bool
     interpolation: str
     num_crops: int
     augmentation: Any
     frame_span: int
     key_times_s: Any
+    boxes: Any
+
+
+@dataclass
+class BoxedVideo(DecodedVideo):
+    """A video with what is seen of its boxes `(boxes, 4)`, in pixels of the square, and the numbers of those boxes."""
+
+    boxes: np.ndarray
+    numbers: np.ndarray
 
 
 class MugSTANVideoProcessor(SparseVideoProcessor):
@@ -67,6 +78,8 @@ class MugSTANVideoProcessor(SparseVideoProcessor):
         size (`int` or `dict`, defaults to `{"height": 224, "width": 224}`): Side of the square that the model sees.
         shorter_side (`int`, *optional*): Length that the shorter side is scaled to before the square is cut, 256 for
             DiDeMo in the official code. `None` stands for the side of the square.
+        do_center_crop (`bool`, defaults to `True`): `False` brings the whole picture to the square, whatever its shape:
+            nobody at its edges is cut off, which matters where actions are found in boxes.
         interpolation (`str`, defaults to `"bicubic"`): `"bicubic"` or `"bilinear"`, with antialiasing, as the image
             processor of CLIP has them; or `"cv2_bilinear"`, which is OpenCV's `INTER_LINEAR` on bytes (without), as the
             official code has it, with its rounding of sizes.
@@ -77,6 +90,11 @@ class MugSTANVideoProcessor(SparseVideoProcessor):
         do_rescale, do_normalize (`bool`, default to `True`): Pixels to [0, 1], then less the mean of CLIP, divided by its
             deviation.
         kwargs: What all video processors share: see [`SparseVideoProcessor`].
+
+        boxes (`list`, *optional*): For a single call, the boxes of each video `(boxes, 4)`, one at least: x1, y1, x2, y2 as
+            shares of the width and height of its picture, in [0, 1]. They follow the pixels through crops, resizing and flips.
+            Adds `boxes` `(all boxes, 4)` in pixels of the square, cut off at its edges; `video_indices`, the video of each;
+            and `box_indices`, its number among those given, of all videos: boxes of which nothing is seen are left out.
 
     `MugSTANVideoProcessor(**OFFICIAL)` chooses and resizes frames as the official code does.
 
@@ -93,6 +111,7 @@ class MugSTANVideoProcessor(SparseVideoProcessor):
     num_frames = 12
     size = {"height": 224, "width": 224}
     shorter_side = None
+    do_center_crop = True
     interpolation = "bicubic"
     image_mean = OPENAI_CLIP_MEAN
     image_std = OPENAI_CLIP_STD
@@ -102,7 +121,7 @@ class MugSTANVideoProcessor(SparseVideoProcessor):
 
     model_input_names = ["pixel_values"]
     valid_kwargs = MugSTANVideoOptions
-    call_options = (*SparseVideoProcessor.call_options, "key_times_s")
+    call_options = (*SparseVideoProcessor.call_options, "key_times_s", "boxes")
 
     @classmethod
     def from_clip_pretrained(cls, name_or_path: str, **options: Any) -> "MugSTANVideoProcessor":
@@ -169,6 +188,9 @@ class MugSTANVideoProcessor(SparseVideoProcessor):
 
     def _options_of_each(self, options: dict[str, Any], num_videos: int) -> list[dict[str, Any]]:
         each, times = super()._options_of_each(options, num_videos), options["key_times_s"]
+        if options["boxes"] is not None:
+            boxes = _boxes_of_each(options["boxes"], num_videos)
+            each = [{**one, "boxes": of_video} for one, of_video in zip(each, boxes, strict=True)]
         if (options["sampling"] == "key_frame") != (times is not None):
             raise ValueError(
                 "sampling='key_frame' and key_times_s, the second of the key frame of each video, go together, got "
@@ -187,6 +209,38 @@ class MugSTANVideoProcessor(SparseVideoProcessor):
 
     def _check_sampling(self, options: dict[str, Any]) -> None:
         super()._check_sampling({**options, "key_times_s": 0.0})
+
+    def _load_video(self, video, seed, video_fps, options):
+        decoded, sample = super()._load_video(video, seed, video_fps, options)
+        if options["boxes"] is None:
+            return decoded, sample
+        seen = self._place_boxes(options["boxes"], decoded.metadata.height, decoded.metadata.width, seed, options)
+        numbers = np.flatnonzero((seen[:, :2] < seen[:, 2:]).all(axis=1))
+        return BoxedVideo(decoded.frames, decoded.metadata, seen[numbers], numbers), sample
+
+    def _load_image(self, image, options):
+        if options["boxes"] is not None:
+            raise ValueError("Boxes belong to videos: pass a picture as a video of one frame, videos=[[picture]].")
+        return super()._load_image(image, options)
+
+    def _place_boxes(
+        self, boxes: np.ndarray, height: int, width: int, seed: Seed | None, options: dict[str, Any]
+    ) -> np.ndarray:
+        """Boxes in pixels of the square `(boxes, 4)`, in float32; empty where nothing of them is seen."""
+        side, is_flipped, crop = options["size"]["height"], False, None
+        if options["augmentation"] and seed is not None:
+            change = Augmentation(**options["augmentation"]).draw(seed)
+            is_flipped, crop = change.flips(0), change.crop_box(height, width, 0)
+        if crop is None:  # the square in the middle, in pixels of the resized picture
+            if options["do_resize"]:
+                height, width = resized_shape(height, width, options)
+            crop = (height - side) // 2, (width - side) // 2, side, side
+        top, left, crop_height, crop_width = crop
+        places = boxes * [width, height, width, height] - [left, top, left, top]
+        places = (places * side / np.array([crop_width, crop_height] * 2)).clip(0, side)
+        if is_flipped:
+            places[:, [0, 2]] = side - places[:, [2, 0]]
+        return places.astype(np.float32)
 
     def _transform_of(self, source, max_aspect_ratio, options, seed=None):
         transform = super()._transform_of(source, max_aspect_ratio, options, seed)
@@ -238,13 +292,27 @@ class MugSTANVideoProcessor(SparseVideoProcessor):
     def _assemble(
         self, visuals: Iterable[tuple[DecodedVideo, ClipSample]], num_visuals: int, options: dict[str, Any]
     ) -> BatchFeature:
-        batch = super()._assemble(visuals, num_visuals, options | {"return_tensors": "pt"})
+        boxed: list[BoxedVideo] = []
+
+        def noting_boxes() -> Iterator[tuple[DecodedVideo, ClipSample]]:
+            for decoded, sample in visuals:
+                if isinstance(decoded, BoxedVideo):
+                    boxed.append(replace(decoded, frames=[]))  # which are not needed any more
+                yield decoded, sample
+
+        batch = super()._assemble(noting_boxes(), num_visuals, options | {"return_tensors": "pt"})
         # (videos, clips, frames, crops, 3, side, side) to views, the crops of a clip next to each other
         views = batch["pixel_values"].transpose(2, 3).flatten(1, 2)
         data = {**batch, "pixel_values": views[:, 0] if views.shape[1] == 1 else views}
         for name in ("frame_indices", "frame_seconds"):
             if name in data and data[name].shape[1] == 1:
                 data[name] = data[name][:, 0]
+        if boxed:
+            firsts = np.cumsum([0, *(len(boxes) for boxes in options["boxes"])])
+            numbers = [first + video.numbers for first, video in zip(firsts, boxed, strict=False)]
+            data["boxes"] = torch.from_numpy(np.concatenate([video.boxes for video in boxed]))
+            data["video_indices"] = torch.arange(len(boxed)).repeat_interleave(torch.tensor(list(map(len, numbers))))
+            data["box_indices"] = torch.from_numpy(np.concatenate(numbers))
         return BatchFeature(data, options["return_tensors"], skip_tensor_conversion=["video_metadata"])
 
     def _resolve_options(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -261,6 +329,21 @@ class MugSTANVideoProcessor(SparseVideoProcessor):
             raise ValueError(
                 f"shorter_side must lie in [{side}, {LARGEST_SIDE}], from the side of the square on, got {shorter}."
             )
+        if not options["do_center_crop"] and (shorter is not None or options["num_crops"] != 1):
+            raise ValueError(
+                f"do_center_crop=False brings the whole picture to the square: leave shorter_side={shorter} and "
+                f"num_crops={options['num_crops']} out."
+            )
+        if options["boxes"] is not None:
+            if options["num_clips"] * options["num_crops"] != 1:
+                raise ValueError(
+                    f"Boxes belong to one view of a video, got num_clips={options['num_clips']}, "
+                    f"num_crops={options['num_crops']}."
+                )
+            if options["augmentation"] and not Augmentation(**options["augmentation"]).consistent:
+                raise ValueError(
+                    "augmentation: consistent=False moves each frame by itself, so that no box fits all of them."
+                )
         if options["frame_span"] < 1:
             raise ValueError(f"frame_span must be at least 1 frame, got {options['frame_span']}.")
         if options["augmentation"]:
@@ -310,6 +393,8 @@ def sample_official(
 
 def resized_shape(height: int, width: int, options: Mapping[str, Any]) -> tuple[int, int]:
     """Height and width of a picture whose shorter side fits the square; the official code rounds what CLIP cuts off."""
+    if not options["do_center_crop"]:
+        return options["size"]["height"], options["size"]["height"]
     shorter = options["shorter_side"] or options["size"]["height"]
     longer = shorter * max(height, width) / min(height, width)
     longer = int(longer + 0.5) if options["interpolation"] == "cv2_bilinear" else int(longer)
@@ -325,6 +410,33 @@ def resize(picture: np.ndarray, height: int, width: int, options: Mapping[str, A
     if not changes or options["interpolation"] == "cv2_bilinear":
         return pixels
     return functional.resize(pixels, [height, width], InterpolationMode(options["interpolation"]), antialias=True)
+
+
+def _boxes_of_each(boxes: Any, num_videos: int) -> list[np.ndarray]:
+    """The boxes of each video `(boxes, 4)`, checked."""
+    if not isinstance(boxes, (Sequence, np.ndarray, torch.Tensor)) or len(boxes) != num_videos:
+        got = f"those of {len(boxes)}" if hasattr(boxes, "__len__") else f"{boxes!r:.80}"
+        raise ValueError(f"boxes: expected those of each of the {num_videos} videos, got {got}.")
+    checked = []
+    for video, given in enumerate(boxes):
+        try:
+            shares = np.asarray(given, dtype=np.float64)
+        except (TypeError, ValueError):
+            shares = np.zeros(0)
+        if shares.ndim != 2 or shares.shape[1] != 4 or not len(shares):
+            raise ValueError(
+                f"boxes: expected (boxes, 4) numbers for video {video}, one box at least, got {given!r:.80}."
+            )
+        x1, y1, x2, y2 = shares.T
+        fine = (x1 >= 0) & (x1 < x2) & (x2 <= 1) & (y1 >= 0) & (y1 < y2) & (y2 <= 1)  # NaN is not
+        if not fine.all():
+            number = int(fine.argmin())
+            raise ValueError(
+                f"boxes: expected x1 < x2 and y1 < y2 as shares of the picture, in [0, 1], got {shares[number].tolist()} as "
+                f"box {number} of video {video}."
+            )
+        checked.append(shares)
+    return checked
 
 
 def _read_image_processor(stated: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -228,6 +228,107 @@ def test_flips_are_refused_where_classes_have_sides(name):
         refuse_flips_of_sides(augmentation, [name])
 
 
+# --- boxes
+
+
+WHITE = (0.25, 0.3, 0.5, 0.8)  # of a black picture
+
+
+def painted(height, width, box=WHITE):
+    """Frames that are white in a box, to the pixel that it begins in."""
+    x1, y1, x2, y2 = box
+    frames = np.zeros((4, height, width, 3), dtype=np.uint8)
+    frames[:, round(y1 * height) : round(y2 * height), round(x1 * width) : round(x2 * width)] = 255
+    return frames
+
+
+def white_part(pixels):
+    """The box that is white in the first frame, to half a pixel."""
+    bright = pixels[0, 0].mean(dim=0) > 0.5
+    rows, columns = (bright.any(dim=side).nonzero().flatten() for side in (1, 0))
+    return torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+
+
+@pytest.mark.parametrize("shape", [(90, 160), (160, 90), (100, 100), (41, 63)])
+@pytest.mark.parametrize(
+    "options", [{}, {"shorter_side": 80}, {"do_center_crop": False}, {"interpolation": "cv2_bilinear"}]
+)
+def test_boxes_follow_the_pixels(shape, options):
+    processor = MugSTANVideoProcessor(size=64, num_frames=2, do_normalize=False, **options)
+    batch = processor(painted(*shape), boxes=[[WHITE]])
+    assert batch["boxes"].dtype == torch.float32 and batch["box_indices"].tolist() == batch[
+        "video_indices"
+    ].tolist() == [0]
+    assert (batch["boxes"][0] - white_part(batch["pixel_values"])).abs().max() < 1.1
+    if "do_center_crop" in options:  # nothing is cut off, whatever the shape
+        exact(batch["boxes"], torch.tensor([WHITE]) * 64)
+
+
+@pytest.mark.parametrize("augmentation", [OFFICIAL_CROP, {"flip": 1.0}, {"crop": True, "flip": 0.5}])
+def test_boxes_follow_what_is_drawn(augmentation):
+    processor = MugSTANVideoProcessor(size=64, num_frames=2, do_normalize=False, augmentation=augmentation)
+    found = []
+    for seed in range(30):
+        batch = processor(painted(90, 160), boxes=[[WHITE]], seeds=[(seed, 0, 0)])
+        if len(batch["boxes"]):
+            found.append(batch["boxes"][0])
+            assert (
+                found[-1] - white_part(batch["pixel_values"])
+            ).abs().max() < 2.1  # pixels of a small crop are large
+        else:
+            assert batch["pixel_values"].max() < 0.5  # nothing of it is seen
+    assert len(found) > 15 and (augmentation == {"flip": 1.0}) == (len({tuple(box.tolist()) for box in found}) == 1)
+    exact(
+        processor(painted(90, 160), boxes=[[WHITE]])["boxes"],
+        MugSTANVideoProcessor(size=64)(painted(90, 160), boxes=[[WHITE]])["boxes"],
+    )
+
+
+def test_boxes_say_which_video_and_which_of_them():
+    """The square in the middle of 160x90 pixels begins at a share of 35 / 160 of the width."""
+    processor = MugSTANVideoProcessor(size=90, num_frames=2)
+    boxes = [[(0, 0, 0.1, 1), WHITE], [(0, 0, 0.3, 0.5), (0.9, 0.9, 1, 1), (0, 0, 1, 1)]]
+    batch = processor([painted(90, 160)] * 2, boxes=boxes)
+    assert batch["box_indices"].tolist() == [1, 2, 4] and batch["video_indices"].tolist() == [0, 1, 1]
+    exact(batch["boxes"][1:], torch.tensor([[0.0, 0.0, 13.0, 45.0], [0.0, 0.0, 90.0, 90.0]]))
+    arrays = processor([painted(90, 160)] * 2, boxes=boxes, return_tensors="np")
+    assert isinstance(arrays["boxes"], np.ndarray) and arrays["boxes"].tolist() == batch["boxes"].tolist()
+    nothing = processor(painted(90, 160), boxes=[[(0, 0, 0.1, 1)]])
+    assert nothing["boxes"].shape == (0, 4) and nothing["video_indices"].tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("boxes", "match"),
+    [
+        ([[(0.1, 0.1, 1.2, 0.5)]], r"in \[0, 1\], got \[0.1, 0.1, 1.2, 0.5\] as box 0 of video 0"),
+        ([[WHITE, (-0.1, 0.1, 0.2, 0.5)]], "as box 1 of video 0"),
+        ([[(0.5, 0.1, 0.2, 0.5)]], "x1 < x2 and y1 < y2"),
+        ([[(0.1, 0.5, 0.2, 0.5)]], "x1 < x2 and y1 < y2"),
+        ([[(0.1, np.nan, 0.2, 0.5)]], "x1 < x2 and y1 < y2"),
+        ([[]], "for video 0, one box at least"),
+        ([WHITE], r"expected \(boxes, 4\) numbers for video 0"),
+        ([[WHITE], [WHITE]], "those of each of the 1 videos, got those of 2"),
+        (7, "those of each of the 1 videos, got 7"),
+    ],
+)
+def test_boxes_that_cannot_be(boxes, match):
+    with pytest.raises(ValueError, match=match):
+        MugSTANVideoProcessor(size=32)(FRAMES, boxes=boxes)
+
+
+def test_calls_with_boxes_that_cannot_be():
+    processor, boxes = MugSTANVideoProcessor(size=32), [[WHITE]]
+    for options in ({"num_clips": 2}, {"num_crops": 3}):
+        with pytest.raises(ValueError, match="one view of a video"):
+            processor(FRAMES, boxes=boxes, **options)
+    with pytest.raises(ValueError, match="moves each frame by itself"):
+        processor(FRAMES, boxes=boxes, augmentation={"crop": True, "consistent": False}, seeds=[0])
+    with pytest.raises(ValueError, match="Boxes belong to videos"):
+        processor(images=[FRAMES[0]], boxes=boxes)
+    with pytest.raises(ValueError, match="do_center_crop=False brings the whole picture"):
+        MugSTANVideoProcessor(size=32, do_center_crop=False, shorter_side=40)
+
+
 # --- refused
 
 
