@@ -52,14 +52,14 @@ def cosines(tokens, frames):
     Returns:
         `torch.FloatTensor` of shape `(..., n, T)`.
     """
-    return _as_float(_unit(tokens) @ _unit(frames).transpose(-1, -2))
+    return at_least_float32(_unit(tokens) @ _unit(frames).transpose(-1, -2))
 
 
 def _unit(features):
     return F.normalize(features, dim=-1, eps=1e-6)
 
 
-def _as_float(tensor):
+def at_least_float32(tensor):
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
@@ -277,7 +277,7 @@ def score_all_pairs(texts, videos, mode, scale, k=3, block_size=2**22):
         `torch.FloatTensor` of shape `(A, B)`.
     """
     if mode == "mean_pool":
-        return _as_float(F.normalize(texts.pooled, dim=-1) @ F.normalize(videos.frames.mean(dim=1), dim=-1).T)
+        return at_least_float32(F.normalize(texts.pooled, dim=-1) @ F.normalize(videos.frames.mean(dim=1), dim=-1).T)
     num_texts, num_words = texts.mask.shape
     num_videos, num_frames = videos.frames.shape[:2]
     if torch.compiler.is_compiling() or num_texts * num_words * num_videos * num_frames <= block_size:
@@ -315,10 +315,10 @@ def _score_block(texts, videos, mode, scale, k):
     similarity = products.view(*texts.mask.shape, *videos.frames.shape[:2]).transpose(1, 2)  # (A, B, n, T)
     pooled = None
     if mode.startswith("frame_text"):
-        pooled = _as_float(torch.einsum("ap,btp->abt", _unit(texts.pooled), _unit(videos.frames)))
+        pooled = at_least_float32(torch.einsum("ap,btp->abt", _unit(texts.pooled), _unit(videos.frames)))
     return score_pairs(
         mode,
-        _as_float(similarity),
+        at_least_float32(similarity),
         texts.mask[:, None],
         scale,
         pooled=pooled,
@@ -398,6 +398,7 @@ __all__ = [
     "FrameFeatures",
     "MutualGuidance",
     "TextFeatures",
+    "at_least_float32",
     "contrastive_loss",
     "cosines",
     "guide_embeddings",

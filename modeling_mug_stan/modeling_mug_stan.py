@@ -38,6 +38,7 @@ from .configuration_mug_stan import MugSTANConfig
 from .guidance_mug_stan import (
     FrameFeatures,
     TextFeatures,
+    at_least_float32,
     contrastive_loss,
     cosines,
     guide_embeddings,
@@ -424,14 +425,17 @@ class MugSTANModel(MugSTANPreTrainedModel):
         tokens, mask = texts["token_features"], texts["attention_mask"].bool()
         weights = None
         if self.word_weight is not None:
-            weights = self.word_weight(tokens)[..., 0].float().masked_fill(~mask, -torch.inf).softmax(dim=-1)
+            scores = at_least_float32(self.word_weight(tokens)[..., 0])
+            weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
         return TextFeatures(tokens, mask, texts["pooler_output"], weights)
 
     def _frames(self, videos):
         """What `encode_video` or `encode_videos` returned, as `(V, N, T, P)` and as weights `(V, N, T)`, if there are."""
         frames = videos if isinstance(videos, torch.Tensor) else videos["frame_features"]
         frames = frames[:, None] if frames.ndim == 3 else frames
-        weights = None if self.frame_weight is None else self.frame_weight(frames)[..., 0].float().softmax(dim=-1)
+        weights = None
+        if self.frame_weight is not None:
+            weights = at_least_float32(self.frame_weight(frames)[..., 0]).softmax(dim=-1)
         return frames, weights
 
     def score_views(self, texts, videos):
