@@ -80,6 +80,7 @@ def test_recorded_values_of_mug(tensors, measured):
     check(compute_retrieval_metrics(scores), "text_to_video", official["t2v"])
     check(compute_retrieval_metrics(scores), "video_to_text", official["v2t"])
     check(compute_dual_softmax_metrics(scores), "text_to_video", official["dsl_lambda100_t2v"])
+    np.testing.assert_allclose(dual_softmax(scores), tensors["mug_corpus.dsl_100"], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parity

@@ -16,7 +16,13 @@ import clipbert.processing.augmentation
 import clipbert.processing.video_processing_mug_stan
 from clipbert.processing import MugSTANVideoProcessor, VideoDecodeError
 from clipbert.processing.augmentation import refuse_flips_of_sides
-from clipbert.processing.video_processing_mug_stan import OFFICIAL, OFFICIAL_CROP, sample_official
+from clipbert.processing.video_processing_mug_stan import (
+    OFFICIAL,
+    OFFICIAL_CROP,
+    resize,
+    resized_shape,
+    sample_official,
+)
 
 
 RECORDED = Path(__file__).parents[1] / "fixtures" / "mug_stan" / "processing"
@@ -96,6 +102,9 @@ def test_pixels_are_the_official_ones():
     torch.testing.assert_close(processor(frames)["pixel_values"], recorded["normalised"], rtol=0, atol=1e-4)
     raw = processor(frames, do_rescale=False, do_normalize=False)["pixel_values"][0]
     exact(raw, recorded["cropped_uint8"].float())
+    options = {"shorter_side": None, "size": {"height": 32}, "interpolation": "cv2_bilinear", "device": "cpu"}
+    for picture, resized in zip(frames, recorded["resized_short32_uint8"], strict=True):
+        exact(resize(picture, *resized_shape(*picture.shape[:2], options), options).permute(1, 2, 0), resized)
 
 
 @pytest.mark.parametrize("shape", [(70, 121), (121, 70), (64, 64), (33, 32), (20, 25)])

@@ -129,7 +129,8 @@ def build_optimizer(model: nn.Module, settings: OptimSection) -> torch.optim.Opt
 
 def compute_lr(step: int, total_steps: int, base_lr: float, settings: OptimSection, num_reductions: int = 0) -> float:
     """
-    Learning rate of update `step`, counted from 1; 1e-8 where the schedule gives 0, as in the original.
+    Learning rate of update `step`, counted from 1; 1e-8 where the schedule gives 0, as in the original of ClipBERT, but 0
+    where a cosine with a period of its own does, as in that of Mug-STAN.
 
     It depends on the number of the update (and with `plateau` on the evaluations so far) alone, so nothing ticks and
     nothing is saved.
@@ -153,7 +154,8 @@ def compute_lr(step: int, total_steps: int, base_lr: float, settings: OptimSecti
     elif settings.cosine_start_ratio is not None or settings.cosine_fall_ratio is not None:
         start = round((settings.cosine_start_ratio or settings.warmup_ratio) * total_steps)
         fall = round((settings.cosine_fall_ratio or 0.0) * total_steps) or max(total_steps - start, 1)
-        factor = 0.5 * (1 + math.cos(math.pi * max(step - 1 - start, 0) / fall))
+        # as released, too: where it touches 0 the rate is 0
+        return base_lr * 0.5 * (1 + math.cos(math.pi * max(step - 1 - start, 0) / fall))
     else:
         left = max(0.0, (total_steps - step) / max(total_steps - warmup_steps, 1))
         factor = left if settings.schedule == "linear" else 0.5 * (1 - math.cos(math.pi * left))
