@@ -70,6 +70,13 @@ def check_moment(row: dict) -> None:
         raise ValueError(f"expected end_s within the video of {duration_s} s, got {end_s}")
 
 
+def check_alignment(row: dict) -> None:
+    expect_text(row, "caption")
+    start_s, end_s = row["start_s"], row["end_s"]
+    if not (math.isfinite(start_s) and math.isfinite(end_s) and 0 <= start_s <= end_s):
+        raise ValueError(f"expected 0 <= start_s <= end_s in seconds, got {start_s} and {end_s}")
+
+
 def check_class(row: dict) -> None:
     labels = row["label"] if isinstance(row["label"], list) else [row["label"]]
     if not all(isinstance(label, str | None) for label in labels) or len(set(labels)) < len(labels):
@@ -142,6 +149,23 @@ ROW_SCHEMAS = {
         ),
         "moment_id",
         check_moment,
+    ),
+    "alignment": RowSchema(  # the sentences of a video stand in the order in which they are said
+        Features(
+            {
+                "video_id": TEXT,
+                "video": TEXT,
+                "caption": TEXT,
+                "alignable": Value(
+                    "bool"
+                ),  # whether it is seen; then the seconds are those in which it is, else in which it is said
+                "start_s": Value("float64"),
+                "end_s": Value("float64"),
+                "sentence_id": TEXT,
+            }
+        ),
+        "sentence_id",
+        check_alignment,
     ),
     "classification": RowSchema(
         Features(

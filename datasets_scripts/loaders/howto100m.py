@@ -19,7 +19,8 @@ Odd cases: narrations overlap, since they are subtitles that stay for two lines:
            words, as the removal of stop words leaves them, are left out and counted. One that ends before it begins,
            or lists of different lengths, are errors. The json files have gigabytes: one video at a time is in memory,
            so repeated ids go unnoticed, and workers do not share such a file as they share files per video.
-           `category="Food and Entertaining"` keeps the videos of that `category_1`.
+           `category="Food and Entertaining"` keeps the videos of that `category_1`; `video_list="food.txt"` those of a file in
+           `data_dir` with one id a line (or of a csv with the column video_id), as subsets are published.
 """
 
 import logging
@@ -31,7 +32,7 @@ from pathlib import Path
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
 from clipbert.datasets_scripts.building.json_entries import read_entries
 from clipbert.datasets_scripts.building.media import visible_files
-from clipbert.datasets_scripts.building.records import AnnotationError, Record, read_csv, read_json
+from clipbert.datasets_scripts.building.records import AnnotationError, Record, read_csv, read_json, read_lines
 from clipbert.datasets_scripts.building.webdataset import find_shards, read_samples
 from clipbert.datasets_scripts.fetching.sources import by_hand
 from clipbert.support.names import unknown_name
@@ -45,9 +46,10 @@ VIDEO_TABLE = "HowTo100M_v1.csv"
 
 @dataclass
 class HowTo100MConfig(BenchmarkConfig):
-    """`category` keeps the videos with that `category_1` in HowTo100M_v1.csv."""
+    """`category` keeps the videos with that `category_1` in HowTo100M_v1.csv, `video_list` those whose ids a file holds."""
 
     category: str | None = None
+    video_list: str | None = None
 
 
 class HowTo100M(VideoTextBuilder):
@@ -96,8 +98,12 @@ class HowTo100M(VideoTextBuilder):
 
     @classmethod
     def annotation_files(cls, config: HowTo100MConfig) -> dict[str, list[Path] | tuple[Path, ...]]:
-        if config.category and not Path(config.data_dir, VIDEO_TABLE).is_file():
-            raise FileNotFoundError(f"`category` needs {VIDEO_TABLE} in {config.data_dir}.")
+        chosen_by = cls.chosen_by(config)
+        for field, name in chosen_by.items():
+            if config.task == "video_text":
+                raise ValueError(f"`{field}` chooses videos by their ids, which samples of tar archives do not have.")
+            if not Path(config.data_dir, name).is_file():
+                raise FileNotFoundError(f"`{field}` needs {name} in {config.data_dir}.")
         if config.task == "video_text":
             return find_shards(config.data_dir)
         if config.name != "per_video":
@@ -107,7 +113,9 @@ class HowTo100M(VideoTextBuilder):
         files = {path.stem: path for suffix in (".csv", ".json") for path in visible_files(folder, suffix)}
         if folder == root:
             files = {
-                name: path for name, path in files.items() if path.name not in (VIDEO_TABLE, "howto100m_videos.csv")
+                name: path
+                for name, path in files.items()
+                if path.name not in (VIDEO_TABLE, "howto100m_videos.csv", *chosen_by.values())
             }
         if (listed := root / "howto100m_videos.csv").is_file():
             files = dict(find_captions(record, files) for record in read_csv(listed))
@@ -115,16 +123,21 @@ class HowTo100M(VideoTextBuilder):
             raise FileNotFoundError(f"No <video id>.csv or <video id>.json in {folder}. {cls.LAYOUT}")
         return {"train": list(files.values())}
 
+    @staticmethod
+    def chosen_by(config: HowTo100MConfig) -> dict[str, str]:
+        """The files that say which videos are wanted, by the field that asks for it."""
+        named = {"category": config.category and VIDEO_TABLE, "video_list": config.video_list}
+        return {field: name for field, name in named.items() if name}
+
     @classmethod
     def content_digest(cls, config: HowTo100MConfig, files: list[Path]) -> str:
-        table = Path(config.data_dir) / VIDEO_TABLE
+        files = [*files, *(Path(config.data_dir) / name for name in cls.chosen_by(config).values())]
         changed = os.stat(config.video_dir or config.data_dir).st_mtime_ns  # which videos lie there decides the paths
-        return f"{super().content_digest(config, [*files, table] if config.category else files)}{changed:x}"
+        return f"{super().content_digest(config, files)}{changed:x}"
 
     def load_records(self, split: str, files: list[Path]) -> Iterator[Record]:
         self.last_video = ("", "")
-        wanted = self.read_category() if self.config.category else None
-        without_words = 0
+        wanted, without_words = self.read_wanted(), 0
         for path in files:
             if self.config.task == "video_text":
                 yield from read_samples(path)
@@ -155,6 +168,14 @@ class HowTo100M(VideoTextBuilder):
             for number, (start, end, text) in enumerate(zip(*columns.values(), strict=True)):
                 values = {"start": start, "end": end, "text": text, "video_id": entry.entry, "number": number}
                 yield Record(values, path, entry=f"{entry.entry}[{number}]")
+
+    def read_wanted(self) -> set[str] | None:
+        """Ids of the wanted videos; `None` stands for all of them."""
+        of_category = self.read_category() if self.config.category else None
+        if not self.config.video_list:
+            return of_category
+        listed = read_ids(Path(self.config.data_dir) / self.config.video_list)
+        return listed if of_category is None else listed & of_category
 
     def read_category(self) -> set[str]:
         """Ids of the videos of the wanted category."""
@@ -192,6 +213,17 @@ class HowTo100M(VideoTextBuilder):
             "duration_s": None,
             "moment_id": f"{values['video_id']}-{values['number']}",
         }
+
+
+def read_ids(path: Path) -> set[str]:
+    """The first word of each line of a text, or the column video_id of a csv."""
+    if path.suffix.lower() == ".csv":
+        ids = {record.require("video_id") for record in read_csv(path, required=("video_id",))}
+    else:
+        ids = {record.values["line"].split()[0] for record in read_lines(path)}
+    if not ids:
+        raise AnnotationError(f"{path}: expected ids of videos, the file is empty")
+    return ids
 
 
 def find_captions(record: Record, files: dict[str, Path]) -> tuple[str, Path]:
