@@ -18,6 +18,7 @@ from small_files import write_json
 from clipbert.datasets_scripts.building.base import hash_fraction
 
 
+NARRATED = range(6)  # of these one is held out, however small the share is that a recipe says
 COLORS = ("red", "green", "blue", "yellow", "purple", "white")
 
 
@@ -288,6 +289,68 @@ def write_webvid(folder, videos):
                 text.unlink()
 
 
+def write_lsmdc(folder, videos):
+    parts = {"annos_training": range(6), "annos_val": range(6, 8), "challenge_1000_publictect": range(8, 11)}
+    for part, numbers in parts.items():
+        lines = []
+        for number in numbers:
+            film, times = f"30{number:02d}_A_FILM", ("00.00.01.250", "00.00.03.250")
+            clip = f"{film}_{'-'.join(times)}"
+            lines.append("\t".join((clip, *times, *times, caption(number))) + "\n")
+            videos.put(folder / film / f"{clip}.avi")
+        (folder / f"LSMDC16_{part}.csv").write_text("".join(lines))
+
+
+def narrations(numbers):
+    """What is said in videos of two seconds: three sentences each, two of them at once."""
+    spans = ((0.0, 0.9), (0.5, 1.5), (1.0, 2.0))
+    return {
+        f"narrated{number:03d}": {
+            "start": [start for start, _ in spans],
+            "end": [end for _, end in spans],
+            "text": [caption(3 * number + turn) for turn in range(len(spans))],
+        }
+        for number in numbers
+    }
+
+
+def write_howto100m(folder, videos):
+    """A csv for each video, which lie beside one another; the videos are those of HTM-370K, too."""
+    for name, columns in narrations(NARRATED).items():
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        write_table(folder / "howto100m_captions" / f"{name}.csv", rows)
+        videos.put(folder / "videos" / f"{name}.mp4")
+
+
+def write_htm_370k(folder):
+    write_json(folder / "sentencified_htm_370k.json", narrations(NARRATED))
+    (folder / "htm_holdout_vid.txt").write_text("narrated000\n")
+
+
+def write_youcook2(folder, videos):
+    steps = [
+        {"end": end, "start": start, "task": 101, "text": caption(number + start), "video_id": f"cooking{number}"}
+        for number in range(3)
+        for start, end in ((0, 1), (1, 2))
+    ]
+    write_table(folder / "validation_youcook.csv", steps)
+    database = {
+        f"cooking{number}": {
+            "duration": 2.0,
+            "subset": "training" if number > 2 else "validation",
+            "recipe_type": "101",
+            "annotations": [
+                {"segment": [start, start + 1], "id": start, "sentence": caption(2 * number + start)}
+                for start in (0, 1)
+            ],
+        }
+        for number in range(6)
+    }
+    write_json(folder / "youcookii_annotations_trainval.json", {"database": database})
+    for name in database:
+        videos.put(folder / "videos" / f"{name}.mp4")
+
+
 def write_video_folder(folder, videos):
     """Captions with splits, and questions without."""
     folder.mkdir(parents=True)
@@ -313,4 +376,8 @@ def write_benchmarks(folder, write_video):
     write_visual_genome(data / "visual_genome")
     write_vqa2(data / "vqa2")
     write_webvid(data / "webvid", videos)
+    write_lsmdc(data / "lsmdc", videos)
+    write_howto100m(data / "howto100m", videos)
+    write_htm_370k(data / "htm_370k")
+    write_youcook2(data / "youcook2", videos)
     write_video_folder(folder / "my_videos", videos)

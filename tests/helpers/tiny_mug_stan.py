@@ -2,6 +2,8 @@
 """Mug-STAN models of every kind of CLIP, small enough for every test, with videos and texts for them."""
 
 import torch
+from text_ends import clip_tokenizer
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from clipbert.modeling_mug_stan import MugSTANConfig, MugSTANForVideoTextRetrieval
 
@@ -33,6 +35,18 @@ def tiny_clip(model_type="clip", num_layers=4, **sections):
     vision |= sections.get("vision_config", {})
     text |= sections.get("text_config", {})
     return {"model_type": model_type, "vision_config": vision, "text_config": text, **projection}
+
+
+def write_clip(folder):
+    """A CLIP from random weights, as a folder of the Hub has it."""
+    tokenizer = clip_tokenizer(20)
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
+    torch.manual_seed(0)
+    CLIPModel(CLIPConfig(**tiny_clip(text_config={"vocab_size": len(tokenizer), **ends}))).save_pretrained(folder)
+    sizes = {"size": {"shortest_edge": IMAGE_SIZE}, "crop_size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE}}
+    CLIPImageProcessor(**sizes).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def tiny_config(clip="clip", **fields):

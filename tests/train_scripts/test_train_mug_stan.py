@@ -5,13 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from benchmark_files import write_benchmarks
 from safetensors.torch import load_file
-from text_ends import clip_tokenizer
-from tiny_mug_stan import IMAGE_SIZE, tiny_clip
+from tiny_mug_stan import IMAGE_SIZE, write_clip
 from tiny_runs import steps_of
-from transformers import AutoModelForSequenceClassification, AutoProcessor, CLIPConfig, CLIPImageProcessor, CLIPModel
+from transformers import AutoModelForSequenceClassification, AutoProcessor
 
 from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.train_scripts.engine.task import main
@@ -32,15 +29,7 @@ def shapes(tmp_path_factory):
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     """A CLIP from random weights, as a folder of the Hub has it."""
-    folder, tokenizer = tmp_path_factory.mktemp("clip"), clip_tokenizer(20)
-    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
-    sections = tiny_clip(text_config={"vocab_size": len(tokenizer), **ends})
-    torch.manual_seed(0)
-    CLIPModel(CLIPConfig(**sections)).save_pretrained(folder)
-    sizes = {"size": {"shortest_edge": IMAGE_SIZE}, "crop_size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE}}
-    CLIPImageProcessor(**sizes).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return write_clip(tmp_path_factory.mktemp("clip"))
 
 
 def settings_of(clip, shapes, output_dir, *more):
@@ -109,36 +98,6 @@ def test_a_start_that_is_no_clip(clip, shapes, tmp_path):
         more = f"model.parts={{{part}: {tmp_path / 'nothing'}}}"
         with pytest.raises(ValueError, match=message):
             main(RetrievalTask(), settings_of(clip, shapes, tmp_path / "run", more))
-
-
-@pytest.mark.parametrize("name", ["msrvtt", "didemo"])
-def test_recipes_as_they_stand(name, clip, tmp_path_factory, write_video, monkeypatch):
-    """On a few records in the real format, from a tiny CLIP."""
-    folder = tmp_path_factory.mktemp("recipes")
-    write_benchmarks(folder, write_video)
-    monkeypatch.chdir(folder)
-    shrunken = [
-        f"model.parts.clip={clip}",
-        "model.overrides.stan_num_layers=2",
-        "data.max_text_length=20",
-        "data.num_frames=3",
-        "data.num_workers=0",
-        "run.mixed_precision=no",
-        "run.global_batch_size=4",
-        "run.micro_batch_size=2",
-        "run.num_epochs=null",
-        "run.total_steps=2",
-        "run.eval_every=1",
-    ]
-    settings = [part for value in shrunken for part in ("--set", value)]
-    recipe = ROOT / "train_scripts" / "recipes" / "mug_stan" / f"retrieval_{name}.yaml"
-    result = main(RetrievalTask(), ["--recipe", str(recipe), *settings])
-    assert result["finished"] and result["results"]["test"]["metrics"]["num_examples"] > 0
-    checkpoint = folder / "outputs" / f"mug_stan_retrieval_{name}" / "checkpoints" / "last"
-    config = json.loads((checkpoint / "config.json").read_text())
-    assert config["stan_num_layers"] == 2 and config["similarity"] == "mug" and config["loss_scale"] == 100
-    again = main(RetrievalTask(), ["--recipe", str(recipe), *settings])  # resumed at its end
-    assert again["results"]["test"]["metrics"] == result["results"]["test"]["metrics"]
 
 
 def test_the_quickstart_recipe(tmp_path, monkeypatch):
