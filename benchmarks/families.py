@@ -6,9 +6,55 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from transformers import PreTrainedConfig
 
 from clipbert.processing import load_tokenizer
 from clipbert.support.families import config_class, find_head, processor_classes, registered_models
+
+
+SPECIAL_WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+SPECIAL_IDS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+# CLIP ViT as published, but for the numbers of the special tokens
+CLIP_SIZES = {
+    "B/32": {"vision_config": {"patch_size": 32, "image_size": 224}, "text_config": SPECIAL_IDS},
+    "B/16": {"vision_config": {"patch_size": 16, "image_size": 224}, "text_config": SPECIAL_IDS},
+    "L/14": {
+        "vision_config": {
+            "patch_size": 14,
+            "image_size": 224,
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+        },
+        "text_config": {
+            "hidden_size": 768,
+            "intermediate_size": 3072,
+            "num_attention_heads": 12,
+            **SPECIAL_IDS,
+        },
+        "projection_dim": 768,
+    },
+    "tiny": {  # only shows that everything runs
+        "vision_config": {
+            "patch_size": 16,
+            "image_size": 32,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 2,
+        },
+        "text_config": {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "vocab_size": 99,
+            **SPECIAL_IDS,
+        },
+        "projection_dim": 16,
+    },
+}
 
 
 class MeasuredModel(NamedTuple):
@@ -18,10 +64,31 @@ class MeasuredModel(NamedTuple):
     Args:
         full (`Mapping[str, Any]`): Config values of the published size, as far as they are not the defaults.
         tiny (`Mapping[str, Any]`): Those of a model that only shows that everything runs.
+        model_type (`str`, *optional*): Its family; the name in `MODELS` if not given.
+        recipe (`Mapping[str, Any]`): Settings of retrieval.py, as far as they are not the defaults.
+        image_sizes (`tuple[int, int]`, *optional*): Side of the frames of either, where a model has a size of its own.
     """
 
     full: Mapping[str, Any]
     tiny: Mapping[str, Any]
+    model_type: str | None = None
+    recipe: Mapping[str, Any] = {}
+    image_sizes: tuple[int, int] | None = None
+
+    def image_size(self, is_tiny: bool) -> int | None:
+        return None if self.image_sizes is None else self.image_sizes[is_tiny]
+
+
+def measured_mug_stan(clip: str) -> MeasuredModel:
+    """The settings of the paper for retrieval (section IV-B)."""
+    full, tiny = ({"model_type": "clip", **CLIP_SIZES[size]} for size in (clip, "tiny"))
+    return MeasuredModel(
+        full={"clip_config": full},
+        tiny={"clip_config": tiny},
+        model_type="mug_stan",
+        recipe={"model.objective": "contrastive", "data.negatives": "in_batch", "data.num_frames": 12},
+        image_sizes=tuple(config["vision_config"]["image_size"] for config in (full, tiny)),
+    )
 
 
 MODELS = {
@@ -54,15 +121,23 @@ MODELS = {
             },
         },
     ),
+    "mug_stan": measured_mug_stan("B/32"),
+    "mug_stan_b16": measured_mug_stan("B/16"),
+    "mug_stan_l14": measured_mug_stan("L/14"),
 }
+
+
+def find_config(name: str) -> type[PreTrainedConfig]:
+    """The class of the settings of one of `MODELS`."""
+    return config_class(MODELS[name].model_type or name)
 
 
 def families_with_head(head: str) -> list[str]:
     """Those of `MODELS` that have a class `...For{head}`."""
-    classes = {family: registered_models(config_class(family)).values() for family in MODELS}
+    classes = {name: registered_models(find_config(name)).values() for name in MODELS}
     return [
-        family
-        for family, groups in classes.items()
+        name
+        for name, groups in classes.items()
         if any(cls.__name__.endswith(f"For{head}") for group in groups for cls in group)
     ]
 
@@ -75,13 +150,15 @@ def write_model(family: str, is_tiny: bool, words: Iterable[str], folder: Path) 
     """
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
-    config = config_class(family)
+    config = find_config(family)
     model = find_head(config, "VideoTextRetrieval")(
         config(**(MODELS[family].tiny if is_tiny else MODELS[family].full))
     )
     model.save_pretrained(folder)
     vocabulary = folder / "vocab.txt"
-    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]) + "\n", encoding="utf-8")
+    vocabulary.write_text("\n".join([*SPECIAL_WORDS, *words]) + "\n", encoding="utf-8")
     processor, video_processor = processor_classes(config)
-    processor(video_processor=video_processor(), tokenizer=load_tokenizer(vocabulary)).save_pretrained(folder)
+    side = MODELS[family].image_size(is_tiny)
+    frames = video_processor() if side is None else video_processor(size=side)
+    processor(video_processor=frames, tokenizer=load_tokenizer(vocabulary)).save_pretrained(folder)
     return folder

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from accelerate.utils import send_to_device
 
-from benchmarks.families import write_model
+from benchmarks.families import MODELS, write_model
 from benchmarks.loading import write_video
 from benchmarks.measure import alternate, count_flops, measure_matmul_flops, peak_bytes
 from clipbert.train_scripts.engine.optim import build_optimizer
@@ -89,6 +89,12 @@ class Bench:
     def dtype(self) -> torch.dtype:
         return torch.bfloat16
 
+    @property
+    def image_sizes(self) -> tuple[int, ...]:
+        """Sides of frames that are measured."""
+        own = MODELS[self.family].image_size(self.is_tiny)
+        return self.sizes.image_sizes if own is None else (own,)
+
     def autocast(self):
         return torch.autocast(torch.device(self.device).type, self.dtype)
 
@@ -108,8 +114,11 @@ class Bench:
             "run.micro_batch_size": sizes.num_videos,
             "run.mixed_precision": "bf16",
             "eval.splits": json.dumps({"validation": "final"}),
+            **MODELS[self.family].recipe,
             **more,
         }
+        if MODELS[self.family].image_sizes is not None:
+            del values["data.image_size"]
         return [f"{key}={value}" for key, value in values.items()]
 
     def build(self, image_size: int) -> tuple[RetrievalTask, RetrievalRecipe, Any]:
@@ -157,7 +166,7 @@ def measure_rate(bench: Bench) -> Iterator[Line]:
 
 def measure_training(bench: Bench) -> Iterator[Line]:
     """Whole steps: forward, backward, clipping, optimizer."""
-    for is_compiled, image_size in itertools.product((False, True), bench.sizes.image_sizes):
+    for is_compiled, image_size in itertools.product((False, True), bench.image_sizes):
         if torch.device(bench.device).type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(bench.device)
@@ -168,7 +177,10 @@ def measure_training(bench: Bench) -> Iterator[Line]:
 
         def compute_gradients(task=task, model=model, batch=batch):
             with bench.autocast():
-                losses, _ = task.training_step(model, batch)
+                if task.has_global_loss:
+                    losses, _ = task.global_loss(model, task.features(model, batch))
+                else:
+                    losses, _ = task.training_step(model, batch)
             losses["loss"].backward()
 
         def step(compute_gradients=compute_gradients, recipe=recipe, model=model, optimizer=optimizer):
@@ -198,7 +210,7 @@ def measure_training(bench: Bench) -> Iterator[Line]:
 def measure_scoring(bench: Bench) -> Iterator[Line]:
     """Many texts against a block of videos: what an evaluation of retrieval does."""
     sizes = bench.sizes
-    for image_size in sizes.image_sizes:
+    for image_size in bench.image_sizes:
         _, _, parts = bench.build(image_size)
         model, processor = parts.model.eval(), parts.processor
         videos = sorted((bench.folder / "videos" / "clips").iterdir())[:4]
@@ -218,9 +230,10 @@ def measure_scoring(bench: Bench) -> Iterator[Line]:
         @torch.inference_mode()
         def score(model=model, videos=videos, text_blocks=text_blocks, encoded=encode()):  # noqa: B008
             with bench.autocast():
-                block = VideoBlock(list(range(len(videos))), encoded, None)
                 words = [model.encode_texts(part.input_ids, part.attention_mask) for part in text_blocks]
-                return score_blocks(model, block, words)
+                if hasattr(model, "match_all"):
+                    return [model.match_all(part, encoded) for part in words]
+                return score_blocks(model, VideoBlock(list(range(len(videos))), encoded, None), words)
 
         clips = len(videos) * sizes.num_clips
         yield Line(f"{image_size} px, videos encoded", bench.time(encode), clips, "clips/s", count_flops(encode))
@@ -231,7 +244,7 @@ def measure_scoring(bench: Bench) -> Iterator[Line]:
 
 def measure_loading(bench: Bench) -> Iterator[Line]:
     """From files to the device, without a model."""
-    for image_size in bench.sizes.image_sizes:
+    for image_size in bench.image_sizes:
         _, recipe, parts = bench.build(image_size)
         plan = build_plan(parts.train_set, recipe.run, recipe.data, 1)
         is_cuda = torch.device(bench.device).type == "cuda"
@@ -261,7 +274,7 @@ def measure_loading(bench: Bench) -> Iterator[Line]:
 
 def measure_run(bench: Bench) -> Iterator[Line]:
     """The retrieval script itself: how much of a step is waiting for frames."""
-    for image_size in bench.sizes.image_sizes:
+    for image_size in bench.image_sizes:
         run_task(RetrievalTask(), [part for value in bench.settings(image_size) for part in ("--set", value)])
         log = bench.folder / f"run_{image_size}" / "log.jsonl"
         rows = [row for row in map(json.loads, log.read_text(encoding="utf-8").splitlines()) if "step_s" in row]

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+
+from clipbert.train_scripts.engine.operations import count_operations
 
 
 SIDES = ("baseline", "ours")
@@ -191,10 +192,9 @@ def synchronize(device: str) -> None:
 
 
 def count_flops(work: Callable[[], object]) -> int:
-    """Floating point operations of one call: matrix products, convolutions and attention, counted while it runs."""
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops()
+    """Floating point operations of one call, counted while it runs (see `engine.operations`); 0 where torch cannot count."""
+    operations = count_operations(work)[1]
+    return 0 if operations is None else int(2 * operations.whole)
 
 
 def measure_matmul_flops(device: str, dtype: torch.dtype, size: int | None = None) -> float:
@@ -329,7 +329,7 @@ def format_section(section: Section) -> str:
 
 
 def format_share(row: Row, side: str, matmul_flops: float) -> str:
-    if side not in row.flops:
+    if not row.flops.get(side):
         return ""
     return f"{row.flops[side] / statistics.median(row.seconds[side]) / matmul_flops:.0%}"
 

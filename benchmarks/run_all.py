@@ -4,6 +4,7 @@
 Run:     python -m benchmarks.run_all --output benchmarks/reports/all_<hardware>_<yyyymm>.md      (half an hour on two cores)
 GPU:     python -m benchmarks.run_all --device cuda --dtype bfloat16 --compile --full --output ...
 CNN-RNN: python -m benchmarks.run_all --family cnn_rnn --output ...          (twenty minutes on two cores)
+Mug-STAN: python -m benchmarks.run_all --family mug_stan --output ...        (ten minutes on two cores, 8 GB)
 Try out: python -m benchmarks.run_all --toy                                  (a minute; the figures say nothing)
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import features, loading, recurrent, scoring, training_step
+from benchmarks import features, guidance, loading, mug_stan_step, recurrent, scoring, training_step
 from benchmarks.measure import DTYPES, Benchmark, describe_machine, format_section
 
 
@@ -30,6 +31,8 @@ TOY_FEATURES = (
     "--num-videos 2 --num-frames 5 --memory-videos 2 --image-size 32 --backbone-depths 1 1 1 1 --backbone-width 8"
 )
 TOY_TEXTS = "--num-texts 8 --num-clips 1 2"
+TOY_PAIRS = "--num-texts 40 --num-videos 30 --num-frames 4 --max-words 16 --shortest 2 --longest 8 --width 16"
+TOY_STEP = "--clip tiny --num-frames 3 --num-classes 5"
 
 
 def plan_runs(options: argparse.Namespace) -> list[tuple[Benchmark, list[str]]]:
@@ -46,6 +49,13 @@ def plan_runs(options: argparse.Namespace) -> list[tuple[Benchmark, list[str]]]:
         ]
     model = [*shared, "--device", options.device, "--dtype", options.dtype]
     model += ["--compile"] if options.compile else []
+    if options.family == "mug_stan":
+        pairs, step = (TOY_PAIRS.split(), TOY_STEP.split()) if options.toy else ([], [])
+        step += ["--num-videos", "16"] if options.full else []
+        return [
+            (guidance.BENCHMARK, [*shared, "--device", options.device, *pairs]),
+            (mug_stan_step.BENCHMARK, [*model, *step]),
+        ]
     videos, texts, full = [], [], []
     if options.toy:
         videos, texts = TOY_VIDEOS.split(), TOY_TEXTS.split()
@@ -88,7 +98,9 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--output", type=Path, help="Markdown file to write")
-    parser.add_argument("--family", choices=["clipbert", "cnn_rnn"], default="clipbert", help="whose benchmarks")
+    parser.add_argument(
+        "--family", choices=["clipbert", "cnn_rnn", "mug_stan"], default="clipbert", help="whose benchmarks"
+    )
     parser.add_argument("--videos", type=Path, help="folder of videos, besides the generated ones")
     parser.add_argument("--device", default="cpu", help="of training and scoring: cpu, cuda, ...")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="autocast to it, on both sides")

@@ -11,8 +11,10 @@ from benchmarks import (
     annotations,
     baseline_loading,
     features,
+    guidance,
     loading,
     measure,
+    mug_stan_step,
     recurrent,
     run_all,
     scoring,
@@ -290,8 +292,9 @@ def test_full_size_is_the_published_one():
         assert (options.image_size, options.device, options.compile) == (448, "cuda", True)
 
 
-def test_one_command_runs_what_is_cnn_rnns():
-    options = run_all.build_parser().parse_args(["--family", "cnn_rnn", "--toy", "--threads", "1"])
+@pytest.mark.parametrize("family", ["cnn_rnn", "mug_stan"])
+def test_one_command_runs_what_is_a_familys(family):
+    options = run_all.build_parser().parse_args(["--family", family, "--toy", "--threads", "1"])
     for benchmark, line in run_all.plan_runs(options):
         section = benchmark.run([*line, "--repetitions", "1", "--no-memory", "--warm-up", "0"])
         assert section.rows and all(row.ratios() for row in section.rows)
@@ -301,6 +304,32 @@ def test_memory_above_the_start_is_what_the_work_takes(capsys):
     held = []
     measure.run_alone(lambda: held.append(torch.ones(40 << 20, dtype=torch.uint8)), "cpu")  # twice
     assert json.loads(capsys.readouterr().out)["bytes_above_start"] >= 80 << 20
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Mug-STAN
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", guidance.NAMES)
+def test_guidance_refuses_sides_that_differ(mode):
+    options = parse(guidance.BENCHMARK, *TOY, *run_all.TOY_PAIRS.split())
+    work = guidance.build_work(mode, options)
+    assert guidance.check(mode, work) < 1e-6
+    right = work["baseline"]
+    with pytest.raises(AssertionError, match="scores differ by"):
+        guidance.check(mode, {**work, "baseline": lambda: right() + 1e-4})
+
+
+@pytest.mark.parametrize("case", mug_stan_step.CASES)
+def test_both_sides_have_the_same_gradients_with_stochastic_depth(case):
+    options = parse(mug_stan_step.BENCHMARK, *TOY, *run_all.TOY_STEP.split())
+    steps = mug_stan_step.build_steps(case, options)
+    assert mug_stan_step.check(case, steps) < 1e-5
+    with torch.no_grad():
+        steps["ours"].model.mug_stan.branches[0].time_embedding.weight[1, 0] += 1
+    with pytest.raises(AssertionError, match="the sides differ by"):
+        mug_stan_step.check(case, steps)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
