@@ -248,7 +248,11 @@ def run_alone(work: Callable[[], object], device: str) -> None:
 
 
 def measure_peak_bytes(
-    module: str, arguments: Iterable[str], case: int = 0, figure: str = "peak_bytes"
+    module: str,
+    arguments: Iterable[str],
+    case: int = 0,
+    figure: str = "peak_bytes",
+    sides: Iterable[str] = SIDES,
 ) -> dict[str, int]:
     """
     Peak memory of each side in a process of its own.
@@ -259,12 +263,13 @@ def measure_peak_bytes(
         case (`int`, *optional*, defaults to 0): Which line of its table.
         figure (`str`, *optional*, defaults to `"peak_bytes"`): That, or `"bytes_above_start"`: without what was held before
             the work began, such as imports and the model.
+        sides (`Iterable[str]`, *optional*): Those to run, by default both.
 
     Raises:
         RuntimeError: If the process fails; the end of its output is in the message.
     """
     peaks = {}
-    for side in SIDES:
+    for side in sides:
         command = [sys.executable, "-m", module, *arguments, "--alone", side, "--case", str(case)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
         if done.returncode:

@@ -3,8 +3,11 @@
 
 import ast
 import doctest
+import functools
 import importlib
+import itertools
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +16,9 @@ import pytest
 from oldest_versions import oldest_versions
 
 import clipbert
+from clipbert.train_scripts.engine.cells import load_task, plan_runs, read_grid
 from clipbert.train_scripts.engine.values import RECIPES
+from clipbert.train_scripts.grid import GridRunner
 
 
 ROOT = Path(__file__).parent.parent
@@ -89,6 +94,55 @@ def test_paths_in_documents_exist(document):
             RECIPES / name,
         ]
         assert any(place.exists() for place in places), f"{document.name} names {name}, which does not exist"
+
+
+def commands(document):
+    """The command lines of a document that run a script of `train_scripts`, as lists of words."""
+    blocks = re.findall(r"```\w*\n(.*?)```", document.read_text(), re.DOTALL)
+    prose = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    for line in [*lines, *(" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose))]:
+        if re.match(r"(?:python|accelerate launch)\b.*\btrain_scripts/\w+\.py ", line):
+            yield shlex.split(line, comments=True)
+
+
+def values_of(option, words):
+    """What follows an option, wherever it stands."""
+    found = []
+    for place, word in enumerate(words):
+        if word == option:
+            found += itertools.takewhile(lambda value: not value.startswith("--"), words[place + 1 :])
+    return found
+
+
+def is_placeholder(file):
+    return file == "FILE" or file.startswith("my_")
+
+
+@functools.cache
+def task_of(script):
+    return load_task(ROOT / script)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_commands_in_documents_have_options_that_exist(document):
+    for words in commands(document):
+        script = next(word for word in words if re.fullmatch(r"train_scripts/\w+\.py", word))
+        known = (ROOT / script).read_text() + (ROOT / "train_scripts/engine/command_line.py").read_text() + '"--help"'
+        recipe, settings = values_of("--recipe", words), values_of("--set", words)
+        if grid := values_of("--grid", words):
+            if is_placeholder(grid[0]):
+                continue
+            chosen = read_grid(ROOT / grid[0])
+            if recipe:
+                chosen.recipe, chosen.set = recipe[0], {}
+            chosen.seeds = chosen.seeds[:1]
+            runs = plan_runs(chosen, task_of(chosen.script).recipe_class, settings)
+            GridRunner("grid", chosen, runs, patterns=values_of("--cells", words) or ["*"])
+        elif recipe and not is_placeholder(recipe[0]):
+            task_of(script).recipe_class.load(recipe[0], [*settings, "run.output_dir=."])
+        given = {word for word in words[words.index(script) :] if word.startswith("--")}
+        assert not {option for option in given if f'"{option}"' not in known}, words
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

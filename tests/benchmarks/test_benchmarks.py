@@ -10,6 +10,7 @@ import torch
 from benchmarks import (
     annotations,
     baseline_loading,
+    contrast,
     features,
     guidance,
     loading,
@@ -424,3 +425,51 @@ def test_vectors_give_the_losses_of_pixels(tmp_path, monkeypatch):
 def test_each_side_of_vectors_runs_alone(case, alone):
     options = parse(features.BENCHMARK, *TOY_FEATURES, "--case", str(case), "--alone", alone)
     assert features.build_lonely_work(options)() is not None
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Contrast with the whole batch
+# ----------------------------------------------------------------------------------------------------------------------
+
+TOY_CONTRAST = [
+    *TOY,
+    *["--num-pairs", "4", "--micro-batch", "2", "--num-frames", "2", "--image-size", "32", "--hidden-size", "16"],
+]
+TOY_CONTRAST += [
+    "--num-layers",
+    "1",
+    "--num-words",
+    "5",
+    "--loss-pairs",
+    "9",
+    "--large-loss-pairs",
+    "9",
+    "--loss-words",
+    "4",
+    "--feature-size",
+    "8",
+]
+
+
+def test_a_divided_batch_has_the_gradients_of_the_whole_and_a_difference_is_noticed():
+    section = contrast.BENCHMARK.run(TOY_CONTRAST)
+    assert [row.unit for row in section.rows] == ["pairs/s"] * 2 and "gradients of both sides" in section.notes[0]
+    options = parse(contrast.BENCHMARK, *TOY_CONTRAST)
+    for case in (contrast.STEP, contrast.LOSS):
+        works = contrast.build_works(options, case)
+        loss, *gradients = works["ours"]()
+        for wrong in ([loss * 1.001, *gradients], [loss, *(1.01 * gradient for gradient in gradients)]):
+            works["ours"] = lambda wrong=wrong: wrong
+            with pytest.raises(AssertionError, match="nothing was timed"):
+                contrast.check("a case", works)
+    assert [len(contrast.build_works(options, case)) for case in range(4)] == [2, 2, 2, 1]
+
+
+def test_what_a_micro_batch_and_the_features_take_is_told(monkeypatch):
+    options = parse(contrast.BENCHMARK, *TOY_CONTRAST)
+    monkeypatch.setattr(contrast, "measure_peak_bytes", lambda *_, **__: {"baseline": 9_000, "ours": 13_000})
+    # 4 pairs with 5 words, the text and 2 frames of 16 numbers
+    assert f"{13_000 / (9_000 + 4 * 4 * 8 * 16):.2f} of the sum (expected: at most 1.3)" in contrast.describe_growth(
+        options, []
+    )
+    assert "9 pairs, 4 words and 12 frames takes" in contrast.describe_large_loss(options, [])
