@@ -138,7 +138,7 @@ def counting_calls(model: nn.Module) -> Iterator[dict[str, dict[str, float] | No
 
         return call
 
-    methods = {name: getattr(model, name) for name in UNITS if hasattr(model, name)}
+    methods = {name: getattr(model, name) for name in METHODS if hasattr(model, name)}
     own = {name: vars(model)[name] for name in methods if name in vars(model)}  # wrapped for mixed precision
     try:
         for name, method in methods.items():
@@ -151,7 +151,7 @@ def counting_calls(model: nn.Module) -> Iterator[dict[str, dict[str, float] | No
             setattr(model, name, method)
 
 
-UNITS = ("forward", "encode_videos", "encode_texts", "match")
+METHODS = ("forward", "encode_videos", "encode_texts", "match", "match_all")
 
 
 def rows_of_call(given: Mapping[str, Any]) -> tuple[str, int, dict[str, int]]:
@@ -160,10 +160,17 @@ def rows_of_call(given: Mapping[str, Any]) -> tuple[str, int, dict[str, int]]:
         if given.get(name) is not None:
             shape = given[name].shape[:-ndim] or given[name].shape[:1]  # images are views
             return "view", math.prod(shape), {"per_video": math.prod(shape[1:])}
-    for name, unit in (("video_indices", "pair"), ("input_ids", "text")):
-        if given.get(name) is not None:
-            return unit, len(given[name]), {}
-    return "example", len(next(value for value in given.values() if torch.is_tensor(value))), {}
+    if given.get("video_indices") is not None:
+        return "pair", len(given["video_indices"]), {}
+    if "texts" in given:
+        return "pair", _count_rows(given["texts"]) * len(given["videos"]), {}
+    if given.get("input_ids") is not None:
+        return "text", len(given["input_ids"]), {}
+    return "example", _count_rows(given), {}
+
+
+def _count_rows(tensors: torch.Tensor | Mapping[str, Any]) -> int:
+    return len(tensors if torch.is_tensor(tensors) else next(filter(torch.is_tensor, tensors.values())))
 
 
 def describe_operations(found: Mapping[str, Mapping[str, float] | None]) -> str:
