@@ -265,6 +265,19 @@ class MugSTANPreTrainedModel(PreTrainedModel):
         """
         return self.base_model.explain(texts, videos, video_indices)
 
+    def attention_maps(self, pixel_values):
+        """
+        What the class token of the branch looks at, in its last layer: the mean over heads, and over branches (figure 9).
+
+        Args:
+            pixel_values (`torch.FloatTensor`): See `encode_video`.
+
+        Returns:
+            `torch.FloatTensor` of shape `(videos, views, frames, rows, columns)`; `None` without a branch, or where the tower
+            has no class token.
+        """
+        return self.base_model.attention_maps(pixel_values)
+
 
 class MugSTANModel(MugSTANPreTrainedModel):
     """
@@ -480,6 +493,29 @@ class MugSTANModel(MugSTANPreTrainedModel):
         return MugSTANExplanation(
             similarity=similarity, **guidance._asdict(), text_guided_video=video, video_guided_text=text
         )
+
+    @torch.no_grad()
+    def attention_maps(self, pixel_values):
+        """See [`MugSTANPreTrainedModel.attention_maps`]."""
+        num_class = self.tower.num_class_tokens
+        if not self.branches or not num_class:
+            return None
+        views, found, implementation = _to_six_dimensions(pixel_values), [], self.config._attn_implementation
+        layers = [branch.spatial_layers[-1].self_attn for branch in self.branches]
+        hooks = [
+            layer.register_forward_hook(lambda module, inputs, outputs: found.append(outputs[1])) for layer in layers
+        ]
+        self.set_attn_implementation("eager")  # the others tell no weights
+        try:
+            self.encode_video(views)
+        finally:
+            self.set_attn_implementation(implementation)
+            for hook in hooks:
+                hook.remove()
+        # (R*T, heads, C+L, C+L) of separate space and time, (R, heads, C+T*L, C+T*L) of joint
+        maps = torch.stack(found).mean(dim=(0, 2))[:, 0, num_class:]
+        rows, columns = (side // self.clip.vision_model.embeddings.patch_size for side in views.shape[-2:])
+        return maps.reshape(*views.shape[:3], rows, columns)
 
     @can_return_tuple
     def forward(

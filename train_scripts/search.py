@@ -6,104 +6,45 @@ Run:     python train_scripts/search.py --checkpoint outputs/quickstart --videos
 `--checkpoint` is the folder of a run, whose best checkpoint is taken, a folder with a checkpoint, or a name on the Hub.
 Several sentences are answered one after the other; without any, they are asked for. Each video is encoded once. Captions,
 where the folder has them as `video_folder` reads them, are shown beside the results.
+
+A model that compares texts and videos after it has encoded them (Mug-STAN) has a vector for each. By it, `--shortlist 100`
+takes the nearest videos first and scores those alone; `--reranker CHECKPOINT` orders them by another model, such as a ClipBERT;
+`--evaluate_shortlist 10,50,100` says what that loses, for the captions of the folder; `--like FILE` looks for videos like one.
+`--beside CHECKPOINT` shows the hits of a second model, `--picture FILE.png` draws them.
 """
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from clipbert.datasets_scripts import load_benchmark
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, MediaIndex
 from clipbert.processing import VideoDecodeError
-from clipbert.support.families import load_trained
 from clipbert.support.terminal import printable
-from clipbert.train_scripts.tasks.scoring import VideoBlock, match_texts, repeat_texts
+from clipbert.train_scripts.engine.pictures import PicturesError
+from clipbert.train_scripts.tasks.retrieval.collection import (
+    NoVectorsError,
+    RankedVideo,
+    ShortlistError,
+    VideoSearch,
+    check_vectors,
+    evaluate_shortlist,
+    rerank,
+)
+from clipbert.train_scripts.tasks.retrieval.measures import RECALLS
+from clipbert.train_scripts.tasks.retrieval.pictures import draw_hits
+from clipbert.train_scripts.tasks.retrieval.trained import load_model
 from clipbert.train_scripts.tasks.texts import describe_losses
 
 
-@dataclass
-class RankedVideo:
-    """
-    Args:
-        path (`Path`): The video.
-        score (`float`): How well sentence and video fit, as log-odds pooled over its clips: larger is better. It orders
-            the videos for one sentence; it is no probability, and a video that fits less may have a high one, too.
-        start_s, end_s (`float`): First and last frame, in seconds, of the clip that agrees best.
-    """
-
-    path: Path
-    score: float
-    start_s: float
-    end_s: float
-
-
-class VideoSearch:
-    """
-    Videos encoded once, to be ranked for any number of sentences.
-
-    Args:
-        model (`PreTrainedModel`): A model that keeps the contract of matching (`train_scripts.tasks.scoring`).
-        processor (`ProcessorMixin`): Saved with it; its options decide how many clips are read.
-        paths (`Iterable[Path]`): Videos. Those that cannot be decoded are listed in `unreadable`.
-        sampling: Options of the processor, such as `num_clips`, that differ from its own.
-    """
-
-    def __init__(self, model, processor, paths: Iterable[Path], **sampling):
-        self.model, self.processor = model.eval(), processor
-        self.paths, self.unreadable = [], {}
-        self.videos, self.clip_masks, self.seconds = [], [], []
-        for path in tqdm(list(paths), desc="encoding", unit="video", disable=None):
-            try:
-                inputs = processor(videos=[path], return_metadata=True, **sampling)
-            except VideoDecodeError as error:
-                self.unreadable[path] = str(error)
-                continue
-            self._add(path, inputs)
-
-    @torch.inference_mode()
-    def _add(self, path, inputs):
-        mask = {name: inputs[name].to(self.model.device) for name in ("clip_mask",) if name in inputs}
-        self.paths.append(path)
-        self.videos.append(self.model.encode_videos(inputs["pixel_values"].to(self.model.device), **mask))
-        self.clip_masks.append(mask.get("clip_mask"))
-        self.seconds.append(inputs["frame_seconds"][0])  # (clips, frames)
-
-    @torch.inference_mode()
-    def rank(self, sentence: str, block: int = 16) -> list[RankedVideo]:
-        """All readable videos, best first; `block` of them are scored together."""
-        words = self.processor(text=[sentence]).to(self.model.device)
-        text, ranked = self.model.encode_texts(words["input_ids"], words["attention_mask"]), []
-        for start in range(0, len(self.paths), block):
-            numbers = range(start, min(start + block, len(self.paths)))
-            videos = torch.cat([self.videos[number] for number in numbers])
-            mask = (
-                None if self.clip_masks[start] is None else torch.cat([self.clip_masks[number] for number in numbers])
-            )
-            video_indices = torch.arange(len(videos), device=videos.device)
-            videos = VideoBlock(list(numbers), videos, mask)
-            outputs = match_texts(self.model, repeat_texts(text, len(numbers)), videos, video_indices)
-            scores, clip_odds = outputs.match_odds, outputs.clip_odds
-            if mask is not None and mask.shape == clip_odds.shape:
-                clip_odds = clip_odds.masked_fill(~mask.bool(), -torch.inf)
-            for number, score, clip in zip(numbers, scores.tolist(), clip_odds.argmax(dim=1).tolist(), strict=True):
-                start_s, end_s = self.seconds_of(number, clip, clip_odds.shape[1])
-                ranked.append(RankedVideo(self.paths[number], score, start_s, end_s))
-        return sorted(ranked, key=lambda video: -video.score)
-
-    def seconds_of(self, number: int, place: int, num_places: int) -> tuple[float, float]:
-        """First and last second of a clip, or of a frame where the model scores frames."""
-        seconds = self.seconds[number]  # (clips, frames)
-        if num_places == seconds.numel() != len(seconds):
-            seconds = seconds.flatten()[:, None]
-        shown = seconds[place] if num_places == len(seconds) else seconds.flatten()
-        return shown[0].item(), shown[-1].item()
+DEFAULT_SHORTLIST = 50  # for a reranker
+SCORE = "score: larger fits better; not a probability"
+COSINE = "cosine of the vectors"
 
 
 def find_videos(place: Path) -> list[Path]:
@@ -118,58 +59,51 @@ def find_videos(place: Path) -> list[Path]:
     return found
 
 
-def read_captions(folder: Path) -> dict[Path, str]:
-    """The first caption of each video as the loader `video_folder` reads them: shown beside the results, never scored."""
-    captions: dict[Path, str] = {}
+def read_pairs(folder: Path) -> list[tuple[Path, str]]:
+    """Videos with their captions as the loader `video_folder` reads them; none in a folder without captions."""
+    pairs = []
     # captions lie beside the videos, or beside a folder `videos/` of them
     for root in (folder, folder.parent) if folder.name == "videos" else (folder,):
         with suppress(FileNotFoundError):  # a folder without captions
             splits = load_benchmark("video_folder", "retrieval", data_dir=root, on_missing="keep", streaming=True)
             for row in (row for rows in splits.values() for row in rows):
-                path = root / Path(row["video"]).relative_to(root.resolve())
-                captions.setdefault(path, row["caption"])
+                pairs.append((root / Path(row["video"]).relative_to(root.resolve()), row["caption"]))
+    return pairs
+
+
+def read_captions(folder: Path) -> dict[Path, str]:
+    """The first caption of each video: shown beside the results, never scored."""
+    captions: dict[Path, str] = {}
+    for path, caption in read_pairs(folder):
+        captions.setdefault(path, caption)
     return captions
 
 
-def find_checkpoint(name: str) -> str:
-    """A checkpoint folder or a name on the Hub; of a run its best checkpoint, else its last."""
-    folder = Path(name)
-    for checkpoint in (folder, *(folder / "checkpoints" / which for which in ("best", "last"))):
-        if (checkpoint / "config.json").is_file():
-            return str(checkpoint)
-    if folder.exists():
-        raise SystemExit(
-            f"--checkpoint {name}: neither a checkpoint (it has no config.json) nor a run with a finished one "
-            "(checkpoints/best or checkpoints/last)."
-        )
-    return name
-
-
-def load_model(name: str):
-    """The model of a checkpoint that matches texts with videos, and its processor; anything else ends the program."""
-    try:
-        model, processor = load_trained(find_checkpoint(name))
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        where = "" if Path(name).exists() else f"no such folder in {Path.cwd()}. As for the Hub: "
-        raise SystemExit(f"--checkpoint {name}: {where}{reason}") from error
-    if not hasattr(model, "match"):
-        raise SystemExit(
-            f"--checkpoint {name}: {type(model).__name__} does not match texts with videos; search takes what "
-            "train_scripts/retrieval.py has trained."
-        )
-    return model, processor
-
-
 def print_ranking(
-    sentence: str, ranked: Sequence[RankedVideo], top: int, root: Path, captions: Mapping[Path, str]
+    title: str, ranked: Sequence[RankedVideo], root: Path, captions: Mapping[Path, str], meaning: str = SCORE
 ) -> None:
-    print(f'\n"{printable(sentence)}"   (score: larger fits better; not a probability)')
-    for place, video in enumerate(ranked[:top], start=1):
+    print(f"\n{printable(title)}   ({meaning})")
+    for place, video in enumerate(ranked, start=1):
         caption = f"   ({printable(captions[video.path])})" if video.path in captions else ""
         seconds = f"{video.start_s:.1f}-{video.end_s:.1f} s"
         name = printable(str(video.path.relative_to(root)))
         print(f"{place:4d}.  {video.score:7.2f}  {seconds:>13s}  {name}{caption}")
+
+
+def print_shortlists(found: Mapping[str, Mapping[str, float]], num_texts: int, num_videos: int) -> None:
+    """Recall by the length of the shortlist, and what is lost against scoring every pair."""
+    print(f"\n{num_texts} captions, {num_videos} videos (what is lost against all pairs, in points)")
+    print(f"{'shortlist':>12}" + "".join(f"{name:>18}" for name in RECALLS))
+    for size, metrics in found.items():
+        values = [100 * metrics[f"text_to_video_{name}"] for name in RECALLS]
+        lost = [
+            100 * found["all"][f"text_to_video_{name}"] - value for name, value in zip(RECALLS, values, strict=True)
+        ]
+        cells = [
+            f"{value:.1f}" + ("" if size == "all" else f" ({gap:+.1f})")
+            for value, gap in zip(values, lost, strict=True)
+        ]
+        print(f"{size if size != 'all' else 'all pairs':>12}" + "".join(f"{cell:>18}" for cell in cells))
 
 
 def asked_sentences():
@@ -178,34 +112,105 @@ def asked_sentences():
         yield sentence
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def build_search(name: str, paths: Sequence[Path], num_clips: int | None) -> VideoSearch:
+    """The videos, encoded by a checkpoint; those that cannot be decoded are told."""
+    model, processor = load_model(name)
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+    search = VideoSearch(model.to(device), processor, paths, **({"num_clips": num_clips} if num_clips else {}))
+    for reason in search.unreadable.values():
+        print(f"left out: {reason}")
+    return search
+
+
+def answer(
+    search: VideoSearch, sentence: str, given: argparse.Namespace, reranker: VideoSearch | None
+) -> list[RankedVideo]:
+    """The first hits for a sentence, of the shortlist if there is one."""
+    if losses := describe_losses(search.processor, [sentence]):
+        print(f"\nnote: {losses}")
+    shortlist = given.shortlist
+    if reranker is None:
+        return search.rank(sentence, shortlist=shortlist, top=given.top)
+    shortlist = shortlist or min(DEFAULT_SHORTLIST, len(search.paths))
+    return rerank(reranker, sentence, search.rank(sentence, shortlist=shortlist))[: given.top]
+
+
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE")
     parser.add_argument("--checkpoint", required=True, help="a run, a checkpoint or a Hub name: a retrieval model")
     parser.add_argument("--videos", required=True, type=Path, help="folder of videos, with its sub-folders; or a file")
     parser.add_argument("--num_clips", type=int, help="clips read of each video (default: the checkpoint's own)")
     parser.add_argument("--top", type=int, default=5, help="videos to show (default: 5)")
-    given = parser.parse_args(arguments)
+    parser.add_argument(
+        "--shortlist", type=int, metavar="K", help="score the K videos whose vectors are nearest alone"
+    )
+    parser.add_argument(
+        "--reranker",
+        metavar="CHECKPOINT",
+        help=f"order the shortlist (default: {DEFAULT_SHORTLIST} videos) by this model",
+    )
+    parser.add_argument("--like", type=Path, metavar="FILE", help="find videos like this one, by their vectors")
+    parser.add_argument(
+        "--evaluate_shortlist",
+        metavar="K,K,...",
+        help="the recall that shortlists lose, for the captions of the folder",
+    )
+    parser.add_argument("--beside", metavar="CHECKPOINT", help="show the hits of this model, too")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE.png", help="draw the hits (of several sentences: numbered files)"
+    )
+    return parser
 
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = build_parser().parse_args(arguments)
     paths = find_videos(given.videos)
     root = given.videos if given.videos.is_dir() else given.videos.parent
     try:
-        captions = read_captions(root)  # a broken line is told before anything is encoded
+        pairs = read_pairs(root)  # a broken line is told before anything is encoded
     except ValueError as error:
         raise SystemExit(f"--videos {given.videos}: {error}") from error
     disable_progress_bar()  # of transformers: a second of loading
-    model, processor = load_model(given.checkpoint)
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-    search = VideoSearch(
-        model.to(device), processor, paths, **({"num_clips": given.num_clips} if given.num_clips else {})
-    )
-    for reason in search.unreadable.values():
-        print(f"left out: {reason}")
-    for sentence in given.sentences or asked_sentences():
-        if losses := describe_losses(processor, [sentence]):
-            print(f"\nnote: {losses}")
-        print_ranking(sentence, search.rank(sentence), given.top, root, captions)
+    search = build_search(given.checkpoint, paths, given.num_clips)
+    try:
+        run(search, given, root, pairs)
+    except (NoVectorsError, ShortlistError) as error:
+        raise SystemExit(str(error)) from error
+
+
+def run(search: VideoSearch, given: argparse.Namespace, root: Path, pairs: Sequence[tuple[Path, str]]) -> None:
+    """What the command line asks of the encoded videos."""
+    captions = dict(reversed(pairs))  # the first of each video
+    if given.evaluate_shortlist is not None:
+        places = {path: place for place, path in enumerate(search.paths)}
+        asked = [(text, places[path]) for path, text in pairs if path in places]
+        if not asked:
+            raise SystemExit(f"--evaluate_shortlist: {root} has no captions of these videos (captions.jsonl).")
+        check_vectors(search.model)
+        sizes = [int(size) for size in given.evaluate_shortlist.split(",")]
+        found = evaluate_shortlist(search.encoded, search.processor, *zip(*asked, strict=True), sizes)
+        print_shortlists(found, len(asked), len(places))
+    if given.like is not None:
+        print_ranking(f"videos like {given.like}", search.like(given.like, given.top), root, captions, COSINE)
+    other = build_search(given.beside, find_videos(given.videos), given.num_clips) if given.beside else None
+    reranker = build_search(given.reranker, [], given.num_clips) if given.reranker else None
+    is_asked = given.evaluate_shortlist is None and given.like is None
+    for number, sentence in enumerate(given.sentences or (asked_sentences() if is_asked else ())):
+        hits = {given.checkpoint: answer(search, sentence, given, reranker)}
+        if other is not None:
+            hits[given.beside] = other.rank(sentence, top=given.top)
+        for name, ranked in hits.items():
+            title = f'"{sentence}"' + (f" by {name}" if other is not None else "")
+            print_ranking(title, ranked, root, captions)
+        if given.picture is not None:
+            picture = given.picture
+            picture = picture.with_stem(f"{picture.stem}_{number + 1}") if len(given.sentences) > 1 else picture
+            print(printable(str(draw_hits(sentence, hits, picture, captions))))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (PicturesError, VideoDecodeError) as error:
+        sys.exit(printable(str(error)))

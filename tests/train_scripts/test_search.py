@@ -12,6 +12,7 @@ from tiny_models import tiny_model
 from clipbert.modeling_clipbert import ClipBERTForVideoQA, ClipBERTForVideoTextRetrieval
 from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
 from clipbert.train_scripts import search
+from clipbert.train_scripts.tasks.retrieval.trained import find_checkpoint
 
 
 WORDS = ["a", "dog", "runs", "cat", "sleeps"]
@@ -102,9 +103,9 @@ def test_what_is_not_there_or_does_not_match_is_told_in_a_line(checkpoint, video
 def test_a_run_stands_for_its_best_checkpoint(checkpoint, videos, tmp_path, capsys):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last").symlink_to(checkpoint)
-    assert search.find_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoints" / "last")
+    assert find_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoints" / "last")
     (tmp_path / "checkpoints" / "best").symlink_to(checkpoint)
-    assert search.find_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoints" / "best")
+    assert find_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoints" / "best")
     # and one file for a folder
     search.main(["--checkpoint", str(tmp_path), "--videos", str(videos / "a.mp4"), "a dog"])
     output = capsys.readouterr().out
