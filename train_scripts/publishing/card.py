@@ -216,6 +216,7 @@ def build_model_card(
         eval_results=_eval_results(head, info.scores) or None,
     )
     is_classifier = head.task_type == "video-classification"
+    has_classes = is_classifier or head.task_type == "action-detection"
     auto_processor = "AutoProcessor" if hasattr(processor, "video_processor") else "AutoVideoProcessor"
     return ModelCard.from_template(
         data,
@@ -225,7 +226,7 @@ def build_model_card(
         head=head,
         family=family,
         install=INSTALL,
-        classes=_describe_classes(list(model.config.id2label.values())) if is_classifier else "",
+        classes=_describe_classes(list(model.config.id2label.values())) if has_classes else "",
         imports=", ".join([*sorted([auto_class, auto_processor]), *(["pipeline"] if is_classifier else [])]),
         place=f'name = "{repo_id}"' if repo_id else 'name = "."  # this folder',
         auto_processor=auto_processor,

@@ -30,6 +30,7 @@ SCRIPTS = {  # who trains on which kind of rows
     "image_qa": "image_qa.py",
     "classification": "video_classification.py",
     "moments": "retrieval.py",
+    "detection": "action_detection.py",
 }
 
 
