@@ -4,13 +4,19 @@
 import contextlib
 import io
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from clean_process import run_without_package
 from safetensors.torch import load_file
 from tiny_mug_stan import tiny_clip, write_clip
 from tiny_runs import one_thread, steps_of  # noqa: F401
@@ -19,10 +25,12 @@ from transformers import AutoModelForSequenceClassification, AutoProcessor
 from clipbert import MugSTANForVideoClassification, MugSTANProcessor
 from clipbert.datasets_scripts import load_benchmark
 from clipbert.datasets_scripts.synthetic import generate_synthetic
+from clipbert.support.families import load_trained
 from clipbert.train_scripts.action_detection import DetectionRecipe, DetectionTask
 from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.publish import main as publish
+from clipbert.train_scripts.publishing import save_for_hub
 from clipbert.train_scripts.rescore import rescore
 from clipbert.train_scripts.tasks.action_detection.items import (
     BoxCollator,
@@ -34,7 +42,8 @@ from clipbert.train_scripts.tasks.action_detection.items import (
 from clipbert.train_scripts.tasks.action_detection.measures import describe_classes, measure
 
 
-RECIPES = Path(__file__).parents[2] / "train_scripts" / "recipes"
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "train_scripts" / "recipes"
 AVA = {
     "ava_train_v2.2.csv": (
         "film_a,0902,0.1,0.1,0.5,0.9,12,0\nfilm_a,0902,0.1,0.1,0.5,0.9,80,0\nfilm_a,0902,0.6,0.2,0.9,0.9,14,1\n"
@@ -77,7 +86,7 @@ def workspace(tmp_path_factory, write_video):
     return folder
 
 
-def run_ava(output_dir, *more):
+def arguments_of(output_dir, *more):
     """Two steps of the recipe, in the present folder."""
     values = [
         "data.options.starts_at_s=900",
@@ -95,7 +104,11 @@ def run_ava(output_dir, *more):
         *more,
     ]
     settings = [part for value in values for part in ("--set", value)]
-    return main(DetectionTask(), ["--recipe", str(RECIPES / "mug_stan" / "action_detection_ava.yaml"), *settings])
+    return ["--recipe", str(RECIPES / "mug_stan" / "action_detection_ava.yaml"), *settings]
+
+
+def run_ava(output_dir, *more):
+    return main(DetectionTask(), arguments_of(output_dir, *more))
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +226,77 @@ def test_published_with_a_card_that_runs(trained, workspace, tmp_path, monkeypat
     model, processor = AutoModelForSequenceClassification.from_pretrained("."), AutoProcessor.from_pretrained(".")
     assert type(model).__name__ == "MugSTANForActionDetection" and processor.video_processor.sampling == "key_frame"
     assert processor.video_processor.do_center_crop is False and processor.video_processor.frame_span == 40
+
+
+READ = """
+import contextlib, io, re
+from pathlib import Path
+
+(code,) = re.findall(r"```python\\n(.*?)```", Path("README.md").read_text(), re.DOTALL)
+exec(code, {})
+"""
+
+
+@pytest.mark.slow
+def test_the_card_runs_where_this_package_is_not_installed(trained, workspace, tmp_path):
+    model, processor = load_trained(trained[0] / "checkpoints" / "last")
+    folder = save_for_hub(model, processor, tmp_path / "out")
+    shutil.copy(workspace / "data" / "ava" / "film_a.mp4", folder / "video.mp4")
+    with torch.no_grad():
+        inputs = processor(videos=[folder / "video.mp4"], key_times_s=[1.0], boxes=[[[0.2, 0.1, 0.6, 0.9]]])
+        scores = model(**inputs).logits[0].sigmoid()
+    best = scores.argsort(descending=True)[:3].tolist()
+    said = run_without_package(READ, folder).splitlines()
+    assert said == [f"{model.config.id2label[label]}: {scores[label]:.2f}" for label in best]
+
+
+def launch(workspace, output_dir, *more, processes=1):
+    """The recipe by `accelerate launch`, in processes of their own."""
+    several = ["--multi_gpu", "--num_processes", "2", "--main_process_port", "0"] if processes == 2 else ["--cpu"]
+    script = str(ROOT / "train_scripts" / "action_detection.py")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    command = [sys.executable, "-m", "accelerate.commands.launch", *several, script, *arguments_of(output_dir, *more)]
+    return subprocess.Popen(
+        command, cwd=workspace, env=environment, stderr=subprocess.PIPE, text=True, process_group=0
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_count_every_box_once(trained, workspace, tmp_path):
+    output_dir, result = trained
+    process = launch(workspace, tmp_path / "run", "eval.batch_size=3", processes=2)
+    assert process.wait(300) == 0, process.stderr.read()
+    found, expected = (
+        json.loads((folder / "predictions" / "validation" / "records.json").read_text())
+        for folder in (tmp_path / "run", output_dir)
+    )
+    assert [row["keyframe_id"] for row in found["rows"]] == [row["keyframe_id"] for row in expected["rows"]]
+    assert found["rows"] == expected["rows"]
+    assert found["metrics"] == pytest.approx(expected["metrics"], abs=1e-6)
+    logits = [
+        load_file(folder / "predictions" / "validation" / "tensors.safetensors")["logits"]
+        for folder in (tmp_path / "run", output_dir)
+    ]
+    torch.testing.assert_close(*logits, rtol=0, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(trained, workspace, tmp_path):
+    more = ("run.total_steps=40", "run.save_every=2")
+    assert launch(workspace, tmp_path / "whole", *more).wait(300) == 0
+    process = launch(workspace, tmp_path / "killed", *more)
+    checkpoints, deadline = tmp_path / "killed" / "checkpoints", time.monotonic() + 200
+    while not (checkpoints / "last").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(steps_of(tmp_path / "killed")) < 40
+    assert launch(workspace, tmp_path / "killed", *more).wait(300) == 0
+    assert steps_of(tmp_path / "killed") == steps_of(tmp_path / "whole")
+    weights = [
+        load_file(tmp_path / name / "checkpoints" / "last" / "model.safetensors") for name in ("killed", "whole")
+    ]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
 
 
 @pytest.mark.parametrize(
