@@ -86,6 +86,13 @@ class MugSTANConfig(PreTrainedConfig):
         level_projection (`bool`, *optional*, defaults to `False`):
             Whether what is read of CLIP passes a linear layer (equations 6 and 7 of the paper; the code has none). It
             starts as the identity.
+        own_class_token (`bool`, *optional*, defaults to `False`):
+            Whether a branch begins with a class token of its own, 0 at the start, in place of CLIP's. This and the two
+            gates are those of the follow-up, BT-Adapter.
+        level_gate_scale (`float`, *optional*):
+            Instead of adding what is read of CLIP to the branch, a layer takes a share of both, which is a sigmoid of this
+            number (there 100) times a trained vector. `None`: it is added.
+        fusion_gate_scale (`float`, *optional*): The same where the branch joins the last layer of CLIP (there 10,000).
         drop_path_rate (`float`, *optional*, defaults to 0.1):
             Stochastic depth of the last layer of a branch, rising from 0 at the first, while training.
         time_table_size (`int`, *optional*, defaults to 64): Frames that have a position of their own.
@@ -166,6 +173,9 @@ class MugSTANConfig(PreTrainedConfig):
     multi_level: bool = True
     fusion: Literal["branch", "posterior"] = "branch"
     level_projection: bool = False
+    own_class_token: bool = False
+    level_gate_scale: float | int | None = None
+    fusion_gate_scale: float | int | None = None
     drop_path_rate: float | int = 0.1
     time_table_size: int = 64
     beyond_time_table: Literal["interpolate", "refuse"] = "interpolate"
@@ -278,6 +288,10 @@ class MugSTANConfig(PreTrainedConfig):
                 "fuse_patches=False leaves the branch without effect beside a tower that pools patches. Leave it out."
             )
 
+    def validate_class_token(self):
+        if self.own_class_token and getattr(self.clip_config, "model_type", None) in POOLED_PATCH_CLIPS:
+            raise ValueError("own_class_token=True needs a tower with a class token, which this one has not.")
+
     def validate_layers(self):
         if not hasattr(self.clip_config, "vision_config"):
             return
@@ -293,6 +307,11 @@ class MugSTANConfig(PreTrainedConfig):
                 )
             if layers != sorted(layers):
                 raise ValueError(f"A branch reads the CLIP layers in their order, got stan_layers={self.stan_layers}.")
+        if self.fusion_gate_scale is not None and (self.fusion == "posterior" or len(self.layers_read) > 1):
+            raise ValueError(
+                f"fusion_gate_scale={self.fusion_gate_scale} weighs CLIP against one branch: it needs fusion='branch' and a "
+                f"single branch, got fusion={self.fusion!r} and {len(self.layers_read)} branches."
+            )
 
     def validate_numbers(self):
         for name, low, high in (
@@ -300,8 +319,12 @@ class MugSTANConfig(PreTrainedConfig):
             ("classifier_dropout", 0, 1),
             ("head_scale", 0, math.inf),
             ("loss_scale", 0, math.inf),
+            ("level_gate_scale", 0, math.inf),
+            ("fusion_gate_scale", 0, math.inf),
         ):
             value = getattr(self, name)
+            if value is None:
+                continue
             if not (math.isfinite(value) and low <= value <= high) or (high == math.inf and value == 0):
                 raise ValueError(f"{name} must be a finite number in [{low}, {high}], scales above 0; got {value}.")
 

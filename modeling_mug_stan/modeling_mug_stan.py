@@ -414,15 +414,18 @@ class MugSTANModel(MugSTANPreTrainedModel):
     def _fuse(self, tokens, video, patches, with_patches):
         """Equation 10: tokens `(R, T, C+L, D)` of frames and branch together; class tokens alone where they are enough."""
         num_class, num_frames = video.shape[1], tokens.shape[1]
-        is_branch, fuses = self.config.fusion == "branch", self.config.fuse_patches is not False
-        classes = video[:, None].expand(-1, num_frames, -1, -1)
-        classes = tokens[:, :, :num_class] + classes if is_branch else classes
+
+        def join(clip, branch):
+            if self.config.fusion == "posterior":
+                return branch
+            gate = self.branches[0].fusion_gate
+            return clip + branch if gate is None else gate(clip, branch)
+
+        classes = join(tokens[:, :, :num_class], video[:, None].expand(-1, num_frames, -1, -1))
         if not with_patches:
             return classes
-        if fuses:
-            patches = tokens[:, :, num_class:] + patches if is_branch else patches
-        else:
-            patches = tokens[:, :, num_class:]
+        frames = tokens[:, :, num_class:]
+        patches = frames if self.config.fuse_patches is False else join(frames, patches)
         return torch.cat([classes, patches], dim=2)
 
     def encode_text(self, input_ids, attention_mask=None):

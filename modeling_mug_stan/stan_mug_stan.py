@@ -39,6 +39,33 @@ class STANLevelProjection(nn.Linear):
         init.eye_(self.weight)
 
 
+class STANClassToken(nn.Module):
+    """The class token that the follow-up begins with (`btadapter_cls_token`), 0 at the start."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1, width))
+
+    def reset_parameters(self):
+        init.zeros_(self.weight)
+
+
+class STANGate(nn.Module):
+    """Shares of CLIP and branch, in place of their sum (`balance1` and `balance2` of the follow-up); halves at the start."""
+
+    def __init__(self, width, scale):
+        super().__init__()
+        self.weight, self.scale = nn.Parameter(torch.zeros(width)), scale
+
+    def reset_parameters(self):
+        init.zeros_(self.weight)
+
+    def forward(self, clip, branch):
+        # both: (..., D)
+        share = (self.scale * self.weight).sigmoid()
+        return share * clip + (1 - share) * branch
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Over time
 # ---------------------------------------------------------------------------------------------------------------------
@@ -191,6 +218,12 @@ class STANBranch(nn.Module):
         self.level_projections = nn.ModuleList()
         if config.level_projection and config.multi_level:
             self.level_projections.extend(STANLevelProjection(width, width, bias=False) for _ in layers[1:])
+        self.class_token = STANClassToken(width) if config.own_class_token else None
+        self.level_gate = self.fusion_gate = None
+        if config.level_gate_scale is not None and config.multi_level and count > 1:
+            self.level_gate = STANGate(width, config.level_gate_scale)
+        if config.fusion_gate_scale is not None:
+            self.fusion_gate = STANGate(width, config.fusion_gate_scale)
 
     def copied_layers(self, clip_layers):
         """Pairs of a layer of the branch and the layer of CLIP whose weights it starts with."""
@@ -201,8 +234,10 @@ class STANBranch(nn.Module):
         Read a video.
 
         Args:
-            states (`dict[int, torch.FloatTensor]` of shape `(R, T, C+L, D)`): Outputs of the CLIP layers.
-            start (`torch.FloatTensor` of shape `(C, D)`): What the class token begins with beside that of CLIP.
+            states (`dict[int, torch.FloatTensor]` of shape `(R, T, C+L, D)`):
+                Outputs of the CLIP layers. The branch goes as far as they do.
+            start (`torch.FloatTensor` of shape `(C, D)`):
+                What the class token begins with beside that of CLIP, unless the branch has its own.
             positions (`torch.FloatTensor` of shape `(C+L, D)`): The positions of the vision tower.
             grid (`tuple[int, int]`): Rows and columns of patches.
 
@@ -210,7 +245,11 @@ class STANBranch(nn.Module):
             The class token `(R, C, D)` of each video and its patches `(R, T, L, D)`.
         """
         num_class = start.shape[0]
+        if self.class_token is not None:
+            start = self.class_token.weight + positions[:num_class]
         for k, layer in enumerate(self.layers):
+            if layer not in states:
+                break
             # 1. what CLIP has to say at this level
             if k == 0:
                 read = states[layer]
@@ -219,8 +258,9 @@ class STANBranch(nn.Module):
                 patches = read[:, :, num_class:] + positions[num_class:] + time
             elif self.multi_level:
                 read = states[layer] if not self.level_projections else self.level_projections[k - 1](states[layer])
-                video = video + read[:, :, :num_class].mean(dim=1)
-                patches = patches + read[:, :, num_class:]
+                join = torch.add if self.level_gate is None else self.level_gate
+                video = join(read[:, :, :num_class].mean(dim=1), video)
+                patches = join(read[:, :, num_class:], patches)
             # 2. time, then space
             if self.temporal_layers:
                 patches = self.temporal_layers[k](patches, grid)
@@ -230,6 +270,8 @@ class STANBranch(nn.Module):
 
 __all__ = [
     "STANBranch",
+    "STANClassToken",
+    "STANGate",
     "STANJointLayer",
     "STANSpatialLayer",
     "STANTemporalConv",

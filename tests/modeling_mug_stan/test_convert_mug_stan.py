@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from mug_stan_parity import recorded_clip_config
 from safetensors.torch import load_file, save_file
+from tiny_mug_stan import tiny_config, tiny_model, tiny_videos
+from transformers import CLIPModel
 
 from clipbert.modeling_mug_stan import MugSTANForVideoTextRetrieval, MugSTANModel
 from clipbert.modeling_mug_stan.convert_mug_stan_checkpoint import (
@@ -110,10 +113,22 @@ def test_a_name_for_every_tensor_of_the_published_size(mug_stan_parity_dir):
             r"shape \(24, 47\), expected \(24, 48\)",
         ),
         (lambda t: t | {"backbone.class_embedding": torch.full((48,), torch.nan)}, "class_embedding: not finite"),
-        (lambda t: t | {"btadapter_cls_token": torch.zeros(1, 1, 48)}, "BT-Adapter"),
+        (
+            lambda t: t | {"backbone.timesFPN_time_embed.weight": torch.zeros(64, 48)},
+            "timesFPN_time_embed.weight: there under another name, too",
+        ),
+        (
+            lambda t: t | {"model.vision_tower.class_embedding": torch.zeros(48)},
+            r"under several names:\s+backbone.class_embedding\s+model.vision_tower.class_embedding",
+        ),
+        (
+            lambda t: t | {"backbone.btadapter_S.0.mlp.w1.weight": torch.zeros(1)},
+            r"EVA-CLIP(?s:.)*btadapter_S.0.mlp.w1.weight",
+        ),
+        (lambda t: {k: v for k, v in t.items() if "text_backbone" not in k}, "no text tower .*--clip"),
         (lambda t: {"weight": torch.zeros(1)}, "no checkpoint of Mug-STAN"),
     ],
-    ids=["extra", "missing", "renamed", "shape", "NaN", "follow-up", "other"],
+    ids=["extra", "missing", "renamed", "shape", "NaN", "twice", "under two prefixes", "EVA", "no texts", "other"],
 )
 def test_what_does_not_fit_is_named(tensors, change, message, tmp_path):
     path = write(tmp_path / "mug_stan.pth", change(tensors))
@@ -127,3 +142,109 @@ def test_another_clip_is_named(tensors):
     other.vision_config.num_hidden_layers = 5
     with pytest.raises(ConversionError, match="vision_config.num_hidden_layers: 5, in the checkpoint 4"):
         build_model(tensors, other)
+
+
+# The follow-up ----------------------------------------------------------------------------------------------------------
+
+
+def follow_up(tensors, gates=True):
+    """The tensors as BT-Adapter writes them, with a class token and gates that are not those of the start."""
+    renamed = {name.replace("STAN_", "btadapter_"): tensor for name, tensor in tensors.items()}
+    torch.manual_seed(0)
+    renamed["backbone.btadapter_cls_token"] = torch.randn(1, 1, 48)
+    if gates:
+        renamed |= {"backbone.balance1": torch.randn(48) * 1e-4, "backbone.balance2": torch.randn(48) * 1e-2}
+    return renamed
+
+
+def frames_of_the_follow_up(model, tensors, pixel_values):
+    """What its code computes from the layers of the branch: class tokens of the fused frames, before the last norm."""
+    clip, branch = model.mug_stan.clip.vision_model, model.mug_stan.branches[0]
+    videos, frames = pixel_values.shape[:2]
+    states = clip(pixel_values.flatten(0, 1), output_hidden_states=True).hidden_states
+    place = clip.embeddings.position_embedding.weight
+    gate = [
+        (scale * tensors[name]).sigmoid() for scale, name in ((1e4, "backbone.balance1"), (1e2, "backbone.balance2"))
+    ]
+    for k, state in enumerate(states[-2:]):
+        state = state.unflatten(0, (videos, frames))
+        read = state[:, :, 0].mean(dim=1)[:, None], state[:, :, 1:]
+        if k == 0:
+            token = (read[0] + tensors["backbone.btadapter_cls_token"] + place[0]) / 2
+            patches = read[1] + place[1:] + branch.time_embedding.weight[:frames, None]
+        else:
+            token = (1 - gate[1]) * token + gate[1] * read[0]
+            patches = (1 - gate[1]) * patches + gate[1] * read[1]
+        token, patches = branch.spatial_layers[k](token, branch.temporal_layers[k](patches, (6, 6)))
+    return gate[0] * state[:, :, 0] + (1 - gate[0]) * token
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("prefix", ["backbone.", "model.vision_tower.", ""], ids=["pretraining", "chat", "bare"])
+def test_the_follow_up_has_a_class_token_and_gates(tensors, prefix, tmp_path):
+    theirs = follow_up(tensors)
+    torch.save(
+        {name.replace("backbone.", prefix) if name.startswith("backbone.") else name: t for name, t in theirs.items()},
+        tmp_path / "bt.pth",
+    )
+    convert_mug_stan_checkpoint(tmp_path / "bt.pth", tmp_path / "converted")
+    model = MugSTANForVideoTextRetrieval.from_pretrained(tmp_path / "converted")
+    assert model.config.own_class_token
+    assert (model.config.fusion_gate_scale, model.config.level_gate_scale) == (10_000, 100)
+    pixel_values = torch.randn(2, 3, 3, 48, 48)
+    clip = model.mug_stan.clip
+    expected = clip.visual_projection(
+        clip.vision_model.post_layernorm(frames_of_the_follow_up(model, theirs, pixel_values))
+    )
+    torch.testing.assert_close(model.encode_video(pixel_values).frame_features, expected, rtol=0, atol=1e-5)
+
+
+def test_the_follow_up_without_gates_and_under_its_first_name(tensors):
+    model = build_model(follow_up(tensors, gates=False))
+    assert model.config.own_class_token and model.config.fusion_gate_scale is None
+    assert model.mug_stan.branches[0].level_gate is None
+    first = {name.replace("btadapter_", "timesFPN_"): tensor for name, tensor in follow_up(tensors).items()}
+    assert build_model(
+        first
+    ).config.own_class_token  # gates give it away: the first release has none, nor reads a token
+
+
+def test_gates_are_halves_at_the_start_and_learn():
+    model = tiny_model(own_class_token=True, level_gate_scale=100, fusion_gate_scale=1e4)
+    fresh = MugSTANModel(model.config)
+    for name, parameter in fresh.named_parameters():
+        if "gate" in name or "class_token" in name:
+            assert not parameter.any(), name
+    model.encode_video(tiny_videos(2, 3)).pooler_output.square().sum().backward()
+    gates = [p for name, p in model.named_parameters() if "gate" in name or "class_token" in name]
+    assert len(gates) == 3 and all(parameter.grad is not None for parameter in gates)
+    with pytest.raises((ValueError, StrictDataclassError), match="fusion_gate_scale=10.*2 branches"):
+        tiny_config(fusion_gate_scale=10, stan_num_branches=2)
+    with pytest.raises((ValueError, StrictDataclassError), match="own_class_token(?s:.)*class token"):
+        tiny_config("siglip", own_class_token=True)
+
+
+def test_a_tower_without_texts_takes_those_of_its_clip(tensors, tmp_path, capsys):
+    torch.manual_seed(1)
+    clip = CLIPModel(recorded_clip_config(SMALL))
+    clip.save_pretrained(tmp_path / "clip")
+    alone = {name: t for name, t in follow_up(tensors).items() if "text_" not in name and "projection" not in name}
+    path = write(tmp_path / "chat.bin", {name.removeprefix("backbone."): tensor for name, tensor in alone.items()})
+    main(
+        [
+            "--checkpoint_path",
+            str(path),
+            "--output_dir",
+            str(tmp_path / "out"),
+            "--clip",
+            str(tmp_path / "clip"),
+            "--level_gate_scale",
+            "7",
+        ]
+    )
+    model = MugSTANForVideoTextRetrieval.from_pretrained(tmp_path / "out")
+    assert model.config.level_gate_scale == 7
+    ours = model.mug_stan.clip
+    assert torch.equal(ours.text_model.final_layer_norm.weight, clip.text_model.final_layer_norm.weight)
+    assert torch.equal(ours.text_projection.weight, clip.text_projection.weight)
+    assert torch.equal(ours.vision_model.embeddings.class_embedding, tensors["backbone.class_embedding"])
