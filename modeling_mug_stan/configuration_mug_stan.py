@@ -11,12 +11,14 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import logging
 
+from .configuration_coca import CoCaConfig  # noqa: F401  AutoConfig knows it from now on
+
 
 logger = logging.get_logger(__name__)
 
-# Models of images and texts that a branch can stand beside: with a class token, and with pooled patches.
-CLASS_TOKEN_CLIPS = ("altclip", "chinese_clip", "clip", "metaclip_2")
-POOLED_PATCH_CLIPS = ("siglip",)
+# Models of images and texts that a branch can stand beside: with a class token, and with pooled patches; CoCa has both.
+CLASS_TOKEN_CLIPS = ("altclip", "chinese_clip", "clip", "metaclip_2", "open_clip_coca")
+POOLED_PATCH_CLIPS = ("open_clip_coca", "siglip")
 
 # Keys that `PreTrainedConfig` takes without declaring them as fields, or that other tools write into a config.json.
 _UNDECLARED_KEYS = {
@@ -63,8 +65,8 @@ class MugSTANConfig(PreTrainedConfig):
 
     Args:
         clip_config (`PreTrainedConfig` or `dict`, *optional*):
-            The model of images and texts: `clip`, `metaclip_2`, `chinese_clip`, `altclip` or `siglip`. Defaults to CLIP
-            ViT-B/32.
+            The model of images and texts: `clip`, `metaclip_2`, `chinese_clip`, `altclip`, `siglip` or `open_clip_coca`.
+            Defaults to CLIP ViT-B/32.
         stan_num_layers (`int`, *optional*, defaults to 4):
             Layers of a branch, which is as many CLIP layers as it reads; 0: plain CLIP. The paper takes 6 for
             Something-Something.
@@ -100,7 +102,8 @@ class MugSTANConfig(PreTrainedConfig):
             More frames than that take positions in between, by linear interpolation, or are refused (`"refuse"`).
         fuse_patches (`bool`, *optional*):
             Whether the patches of the branch are added to those of CLIP in the tokens of frames (equation 10). `None`:
-            where they are read, in action detection and with `siglip`, whose frames are pooled from patches.
+            where they are read, in action detection and with `siglip` and `open_clip_coca`, whose frames are pooled from
+            patches.
         similarity (`str`, *optional*, defaults to `"mug"`):
             How well a text fits a video: `"mug"` (the average of the official code), `"mug_exact"` (equations 11 to
             18), `"frame_text"` and `"video_token"` (table VIII), `"frame_text_official"` (what the code has under that
@@ -267,7 +270,7 @@ class MugSTANConfig(PreTrainedConfig):
         return f"{cls.__name__} has no field {key!r} (value {value!r}). {hint}"
 
     def validate_clip(self):
-        known = (*CLASS_TOKEN_CLIPS, *POOLED_PATCH_CLIPS)
+        known = sorted({*CLASS_TOKEN_CLIPS, *POOLED_PATCH_CLIPS})
         model_type = getattr(self.clip_config, "model_type", None)
         if self.clip_config is not None and not isinstance(self.clip_config, dict) and model_type not in known:
             raise ValueError(
@@ -289,7 +292,7 @@ class MugSTANConfig(PreTrainedConfig):
             )
 
     def validate_class_token(self):
-        if self.own_class_token and getattr(self.clip_config, "model_type", None) in POOLED_PATCH_CLIPS:
+        if self.own_class_token and getattr(self.clip_config, "model_type", None) not in CLASS_TOKEN_CLIPS:
             raise ValueError("own_class_token=True needs a tower with a class token, which this one has not.")
 
     def validate_layers(self):

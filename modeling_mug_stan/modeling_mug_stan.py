@@ -28,9 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import roi_align
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 
@@ -58,7 +57,7 @@ from .outputs_mug_stan import (
     MugSTANVideoOutput,
 )
 from .stan_mug_stan import STANBranch
-from .towers_mug_stan import TOWERS, build_clip, read_vision_tower, vision_positions
+from .towers_mug_stan import TOWERS, build_clip, find_clip, read_vision_tower, vision_positions
 
 
 logger = logging.get_logger(__name__)
@@ -104,7 +103,8 @@ class MugSTANPreTrainedModel(PreTrainedModel):
 
         Args:
             clip (`str` or `os.PathLike`): Name on the Hub or folder of a model of images and texts, such as
-                `"openai/clip-vit-base-patch16"`.
+                `"openai/clip-vit-base-patch16"`; or a CoCa of open_clip with the tag of its weights,
+                `"coca_ViT-B-32/laion2b_s13b_b90k"` (the extra `coca`).
             output_loading_info (`bool`, *optional*, defaults to `False`):
                 Return a dict as well: names of the weights that were `"loaded"` (of CLIP), are `"new"`, and are
                 `"unused"` in the checkpoint.
@@ -119,17 +119,9 @@ class MugSTANPreTrainedModel(PreTrainedModel):
             ...     "openai/clip-vit-base-patch16"
             ... )  # doctest: +SKIP
         """
-        clip_config = AutoConfig.from_pretrained(clip)
+        clip_config, load = find_clip(clip)
         own_config = cls.config_class(clip_config=clip_config, **config)  # refuses what it does not know
-        pretrained, found = MODEL_MAPPING[type(clip_config)].from_pretrained(
-            clip, config=clip_config, dtype=torch.get_default_dtype(), output_loading_info=True
-        )
-        if missing := sorted(found["missing_keys"]):
-            raise ValueError(
-                f"{str(clip)!r} lacks {len(missing)} tensors of a {clip_config.model_type}: {_some(missing)}."
-            )
-        # where it lay is nothing to the model that it becomes a part of
-        own_config.clip_config.name_or_path = ""
+        pretrained, unused = load()
         model = cls(own_config)
         base = model.base_model
         base.clip.load_state_dict(pretrained.state_dict())
@@ -138,7 +130,7 @@ class MugSTANPreTrainedModel(PreTrainedModel):
         new = sorted(
             name for name in model.state_dict() if name.removeprefix(f"{cls.base_model_prefix}.") not in loaded
         )
-        info = {"loaded": loaded, "new": new, "unused": sorted(found["unexpected_keys"])}
+        info = {"loaded": loaded, "new": new, "unused": sorted(unused)}
         logger.warning(
             f"{cls.__name__} from {str(clip)!r}: {len(loaded)} tensors of {clip_config.model_type} loaded, {len(new)} of "
             f"branches and heads are new, {len(info['unused'])} of the checkpoint unused"
@@ -399,7 +391,7 @@ class MugSTANModel(MugSTANPreTrainedModel):
             start = tower.start(clip.vision_model, positions)  # (C, D)
             read = [branch(states, start, positions, (height // patch, width // patch)) for branch in self.branches]
             video, patches = (sum(part[1:], start=part[0]) for part in zip(*read, strict=True))
-            tokens = self._fuse(tokens, video, patches, output_tokens or not num_class)
+            tokens = self._fuse(tokens, video, patches, output_tokens or tower.pools_patches)
         # 3. features of frames
         features = tower.pool(clip, tokens.flatten(0, 1)).unflatten(0, videos.shape[:2])  # (R, T, P)
         outputs = {"frame_features": features}
@@ -432,8 +424,7 @@ class MugSTANModel(MugSTANPreTrainedModel):
         """See [`MugSTANPreTrainedModel.encode_text`]."""
         text_config = self.config.clip_config.text_config
         _check_texts(input_ids, attention_mask, text_config.vocab_size, text_config.max_position_embeddings)
-        tokens, pooled = self.tower.encode_text(self.clip, self.config, input_ids, attention_mask)
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        tokens, mask, pooled = self.tower.encode_text(self.clip, self.config, input_ids, attention_mask)
         return MugSTANTextOutput(token_features=tokens, attention_mask=mask, pooler_output=pooled)
 
     def _texts(self, texts):
@@ -816,7 +807,8 @@ class MugSTANForVideoTextRetrieval(MugSTANPreTrainedModel):
             owners = rows if video_indices is None else video_indices
             match_odds, clip_odds = logits[rows, owners], views[rows, owners]
             if return_loss:
-                loss = self.compute_loss(logits[:, owners], input_ids, texts.attention_mask, owners)
+                mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+                loss = self.compute_loss(logits[:, owners], input_ids, mask, owners)
         return MugSTANRetrievalOutput(
             loss=loss,
             match_odds=match_odds,

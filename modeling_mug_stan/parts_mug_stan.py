@@ -5,6 +5,8 @@ A start from a pretrained image-text model: its towers, and a branch that is new
     model = from_parts(MugSTANForVideoTextRetrieval, {"clip": "openai/clip-vit-base-patch32"})
     processor = processor_from_parts({"clip": "openai/clip-vit-base-patch32"}, num_frames=12)
 
+A CoCa of open_clip is named with the tag of its weights, `{"clip": "coca_ViT-B-32/laion2b_s13b_b90k"}`.
+
 Stays at home: a published checkpoint starts from itself.
 """
 
@@ -12,13 +14,17 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import CLIPTokenizer, PreTrainedModel
 
-from clipbert.processing import MugSTANProcessor
+from clipbert.processing import MugSTANProcessor, MugSTANVideoProcessor
 from clipbert.support.names import did_you_mean
+
+from .modeling_coca import config_from_open_clip, find_open_clip, names_open_clip, open_open_clip
 
 
 PARTS = {"clip": "an image-text model such as openai/clip-vit-base-patch32"}
+# the tokenizer of open_clip is that of CLIP, with other names for the ends of a text
+OPEN_CLIP_ENDS = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
 
 
 def from_parts(
@@ -29,7 +35,7 @@ def from_parts(
 
     Args:
         model_class (`type`): A Mug-STAN class.
-        parts (`Mapping[str, str]`): `clip`, the name on the Hub or the folder of a model of images and texts.
+        parts (`Mapping[str, str]`): `clip`, the name on the Hub or the folder of a model of images and texts, or a CoCa.
         **config_overrides: Fields of [`MugSTANConfig`].
 
     Raises:
@@ -43,14 +49,37 @@ def processor_from_parts(parts: Mapping[str, str | os.PathLike], **video_setting
     The processor of a model that was put together by [`from_parts`]: what its CLIP was trained with.
 
     Args:
-        parts (`Mapping[str, str]`): `clip`, a checkpoint with a `preprocessor_config.json` and a tokenizer.
+        parts (`Mapping[str, str]`): `clip`, a checkpoint with a `preprocessor_config.json` and a tokenizer, or a CoCa.
         video_settings: Settings of [`MugSTANVideoProcessor`], stronger than those read.
 
     Raises:
         OSError: If a file is missing.
         ValueError: If the part is missing or unknown, or its image processor or tokenizer does not suit.
     """
-    return MugSTANProcessor.from_clip_pretrained(_clip(parts), **video_settings)
+    clip = _clip(parts)
+    if names_open_clip(clip):
+        return _open_clip_processor(clip, video_settings)
+    return MugSTANProcessor.from_clip_pretrained(clip, **video_settings)
+
+
+def _open_clip_processor(name: str, video_settings: Mapping[str, Any]) -> MugSTANProcessor:
+    """Pictures and words as open_clip prepares them, but for the repair of garbled Unicode."""
+    open_clip, architecture, weights = find_open_clip(name)
+    config = config_from_open_clip(open_open_clip(name, load_weights=False))
+    stated = open_clip.get_pretrained_cfg(architecture, weights)  # nothing of a file
+    pictures = {
+        "image_mean": stated.get("mean"),
+        "image_std": stated.get("std"),
+        "interpolation": stated.get("interpolation"),
+    }
+    pictures = {"size": config.vision_config.image_size, **{key: value for key, value in pictures.items() if value}}
+    words = open_clip.SimpleTokenizer()
+    tokenizer = CLIPTokenizer(
+        vocab={OPEN_CLIP_ENDS.get(token, token): number for token, number in words.encoder.items()},
+        merges=[*words.bpe_ranks],
+        model_max_length=config.text_config.max_position_embeddings,
+    )
+    return MugSTANProcessor(MugSTANVideoProcessor(**pictures | video_settings), tokenizer)
 
 
 def _clip(parts: Mapping[str, str | os.PathLike]) -> str | os.PathLike:

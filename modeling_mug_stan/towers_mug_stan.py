@@ -3,14 +3,16 @@
 What a STAN branch wants to know about the CLIP that it stands beside.
 
 The towers themselves are those of transformers, untouched. Two kinds are known: with a class token in front of the
-patches (CLIP, MetaCLIP 2, Chinese-CLIP, AltCLIP), and with patches that a head pools (SigLIP).
+patches (CLIP, MetaCLIP 2, Chinese-CLIP, AltCLIP), and with patches that a head pools (SigLIP). CoCa has both.
 """
 
 import torch
 import torch.nn.functional as F
+from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from .configuration_mug_stan import CLASS_TOKEN_CLIPS, POOLED_PATCH_CLIPS
+from .modeling_coca import coca_from_open_clip, config_from_open_clip, is_unread, names_open_clip, open_open_clip
 
 
 def build_clip(clip_config):
@@ -21,7 +23,7 @@ def build_clip(clip_config):
 class ClassTokenTower:
     """CLIP, MetaCLIP 2, Chinese-CLIP and AltCLIP. A frame is its class token, `num_class_tokens` stands in front."""
 
-    num_class_tokens = 1
+    num_class_tokens, pools_patches = 1, False
 
     @staticmethod
     def feature_size(clip_config):
@@ -40,9 +42,10 @@ class ClassTokenTower:
 
     @staticmethod
     def encode_text(clip, config, input_ids, attention_mask):
-        """Features `(texts, length, P)` of words and `(texts, P)` of texts (section 2)."""
+        """Features `(texts, length, P)` of words and their mask, and `(texts, P)` of texts (section 2)."""
         outputs = clip.get_text_features(input_ids=input_ids, attention_mask=attention_mask)
-        return clip.text_projection(outputs.last_hidden_state), outputs.pooler_output
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        return clip.text_projection(outputs.last_hidden_state), mask, outputs.pooler_output
 
     @staticmethod
     def text_modules(clip):
@@ -56,7 +59,7 @@ class ClassTokenTower:
 class PooledPatchTower:
     """SigLIP: no class token, a frame is what an attention head pools from its patches."""
 
-    num_class_tokens = 0
+    num_class_tokens, pools_patches = 0, True
 
     @staticmethod
     def feature_size(clip_config):
@@ -82,7 +85,8 @@ class PooledPatchTower:
         if missing > 0:
             input_ids = F.pad(input_ids, (0, missing), value=pad)
         outputs = clip.get_text_features(input_ids=input_ids)
-        return clip.text_model.head(outputs.last_hidden_state[:, :length]), outputs.pooler_output
+        mask = torch.ones_like(input_ids[:, :length]) if attention_mask is None else attention_mask
+        return clip.text_model.head(outputs.last_hidden_state[:, :length]), mask, outputs.pooler_output
 
     @staticmethod
     def text_modules(clip):
@@ -93,7 +97,70 @@ class PooledPatchTower:
         return [clip.vision_model]
 
 
-TOWERS = dict.fromkeys(CLASS_TOKEN_CLIPS, ClassTokenTower) | dict.fromkeys(POOLED_PATCH_CLIPS, PooledPatchTower)
+class CoCaTower(ClassTokenTower):
+    """CoCa: an attention reads a frame from its class token and patches, so the branch is added to all of them."""
+
+    pools_patches = True
+
+    @staticmethod
+    def pool(clip, tokens):
+        return clip.visual_projection(clip.vision_model.post_layernorm(tokens))
+
+    @staticmethod
+    def encode_text(clip, config, input_ids, attention_mask):
+        """
+        A text has a class token behind its words, which is its vector, and one more word for Mug. Padding is what
+        `attention_mask` says, whatever the tokenizer pads with; without a mask it is what open_clip pads with.
+        """
+        if attention_mask is None:
+            attention_mask = (input_ids != clip.config.text_config.pad_token_id).long()
+        outputs = clip.get_text_features(input_ids=input_ids, attention_mask=attention_mask)
+        words, pooled = clip.text_projection(outputs.last_hidden_state), outputs.pooler_output
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        ends = ((places + 1) * attention_mask.bool()).amax(dim=1)  # (texts,): the place behind the last word
+        is_class = F.one_hot(ends, input_ids.shape[1] + 1).bool()
+        words = F.pad(words, (0, 0, 0, 1)).where(~is_class[..., None], pooled[:, None].to(words.dtype))
+        return words, F.pad(attention_mask, (0, 1)).masked_fill(is_class, 1), pooled
+
+
+TOWERS = {
+    **dict.fromkeys(CLASS_TOKEN_CLIPS, ClassTokenTower),
+    **dict.fromkeys(POOLED_PATCH_CLIPS, PooledPatchTower),
+    "open_clip_coca": CoCaTower,
+}
+
+
+def find_clip(name):
+    """
+    A pretrained model of images and texts: its config at once, its weights when they are asked for.
+
+    Args:
+        name (`str` or `os.PathLike`): On the Hub, a folder, or a CoCa of open_clip (`"coca_ViT-B-32/laion2b_s13b_b90k"`).
+
+    Returns:
+        `PreTrainedConfig`, and a function without arguments that returns the model and the names of unused tensors.
+    """
+    if names_open_clip(name):
+
+        def load_open_clip():
+            coca = open_open_clip(name)
+            return coca_from_open_clip(coca), [key for key in coca.state_dict() if is_unread(key)]
+
+        return config_from_open_clip(open_open_clip(name, load_weights=False)), load_open_clip
+
+    config = AutoConfig.from_pretrained(name)
+
+    def load():
+        model, found = MODEL_MAPPING[type(config)].from_pretrained(
+            name, config=config, dtype=torch.get_default_dtype(), output_loading_info=True
+        )
+        if missing := sorted(found["missing_keys"]):
+            some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+            raise ValueError(f"{str(name)!r} lacks {len(missing)} tensors of a {config.model_type}: {some}.")
+        config.name_or_path = ""  # where it lay is nothing to the model that it becomes a part of
+        return model, found["unexpected_keys"]
+
+    return config, load
 
 
 def read_vision_tower(clip, frames, layers, interpolate_pos_encoding=False):
@@ -124,4 +191,13 @@ def vision_positions(vision_model, tokens, height, width):
     return embeddings.interpolate_pos_encoding(tokens[:1], height, width)[0]
 
 
-__all__ = ["TOWERS", "ClassTokenTower", "PooledPatchTower", "build_clip", "read_vision_tower", "vision_positions"]
+__all__ = [
+    "TOWERS",
+    "ClassTokenTower",
+    "CoCaTower",
+    "PooledPatchTower",
+    "build_clip",
+    "find_clip",
+    "read_vision_tower",
+    "vision_positions",
+]

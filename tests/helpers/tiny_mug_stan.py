@@ -9,7 +9,7 @@ from clipbert.modeling_mug_stan import MugSTANConfig, MugSTANForVideoTextRetriev
 
 
 IMAGE_SIZE, PATCH_SIZE, VOCABULARY, END = 24, 8, 99, 98
-CLIPS = ("altclip", "chinese_clip", "clip", "metaclip_2", "siglip")
+CLIPS = ("altclip", "chinese_clip", "clip", "metaclip_2", "open_clip_coca", "siglip")
 
 
 def tiny_clip(model_type="clip", num_layers=4, **sections):
@@ -32,6 +32,9 @@ def tiny_clip(model_type="clip", num_layers=4, **sections):
     if model_type == "siglip":
         text |= {"projection_size": 16}
     projection = {} if model_type == "siglip" else {"projection_dim": 12}
+    if model_type == "open_clip_coca":
+        text |= {"pad_token_id": 0}
+        projection |= {"pooler_num_heads": 2, "pooler_num_queries": 3}
     vision |= sections.get("vision_config", {})
     text |= sections.get("text_config", {})
     return {"model_type": model_type, "vision_config": vision, "text_config": text, **projection}
