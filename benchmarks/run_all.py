@@ -4,7 +4,7 @@
 Run:     python -m benchmarks.run_all --output benchmarks/reports/all_<hardware>_<yyyymm>.md      (half an hour on two cores)
 GPU:     python -m benchmarks.run_all --device cuda --dtype bfloat16 --compile --full --output ...
 CNN-RNN: python -m benchmarks.run_all --family cnn_rnn --output ...          (twenty minutes on two cores)
-Mug-STAN: python -m benchmarks.run_all --family mug_stan --output ...        (ten minutes on two cores, 8 GB)
+Mug-STAN: python -m benchmarks.run_all --family mug_stan --output ...        (half an hour on two cores, 8 GB)
 Try out: python -m benchmarks.run_all --toy                                  (a minute; the figures say nothing)
 """
 
@@ -17,7 +17,17 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import features, guidance, loading, mug_stan_step, recurrent, scoring, training_step
+from benchmarks import (
+    contrast,
+    features,
+    guidance,
+    loading,
+    mug_stan_step,
+    recurrent,
+    scoring,
+    shortlist,
+    training_step,
+)
 from benchmarks.measure import DTYPES, Benchmark, describe_machine, format_section
 
 
@@ -31,8 +41,12 @@ TOY_FEATURES = (
     "--num-videos 2 --num-frames 5 --memory-videos 2 --image-size 32 --backbone-depths 1 1 1 1 --backbone-width 8"
 )
 TOY_TEXTS = "--num-texts 8 --num-clips 1 2"
-TOY_PAIRS = "--num-texts 40 --num-videos 30 --num-frames 4 --max-words 16 --shortest 2 --longest 8 --width 16"
+TOY_PAIRS = "--num-texts 20 --num-videos 20 --num-frames 6 --max-words 16 --shortest 4 --longest 8 --width 512"
 TOY_STEP = "--clip tiny --num-frames 3 --num-classes 5"
+TOY_CONTRAST = (
+    "--num-pairs 4 --micro-batch 2 --num-frames 2 --num-words 5 --image-size 32 --hidden-size 16 --num-layers 2 "
+    "--loss-pairs 6 --large-loss-pairs 8 --loss-words 6 --loss-frames 3 --feature-size 8"
+)
 
 
 def plan_runs(options: argparse.Namespace) -> list[tuple[Benchmark, list[str]]]:
@@ -50,11 +64,17 @@ def plan_runs(options: argparse.Namespace) -> list[tuple[Benchmark, list[str]]]:
     model = [*shared, "--device", options.device, "--dtype", options.dtype]
     model += ["--compile"] if options.compile else []
     if options.family == "mug_stan":
-        pairs, step = (TOY_PAIRS.split(), TOY_STEP.split()) if options.toy else ([], [])
-        step += ["--num-videos", "16"] if options.full else []
+        texts = (
+            [TOY_PAIRS, TOY_STEP, TOY_CONTRAST] if options.toy else ["", "--num-videos 16" if options.full else "", ""]
+        )
+        pairs, step, batch = (text.split() for text in texts)
+        shared += ["--device", options.device]
+        many = ["--shortlist", "5", "--many-videos", "50"] if options.toy else []
         return [
-            (guidance.BENCHMARK, [*shared, "--device", options.device, *pairs]),
+            (guidance.BENCHMARK, [*shared, *pairs]),
+            (shortlist.BENCHMARK, [*shared, *pairs, *many]),
             (mug_stan_step.BENCHMARK, [*model, *step]),
+            (contrast.BENCHMARK, [*shared, *batch]),
         ]
     videos, texts, full = [], [], []
     if options.toy:
