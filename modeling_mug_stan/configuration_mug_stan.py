@@ -122,11 +122,15 @@ class MugSTANConfig(PreTrainedConfig):
         similarity_block_size (`int`, *optional*, defaults to 4194304):
             Most similarities of words and frames in memory at a time. Results do not depend on it.
         freeze_vision (`bool`, *optional*, defaults to `False`): Keep CLIP's vision tower as it is.
-        freeze_text (`bool`, *optional*, defaults to `False`): Keep CLIP's text tower as it is.
+        freeze_text (`bool`, *optional*):
+            Keep CLIP's text tower as it is. `None`: in classification, whose classes are then encoded once, and not in
+            retrieval. Action detection reads no texts.
         text_pad_token_id (`int`, *optional*):
             What `siglip` pads texts with to its fixed length. `None`: what its own config says.
         num_frames (`int`, *optional*):
             What `pipeline("video-classification")` asks the processor for. `None`: as the processor was saved.
+        class_template (`str`, *optional*, defaults to `"{}"`):
+            The text of a class, with `{}` in the place of its name: `"a video of {}"`. The paper takes the name itself.
         class_text_length (`int`, *optional*, defaults to 1):
             Tokens of the longest class name of a classifier; `set_classes` sees to it.
         classifier_dropout (`float`, *optional*, defaults to 0.5): Before the classifier of action detection.
@@ -203,10 +207,11 @@ class MugSTANConfig(PreTrainedConfig):
     similarity_block_size: int = 2**22
 
     freeze_vision: bool = False
-    freeze_text: bool = False
+    freeze_text: bool | None = None
     text_pad_token_id: int | None = None
 
     num_frames: int | None = None
+    class_template: str = "{}"
     class_text_length: int = 1
     classifier_dropout: float | int = 0.5
     roi_size: int = 8
@@ -315,6 +320,15 @@ class MugSTANConfig(PreTrainedConfig):
                 f"fusion_gate_scale={self.fusion_gate_scale} weighs CLIP against one branch: it needs fusion='branch' and a "
                 f"single branch, got fusion={self.fusion!r} and {len(self.layers_read)} branches."
             )
+
+    def validate_class_template(self):
+        self.check_template(self.class_template)
+
+    @staticmethod
+    def check_template(template):
+        """Raise unless a template has one place for the name of a class."""
+        if template.count("{}") != 1:
+            raise ValueError(f"class_template needs {{}} in the place of a name, once; got {template!r}.")
 
     def validate_numbers(self):
         for name, low, high in (

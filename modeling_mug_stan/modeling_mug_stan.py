@@ -24,6 +24,9 @@ Letters: V videos, N views of a video (clips, crops), T frames, S x S pixels, A 
 tower, P of the space that frames and words share, R = V * N rows, C classes.
 """
 
+import re
+from collections import Counter
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -148,15 +151,18 @@ class MugSTANPreTrainedModel(PreTrainedModel):
         Keep these towers of CLIP as they are, and train the rest.
 
         Args:
-            towers (`Sequence[str]`): Of `"text"` and `"vision"`; none: both are trained. A head that freezes the text
-                tower by itself keeps doing so.
+            towers (`Sequence[str]`): Of `"text"` and `"vision"`; none: both are trained.
         """
         base, config = self.base_model, self.config
-        is_own = base.is_text_frozen and not config.freeze_text  # of the head
         config.freeze_text, config.freeze_vision = "text" in towers, "vision" in towers
-        base.is_text_frozen = config.freeze_text or is_own
+        base.is_text_frozen = self.freezes_text
         base.clip.requires_grad_(True).train(self.training)
         self.freeze()
+
+    @property
+    def freezes_text(self):
+        """Whether the text tower stays as it is, by the config and the task."""
+        return bool(self.config.freeze_text)
 
     def get_input_embeddings(self):
         return self.base_model.clip.text_model.get_input_embeddings()
@@ -303,7 +309,7 @@ class MugSTANModel(MugSTANPreTrainedModel):
         if config.similarity.startswith("wti"):
             self.word_weight, self.frame_weight = nn.Linear(size, 1), nn.Linear(size, 1)
         self.feature_size = size  # P
-        self.is_text_frozen, self.is_projection_unused = config.freeze_text, False
+        self.is_text_frozen, self.is_projection_unused = self.freezes_text, False
         self.trains_by_mean = (
             False  # whether the mean of the frames is compared while training, whatever the config says
         )
@@ -865,13 +871,26 @@ class MugSTANForVideoTextRetrieval(MugSTANPreTrainedModel):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def words_of_class(name):
+    """
+    The words of a class, also where its name writes them as one.
+
+    Example:
+        >>> words_of_class("brush_hair"), words_of_class("HandstandPushups"), words_of_class("using an iPhone")
+        ('brush hair', 'Handstand Pushups', 'using an iPhone')
+    """
+    words = name.replace("_", " ").split()
+    return " ".join(words) if len(words) > 1 else re.sub(r"(?<=[a-z])(?=[A-Z])", " ", words[0])
+
+
 class MugSTANForVideoClassification(MugSTANPreTrainedModel):
     """
     Classes by their names: a video is scored with the text of every class (section III-E, equation 20).
 
-    The text tower is frozen. What it makes of the names is computed once, by `set_classes`, and kept in the checkpoint: a
-    trained model classifies without a tokenizer, and takes new classes without training. `config.similarity` says how
-    names and frames are compared: `"mug_exact"` as in the paper, `"mean_pool"` as in the official code.
+    What the frozen text tower makes of the names is computed once, by `set_classes`, and kept in the checkpoint: a
+    trained model classifies without a tokenizer, and takes new classes without training. Where the text tower is trained
+    (`config.freeze_text=False`), the names are encoded in every forward pass. `config.similarity` says how names and
+    frames are compared: `"mug_exact"` as in the paper, `"mean_pool"` as in the official code.
 
     `labels` of `forward`: a `torch.LongTensor` of shape `(videos,)`, -100 to leave a video out.
 
@@ -885,14 +904,17 @@ class MugSTANForVideoClassification(MugSTANPreTrainedModel):
     """
 
     main_input_name = "pixel_values"
+    _keys_to_ignore_on_load_missing = [r"^class_(input_ids|mask|tokens|pooled)$"]  # which `set_classes` makes
 
     def __init__(self, config):
         super().__init__(config)
         self.mug_stan = MugSTANModel(config)
-        self.mug_stan.is_text_frozen = True
-        size = self.mug_stan.feature_size
-        self.register_buffer("class_tokens", torch.zeros(config.num_labels, config.class_text_length, size))
-        self.register_buffer("class_mask", torch.zeros(config.num_labels, config.class_text_length, dtype=torch.bool))
+        self.mug_stan.is_text_frozen = self.freezes_text
+        shape, size = (config.num_labels, config.class_text_length), self.mug_stan.feature_size
+        self.register_buffer("class_input_ids", torch.zeros(shape, dtype=torch.long))
+        self.register_buffer("class_mask", torch.zeros(shape, dtype=torch.bool))
+        # what a frozen text tower makes of them; 0 where there is nothing to keep
+        self.register_buffer("class_tokens", torch.zeros(*shape, size))
         self.register_buffer("class_pooled", torch.zeros(config.num_labels, size))
         self.post_init()
         self.freeze()
@@ -901,34 +923,56 @@ class MugSTANForVideoClassification(MugSTANPreTrainedModel):
     def _init_weights(self, module):
         super()._init_weights(module)
         if module is self:
-            for buffer in (self.class_tokens, self.class_mask, self.class_pooled):
+            for buffer in (self.class_input_ids, self.class_mask, self.class_tokens, self.class_pooled):
                 init.zeros_(buffer)
 
-    @torch.no_grad()
-    def set_classes(self, names, processor):
+    @property
+    def freezes_text(self):
+        return self.config.freeze_text is not False
+
+    def freeze(self):
+        super().freeze()
+        if self.class_mask.is_meta:  # nothing is known yet
+            return
+        if not self.mug_stan.is_text_frozen:
+            self.class_tokens.zero_()
+            self.class_pooled.zero_()
+        elif self.class_mask.any() and not self.class_pooled.any():
+            self._keep_class_texts()
+        else:  # in memory of its own: as it lies in a file, products with it may differ in their last bit
+            self.class_tokens = self.class_tokens.clone()
+
+    def set_classes(self, names, processor, template=None):
         """
         Say which classes there are. What was learnt about videos stays.
 
         Args:
-            names (`Sequence[str]`): A name, or a sentence, for each class; they become `config.id2label`.
+            names (`Sequence[str]`):
+                A name, or a sentence, for each class; they become `config.id2label`. The words of names such as
+                `brush_hair` and `TaiChi` are read one by one.
             processor (`ProcessorMixin` or `PreTrainedTokenizerBase`): Makes tokens, with the end token that CLIP needs.
+            template (`str`, *optional*): From now on `config.class_template`: the text around a name.
 
         Raises:
-            ValueError: If there are no names, or a name is empty or there twice.
+            ValueError: If there are no names, a name is empty or there twice, or the template has no place for it.
         """
         names = [names] if isinstance(names, str) else list(names)
         if not names:
             raise ValueError("There must be a class at least, got none.")
         if empty := [number for number, name in enumerate(names) if not str(name).strip()]:
             raise ValueError(f"Names of classes must not be empty, but number {_some(empty)} is.")
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        if twice := sorted(name for name, count in Counter(names).items() if count > 1):
             raise ValueError(f"Every class needs a name of its own, but there twice is {_some(twice)}.")
+        if template is not None:
+            self.config.check_template(template)
+            self.config.class_template = template
+        texts = [self.config.class_template.replace("{}", words_of_class(name)) for name in names]
         if hasattr(processor, "tokenizer"):
-            tokens = processor(text=names, return_tensors="pt")
+            tokens = processor(text=texts, return_tensors="pt")
         else:
             longest = self.config.clip_config.text_config.max_position_embeddings
             tokens = processor(
-                names,
+                texts,
                 padding=True,
                 truncation=True,
                 max_length=longest,
@@ -940,32 +984,39 @@ class MugSTANForVideoClassification(MugSTANPreTrainedModel):
         self.config.label2id = {name: number for number, name in enumerate(names)}
 
     @torch.no_grad()
-    def set_class_tokens(self, input_ids, attention_mask, batch_size=64):
+    def set_class_tokens(self, input_ids, attention_mask):
         """`set_classes` by tokens; names of classes are left to the config. The model stays in its mode."""
+        self.class_input_ids, self.class_mask = input_ids.to(self.device), attention_mask.to(self.device).bool()
+        self.class_tokens = self.class_tokens.new_zeros(*input_ids.shape, self.mug_stan.feature_size)
+        self.class_pooled = self.class_pooled.new_zeros(len(input_ids), self.mug_stan.feature_size)
+        if self.mug_stan.is_text_frozen:
+            self._keep_class_texts()
+        self.config.class_text_length = input_ids.shape[1]
+        if self.config.num_labels != len(input_ids):
+            self.config.num_labels = len(input_ids)
+        self.num_labels = self.config.num_labels
+
+    @torch.no_grad()
+    def _keep_class_texts(self, batch_size=64):
         text_parts = self.mug_stan.tower.text_modules(self.mug_stan.clip)
         modes = [part.training for part in text_parts]
         for part in text_parts:
             part.eval()
-        device, parts = self.device, []
-        for first in range(0, len(input_ids), batch_size):
-            rows = slice(first, first + batch_size)
-            parts.append(self.encode_text(input_ids[rows].to(device), attention_mask[rows].to(device)))
+        rows = zip(self.class_input_ids.split(batch_size), self.class_mask.split(batch_size), strict=True)
+        texts = [self.encode_text(input_ids, mask.long()) for input_ids, mask in rows]
         for part, mode in zip(text_parts, modes, strict=True):
             part.train(mode)
-        self.class_tokens = torch.cat([part.token_features for part in parts])
-        self.class_mask = torch.cat([part.attention_mask for part in parts]).bool()
-        self.class_pooled = torch.cat([part.pooler_output for part in parts])
-        self.config.class_text_length = self.class_mask.shape[1]
-        if self.config.num_labels != len(self.class_mask):
-            self.config.num_labels = len(self.class_mask)
-        self.num_labels = self.config.num_labels
+        self.class_tokens = torch.cat([part.token_features for part in texts])
+        self.class_pooled = torch.cat([part.pooler_output for part in texts])
 
     def class_texts(self):
-        """The texts of the classes, as `similarity` takes them."""
+        """The texts of the classes, as `similarity` takes them: those kept, or encoded anew if the text tower is trained."""
         if _values_are_known(self.class_mask) and not self.class_mask.any(dim=1).all():
             raise ValueError(
                 f"The {len(self.class_mask)} classes have no texts yet: call set_classes(names, processor) first."
             )
+        if not self.mug_stan.is_text_frozen:
+            return self.encode_text(self.class_input_ids, self.class_mask.long())
         return MugSTANTextOutput(
             token_features=self.class_tokens, attention_mask=self.class_mask, pooler_output=self.class_pooled
         )
@@ -1062,11 +1113,16 @@ class MugSTANForActionDetection(MugSTANPreTrainedModel):
     def __init__(self, config):
         super().__init__(config)
         self.mug_stan = MugSTANModel(config)
-        self.mug_stan.is_text_frozen = self.mug_stan.is_projection_unused = True
+        self.mug_stan.is_text_frozen = self.freezes_text
+        self.mug_stan.is_projection_unused = True
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.clip_config.vision_config.hidden_size, config.num_labels)
         self.post_init()
         self.freeze()
+
+    @property
+    def freezes_text(self):
+        return True
 
     @can_return_tuple
     def forward(

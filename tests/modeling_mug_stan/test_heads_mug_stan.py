@@ -133,6 +133,56 @@ def test_the_text_tower_of_a_classifier_is_frozen():
     assert not model.mug_stan.clip.text_model.training
 
 
+@pytest.mark.parametrize("similarity", ["mug_exact", "mean_pool"])
+def test_texts_that_are_kept_are_those_encoded_in_each_step(similarity):
+    """The same scores and, of what is trained, the same gradients; the text tower itself gets some where it is trained."""
+    videos, labels = tiny_videos(2, 3), torch.tensor([1, 0])
+    kept = tiny_model(MugSTANForVideoClassification, similarity=similarity, drop_path_rate=0.0).train()
+    kept.set_classes(["run", "jump up"], Words())
+    anew = tiny_model(
+        MugSTANForVideoClassification, similarity=similarity, drop_path_rate=0.0, freeze_text=False
+    ).train()
+    anew.set_classes(["run", "jump up"], Words())
+    assert kept.class_tokens.any() and not anew.class_tokens.any()
+    found, expected = kept(videos, labels=labels), anew(videos, labels=labels)
+    torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=1e-4)
+    found.loss.backward()
+    expected.loss.backward()
+    gradients = {name: parameter.grad for name, parameter in anew.named_parameters() if parameter.grad is not None}
+    assert any("text_model" in name for name in gradients)
+    for name, parameter in kept.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-6)
+    anew.set_frozen(["text"])
+    torch.testing.assert_close(anew.class_tokens, kept.class_tokens, rtol=0, atol=1e-6)
+    anew.set_frozen([])
+    assert not anew.class_tokens.any()
+
+
+@torch.no_grad()
+def test_the_words_of_a_name_within_a_text():
+    model = tiny_model(MugSTANForVideoClassification)
+    model.set_classes(["brush_hair", "TaiChi"], Words(), template="a {}!")
+    tokens = Words()(["a brush hair!", "a Tai Chi!"])
+    assert model.class_input_ids.equal(tokens["input_ids"]) and model.config.id2label[1] == "TaiChi"
+    model.set_classes(["run"], Words())  # the template stays
+    assert model.class_input_ids.equal(Words()(["a run!"])["input_ids"])
+    with pytest.raises(ValueError, match="class_template needs {}"):
+        model.set_classes(["run"], Words(), template="a video")
+    assert model.config.class_template == "a {}!"
+
+
+@torch.no_grad()
+def test_a_model_for_retrieval_classifies_by_names(tmp_path):
+    tiny_model().save_pretrained(tmp_path)
+    model, info = MugSTANForVideoClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"]
+    with pytest.raises(ValueError, match="call set_classes"):
+        model(tiny_videos(1, 2))
+    model.set_classes(["run", "jump", "sit"], Words())
+    assert model(tiny_videos(1, 2)).logits.shape == (1, 3)
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [([], "got none"), (["run", " "], "number 1 is"), (["run", "jump", "run"], "there twice is run")],
