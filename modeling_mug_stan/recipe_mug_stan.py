@@ -68,7 +68,7 @@ class DataOptions:
     )
     placement: Literal["even", "official"] = option("even", "`official` repeats the released code's frame numbers.")
     short_video: Literal["repeat", "error"] = option("repeat", "Rule for videos that are too short.")
-    num_crops: int | None = option(None, "Squares of a frame, 1 or 3, each of which is a view; null: 1.", at_least=1)
+    num_crops: int = option(1, "Squares of a frame, 1 or 3, each of which is a view.", at_least=1)
     shorter_side: int | None = option(
         None, "Length of the shorter side, of which the square is cut; null: the square's.", at_least=1
     )

@@ -139,12 +139,13 @@ def processor_classes(config: type) -> tuple[type | None, type]:
     return PROCESSOR_MAPPING.get(config, None), video_processor
 
 
-def load_trained(name_or_path: str | os.PathLike, **config_overrides: Any) -> tuple[Any, Any]:
+def load_trained(name_or_path: str | os.PathLike, head: str | None = None, **config_overrides: Any) -> tuple[Any, Any]:
     """
     A trained model, as the class that its config names, and its processor.
 
     Args:
         name_or_path (`str` or `os.PathLike`): Folder of a checkpoint, or its name on the Hub.
+        head (`str`, *optional*): Another class of its family than that one, see [`find_head`].
         **config_overrides: Config values that replace those of the checkpoint.
 
     Raises:
@@ -156,7 +157,7 @@ def load_trained(name_or_path: str | os.PathLike, **config_overrides: Any) -> tu
     verify_if_recorded(name_or_path)
     config = AutoConfig.from_pretrained(name_or_path)
     classes = {cls.__name__: cls for group in registered_models(type(config)).values() for cls in group}
-    name = (config.architectures or [None])[0]
+    name = (config.architectures or [None])[0] if head is None else find_head(type(config), head).__name__
     if name not in classes:
         raise ValueError(
             f"{name_or_path}/config.json names the architecture {name!r}; known are {', '.join(classes) or 'none'}."

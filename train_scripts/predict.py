@@ -3,10 +3,12 @@
 
 Run:     python train_scripts/predict.py --checkpoint outputs/RUN my_videos clip.mp4
          python train_scripts/predict.py --checkpoint outputs/RUN --windows 10 --picture labels.png long.mp4
+         python train_scripts/predict.py --checkpoint outputs/RUN --classes "a dog runs,a cat sleeps" my_videos
 
 `--checkpoint` is the folder of a run, whose best checkpoint is taken, a folder with a checkpoint, or a name on the Hub.
 Videos are files, or folders with all that lies below them; those that cannot be decoded are named at the end. With
-`--windows` a video is cut into parts of so many seconds, one after the other, so its length does not matter.
+`--windows` a video is cut into parts of so many seconds, one after the other, so its length does not matter. A model that
+reads the names of classes (Mug-STAN, also one trained by retrieval.py) takes any others by `--classes`, untrained.
 """
 
 import argparse
@@ -19,7 +21,7 @@ from typing import Any
 
 from clipbert.processing import VideoDecodeError
 from clipbert.support.terminal import printable
-from clipbert.train_scripts.tasks.classification.prediction import VideoClassifier, find_videos
+from clipbert.train_scripts.tasks.classification.prediction import VideoClassifier, find_videos, read_class_names
 
 
 def predict(classifier: VideoClassifier, paths: Sequence[Path], seconds: float | None) -> Iterator[dict[str, Any]]:
@@ -77,6 +79,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint", required=True, help="a run, a checkpoint or a Hub name: a classifier of videos"
     )
+    parser.add_argument(
+        "--classes", metavar="NAMES", help="names with commas between them, or a file with one a line, to choose from"
+    )
+    parser.add_argument("--template", metavar="TEXT", help='with --classes: the text around a name, "a video of {}"')
     parser.add_argument("--top", type=int, default=3, metavar="N", help="classes to show (default: 3)")
     parser.add_argument("--windows", type=float, metavar="SECONDS", help="label parts of so many seconds")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="with --windows, of one video: draw the labels")
@@ -86,6 +92,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--windows: expected more than 0 seconds, got {given.windows:g}")
     if given.top < 1:
         parser.error(f"--top: expected at least 1, got {given.top}")
+    if given.template is not None and given.classes is None:
+        parser.error("--template: is the text around the names of --classes; give --classes NAMES, too")
     if given.picture and given.windows is None:
         parser.error("--picture: draws the labels of windows; give --windows SECONDS, too")
     return given
@@ -100,10 +108,15 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     if given.picture and len(paths) > 1:
         raise SystemExit(f"--picture: draws one video, got {len(paths)}.")
     try:
-        classifier = VideoClassifier.from_checkpoint(given.checkpoint)
+        classifier = VideoClassifier.from_checkpoint(given.checkpoint, reads_names=given.classes is not None)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise SystemExit(f"--checkpoint {printable(given.checkpoint)}: {printable(reason)}") from error
+    if given.classes is not None:
+        try:
+            classifier.set_classes(read_class_names(given.classes), given.template)
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"--classes: {printable(str(error))}") from error
     results = []
     for found in predict(classifier, paths, given.windows):
         print(json.dumps(found) if given.json else describe(found, given.top), flush=True)

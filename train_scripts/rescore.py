@@ -4,6 +4,7 @@
 Run:     python train_scripts/rescore.py OUTPUT_DIR/predictions/test
          python train_scripts/rescore.py OUTPUT_DIR/predictions/test --score_pooling lse > scores.json
          python train_scripts/rescore.py OUTPUT_DIR/predictions/test --rescaling dual_softmax
+         python train_scripts/rescore.py OUTPUT_DIR/split?/predictions/test     (each, and the mean of them)
 
 They are printed as a table beside chance and blind baselines; what is written to a file or a pipe is JSON.
 The training scripts do the same with `--rescore OUTPUT_DIR/predictions/test [--set eval.score_pooling=lse]`. This one knows
@@ -13,6 +14,7 @@ by the predictions which task they are of.
 import argparse
 import importlib
 import pkgutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ from typing import Any
 from clipbert.support.names import unknown_name
 from clipbert.train_scripts import tasks
 from clipbert.train_scripts.engine import predictions
-from clipbert.train_scripts.engine.report import print_scores
+from clipbert.train_scripts.engine.draws import average_scores
+from clipbert.train_scripts.engine.report import describe_scores, print_scores
 from clipbert.train_scripts.tasks.retrieval.options import RESCALINGS
 
 
@@ -54,17 +57,23 @@ def rescore(folder: str | Path, score_pooling: str | None = None, **options: Any
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("predictions", help="folder with records.json and tensors.safetensors")
+    parser.add_argument("predictions", nargs="+", help="folders with records.json and tensors.safetensors")
     parser.add_argument("--score_pooling", choices=("mean", "max", "lse"), help="pooling over clips")
     parser.add_argument(
         "--rescaling", nargs="+", choices=RESCALINGS, help="retrieval: metrics of rescaled scores, too"
     )
     parser.add_argument("--dual_softmax_scale", type=float, help="factor of the similarities in the dual soft-max")
     given = vars(parser.parse_args(arguments))
-    folder = given.pop("predictions")
-    metrics = rescore(folder, **given)
-    print_scores(metrics, folder)
-    return metrics
+    folders = given.pop("predictions")
+    found = [rescore(folder, **given) for folder in folders]
+    if len(found) == 1:
+        print_scores(found[0], folders[0])
+        return found[0]
+    for folder, metrics in zip(folders, found, strict=True):
+        print(describe_scores(metrics, folder), file=sys.stderr)
+    mean = average_scores(found)
+    print_scores(mean, f"mean of {len(found)}")
+    return mean
 
 
 if __name__ == "__main__":

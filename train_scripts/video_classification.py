@@ -4,7 +4,8 @@
 Run:     accelerate launch train_scripts/video_classification.py --recipe FILE
 
 For every family with a head `...ForVideoClassification`, whose `forward(pixel_values, ..., labels)` returns `loss` and
-`logits` `(videos, classes)`. The classes are those of the training split, and their names travel with the checkpoint. Every
+`logits` `(videos, classes)`. The classes are those of the training split, and their names travel with the checkpoint. A head that
+reads their names (`set_classes`, see `tasks/scoring.py`) is evaluated on classes that it was never trained on, too. Every
 score is reported with its 95 % interval, and with that of a blind baseline, which always answers with the most frequent
 class of the training split. Where the rows of a data set have lists of classes, each class is a question of its own, and mAP
 the score. With `data.features` the vectors of frames that extract.py has kept are read, not the videos.
@@ -16,18 +17,21 @@ from typing import Any
 
 import datasets
 import torch
+from transformers import PreTrainedModel
 
 from clipbert.processing.augmentation import refuse_flips_of_sides
+from clipbert.support.families import config_class, find_head
 from clipbert.train_scripts.engine.data import Skipped, check_skipped
 from clipbert.train_scripts.engine.items import NoTrainSet
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.report import command
 from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
-from clipbert.train_scripts.tasks.building import build_model, build_processor, check_head
+from clipbert.train_scripts.tasks.building import build_model, build_processor, check_head, model_type_of
 from clipbert.train_scripts.tasks.classification.cached import FeatureSection, choose_reader
 from clipbert.train_scripts.tasks.classification.items import EvaluatedVideos, LabelledCollator, LabelledVideos
 from clipbert.train_scripts.tasks.classification.measures import CLASSES, describe_classes, measure
 from clipbert.train_scripts.tasks.rows import coverage_metrics, evaluation_problems, find_data, load_rows
+from clipbert.train_scripts.tasks.texts import report_losses
 from clipbert.train_scripts.tasks.videos import ClipEvalOptions, ClipOptions, video_options
 
 
@@ -73,7 +77,7 @@ class ClassificationTask(Task):
         if train_split is not None and not self.has_several:
             counts = Counter(label for label in rows[train_split]["label"] if label is not None)
             self.majority = {"majority_class": min(counts, key=lambda label: (-counts[label], label))}
-        model = build_model(recipe, "VideoClassification", self.processor, **self.config_values())
+        model = self.build_model(recipe)
         if list(model.config.id2label.values()) != self.class_names:
             raise ValueError(
                 f"The model knows the classes {', '.join(map(str, model.config.id2label.values()))}; the data have "
@@ -95,6 +99,21 @@ class ClassificationTask(Task):
         self.has_several = model.config.problem_type == SEVERAL  # rows of one class each are lists of one then
         collate = LabelledCollator(len(self.class_names) if self.has_several else None)
         return Parts(model, self.processor, train_set, collate, {split: rows[split] for split in recipe.eval.splits})
+
+    def build_model(self, recipe: ClassificationRecipe) -> PreTrainedModel:
+        """A model of these classes: made for them, or told their names, which it reads."""
+        head = "VideoClassification"
+        if not hasattr(find_head(config_class(model_type_of(recipe.model)), head), "set_classes"):
+            return build_model(recipe, head, self.processor, **self.config_values())
+        if self.has_several:
+            raise ValueError(
+                f"data.dataset={recipe.data.dataset} has lists of classes; a model that compares a video with the names of "
+                "classes finds one of them. Use a family with a weight for each class, such as cnn_rnn."
+            )
+        report_losses("classes", self.class_names, self.processor)
+        model = build_model(recipe, head, self.processor)
+        model.set_classes(self.class_names, self.processor)
+        return model
 
     def config_values(self) -> dict[str, Any]:
         names = self.class_names

@@ -2,7 +2,7 @@
 """Monte-Carlo over the choice of clips: the same evaluation with several random draws, as mean and spread."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from clipbert.train_scripts.engine.predictions import Evaluation
@@ -39,4 +39,11 @@ def summarise(draws: Sequence[dict[str, float]]) -> dict[str, float]:
     return metrics
 
 
-__all__ = ["evaluate_draws", "summarise"]
+def average_scores(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The same of evaluations of different examples, such as three official splits: of what all have, without intervals."""
+    shared = set(found[0]).intersection(*found[1:])
+    names = [name for name in found[0] if name in shared and "ci" not in name.split("_")]
+    return summarise([{name: metrics[name] for name in names} for metrics in found])
+
+
+__all__ = ["average_scores", "evaluate_draws", "summarise"]

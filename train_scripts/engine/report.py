@@ -135,13 +135,17 @@ def describe_evaluation(step: int, split: str, purpose: str, metrics: Mapping[st
     return "\n".join([head, *table(metrics)])
 
 
-def print_scores(metrics: Mapping[str, float], title: str) -> None:
-    """For people a table with its verdict, on stderr; the metrics as JSON on stdout, where that leads to a file or a program."""
+def describe_scores(metrics: Mapping[str, float], title: str) -> str:
+    """A table with its verdict."""
     draw = f", draw 1 of {metrics['num_draws']}" if "draw" in metrics else ""
     shown = {name: value for name, value in metrics.items() if name not in ("draw", "num_draws")}
     found = verdict(shown)
-    lines = [f"{printable(title)}: {counts(shown)}{draw}", *table(shown), *(found[1:] if found else [])]
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    return "\n".join([f"{printable(title)}: {counts(shown)}{draw}", *table(shown), *(found[1:] if found else [])])
+
+
+def print_scores(metrics: Mapping[str, float], title: str) -> None:
+    """For people a table with its verdict, on stderr; the metrics as JSON on stdout, where that leads to a file or a program."""
+    print(describe_scores(metrics, title), file=sys.stderr, flush=True)
     if not sys.stdout.isatty():
         print(json.dumps(metrics, indent=1))
 
@@ -211,6 +215,7 @@ __all__ = [
     "command",
     "describe_end",
     "describe_evaluation",
+    "describe_scores",
     "measured_checkpoint",
     "place_of_script",
     "print_scores",

@@ -21,7 +21,7 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import AutoConfig, AutoProcessor, AutoVideoProcessor, PreTrainedConfig, PreTrainedModel
 
 from clipbert.processing import load_tokenizer
-from clipbert.support.families import config_class, find_head, load_family, processor_classes
+from clipbert.support.families import config_class, find_head, load_family, processor_classes, registered_models
 from clipbert.support.names import did_you_mean
 from clipbert.train_scripts.engine.recipe import ModelSection, Recipe, RecipeError
 from clipbert.train_scripts.tasks.videos import video_options
@@ -98,10 +98,18 @@ def has_head(config: PreTrainedConfig | None, head: str) -> bool:
     return config is not None and (config.architectures or [""])[0].endswith(f"For{head}")
 
 
+def reads_class_names(config: PreTrainedConfig, head: str) -> bool:
+    """Whether a family has this head, and its classes are set by their names (`set_classes`): any of its models will do."""
+    heads = (cls for group in registered_models(type(config)).values() for cls in group)
+    return any(cls.__name__.endswith(f"For{head}") and hasattr(cls, "set_classes") for cls in heads)
+
+
 def check_head(recipe: Recipe, head: str) -> None:
     """Raise if a model is to be evaluated that was trained for something else."""
     start = recipe.model.from_pretrained
-    if recipe.run.total_steps == 0 and not has_head(config := AutoConfig.from_pretrained(start), head):
+    if recipe.run.total_steps != 0 or has_head(config := AutoConfig.from_pretrained(start), head):
+        return
+    if not reads_class_names(config, head):
         raise ValueError(
             f"model.from_pretrained={start} was trained as {(config.architectures or ['a model without a head'])[0]}, "
             f"not for {head}: without training (run.total_steps=0) there is no score of it. Train it for this task, or "
@@ -321,4 +329,5 @@ __all__ = [
     "forward_options",
     "has_head",
     "model_type_of",
+    "reads_class_names",
 ]

@@ -33,6 +33,12 @@ A head that learns by contrast has two methods besides:
     forward(..., return_features=True) -> texts, videos     what the two encoders return, of the texts and videos of a batch
     contrastive_loss(texts, videos, text_keys, video_keys)  of pairs: row i of both belongs together; keys (pairs,) are equal
                                                             where texts, or videos, are the same
+
+A classifier that reads the names of its classes, so that none of them has weights of its own, has one:
+
+    set_classes(names, processor, template=None)            from now on these are the classes: `logits` has a column for each,
+                                                            `config.id2label` their names; `template` ("a video of {}") becomes
+                                                            `config.class_template`, the text around a name
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,21 +63,42 @@ class VideoClassifier:
         self.model, self.processor = model.to(device).eval(), processor
 
     @classmethod
-    def from_checkpoint(cls, name: str | Path, device: torch.device | str | None = None) -> "VideoClassifier":
+    def from_checkpoint(
+        cls, name: str | Path, device: torch.device | str | None = None, reads_names: bool = False
+    ) -> "VideoClassifier":
         """
         Read a classifier.
 
         Args:
             name (`str` or `Path`): A run, whose best checkpoint is taken, else its last; a checkpoint; or a name on the Hub.
             device (`torch.device` or `str`, *optional*): See the class.
+            reads_names (`bool`, *optional*, defaults to `False`): Take any model of a family that classifies by the names of
+                classes, whatever it was trained for; `set_classes` comes next.
 
         Raises:
             OSError: If there is none of this name.
             ValueError: If it is no classifier.
         """
-        places = (Path(name), *(Path(name) / "checkpoints" / which for which in ("best", "last")))
-        found = next((place for place in places if (place / "config.json").is_file()), name)
-        return cls(*load_trained(str(found)), device=device)
+        head = "VideoClassification" if reads_names else None
+        return cls(*load_trained(find_checkpoint(name), head), device=device)
+
+    def set_classes(self, names: Sequence[str], template: str | None = None) -> None:
+        """
+        Other classes than those it was trained on, where a model reads their names.
+
+        Args:
+            names (`Sequence[str]`): One for each class.
+            template (`str`, *optional*): The text around a name, such as `"a video of {}"`; by default the model's own.
+
+        Raises:
+            ValueError: If the model does not read names, or names are empty or occur twice.
+        """
+        if not hasattr(self.model, "set_classes"):
+            raise ValueError(
+                f"{type(self.model).__name__} knows the classes that it was trained on, and no others: "
+                f"{', '.join(map(str, self.model.config.id2label.values()))[:300]}."
+            )
+        self.model.set_classes(names, self.processor, template)
 
     def classify(self, video: Any, **options: Any) -> dict[str, float]:
         """
@@ -176,6 +197,25 @@ def show_clock(seconds: float) -> str:
     return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02}:{int(seconds) % 60:02}"
 
 
+def find_checkpoint(name: str | Path) -> str:
+    """Of a run its best checkpoint, else its last; a folder with a checkpoint, or a name on the Hub, as it is."""
+    places = (Path(name), *(Path(name) / "checkpoints" / which for which in ("best", "last")))
+    return str(next((place for place in places if (place / "config.json").is_file()), name))
+
+
+def read_class_names(given: str) -> list[str]:
+    """
+    Names of classes: the lines of a file of this name, else what stands between commas.
+
+    Example:
+        >>> read_class_names("run, jump")
+        ['run', 'jump']
+    """
+    is_file = len(given) < 4096 and Path(given).is_file()
+    names = Path(given).read_text(encoding="utf-8").rstrip().splitlines() if is_file else given.split(",")
+    return [name.strip() for name in names]
+
+
 def find_videos(places: Iterable[Path]) -> list[Path]:
     """
     Files as they are named, and the videos below folders, by their suffix.
@@ -198,4 +238,4 @@ def find_videos(places: Iterable[Path]) -> list[Path]:
     return found
 
 
-__all__ = ["LabelledSpan", "VideoClassifier", "find_videos"]
+__all__ = ["LabelledSpan", "VideoClassifier", "find_checkpoint", "find_videos", "read_class_names"]
