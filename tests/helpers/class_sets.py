@@ -24,12 +24,13 @@ CLASSES = {
 }
 
 
-def write_tiny_clip(folder):
+def write_tiny_clip(folder, max_length=20):
     """A CLIP from random weights, as a folder of the Hub has it."""
-    tokenizer = clip_tokenizer(20)
+    tokenizer = clip_tokenizer(max_length)
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
+    text = {"vocab_size": len(tokenizer), "max_position_embeddings": max_length, **ends}
     torch.manual_seed(0)
-    CLIPModel(CLIPConfig(**tiny_clip(text_config={"vocab_size": len(tokenizer), **ends}))).save_pretrained(folder)
+    CLIPModel(CLIPConfig(**tiny_clip(text_config=text))).save_pretrained(folder)
     sizes = {"size": {"shortest_edge": IMAGE_SIZE}, "crop_size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE}}
     CLIPImageProcessor(**sizes).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
