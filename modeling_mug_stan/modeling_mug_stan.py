@@ -732,6 +732,18 @@ class MugSTANForVideoTextRetrieval(MugSTANPreTrainedModel):
         clip_odds = self.config.loss_scale * self.mug_stan.match_views(texts, videos, video_indices)  # (pairs, N)
         return MugSTANRetrievalOutput(match_odds=pool_views(clip_odds, self.config.score_pooling), clip_odds=clip_odds)
 
+    def match_frames(self, texts, videos, video_indices=None):
+        """
+        How well texts fit the frames of videos, each frame by itself; the branch has seen them together.
+
+        Args:
+            texts, videos, video_indices: As for `match`.
+
+        Returns:
+            `torch.FloatTensor` of shape `(pairs, views * frames)`: Log-odds.
+        """
+        return self.match(texts, videos.flatten(1, 2)[:, :, None], video_indices).clip_odds
+
     def match_all(self, texts, videos):
         """
         How well every text fits every video, in blocks of `config.similarity_block_size`.

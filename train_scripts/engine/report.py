@@ -20,7 +20,7 @@ BASELINES = {
     "orderless": "the best that a model blind to the order of frames can do",
 }
 CONTEXT = {*BASELINES, "num", "coverage", "std", "ci"}
-FRACTIONS = ("R@", "accuracy", "vqa_score", "coverage", "f1", "mAP")
+FRACTIONS = ("R@", "accuracy", "vqa_score", "coverage", "f1", "mAP", "auc")
 
 
 def results_of(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -31,6 +31,7 @@ SCRIPTS = {  # who trains on which kind of rows
     "classification": "video_classification.py",
     "moments": "retrieval.py",
     "detection": "action_detection.py",
+    "alignment": "align.py",
 }
 
 

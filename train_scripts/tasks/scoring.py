@@ -26,6 +26,7 @@ A head that compares texts and videos after it has encoded them, each by itself,
                                                             own, so that memory does not grow with their number
     vectors(encoded) -> (rows, width)                       one vector of length 1 for each text, or video, whose products are a
                                                             first guess at the order
+    match_frames(texts, videos, video_indices)              as `match`, of each frame by itself: log-odds (pairs, frames)
     similarity_scale                                        the log-odds are this number times a similarity in [-1, 1]
 
 A head that learns by contrast has two methods besides:
@@ -527,6 +528,7 @@ __all__ = [
     "VisualReader",
     "build_text_blocks",
     "add_tables",
+    "as_floats",
     "count_texts",
     "decode_or_explain",
     "encode_all_texts",
