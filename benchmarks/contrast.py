@@ -6,7 +6,7 @@ memory of a micro-batch, and time for one more forward pass. Then the loss alone
 computed again backward beside all of it in one piece. A note has what the first takes above a single micro-batch and
 the features of all pairs; another one the loss of a batch of 1,024, for which one piece has no room.
 
-Run:     python -m benchmarks.contrast                                     (ten minutes on two cores)
+Run:     python -m benchmarks.contrast                                     (a quarter of an hour on two cores)
 GPU:     python -m benchmarks.contrast --device cuda --hidden-size 768 --num-layers 12 --image-size 224 --num-frames 12
 """
 
@@ -203,9 +203,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = build_common_parser(__doc__.splitlines()[0])
     parser.add_argument("--num-pairs", type=int, default=64, help="texts, each with its video, of a step")
     parser.add_argument("--micro-batch", type=int, default=8, help="of them at a time")
-    parser.add_argument("--num-frames", type=int, default=6, help="frames of a video")
+    parser.add_argument("--num-frames", type=int, default=4, help="frames of a video")
     parser.add_argument("--num-words", type=int, default=16, help="tokens of a text")
-    parser.add_argument("--image-size", type=int, default=96, help="side of a frame in pixels")
+    parser.add_argument("--image-size", type=int, default=64, help="side of a frame in pixels")
     parser.add_argument("--hidden-size", type=int, default=256, help="width of the towers; a head has 64")
     parser.add_argument("--num-layers", type=int, default=6, help="layers of each tower")
     parser.add_argument("--loss-pairs", type=int, default=256, help="pairs of the loss that has room in one piece")

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from filelock import FileLock
 from safetensors.torch import load_file
@@ -21,11 +22,14 @@ from stranger_families import write_framewise
 from tiny_clips import write_clips
 
 from clipbert.metrics.classification.classification import wilson_interval
-from clipbert.modeling_mug_stan import MugSTANConfig
+from clipbert.modeling_mug_stan import MugSTANConfig, MugSTANForVideoTextRetrieval
 from clipbert.train_scripts import grid as grid_script
 from clipbert.train_scripts.engine.cell_table import _show_operations, rank_cells, summarise_scores
 from clipbert.train_scripts.engine.cells import build_cells, load_task, plan_runs, read_grid
+from clipbert.train_scripts.engine.optim import build_parameter_groups
 from clipbert.train_scripts.engine.recipe import RecipeError
+from clipbert.train_scripts.engine.run_files import read_run
+from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.engine.values import RECIPES
 from clipbert.train_scripts.grid import CONSOLE, GRID_LOCK, LOCK, TAKEN, WAITING, GridRunner
 
@@ -312,6 +316,35 @@ def test_the_ablations_of_mug_stan_read_the_layers_of_the_paper_on_any_data():
             )
         differences = [repr(run.recipe.model.overrides) for run in cells.values()]
         assert len(set(differences)) == len(differences)
+        for name in ("table5_none", "table5_stan"):  # the rate of the branch is one of nothing where there is none
+            recipe = cells[name].recipe
+            with torch.device("meta"):
+                model = MugSTANForVideoTextRetrieval(
+                    MugSTANConfig(**{**(recipe.model.config or {}), **recipe.model.overrides})
+                )
+            found = {group["name"].split(",")[0] for group in build_parameter_groups(model, recipe.optim)}
+            assert ("branches" in found) == (bool(recipe.optim.groups) and name == "table5_stan")
+
+
+@pytest.mark.slow
+def test_every_cell_of_the_ablations_trains_and_is_counted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    grid = read_grid(RECIPES / "mug_stan" / "grid_ablations.yaml")
+    grid.seeds = [1]
+    task = load_task(ROOT / grid.script)
+    few = "{preset: motion, num_train: 36, num_validation: 36, num_test: 36, size: 48}"
+    few = [f"data.options.generate={few}", "data.num_workers=0", "run.total_steps=2", "run.eval_every=2"]
+    counted = {}
+    for run in plan_runs(grid, task.recipe_class, few):
+        assert main(task(), run.recipe.arguments)["finished"]
+        files = read_run(run.folder)
+        assert all(row["grad_norm"] > 0 for row in files.steps)
+        counted[run.cell.name] = files.cost()["operations"]["view"]["whole"]
+    layers = [counted[f"figure6_layers_{number}"] for number in (2, 6, 8, 10, 12)]
+    assert layers == sorted(set(layers)) and counted["table5_none"] < layers[0] < counted["table5_stan"] < layers[1]
+    assert counted["table5_stan"] == counted["table8_wti"] == counted["figure6_interval_2"]
+    branch = counted["table5_stan"] - counted["table5_none"]
+    assert counted["figure6_branches_3"] - counted["table5_none"] == 3 * branch
 
 
 # ---------------------------------------------------------------------------------------------------------------------

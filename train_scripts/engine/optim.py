@@ -112,8 +112,10 @@ def check_patterns(model: nn.Module, patterns: Iterable[str]) -> None:
     """Raise a `ValueError` that lists the modules of a model if nothing is like one of the patterns."""
     names = [name for name, _ in model.named_parameters()]
     modules = list(dict.fromkeys(".".join(name.split(".")[:-1][:depth]) for depth in (1, 2, 3) for name in names))
+    # lists of layers that are empty with the settings at hand, such as branches of which there is none
+    empty = [name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and not len(module)]
     for pattern in patterns:
-        if not any(lies_in(name, pattern) for name in names):
+        if not any(lies_in(name, pattern) for name in [*names, *empty]):
             raise ValueError(
                 f"optim.groups: no module is called {pattern!r}. {did_you_mean(pattern, {m.split('.')[-1] for m in modules})} "
                 f"Modules: {', '.join(modules)}."

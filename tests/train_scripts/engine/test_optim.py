@@ -231,6 +231,13 @@ def test_a_pattern_that_fits_no_module_is_refused_with_the_modules():
         build_optimizer(TwoParts(), OptimSection(groups={"grid_encodr": GroupSection()}))
 
 
+def test_a_pattern_may_name_a_list_of_layers_that_is_empty():
+    model = TwoParts()
+    model.branches = nn.ModuleList()
+    found = build_parameter_groups(model, OptimSection(groups={"branches": GroupSection(lr=1.0)}))
+    assert {group["name"] for group in found} == {"the rest", "the rest, not decayed"}
+
+
 def test_optimizers_are_chosen_by_name_and_torchs_is_the_default():
     kinds = {name: type(build_optimizer(TwoParts(), OptimSection(optimizer=name))) for name in ("adamw", "adam")}
     assert kinds == {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
