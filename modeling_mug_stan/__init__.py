@@ -14,6 +14,7 @@ import clipbert  # noqa: F401  one name for a package, also where it is imported
 from clipbert.processing import MugSTANProcessor, MugSTANVideoProcessor
 
 from .configuration_mug_stan import MugSTANConfig
+from .configuration_mug_stan_llava import MugSTANLlavaConfig
 from .modeling_mug_stan import (
     MugSTANForActionDetection,
     MugSTANForVideoClassification,
@@ -22,6 +23,7 @@ from .modeling_mug_stan import (
     MugSTANPreTrainedModel,
     pool_boxes,
 )
+from .modeling_mug_stan_llava import MugSTANLlavaForConditionalGeneration, merge_into_llava
 from .parts_mug_stan import PARTS, from_parts, processor_from_parts
 from .recipe_mug_stan import RECIPE_OPTIONS
 
@@ -41,9 +43,12 @@ __all__ = [
     "MugSTANForActionDetection",
     "MugSTANForVideoClassification",
     "MugSTANForVideoTextRetrieval",
+    "MugSTANLlavaConfig",
+    "MugSTANLlavaForConditionalGeneration",
     "MugSTANModel",
     "MugSTANPreTrainedModel",
     "from_parts",
+    "merge_into_llava",
     "pool_boxes",
     "processor_from_parts",
 ]

@@ -60,7 +60,7 @@ from .outputs_mug_stan import (
     MugSTANVideoOutput,
 )
 from .stan_mug_stan import STANBranch
-from .towers_mug_stan import TOWERS, build_clip, find_clip, read_vision_tower, vision_positions
+from .towers_mug_stan import TOWERS, build_clip, find_clip, read_branches, read_vision_tower
 
 
 logger = logging.get_logger(__name__)
@@ -383,20 +383,15 @@ class MugSTANModel(MugSTANPreTrainedModel):
         # videos: (R, T, 3, S, S)
         clip, tower = self.clip, self.tower
         num_class, last = tower.num_class_tokens, len(self.clip_layers)
-        height, width = videos.shape[-2:]
         # 1. every frame through the vision tower, once; what it says at the levels that are read
         layers = {last, *(layer for branch in self.branches for layer in branch.layers)}
-        states = read_vision_tower(clip, videos.flatten(0, 1), layers, interpolate_pos_encoding)
+        states = read_vision_tower(clip.vision_model, videos.flatten(0, 1), layers, interpolate_pos_encoding)
         states = {layer: state.unflatten(0, videos.shape[:2]) for layer, state in states.items()}  # (R, T, C+L, D)
         tokens = states[last]
         # 2. the branches, summed
         video = patches = None
         if self.branches:
-            patch = clip.vision_model.embeddings.patch_size
-            positions = vision_positions(clip.vision_model, tokens[:, 0], height, width)  # (C+L, D)
-            start = tower.start(clip.vision_model, positions)  # (C, D)
-            read = [branch(states, start, positions, (height // patch, width // patch)) for branch in self.branches]
-            video, patches = (sum(part[1:], start=part[0]) for part in zip(*read, strict=True))
+            video, patches = read_branches(self.branches, tower, clip.vision_model, states, *videos.shape[-2:])
             tokens = self._fuse(tokens, video, patches, output_tokens or tower.pools_patches)
         # 3. features of frames
         features = tower.pool(clip, tokens.flatten(0, 1)).unflatten(0, videos.shape[:2])  # (R, T, P)

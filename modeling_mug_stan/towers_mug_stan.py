@@ -12,12 +12,24 @@ from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from .configuration_mug_stan import CLASS_TOKEN_CLIPS, POOLED_PATCH_CLIPS
-from .modeling_coca import coca_from_open_clip, config_from_open_clip, is_unread, names_open_clip, open_open_clip
+from .modeling_coca import (
+    CoCaModel,
+    coca_from_open_clip,
+    config_from_open_clip,
+    is_unread,
+    names_open_clip,
+    open_open_clip,
+)
 
 
 def build_clip(clip_config):
     """A CLIP with random weights, in the precision that is set for the model that holds it."""
-    return MODEL_MAPPING[type(clip_config)]._from_config(clip_config, dtype=torch.get_default_dtype())
+    return _clip_class(clip_config)._from_config(clip_config, dtype=torch.get_default_dtype())
+
+
+def _clip_class(clip_config):
+    # by its name: code from the Hub may hold a config class twice, of which one is registered
+    return CoCaModel if clip_config.model_type == "open_clip_coca" else MODEL_MAPPING[type(clip_config)]
 
 
 class ClassTokenTower:
@@ -151,7 +163,7 @@ def find_clip(name):
     config = AutoConfig.from_pretrained(name)
 
     def load():
-        model, found = MODEL_MAPPING[type(config)].from_pretrained(
+        model, found = _clip_class(config).from_pretrained(
             name, config=config, dtype=torch.get_default_dtype(), output_loading_info=True
         )
         if missing := sorted(found["missing_keys"]):
@@ -163,24 +175,46 @@ def find_clip(name):
     return config, load
 
 
-def read_vision_tower(clip, frames, layers, interpolate_pos_encoding=False):
+def read_vision_tower(vision_model, frames, layers, interpolate_pos_encoding=False):
     """
     The outputs of some layers of the vision tower; others are not kept.
 
     Args:
-        clip (`PreTrainedModel`): The model of images and texts.
+        vision_model (`PreTrainedModel`): The tower.
         frames (`torch.FloatTensor` of shape `(frames, 3, height, width)`): As the processor makes them.
-        layers (`Iterable[int]`): Which, counted from 1.
+        layers (`Iterable[int]`): Which, counted from 1; 0 is what goes into the first.
         interpolate_pos_encoding (`bool`): Take frames of another size than the positions are for.
 
     Returns:
         `dict[int, torch.FloatTensor]` of shape `(frames, tokens, D)`: before the last norm.
     """
     wanted = sorted(set(layers))
-    outputs = clip.vision_model(
+    outputs = vision_model(
         pixel_values=frames, interpolate_pos_encoding=interpolate_pos_encoding, output_hidden_states=wanted
     )
     return {layer: outputs.hidden_states[layer] for layer in wanted}
+
+
+def read_branches(branches, tower, vision_model, states, height, width):
+    """
+    What branches say of videos, summed.
+
+    Args:
+        branches (`Sequence[STANBranch]`): One at least.
+        tower (`type`): Of [`TOWERS`].
+        vision_model (`PreTrainedModel`): The tower that they stand beside.
+        states (`dict[int, torch.FloatTensor]` of shape `(R, T, C+L, D)`): Outputs of its layers.
+        height, width (`int`): Of the frames.
+
+    Returns:
+        Class tokens `(R, C, D)` and patches `(R, T, L, D)`.
+    """
+    patch, some = vision_model.embeddings.patch_size, next(iter(states.values()))
+    positions = vision_positions(vision_model, some[:, 0], height, width)  # (C+L, D)
+    start = tower.start(vision_model, positions)  # (C, D)
+    read = [branch(states, start, positions, (height // patch, width // patch)) for branch in branches]
+    video, patches = (sum(part[1:], start=part[0]) for part in zip(*read, strict=True))
+    return video, patches
 
 
 def vision_positions(vision_model, tokens, height, width):
@@ -198,6 +232,7 @@ __all__ = [
     "PooledPatchTower",
     "build_clip",
     "find_clip",
+    "read_branches",
     "read_vision_tower",
     "vision_positions",
 ]

@@ -193,7 +193,7 @@ def test_every_bound_is_a_version_that_can_be_installed_alone():
 
 def test_every_package_that_is_imported_is_a_dependency():
     # one that only comes along with another is missing as soon as the other does without it
-    names = {"PIL": "pillow", "yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}
+    names = {"PIL": "pillow", "yaml": "pyyaml", "huggingface_hub": "huggingface-hub", "open_clip": "open_clip_torch"}
     optional = {"aiohttp"}  # a message is better where it is installed
     declared = {line.split("==")[0] for line in oldest_versions(ROOT / "pyproject.toml")}
     for path in (path for name in PRODUCT for folder in ROOT.glob(name) for path in folder.rglob("*.py")):

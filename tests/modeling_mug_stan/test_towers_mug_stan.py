@@ -129,7 +129,9 @@ def test_what_no_branch_can_stand_beside_is_refused_by_name(tmp_path):
     CLIPVisionConfig(num_hidden_layers=1, hidden_size=16, intermediate_size=16, num_attention_heads=2).save_pretrained(
         tmp_path
     )
-    with pytest.raises(ValueError, match="'clip_vision_model'.*altclip, chinese_clip, clip, metaclip_2, siglip"):
+    with pytest.raises(
+        ValueError, match="'clip_vision_model'.*altclip, chinese_clip, clip, metaclip_2, open_clip_coca, siglip"
+    ):
         MugSTANModel.from_clip_pretrained(tmp_path)
     with pytest.raises(ValueError, match="'blip'"):
         MugSTANConfig(clip_config={"model_type": "blip"})
