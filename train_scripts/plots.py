@@ -6,6 +6,7 @@ Run:     python train_scripts/plots.py outputs/RUN [outputs/GRID ...]
 FOLDER/pictures/curves.png                       loss, scores and learning rate, with the chosen checkpoint
 FOLDER/pictures/SPLIT_confusions.png             of classification: what is taken for what, in counts
 FOLDER/pictures/SPLIT_classes.png                the accuracy of each class with its 95 % interval
+FOLDER/pictures/SPLIT_keyframe_N.png             of action detection: boxes with what is said of them
 FOLDER/pictures/cells.png, cell_curves.png       of a grid: the scores of all cells, and the curves of all runs
 
 They need matplotlib: `pip install "clipbert[plots]"`.
@@ -21,7 +22,9 @@ import numpy as np
 
 from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.pictures import PicturesError, draw_cell_curves, draw_cells, draw_curves
+from clipbert.train_scripts.engine.predictions import RECORDS, read_predictions
 from clipbert.train_scripts.engine.run_files import read_run
+from clipbert.train_scripts.tasks.action_detection.pictures import draw_detections
 from clipbert.train_scripts.tasks.classification.measures import CLASSES
 from clipbert.train_scripts.tasks.classification.pictures import draw_class_accuracy, draw_confusions
 
@@ -55,6 +58,10 @@ def draw_run(folder: Path) -> Iterator[Path]:
             title = f"{folder}, {split}"
             yield draw_confusions(counts, names, pictures / f"{split}_confusions.png", title)
             yield draw_class_accuracy(counts, names, pictures / f"{split}_classes.png", title)
+    for path in sorted(folder.glob(f"predictions/*/{RECORDS}")):
+        predictions = read_predictions(path.parent)
+        if predictions.task == "action_detection":
+            yield from draw_detections(predictions, pictures, path.parent.name)
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Path]:

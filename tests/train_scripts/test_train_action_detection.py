@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from clean_process import run_without_package
+from PIL import Image
 from safetensors.torch import load_file
 from tiny_mug_stan import tiny_clip, write_clip
 from tiny_runs import one_thread, steps_of  # noqa: F401
@@ -27,7 +28,7 @@ from clipbert.datasets_scripts import load_benchmark
 from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.support.families import load_trained
 from clipbert.train_scripts.action_detection import DetectionRecipe, DetectionTask
-from clipbert.train_scripts.engine.predictions import Predictions
+from clipbert.train_scripts.engine.predictions import Predictions, read_predictions
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.publish import main as publish
 from clipbert.train_scripts.publishing import save_for_hub
@@ -40,6 +41,7 @@ from clipbert.train_scripts.tasks.action_detection.items import (
     boxes_to_train_on,
 )
 from clipbert.train_scripts.tasks.action_detection.measures import describe_classes, measure
+from clipbert.train_scripts.tasks.action_detection.pictures import draw_detections
 
 
 ROOT = Path(__file__).parents[2]
@@ -297,6 +299,20 @@ def test_a_killed_run_goes_on(trained, workspace, tmp_path):
         load_file(tmp_path / name / "checkpoints" / "last" / "model.safetensors") for name in ("killed", "whole")
     ]
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+
+
+def test_keyframes_are_drawn(trained, tmp_path):
+    pytest.importorskip("matplotlib")
+    shutil.copytree(trained[0] / "predictions", tmp_path / "predictions")
+    predictions = read_predictions(tmp_path / "predictions" / "validation")
+    drawn = [path.name for path in draw_detections(predictions, tmp_path / "pictures", "validation")]
+    assert drawn == [
+        f"validation_keyframe_{number}.png" for number in (0, 2, 3)
+    ]  # in 1 there is no box of the detector
+    picture = np.asarray(Image.open(tmp_path / "pictures" / drawn[0]))
+    assert len(np.unique(picture[..., :3].reshape(-1, 3), axis=0)) > 20  # lines and letters on a grey film
+    predictions.rows[0]["video"] = str(tmp_path / "gone.mp4")
+    assert len(list(draw_detections(predictions, tmp_path / "pictures", "validation"))) == 2
 
 
 @pytest.mark.parametrize(
