@@ -142,24 +142,37 @@ def rank_detections(
     classes = range(scores.shape[1]) if classes is None else classes
     if wrong := [label for label in classes if not 0 <= label < scores.shape[1]]:
         raise ValueError(f"Expected classes that have scores, from 0 to {scores.shape[1] - 1}, got {wrong[0]}")
-    keyframes = np.repeat(np.arange(len(found)), [len(boxes) for boxes in found])
-    starts = np.searchsorted(keyframes, np.arange(len(found) + 1))
-    ious = [box_ious(*pair) for pair in zip(found, people, strict=True)]
+    labels = np.concatenate(labels)  # (all people, classes)
+    keyframes, of_people = (np.repeat(np.arange(len(each)), list(map(len, each))) for each in (found, people))
+    boxes, persons = _near_pairs(found, people, iou_threshold)
     for label in classes:
-        num_people = np.array([int(of_label[:, label].sum()) for of_label in labels])
-        target = np.full(len(keyframes), -1)  # the person that each box claims, numbered through all keyframes
-        firsts = np.cumsum(num_people) - num_people
-        for n in np.flatnonzero(num_people):
-            overlaps = ious[n][:, labels[n][:, label]]
-            best = overlaps.argmax(axis=1) if len(overlaps) else np.zeros(0, dtype=int)
-            is_near = overlaps[np.arange(len(best)), best] >= iou_threshold
-            target[starts[n] : starts[n + 1]] = np.where(is_near, firsts[n] + best, -1)
+        # of each box the nearest person of the class; pairs of a box stand in the order of their overlap
+        is_of_class = labels[persons, label]
+        near, firsts = np.unique(boxes[is_of_class], return_index=True)
+        target = np.full(len(keyframes), -1)
+        target[near] = persons[is_of_class][firsts]
         order = np.argsort(-scores[:, label], kind="stable")
         claimed, falling = target[order], -scores[order, label]
         is_right = np.zeros(len(order), dtype=bool)
-        is_right[np.unique(claimed, return_index=True)[1]] = True
+        is_right[np.unique(claimed, return_index=True)[1]] = True  # the first box that claims a person
         ends = np.unique(np.searchsorted(falling, falling, side="right"))
+        num_people = np.bincount(of_people[labels[:, label]], minlength=len(people))
         yield RankedDetections(is_right & (claimed >= 0), ends, keyframes[order], num_people)
+
+
+def _near_pairs(
+    found: Sequence[np.ndarray], people: Sequence[np.ndarray], iou_threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of a box and a person that overlap, numbered through all keyframes; of a box the nearest person comes first."""
+    pairs, first_box, first_person = [np.zeros((3, 0))], 0, 0
+    for boxes, others in zip(found, people, strict=True):
+        overlaps = box_ious(boxes, others)
+        near = np.nonzero(overlaps >= iou_threshold)
+        pairs.append(np.stack([near[0] + first_box, near[1] + first_person, -overlaps[near]]))
+        first_box, first_person = first_box + len(boxes), first_person + len(others)
+    numbers, persons, order = np.concatenate(pairs, axis=1)
+    order = np.lexsort((persons, order, numbers))
+    return numbers[order].astype(int), persons[order].astype(int)
 
 
 def compute_detection_metrics(
@@ -193,11 +206,12 @@ def compute_detection_metrics(
     ranked = [each for each in ranked if each.num_people.any()]
     if not ranked:
         raise ValueError("None of the classes that count occurs in the references: there is nothing to find.")
-    metrics = {"mAP": float(np.mean([each.average_precision() for each in ranked]))}
+    score = float(np.mean([each.average_precision() for each in ranked]))
+    metrics = {"mAP": score}
     _, members = np.unique(np.asarray(range(len(references)) if groups is None else groups), return_inverse=True)
     if members.max() > 0:
-        low, high = _resample(ranked, members)
-        metrics |= {"mAP_ci_low": low, "mAP_ci_high": high}
+        below, above = _spread(ranked, members)
+        metrics |= {"mAP_ci_low": max(score - below, 0.0), "mAP_ci_high": min(score + above, 1.0)}
     return {
         **metrics,
         "num_classes": len(ranked),
@@ -207,15 +221,20 @@ def compute_detection_metrics(
     }
 
 
-def _resample(ranked: Sequence[RankedDetections], members: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of mAP over draws of as many groups, with replacement; the same draws in every call."""
+def _spread(ranked: Sequence[RankedDetections], members: np.ndarray) -> tuple[float, float]:
+    """
+    How far the middle 95 % of mAP reach below and above its mean, over draws of as many groups, the same in every call.
+
+    The mean itself is a little too high, because groups that are drawn twice have equal scores.
+    """
     rng, size = np.random.default_rng(0), members.max() + 1
     drawn = [np.bincount(rng.integers(size, size=size), minlength=size)[members] for _ in range(NUM_RESAMPLES)]
     values = [[each.average_precision(weights) for weights in drawn] for each in ranked]
     occurs = ~np.isnan(values)  # a draw may hold nobody of a class
     means = np.nansum(values, axis=0) / np.maximum(occurs.sum(axis=0), 1)
-    low, high = np.quantile(means[occurs.any(axis=0)], [0.025, 0.975])
-    return float(low), float(high)
+    means = means[occurs.any(axis=0)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(means.mean() - low), float(high - means.mean())
 
 
 def _read_boxes(keyframe: Mapping[str, Any], where: str) -> np.ndarray:

@@ -123,6 +123,8 @@ def test_the_interval_is_that_of_whole_videos():
         found = compute_detection_metrics(predictions, references, groups=groups)
         return found["mAP_ci_high"] - found["mAP_ci_low"]
 
+    chance = compute_detection_metrics(predictions, references)
+    assert chance["mAP_ci_low"] < chance["mAP"] < chance["mAP_ci_high"]
     assert width([n // 4 for n in range(40)]) > width(None) > 0
     assert "mAP_ci_low" not in compute_detection_metrics(predictions, references, groups=["film"] * 40)
 
