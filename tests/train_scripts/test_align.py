@@ -10,9 +10,12 @@ import torch
 from safetensors.numpy import load_file
 from small_files import write_json
 from text_ends import clip_tokenizer
+from tiny_models import tiny_inputs
+from tiny_models import tiny_model as tiny_clipbert
 from tiny_mug_stan import IMAGE_SIZE, tiny_clip, tiny_model
 from tiny_runs import one_thread  # noqa: F401
 
+from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
 from clipbert.processing import MugSTANProcessor, MugSTANVideoProcessor
 from clipbert.train_scripts.align import AlignmentTask
 from clipbert.train_scripts.engine.recipe import RecipeError
@@ -89,6 +92,19 @@ def test_scores_of_seconds_are_means_over_windows(similarity):
         expected = np.mean(values) if values else -np.inf
         assert scores[text, second] == pytest.approx(expected, abs=1e-4), (text, second)
     assert scores[0, 8] == -np.inf and scores[1, 8] > -np.inf
+
+
+@torch.inference_mode()
+def test_a_model_of_clips_scores_a_clip_for_each_second():
+    """A cross-encoder knows no frames by themselves: seconds are clips, and no window changes what it says of one."""
+    model = tiny_clipbert(ClipBERTForVideoTextRetrieval, score_pooling="mean")
+    inputs = tiny_inputs(ClipBERTForVideoTextRetrieval, num_videos=1, num_clips=6)
+    texts = model.encode_texts(*(inputs[name].repeat(3, 1) for name in ("input_ids", "attention_mask")))
+    part, everything = {"pixel_values": inputs["pixel_values"]}, np.ones((3, 3), dtype=bool)
+    scores = score_seconds(model, part, texts, place_windows(6, 4, 2)[:2], everything[:2], pairs_per_forward=8)
+    whole = score_seconds(model, part, texts, [range(6)], everything[:1], pairs_per_forward=64)
+    expected = model.match(texts, model.encode_videos(**part), torch.zeros(3, dtype=torch.long)).clip_odds
+    assert np.allclose(scores, expected, atol=1e-4) and np.allclose(whole, expected, atol=1e-4)
 
 
 # --------------------------------------------------------------------------------------------------------------------
