@@ -627,6 +627,8 @@ PLACED_BY_HAND = {  # benchmark, config -> splits
     ("tgif_qa", "frameqa_hqga"): {"validation"},
     ("ucf101", "top5"): {"train", "test"},
     ("vatex", "retrieval_hgr"): {"validation", "test"},
+    ("youcook2", "retrieval"): {"train"},
+    ("youcook2", "segments"): {"train", "validation"},
 }
 
 

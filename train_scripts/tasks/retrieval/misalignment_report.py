@@ -65,7 +65,8 @@ def draw(found: dict[str, Any], path: Path) -> Path:
     axes.set_ylabel("text to video R@1 in %")
     axes.set_ylim(0, 100)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=8, loc="upper right")
+    axes.set_xlabel("frames that fit the caption")
+    figure.legend(fontsize=8, loc="outside upper right", ncols=len(names))
     return save_figure(figure, path)
 
 
