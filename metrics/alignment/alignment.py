@@ -132,11 +132,9 @@ def roc_auc_interval(area: float, num_positive: int, num_negative: int, z: float
     """The interval of an area under the curve, by the standard error of Hanley and McNeil (1982)."""
     if not 0 < area < 1:
         return area, area
-    alike, others = (
-        area / (2 - area),
-        2 * area**2 / (1 + area),
-    )  # of two positives against a negative, and the other way
-    variance = area * (1 - area) + (num_positive - 1) * (alike - area**2) + (num_negative - 1) * (others - area**2)
+    # the probability that two positives beat one negative, and that one positive beats two negatives
+    of_two, over_two = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = area * (1 - area) + (num_positive - 1) * (of_two - area**2) + (num_negative - 1) * (over_two - area**2)
     half = z * math.sqrt(variance / (num_positive * num_negative))
     return max(area - half, 0.0), min(area + half, 1.0)
 

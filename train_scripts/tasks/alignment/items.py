@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
-from clipbert.processing.decoding import read_video_metadata
+from clipbert.processing.decoding import VideoDecodeError, read_video_metadata
 from clipbert.train_scripts.tasks.scoring import (
     Texts,
     VideoBlock,
@@ -58,8 +58,10 @@ class WholeVideos(Dataset):
 def count_seconds(source: Any) -> int:
     """Seconds of a video, rounded, at least 1."""
     metadata = read_video_metadata(source)
-    (last_s,) = metadata.seconds_of([metadata.total_num_frames - 1])
-    return max(1, round(last_s))
+    seconds = metadata.seconds_of([metadata.total_num_frames - 1])
+    if seconds is None:
+        raise VideoDecodeError(str(source), "nothing tells when its frames are shown.")
+    return max(1, round(seconds[0]))
 
 
 def score_seconds(
