@@ -26,6 +26,7 @@ tower, P of the space that frames and words share, R = V * N rows, C classes.
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -428,8 +429,20 @@ class MugSTANModel(MugSTANPreTrainedModel):
         tokens, mask, pooled = self.tower.encode_text(self.clip, self.config, input_ids, attention_mask)
         return MugSTANTextOutput(token_features=tokens, attention_mask=mask, pooler_output=pooled)
 
+    def _check_features(self, name, given, parts, dimensions):
+        """Whether texts or videos are what a model like this one makes of them; the first part is looked at."""
+        missing = [part for part in parts if not isinstance(given, Mapping) or given.get(part) is None]
+        shape = None if missing else tuple(given[parts[0]].shape)
+        if missing or len(shape) not in dimensions or shape[-1] != self.feature_size:
+            got = f"no {_some(missing)}" if missing else f"{parts[0]} of shape {shape}"
+            raise ValueError(
+                f"{name} must be what encode_{name[:-1]} or encode_{name} of this model returned, with features of "
+                f"{self.feature_size} numbers; got {got}."
+            )
+
     def _texts(self, texts):
         """What `encode_text` returned, as the similarity reads it."""
+        self._check_features("texts", texts, ("token_features", "attention_mask", "pooler_output"), (3,))
         tokens, mask = texts["token_features"], texts["attention_mask"].bool()
         weights = None
         if self.word_weight is not None:
@@ -439,7 +452,9 @@ class MugSTANModel(MugSTANPreTrainedModel):
 
     def _frames(self, videos):
         """What `encode_video` or `encode_videos` returned, as `(V, N, T, P)` and as weights `(V, N, T)`, if there are."""
-        frames = videos if isinstance(videos, torch.Tensor) else videos["frame_features"]
+        videos = {"frame_features": videos} if isinstance(videos, torch.Tensor) else videos
+        self._check_features("videos", videos, ("frame_features",), (3, 4))
+        frames = videos["frame_features"]
         frames = frames[:, None] if frames.ndim == 3 else frames
         weights = None
         if self.frame_weight is not None:
@@ -567,8 +582,8 @@ def _check_integers(name, tensor, low, high, meaning, ignored=None):
     """Whether integers lie in [low, high), or are the one that is left out."""
     if not isinstance(tensor, torch.Tensor):
         raise ValueError(f"{name} must be a torch.Tensor, got {type(tensor).__name__} (return_tensors='pt').")
-    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-        raise ValueError(f"{name} must hold integers, got {tensor.dtype}.")
+    if tensor.dtype not in (torch.int32, torch.int64):  # torch takes bytes that select for a mask
+        raise ValueError(f"{name} must hold integers (torch.int64), got {tensor.dtype}.")
     if not _values_are_known(tensor) or not tensor.numel():
         return
     wrong = (tensor < low) | (tensor >= high)
@@ -599,9 +614,11 @@ def _to_six_dimensions(pixel_values):
     elif pixel_values.ndim == 5:  # one view per video
         pixel_values = pixel_values[:, None]
     if pixel_values.ndim != 6 or pixel_values.shape[3] != 3 or 0 in shape:
-        turned = (
-            " The colours stand before the frames: frames come first." if len(shape) == 5 and shape[1] == 3 else ""
-        )
+        turned = ""
+        if len(shape) in (5, 6) and shape[-3] != 3 and shape[-1] == 3:
+            turned = " The colours stand last: they come before height and width."
+        elif len(shape) in (5, 6) and shape[-3] != 3 and shape[-4] == 3:
+            turned = " The colours stand before the frames: frames come first."
         raise ValueError(
             "pixel_values must have the shape (videos, views, frames, 3, height, width), or (videos, frames, 3, height, "
             f"width) for one view each, or (images, 3, height, width), none of them empty; got {shape}.{turned}"

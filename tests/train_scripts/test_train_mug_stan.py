@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from mug_stan_runs import mug_stan_run
 from safetensors.torch import load_file
 from tiny_mug_stan import IMAGE_SIZE, write_clip
 from tiny_runs import steps_of
@@ -32,34 +33,8 @@ def clip(tmp_path_factory):
     return write_clip(tmp_path_factory.mktemp("clip"))
 
 
-def settings_of(clip, shapes, output_dir, *more):
-    values = [
-        "model.family=mug_stan",
-        f"model.parts={json.dumps({'clip': str(clip)})}",
-        "model.overrides={stan_num_layers: 2, loss_scale: 20.0}",
-        "model.objective=contrastive",
-        "data.dataset=synthetic",
-        "data.config=retrieval",
-        f"data.data_dir={shapes}",
-        "data.negatives=in_batch",
-        "data.num_frames=3",
-        "data.num_workers=0",
-        "optim.lr=1e-3",
-        "optim.groups={branches: {lr: 1e-2, decay_all: true}}",
-        "run.total_steps=4",
-        "run.global_batch_size=8",
-        "run.micro_batch_size=4",
-        "run.save_every=1",
-        "run.save_total_limit=null",
-        f"run.output_dir={output_dir}",
-        "eval.splits={test: final}",
-        *more,
-    ]
-    return [part for value in values for part in ("--set", value)]
-
-
 def test_retrieval_from_a_clip(clip, shapes, tmp_path):
-    result = main(RetrievalTask(), settings_of(clip, shapes, tmp_path / "run"))
+    result = main(RetrievalTask(), mug_stan_run(clip, shapes, tmp_path / "run"))
     steps = steps_of(tmp_path / "run")
     assert len(steps) == 4 and all(step["grad_norm"] > 0 for step in steps)
     assert rescore([str(tmp_path / "run" / "predictions" / "test")]) == result["results"]["test"]["metrics"]
@@ -77,27 +52,27 @@ def test_micro_batches_change_nothing(clip, shapes, tmp_path):
     still = ["model.overrides={stan_num_layers: 2, drop_path_rate: 0.0, loss_scale: 20.0}"]
     for size in (8, 2, 1):
         more = [*still, f"run.micro_batch_size={size}"]
-        main(RetrievalTask(), settings_of(clip, shapes, tmp_path / str(size), *more))
+        main(RetrievalTask(), mug_stan_run(clip, shapes, tmp_path / str(size), *more))
     for size in (2, 1):
         for a, b in zip(steps_of(tmp_path / "8"), steps_of(tmp_path / str(size)), strict=True):
             assert a == pytest.approx(b, rel=1e-3)
 
 
 def test_frozen_towers_stay(clip, shapes, tmp_path):
-    main(RetrievalTask(), settings_of(clip, shapes, tmp_path / "run", "model.freeze=[text, vision]"))
+    main(RetrievalTask(), mug_stan_run(clip, shapes, tmp_path / "run", "model.freeze=[text, vision]"))
     trained = load_file(tmp_path / "run" / "checkpoints" / "last" / "model.safetensors")
     before = load_file(clip / "model.safetensors")
     moved = {name for name, value in before.items() if not trained[f"mug_stan.clip.{name}"].equal(value)}
     assert not {name for name in moved if name.startswith(("text_model.", "vision_model.", "text_projection."))}
     with pytest.raises(ValueError, match=r"freeze: expected some of text, vision, got \['txt'\]"):
-        main(RetrievalTask(), settings_of(clip, shapes, tmp_path / "wrong", "model.freeze=[txt]"))
+        main(RetrievalTask(), mug_stan_run(clip, shapes, tmp_path / "wrong", "model.freeze=[txt]"))
 
 
 def test_a_start_that_is_no_clip(clip, shapes, tmp_path):
     for part, message in (("vision", "cannot start from a part 'vision'"), ("clip", "no such folder")):
         more = f"model.parts={{{part}: {tmp_path / 'nothing'}}}"
         with pytest.raises(ValueError, match=message):
-            main(RetrievalTask(), settings_of(clip, shapes, tmp_path / "run", more))
+            main(RetrievalTask(), mug_stan_run(clip, shapes, tmp_path / "run", more))
 
 
 def test_the_quickstart_recipe(tmp_path, monkeypatch):
@@ -122,14 +97,14 @@ def test_mug_begins_after_a_share_of_the_steps(clip, shapes, tmp_path):
         ("mug", []),
         ("both", ["model.similarity_start=0.5"]),
     ):
-        main(RetrievalTask(), settings_of(clip, shapes, tmp_path / name, "run.total_steps=4", *more))
+        main(RetrievalTask(), mug_stan_run(clip, shapes, tmp_path / name, "run.total_steps=4", *more))
     mean, mug, both = (steps_of(tmp_path / name) for name in ("mean", "mug", "both"))
     assert both[:2] == mean[:2] != mug[:2] and both[2]["loss"] != mean[2]["loss"]
     config = json.loads((tmp_path / "both/checkpoints/step_00000001/config.json").read_text())
     assert config["similarity"] == "mug"  # by which it is evaluated, from the first step on
     (tmp_path / "again").mkdir()
     first = ["run.resume=" + str(tmp_path / "both/checkpoints/step_00000002"), "model.similarity_start=0.5"]
-    main(RetrievalTask(), settings_of(clip, shapes, tmp_path / "again", *first))
+    main(RetrievalTask(), mug_stan_run(clip, shapes, tmp_path / "again", *first))
     assert steps_of(tmp_path / "again") == both[2:]
     with pytest.raises(ValueError, match=r"similarity_start: 0\.25 != 0\.5|similarity_start"):
-        main(RetrievalTask(), settings_of(clip, shapes, tmp_path / "again", "model.similarity_start=0.25"))
+        main(RetrievalTask(), mug_stan_run(clip, shapes, tmp_path / "again", "model.similarity_start=0.25"))

@@ -1,0 +1,32 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Runs of retrieval with Mug-STAN that take seconds: their settings."""
+
+import json
+
+
+
+def mug_stan_run(clip, shapes, output_dir, *more):
+    """The command line of a run of four steps on generated videos; later settings replace earlier ones."""
+    values = [
+        "model.family=mug_stan",
+        f"model.parts={json.dumps({'clip': str(clip)})}",
+        "model.overrides={stan_num_layers: 2, loss_scale: 20.0}",
+        "model.objective=contrastive",
+        "data.dataset=synthetic",
+        "data.config=retrieval",
+        f"data.data_dir={shapes}",
+        "data.negatives=in_batch",
+        "data.num_frames=3",
+        "data.num_workers=0",
+        "optim.lr=1e-3",
+        "optim.groups={branches: {lr: 1e-2, decay_all: true}}",
+        "run.total_steps=4",
+        "run.global_batch_size=8",
+        "run.micro_batch_size=4",
+        "run.save_every=1",
+        "run.save_total_limit=null",
+        f"run.output_dir={output_dir}",
+        "eval.splits={test: final}",
+        *more,
+    ]
+    return [part for value in values for part in ("--set", value)]
