@@ -21,9 +21,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import pad_across_processes, send_to_device
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from clipbert.train_scripts.engine.data import MicroBatch
 from clipbert.train_scripts.engine.launch import seed_everything
+from clipbert.train_scripts.engine.sharding import distribute_as, outermost_weights_whole
 from clipbert.train_scripts.engine.statistics import shared_statistics
 from clipbert.train_scripts.engine.step import StepSums
 from clipbert.train_scripts.engine.task import Features, Losses, Report, Task
@@ -90,7 +92,8 @@ def add_global_gradients(
             chained = [(features[name], gradient) for name, gradient in gradients.by_feature[micro_step].items()]
             surrogate = sum((feature.float() * gradient).sum() for feature, gradient in chained)
             # parameters that only the loss reads take part, so that processes share their gradients, too
-            surrogate = surrogate + sum(0.0 * parameter.sum() for parameter, _ in gradients.by_parameter)
+            whole = [parameter for parameter, _ in gradients.by_parameter if not isinstance(parameter, DTensor)]
+            surrogate = surrogate + sum(0.0 * parameter.sum() for parameter in whole)
             accelerator.backward(surrogate * scale)
         found.add(gradients.losses, gradients.report, micro)
     return found
@@ -104,10 +107,11 @@ def differentiate(
     whole, first = gather_features(join(cached), accelerator)
     leaves = {name: feature.requires_grad_() for name, feature in whole.items() if feature.is_floating_point()}
     bare = accelerator.unwrap_model(model)
-    losses, report = task.global_loss(bare, whole)
-    parameters = [parameter for parameter in bare.parameters() if parameter.requires_grad]
-    found = torch.autograd.grad(losses["loss"], [*leaves.values(), *parameters], allow_unused=True)
-    by_feature, by_parameter = found[: len(leaves)], found[len(leaves) :]
+    with outermost_weights_whole(bare):
+        losses, report = task.global_loss(bare, whole)
+        read = {name: parameter for name, parameter in bare.named_parameters() if parameter.requires_grad}
+        found = torch.autograd.grad(losses["loss"], [*leaves.values(), *read.values()], allow_unused=True)
+    by_feature, by_parameter = found[: len(leaves)], dict(zip(read, found[len(leaves) :], strict=True))
     own = {}
     for (name, leaf), gradient in zip(leaves.items(), by_feature, strict=True):
         gradient = torch.zeros_like(leaf) if gradient is None else gradient
@@ -116,7 +120,8 @@ def differentiate(
     for micro_step, features in enumerate(cached):
         cut = {name: parts[micro_step][_corner(features[name])] for name, parts in own.items()}
         per_micro_batch.append(cut)
-    direct = [(p, gradient) for p, gradient in zip(parameters, by_parameter, strict=True) if gradient is not None]
+    own_parameters = bare.named_parameters()  # divided again, where they were
+    direct = [(p, by_parameter[name]) for name, p in own_parameters if by_parameter.get(name) is not None]
     detached = {name: loss.detach() for name, loss in losses.items()}
     return FeatureGradients(per_micro_batch, direct, detached, report)
 
@@ -125,7 +130,7 @@ def add_direct_gradients(gradients: Sequence[tuple[nn.Parameter, torch.Tensor]],
     """Gradients of parameters that the loss itself reads: all processes have the same, and average them."""
     factor = 1.0 if accelerator.scaler is None else accelerator.scaler.get_scale()
     for parameter, gradient in gradients:
-        gradient = (gradient * factor).to(parameter.dtype)
+        gradient = distribute_as((gradient * factor).to(parameter.dtype), parameter)
         parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
@@ -75,7 +76,7 @@ def prepare(
     replica, plugin = Replica(model), accelerator.state.fsdp_plugin
     if plugin.transformer_cls_names_to_wrap is None:
         plugin.transformer_cls_names_to_wrap = repeated_layers(model)
-    with tied_weights_together(model):
+    with tied_weights_together(model), frozen_scalars_aside(model):
         return (*accelerator.prepare(model, optimizer), replica)
 
 
@@ -102,6 +103,42 @@ def tied_weights_together(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         del model.get_input_embeddings, model.get_output_embeddings
+
+
+@contextmanager
+def frozen_scalars_aside(model: nn.Module) -> Iterator[None]:
+    """
+    Around `prepare`: leave out frozen parameters that are a single number, which FSDP2 does not divide, such as the scale of
+    the loss that a CLIP was trained with.
+    """
+    places = [
+        (module, name, parameter)
+        for module in model.modules()
+        for name, parameter in module.named_parameters("", False)
+    ]
+    aside = [place for place in places if not place[2].dim() and not place[2].requires_grad]
+    for module, name, _ in aside:
+        del module._parameters[name]
+    try:
+        yield
+    finally:
+        device = next(model.parameters()).device
+        for module, name, parameter in aside:
+            parameter.data = parameter.data.to(device)
+            module.register_parameter(name, parameter)
+
+
+@contextmanager
+def outermost_weights_whole(model: nn.Module) -> Iterator[None]:
+    """Around what reads parameters outside of a forward pass: those of the outermost group of a divided model are whole."""
+    if not isinstance(model, FSDPModule):
+        yield
+        return
+    model.unshard()
+    try:
+        yield
+    finally:
+        model.reshard()
 
 
 class Replica:
@@ -138,4 +175,13 @@ def _copy_with(model: nn.Module, tensors: Mapping[int, torch.Tensor]) -> nn.Modu
     return copy.deepcopy(model, memo)
 
 
-__all__ = ["Replica", "copy_into", "gather", "gather_optimizer", "load_optimizer", "prepare"]
+__all__ = [
+    "Replica",
+    "copy_into",
+    "distribute_as",
+    "gather",
+    "gather_optimizer",
+    "load_optimizer",
+    "outermost_weights_whole",
+    "prepare",
+]

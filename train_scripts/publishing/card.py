@@ -4,7 +4,7 @@
 import functools
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePath
 from typing import Any, Self
 
@@ -174,6 +174,8 @@ class Family(_StrictDict):
     sees: dict[str, dict[str, str]] = field(default_factory=dict)
     # those that matter for some values of the processor's `sampling` alone: for which
     samplings: dict[str, list[str]] = field(default_factory=dict)
+    # what it says otherwise than `heads.yaml`, by the same names
+    heads: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def build_model_card(
@@ -200,7 +202,8 @@ def build_model_card(
     Raises:
         ValueError: If there is nothing to say about the class.
     """
-    head, family = describe_head(model), describe_family(model)
+    family = describe_family(model)
+    head = describe_head(model, family)
     title = info.title or f"{family.name} for {head.title}"
     data = ModelCardData(
         language=info.language,
@@ -238,8 +241,8 @@ def build_model_card(
     )
 
 
-def describe_head(model: PreTrainedModel) -> Head:
-    """What cards say about a class, by the end of its name."""
+def describe_head(model: PreTrainedModel, family: Family) -> Head:
+    """What cards say about a class, by the end of its name; some of it as its family has it."""
     name, known = type(model).__name__, _read_heads()
     if name.endswith("ForVideoQA") and model.config.num_labels == 1:
         name = "ForRegression"  # one label is a number
@@ -247,7 +250,7 @@ def describe_head(model: PreTrainedModel) -> Head:
         name = "SeveralClasses"
     for suffix, head in known.items():
         if name.endswith(suffix):
-            return head
+            return replace(head, **family.heads.get(suffix, {}))
     raise ValueError(f"No model card for {name}: known are classes that end in {', '.join(known)}.")
 
 
