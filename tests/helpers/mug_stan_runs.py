@@ -4,7 +4,6 @@
 import json
 
 
-
 def mug_stan_run(clip, shapes, output_dir, *more):
     """The command line of a run of four steps on generated videos; later settings replace earlier ones."""
     values = [

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from mug_stan_runs import mug_stan_run, write_clip
+from mug_stan_runs import mug_stan_run
 from safetensors.torch import load_file
 from stub_task import wait_for_step
+from tiny_mug_stan import write_clip
 from tiny_runs import one_thread, steps_of  # noqa: F401
 
 from clipbert.datasets_scripts.synthetic import generate_synthetic
