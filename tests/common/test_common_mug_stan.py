@@ -14,6 +14,7 @@ from clipbert.modeling_mug_stan import (
     MugSTANForVideoTextRetrieval,
     MugSTANModel,
 )
+from clipbert.modeling_mug_stan.outputs_mug_stan import MugSTANTextOutput
 
 
 modeling = import_common("test_modeling_common")
@@ -44,7 +45,10 @@ class CommonTests(modeling.ModelTesterMixin):
 
     def setUp(self):
         self.model_tester = ModelTester()
-        if MugSTANForActionDetection in self.all_model_classes and "gradient_checkpointing" in self._testMethodName:
+        if WithClasses in self.all_model_classes and self._testMethodName == "test_torch_save_load":
+            self.skipTest("compares the flags of a buffer by calling a dictionary")
+        reads_text = not {WithClasses, MugSTANForActionDetection}.intersection(self.all_model_classes)
+        if not reads_text and "gradient_checkpointing" in self._testMethodName:
             self.skipTest("looks at the first layer, which is one of the text tower and reads nothing here")
 
     def test_config(self):
@@ -79,18 +83,26 @@ class CommonTests(modeling.ModelTesterMixin):
 
     def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
         inputs = dict(inputs_dict)
-        if model_class in (MugSTANForVideoClassification, MugSTANForActionDetection):
+        if model_class in (WithClasses, MugSTANForActionDetection):
             inputs = {"pixel_values": inputs["pixel_values"]}
         if model_class is MugSTANForActionDetection:
             inputs["boxes"] = torch.tensor([[0.0, 0.0, 12.0, 12.0]] * 3)
-        if return_labels and model_class is MugSTANForVideoClassification:
+        if return_labels and model_class is WithClasses:
             inputs["labels"] = torch.zeros(3, dtype=torch.int64)
         if return_labels and model_class is MugSTANForActionDetection:
             inputs["labels"] = torch.ones(3, 2)
         return inputs
 
 
-for model_class in (MugSTANModel, MugSTANForVideoTextRetrieval, MugSTANForActionDetection):
+class WithClasses(MugSTANForVideoClassification):
+    """A model that the common tests make of its config alone; its classes would have no texts yet."""
+
+    def class_texts(self):
+        mask = torch.ones_like(self.class_mask)
+        return MugSTANTextOutput(self.class_tokens + 1, attention_mask=mask, pooler_output=self.class_pooled + 1)
+
+
+for model_class in (MugSTANModel, MugSTANForVideoTextRetrieval, WithClasses, MugSTANForActionDetection):
     name = f"Test{model_class.__name__}"
     globals()[name] = type(name, (CommonTests, unittest.TestCase), {"all_model_classes": (model_class,)})
 del model_class
