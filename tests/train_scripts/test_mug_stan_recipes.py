@@ -17,6 +17,7 @@ from clipbert.train_scripts.retrieval import RetrievalRecipe, RetrievalTask
 
 FOLDER = Path(__file__).parents[2] / "train_scripts" / "recipes" / "mug_stan"
 RECIPES = sorted(path.stem for pattern in ("pretrain_*", "retrieval_*") for path in FOLDER.glob(pattern))
+OF_DATA_SETS = [name for name in RECIPES if name != "retrieval_video_folder"]
 QUICK = {"pretrain_howto100m", "retrieval_msrvtt"}  # a stream of moments, a table of videos
 SHRUNKEN = [
     "data.max_text_length=20",
@@ -88,7 +89,7 @@ def test_narrations_are_pairs_of_a_sentence_and_its_seconds(workspace, monkeypat
     assert not any(name.startswith("narrated000") for name in train_set.ids)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", OF_DATA_SETS)
 def test_recipe_says_what_is_published_and_how_to_run_it(name):
     lines = (FOLDER / f"{name}.yaml").read_text().splitlines()
     head = "\n".join(line for line in lines if line.startswith("#"))
