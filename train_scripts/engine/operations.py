@@ -94,7 +94,7 @@ def _count_layers_on_gpu(inputs, weights, *_, out_shape=None, **__):
 
 
 UNKNOWN_TO_TORCH = {
-    aten._scaled_dot_product_flash_attention_for_cpu: _count_attention,  # unknown before torch 2.12
+    aten._scaled_dot_product_flash_attention_for_cpu: _count_attention,  # to torch 2.11
     aten.mkldnn_rnn_layer: _count_layer_on_cpu,
     aten._cudnn_rnn: _count_layers_on_gpu,
 }
