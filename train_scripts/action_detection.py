@@ -10,7 +10,7 @@ actions, each of which is learnt by itself. Boxes are those of the annotations o
 a blind baseline, each box scored by the frequencies of the classes.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -68,6 +68,12 @@ class DetectionRecipe(Recipe):
 
     def problems(self):
         yield from evaluation_problems(self)
+        if self.eval.num_draws != 1:
+            yield f"eval.num_draws: {self.eval.num_draws} draws of the same frames, those around key frames, say nothing"
+        for key, section in (("data", self.data), ("eval", self.eval)):
+            for part in fields(section):
+                if part.name in ("sampling", "placement", "fps") and getattr(section, part.name) != part.default:
+                    yield f"{key}.{part.name}: the frames around key frames are seen, whatever it says; leave it out"
 
     def metrics(self):
         return ("mAP",)

@@ -59,9 +59,8 @@ def draw_run(folder: Path) -> Iterator[Path]:
             yield draw_confusions(counts, names, pictures / f"{split}_confusions.png", title)
             yield draw_class_accuracy(counts, names, pictures / f"{split}_classes.png", title)
     for path in sorted(folder.glob(f"predictions/*/{RECORDS}")):
-        predictions = read_predictions(path.parent)
-        if predictions.task == "action_detection":
-            yield from draw_detections(predictions, pictures, path.parent.name)
+        if json.loads(path.read_text(encoding="utf-8")).get("task") == "action_detection":
+            yield from draw_detections(read_predictions(path.parent), pictures, path.parent.name)
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Path]:

@@ -323,6 +323,9 @@ def test_keyframes_are_drawn(trained, tmp_path):
         ("data.options.proposals=null", "data.box_source=proposals: the split train of ava has none"),
         ("data.num_clips=2", "one view of a video"),
         ("data.proposal_iou=1.5", "proposal_iou"),
+        ("data.sampling=start", "data.sampling: the frames around key frames are seen, whatever it says"),
+        ("eval.sampling=middle", "eval.sampling: the frames around key frames are seen"),
+        ("eval.num_draws=2", "eval.num_draws: 2 draws of the same frames"),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(setting, message, workspace, tmp_path, monkeypatch):
