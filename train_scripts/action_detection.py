@@ -10,9 +10,11 @@ actions, each of which is learnt by itself. Boxes are those of the annotations o
 a blind baseline, each box scored by the frequencies of the classes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
+import datasets
 import numpy as np
 
 from clipbert.datasets_scripts import find_loader
@@ -79,6 +81,19 @@ class DetectionRecipe(Recipe):
         return ("mAP",)
 
 
+def check_proposals(recipe: DetectionRecipe, rows: Mapping[str, datasets.Dataset]) -> None:
+    """Raise if boxes of a detector are to be used of a split that has none."""
+    used = {f"eval.box_source ({split})": (recipe.eval.box_source, split) for split in recipe.eval.splits}
+    if recipe.run.total_steps != 0:
+        used["data.box_source"] = recipe.data.box_source, recipe.data.train_split
+    for key, (source, split) in used.items():
+        if source == "proposals" and not any(rows[split]["proposals"]):
+            raise ValueError(
+                f"{key}: expected `proposals` in the split {split} of {recipe.data.dataset}, which has none. Name a "
+                "detector's file in data.options.proposals, or use ground_truth."
+            )
+
+
 class DetectionTask(Task):
     """Actions of people in boxes."""
 
@@ -103,14 +118,7 @@ class DetectionTask(Task):
                 f"The model knows the classes {', '.join(map(str, model.config.id2label.values()))}; the data have "
                 f"{', '.join(self.class_names)}."
             )
-        for key, section, split in [
-            ("data.box_source", data, train_split),
-            *(("eval.box_source", recipe.eval, s) for s in rows),
-        ]:
-            if split in rows and section.box_source == "proposals" and not any(rows[split]["proposals"]):
-                raise ValueError(
-                    f"{key}=proposals: the split {split} of {data.dataset} has none (data.options.proposals)."
-                )
+        check_proposals(recipe, rows)
         train_set = NoTrainSet()
         if recipe.run.total_steps != 0:
             refuse_flips_of_sides(getattr(data, "augmentation", None), self.class_names)
@@ -126,8 +134,8 @@ class DetectionTask(Task):
     def evaluated_classes(self, recipe: DetectionRecipe) -> list[int]:
         """Numbers of the classes that count."""
         data, loader = recipe.data, find_loader(recipe.data.dataset)
-        fields = {name: value for name, value in data.options.items() if name not in ("on_missing", "on_broken")}
-        found = loader.evaluated_classes(loader.complete_config(data.config, data.data_dir, fields))
+        given = {name: value for name, value in data.options.items() if name not in ("on_missing", "on_broken")}
+        found = loader.evaluated_classes(loader.complete_config(data.config, data.data_dir, given))
         return list(range(len(self.class_names))) if found is None else found
 
     def config_values(self) -> dict[str, Any]:

@@ -196,6 +196,8 @@ def test_annotated_boxes_and_a_detectors_scores(trained, workspace, tmp_path, mo
     annotated = run_ava(tmp_path / "gt", *start, "eval.box_source=ground_truth")["results"]["validation"]["metrics"]
     assert (annotated["num_detections"], annotated["num_boxes"]) == (3, 3)
     assert annotated["blind_mAP"] == pytest.approx((1 / 3 + 2 / 3) / 2)
+    with pytest.raises(ValueError, match=r"eval.box_source \(validation\): expected `proposals`"):
+        run_ava(tmp_path / "none", *start, "data.options.proposals=null")
     weighed = run_ava(tmp_path / "weighed", *start, "eval.use_proposal_scores=true")["results"]["validation"][
         "metrics"
     ]
@@ -320,7 +322,7 @@ def test_keyframes_are_drawn(trained, tmp_path):
     [
         ("data.box_sources=proposals", "Did you mean 'box_source'"),
         ("eval.box_source=guess", "expected one of ground_truth, proposals"),
-        ("data.options.proposals=null", "data.box_source=proposals: the split train of ava has none"),
+        ("data.options.proposals=null", "box_source.*: expected `proposals` in the split .* of ava, which has none"),
         ("data.num_clips=2", "one view of a video"),
         ("data.proposal_iou=1.5", "proposal_iou"),
         ("data.sampling=start", "data.sampling: the frames around key frames are seen, whatever it says"),
