@@ -17,6 +17,7 @@ import yaml
 
 from clipbert.support.families import load_trained
 from clipbert.train_scripts import quickstart
+from clipbert.train_scripts.action_detection import DetectionTask
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.image_qa import ImageQATask
 from clipbert.train_scripts.pretrain import PretrainTask
@@ -29,6 +30,7 @@ from clipbert.train_scripts.video_qa import VideoQATask
 ROOT = Path(quickstart.__file__).parents[1]
 RECIPE = quickstart.RECIPE
 TASKS = {
+    "action_detection": DetectionTask,
     "image_qa": ImageQATask,
     "pretrain": PretrainTask,
     "retrieval": RetrievalTask,

@@ -432,30 +432,6 @@ def test_metrics_by_hand():
 # --- generated boxes
 
 
-def test_the_quickstart_recipe(tmp_path, monkeypatch):
-    """On fewer videos and steps, and a smaller model."""
-    monkeypatch.chdir(tmp_path)
-    fewer = [
-        "data.options.generate={preset: motion_boxes, num_train: 12, num_validation: 6, num_test: 6, size: 48}",
-        "data.num_workers=0",
-        "run.total_steps=2",
-        "run.eval_every=2",
-        "run.global_batch_size=4",
-        "run.micro_batch_size=2",
-    ]
-    settings = [part for value in fewer for part in ("--set", value)]
-    recipe = RECIPES / "quickstart" / "mug_stan_action_detection.yaml"
-    result = main(DetectionTask(), ["--recipe", str(recipe), *settings])
-    metrics = result["results"]["test"]["metrics"]
-    assert metrics["num_boxes"] == metrics["num_detections"] == 12 and metrics["num_examples"] == 6
-    config = json.loads(
-        (tmp_path / "outputs/quickstart/mug_stan_action_detection/checkpoints/best/config.json").read_text()
-    )
-    assert config["id2label"] == dict(
-        zip("012345", ["move right", "move left", "move up", "move down", "grow", "shrink"], strict=True)
-    )
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -122,6 +122,7 @@ def test_captions_are_true(folders):
 def test_boxes_hold_the_objects(folders):
     rows = load_benchmark("synthetic", config="detection", split="test", data_dir=folders["motion_boxes"])
     actions = read_manifest(folders["motion_boxes"])["splits"]["test"]["actions"]
+    assert rows.features["labels"].feature.feature.names == actions
     captions = {row["video_id"]: row["caption"] for row in lines(folders["motion_boxes"], "captions")}
     assert len(rows) == 12 and len(actions) == 6
     for row in rows:
