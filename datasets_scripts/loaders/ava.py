@@ -53,7 +53,8 @@ SAMPLES = {"train": "ava_sample.csv", "validation": "ava_val_{}_sample.csv"}
 
 @dataclass
 class AVAConfig(BenchmarkConfig):
-    """
+    """What AVA can be asked for besides.
+
     Args:
         proposals (`str`, *optional*): File of people that a detector has found; see the module.
         starts_at_s (`float`, defaults to 0): Seconds that were cut from the beginning of every film.
