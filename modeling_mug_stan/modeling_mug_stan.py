@@ -990,7 +990,7 @@ class MugSTANForVideoClassification(MugSTANPreTrainedModel):
         if template is not None:
             self.config.check_template(template)
             self.config.class_template = template
-        texts = [self.config.class_template.replace("{}", words_of_class(name)) for name in names]
+        texts = [self.config.class_template.replace("{}", words_of_class(str(name))) for name in names]
         if hasattr(processor, "tokenizer"):
             tokens = processor(text=texts, return_tensors="pt")
         else:
