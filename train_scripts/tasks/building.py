@@ -254,7 +254,11 @@ def _load_model(model_class: type[PreTrainedModel], recipe: Recipe, overrides: M
             f"{start} has no fitting weights of {new}: without training (run.total_steps=0) there is no score of it."
         )
     if new or info["unexpected_keys"]:
-        logger.warning(f"{start}: new weights, to be trained: {new}; not used: {sorted(info['unexpected_keys'])}.")
+        loaded = len(model.state_dict().keys() - set(new))
+        logger.warning(
+            f"{start}: {loaded} tensors loaded; new weights, to be trained: {new}; not used: "
+            f"{sorted(info['unexpected_keys'])}."
+        )
     return model
 
 
