@@ -2,6 +2,10 @@
 """Alignment: windows and their sentences by hand, scores of seconds against the model's own, and what a model is not shown."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +29,8 @@ from clipbert.train_scripts.tasks.alignment.items import count_seconds, score_se
 from clipbert.train_scripts.tasks.alignment.windows import choose_sentences, place_windows
 
 
-RECIPE = Path(__file__).parents[2] / "train_scripts" / "recipes" / "mug_stan" / "align_htm_align.yaml"
+ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / "train_scripts" / "recipes" / "mug_stan" / "align_htm_align.yaml"
 SENTENCES = [
     [0, 0.5, 1.5, "a dog runs"],
     [1, 3.25, 4.5, "the cat jumps up"],
@@ -114,7 +119,7 @@ def test_a_model_of_clips_scores_a_clip_for_each_second():
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory, write_video):
-    """Two videos, of which one is named in no other way than by its sentences, and a checkpoint."""
+    """Two videos of 12 and 5 seconds, and a checkpoint."""
     folder = tmp_path_factory.mktemp("alignment")
     (folder / "videos").mkdir()
     for name, num_frames in (("aaaaaaaaaa-", 60), ("bbbbbbbbbbb", 25)):
@@ -127,10 +132,10 @@ def workspace(tmp_path_factory, write_video):
     return folder
 
 
-def run(folder, annotations, name, *more):
+def settings_of(folder, annotations, name, *more):
     (folder / name).mkdir()
     write_json(folder / name / "htm_align.json", annotations)
-    settings = [
+    values = [
         f"model.from_pretrained={folder / 'model'}",
         f"data.data_dir={folder / name}",
         f"data.options={{video_dir: {folder / 'videos'}}}",
@@ -142,9 +147,11 @@ def run(folder, annotations, name, *more):
         f"run.output_dir={folder / name / 'run'}",
         *more,
     ]
-    result = main(
-        AlignmentTask(), ["--recipe", str(RECIPE), *(part for value in settings for part in ("--set", value))]
-    )
+    return ["--recipe", str(RECIPE), *(part for value in values for part in ("--set", value))]
+
+
+def run(folder, annotations, name, *more):
+    result = main(AlignmentTask(), settings_of(folder, annotations, name, *more))
     predictions = folder / name / "run" / "predictions" / "test"
     return result["results"]["test"]["metrics"], load_file(predictions / "tensors.safetensors"), predictions
 
@@ -185,6 +192,29 @@ def test_videos_that_cannot_be_decoded_take_no_part(workspace):
     )
     assert metrics["num_skipped_videos"] == 1 and metrics["num_examples"] == 3 and len(scores["global"]) == 60
     (workspace / "videos" / "ccccccccccc.mp4").unlink()
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(workspace):
+    """Three videos, so that one process has one more than the other."""
+    annotations = {
+        "aaaaaaaaaa-": SENTENCES,
+        "bbbbbbbbbbb": [[1, 0, 2, "a cat"], [0, 1, 2, "hello"]],
+        "ddddddddddd": SENTENCES,
+    }
+    shutil.copyfile(workspace / "videos" / "aaaaaaaaaa-.mp4", workspace / "videos" / "ddddddddddd.mp4")
+    metrics, scores, _ = run(workspace, annotations, "one")
+    command = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+    script = [str(ROOT / "train_scripts" / "align.py"), *settings_of(workspace, annotations, "two")]
+    variables = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    process = subprocess.run(
+        [sys.executable, *command, *script], env=os.environ | variables, capture_output=True, text=True, timeout=500
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    results = json.loads((workspace / "two" / "run" / "results.json").read_text())
+    assert results["splits"]["test"]["metrics"] == pytest.approx(metrics)
+    others = load_file(workspace / "two" / "run" / "predictions" / "test" / "tensors.safetensors")
+    assert all(np.allclose(scores[name], others[name], atol=1e-4) for name in scores)
 
 
 def test_what_cannot_be_run_is_refused(workspace):
