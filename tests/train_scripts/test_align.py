@@ -226,6 +226,11 @@ def test_what_cannot_be_run_is_refused(workspace):
             run(workspace, {"aaaaaaaaaa-": SENTENCES}, setting, setting)
 
 
+def test_several_views_of_a_second_are_refused(workspace):
+    with pytest.raises(ValueError, match=r"one picture or clip for each of 12 seconds, got .*\(1, 3, 12, 3, 24, 24\)"):
+        run(workspace, {"aaaaaaaaaa-": SENTENCES}, "views", "eval.num_crops=3")
+
+
 def test_seconds_of_a_video(write_video, tmp_path):
     for num_frames, seconds in ((60, 12), (63, 12), (64, 13), (2, 1)):
         assert count_seconds(write_video(tmp_path / f"{num_frames}.mp4", num_frames=num_frames, fps=5)) == seconds

@@ -52,6 +52,12 @@ class WholeVideos(Dataset):
         counts = {"num_clips": 1, "num_frames": seconds} if self.by_frames else {"num_clips": seconds}
         span = {"spans_se": [(0.0, float(seconds))]} if seconds > 1 else {}
         inputs = self.processor(videos=[source], **{**self.options, "sampling": "uniform", **counts}, **span)
+        shape = tuple(inputs["pixel_values"].shape)
+        if shape[1] != seconds or (self.by_frames and len(shape) != 5):
+            raise ValueError(
+                f"Expected one picture or clip for each of {seconds} seconds, got pixel_values of the shape {shape}: seconds are "
+                "seen in one view alone (num_clips, num_crops)."
+            )
         return {name: inputs[name] for name in ("pixel_values", "clip_mask") if name in inputs}
 
 
