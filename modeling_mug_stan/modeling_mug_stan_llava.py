@@ -168,20 +168,22 @@ class MugSTANLlavaForConditionalGeneration(LlavaForConditionalGeneration):
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()
 
-    def embed(self, input_ids, pixel_values):
+    def embed(self, input_ids, pixel_values=None, shown=None):
         """
         Prompts as the language model reads them, with what they show in its places.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(prompts, length)`): Prompts with image tokens.
-            pixel_values: See [`MugSTANVisionTower`].
+            pixel_values (*optional*): See [`MugSTANVisionTower`].
+            shown (`list[torch.FloatTensor]`, *optional*):
+                In its place, the `pooler_output` of `get_image_features`, where a video is asked about more than once.
 
         Returns:
             `torch.FloatTensor` of shape `(prompts, length, width)`.
         """
-        shown = torch.cat(list(self.get_image_features(pixel_values).pooler_output))
+        shown = self.get_image_features(pixel_values).pooler_output if shown is None else shown
         words = self.get_input_embeddings()(input_ids)
-        shown = shown.to(words.device, words.dtype)
+        shown = torch.cat(list(shown)).to(words.device, words.dtype)
         return words.masked_scatter(self.model.get_placeholder_mask(input_ids, words, shown), shown)
 
 

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 
-IMAGE = "<image>"
+IMAGE, VOCABULARY = "<image>", 64
 WORDS = [
     "USER",
     "ASSISTANT",
@@ -49,7 +49,7 @@ def tiny_llava(image_size=24, seed=0, **settings):
     settings = {"vision_config": vision, "image_token_id": 5, **settings}
     text = {
         "model_type": "llama",
-        "vocab_size": 64,
+        "vocab_size": VOCABULARY,
         "hidden_size": 16,
         "intermediate_size": 32,
         "num_hidden_layers": 2,
@@ -67,10 +67,9 @@ def tiny_llava(image_size=24, seed=0, **settings):
 
 
 def tiny_llava_processor(image_size=24):
-    vocab = {
-        word: number
-        for number, word in enumerate(dict.fromkeys(["<pad>", "<s>", "</s>", "<unk>", "\n", IMAGE, *WORDS]))
-    }
+    named = dict.fromkeys(["<pad>", "<s>", "</s>", "<unk>", "\n", IMAGE, *WORDS])
+    names = [*named, *(f"word{number}" for number in range(len(named), VOCABULARY))]
+    vocab = {word: number for number, word in enumerate(names)}
     words = Tokenizer(WordLevel(vocab, unk_token="<unk>"))
     words.pre_tokenizer = WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(

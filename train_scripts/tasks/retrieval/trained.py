@@ -9,15 +9,15 @@ from transformers import PreTrainedModel
 from clipbert.support.families import load_trained
 
 
-def find_checkpoint(name: str) -> str:
-    """A checkpoint folder or a name on the Hub; of a run its best checkpoint, else its last."""
+def find_checkpoint(name: str, option: str = "--checkpoint") -> str:
+    """A checkpoint folder or a name on the Hub; of a run its best checkpoint, else its last. `option` is what named it."""
     folder = Path(name)
     for checkpoint in (folder, *(folder / "checkpoints" / which for which in ("best", "last"))):
         if (checkpoint / "config.json").is_file():
             return str(checkpoint)
     if folder.exists():
         raise SystemExit(
-            f"--checkpoint {name}: neither a checkpoint (it has no config.json) nor a run with a finished one "
+            f"{option} {name}: neither a checkpoint (it has no config.json) nor a run with a finished one "
             "(checkpoints/best or checkpoints/last)."
         )
     return name
