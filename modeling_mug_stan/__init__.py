@@ -24,7 +24,7 @@ from .modeling_mug_stan import (
     pool_boxes,
 )
 from .modeling_mug_stan_llava import MugSTANLlavaForConditionalGeneration, merge_into_llava
-from .parts_mug_stan import PARTS, from_parts, processor_from_parts
+from .parts_mug_stan import PARTS, from_parts, knows_part, processor_from_parts
 from .recipe_mug_stan import RECIPE_OPTIONS
 
 
@@ -48,6 +48,7 @@ __all__ = [
     "MugSTANModel",
     "MugSTANPreTrainedModel",
     "from_parts",
+    "knows_part",
     "merge_into_llava",
     "pool_boxes",
     "processor_from_parts",

@@ -62,6 +62,19 @@ def processor_from_parts(parts: Mapping[str, str | os.PathLike], **video_setting
     return MugSTANProcessor.from_clip_pretrained(clip, **video_settings)
 
 
+def knows_part(name: str, start: str | os.PathLike) -> bool:
+    """
+    Whether a part is neither a folder nor on the Hub, and can be had all the same: a CoCa of open_clip.
+
+    Raises:
+        ImportError: If open_clip is missing.
+        ValueError: If it has no such model or weights.
+    """
+    if names_open_clip(start):
+        find_open_clip(start)
+    return names_open_clip(start)
+
+
 def _open_clip_processor(name: str, video_settings: Mapping[str, Any]) -> MugSTANProcessor:
     """Pictures and words as open_clip prepares them, but for the repair of garbled Unicode."""
     open_clip, architecture, weights = find_open_clip(name)
@@ -91,4 +104,4 @@ def _clip(parts: Mapping[str, str | os.PathLike]) -> str | os.PathLike:
     return parts["clip"]
 
 
-__all__ = ["PARTS", "from_parts", "processor_from_parts"]
+__all__ = ["PARTS", "from_parts", "knows_part", "processor_from_parts"]

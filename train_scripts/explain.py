@@ -45,9 +45,10 @@ def explain(model: Any, processor: Any, path: Path, sentence: str, view: int = 0
     frames = pixel_values.flatten(0, -5)[view]  # (frames, 3, height, width)
     shown = processor.video_processor
     mean, std = (torch.tensor(values)[:, None, None] for values in (shown.image_mean, shown.image_std))
-    seconds = inputs["frame_seconds"][0]
-    is_word = inputs["attention_mask"][0].bool()
-    words = processor.tokenizer.convert_ids_to_tokens(ids[0][is_word].tolist())
+    seconds = inputs["frame_seconds"][0].reshape(-1, len(frames))  # (clips, frames); a single one has no dimension
+    words = processor.tokenizer.convert_ids_to_tokens(ids[0][inputs["attention_mask"][0].bool()].tolist())
+    is_word = texts["attention_mask"][0].bool()
+    words += ["[class]"] * (int(is_word.sum()) - len(words))  # a tower with a class token behind the words
     return score, Explanation(
         frames=(frames * std + mean).clamp(0, 1).movedim(1, -1).numpy(),
         seconds=seconds[min(view, len(seconds) - 1)].numpy(),  # crops of a clip share its seconds

@@ -7,12 +7,19 @@ import sys
 import numpy as np
 import pytest
 import torch
+from clean_process import run_without_package
 from huggingface_hub.errors import StrictDataclassError
 from tiny_mug_stan import tiny_config, tiny_model, tiny_texts, tiny_videos
 from transformers import AutoModelForSequenceClassification, AutoProcessor
+from transformers.dynamic_module_utils import custom_object_save
 
+from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.modeling_mug_stan import MugSTANForVideoTextRetrieval, from_parts, processor_from_parts
 from clipbert.modeling_mug_stan.modeling_coca import coca_from_open_clip, names_open_clip
+from clipbert.train_scripts import explain
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.retrieval import RetrievalTask
+from clipbert.train_scripts.tasks.building import StartError
 
 
 WORDS = 20
@@ -152,3 +159,64 @@ def test_the_branch_reaches_every_token_of_a_frame():
     assert torch.equal(model.encode_video(frames).frame_features, expected.frame_features)
     with pytest.raises((ValueError, StrictDataclassError), match="fuse_patches=False"):
         tiny_config("open_clip_coca", fuse_patches=False)
+
+
+@pytest.mark.slow
+def test_through_the_doors(named, tmp_path):
+    data = generate_synthetic(
+        tmp_path / "data", progress=False, preset="easy", num_train=16, num_validation=4, num_test=6
+    )
+    settings = [
+        "model.family=mug_stan",
+        f"model.parts={json.dumps({'clip': named[0]})}",
+        "model.overrides={stan_num_layers: 2}",
+        "model.objective=contrastive",
+        "data.dataset=synthetic",
+        "data.config=retrieval",
+        f"data.data_dir={data}",
+        "data.negatives=in_batch",
+        "data.num_frames=2",
+        "data.num_workers=0",
+        "run.total_steps=2",
+        "run.global_batch_size=8",
+        "run.micro_batch_size=4",
+        f"run.output_dir={tmp_path / 'run'}",
+        "eval.splits={test: final}",
+    ]
+    settings = [part for setting in settings for part in ("--set", setting)]
+    result = main(RetrievalTask(), settings)
+    assert result["results"]["test"]["metrics"]["num_videos"] == 6
+    video = next(iter(sorted(data.rglob("*.mp4"))))
+    found = explain.main(["a red square moves", "--checkpoint", str(tmp_path / "run"), "--video", str(video)])
+    assert found.words[-1] == "[class]" and found.word_weights.sum() == pytest.approx(1, abs=1e-5)
+    with pytest.raises(StartError, match="model.parts.clip=coca_tiny/elsewhere: open_clip has no weights 'elsewhere'"):
+        other = ["--set", "model.parts={clip: coca_tiny/elsewhere}", f"run.output_dir={tmp_path}/other"]
+        main(RetrievalTask(), [*settings, *other])
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_code_from_the_hub_needs_no_open_clip(tmp_path):
+    model = tiny_model(clip="open_clip_coca")
+    input_ids, mask = tiny_texts([5, 7])
+    inputs = {"input_ids": input_ids, "attention_mask": mask, "pixel_values": tiny_videos(2, 3)}
+    folder = tmp_path / "published"
+    model.save_pretrained(folder)
+    custom_object_save(model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {
+        "AutoConfig": "configuration_mug_stan.MugSTANConfig",
+        "AutoModelForSequenceClassification": "modeling_mug_stan.MugSTANForVideoTextRetrieval",
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    torch.save({"inputs": inputs, "logits": model(**inputs).logits_per_text}, folder / "inputs.pt")
+    read = """
+import torch
+from transformers import AutoModelForSequenceClassification
+sys.modules["open_clip"] = None
+model = AutoModelForSequenceClassification.from_pretrained(sys.argv[1], trust_remote_code=True)
+saved = torch.load(sys.argv[1] + "/inputs.pt")
+torch.testing.assert_close(model(**saved["inputs"]).logits_per_text, saved["logits"], rtol=0, atol=1e-5)
+print(type(model.mug_stan.clip).__name__)
+"""
+    assert run_without_package(read, tmp_path / "elsewhere", folder).strip() == "CoCaModel"

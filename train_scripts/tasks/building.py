@@ -80,12 +80,18 @@ def check_starts(settings: ModelSection) -> None:
     """Look at everything that a model starts from, before data are read."""
     if settings.from_pretrained is not None:
         check_start("from_pretrained", settings.from_pretrained, advise_start(settings.family))
-    known = getattr(load_family(settings.family), "PARTS", {}) if settings.family else {}
+    family = load_family(settings.family) if settings.family else None
+    known = getattr(family, "PARTS", {})
     for name, start in (settings.parts or {}).items():
         if name not in known:
             raise ValueError(
                 f"model.parts: {settings.family} cannot start from a part {name!r}. {did_you_mean(name, known)}"
             )
+        try:
+            if hasattr(family, "knows_part") and family.knows_part(name, start):
+                continue
+        except (ImportError, ValueError) as error:
+            raise StartError(f"model.parts.{name}={start}: {error}") from error
         check_start(
             f"parts.{name}", start, "Name a folder with a checkpoint, or one of the Hub while it can be reached."
         )
