@@ -6,14 +6,15 @@ Checkpoints of the official code as folders that every class of this family read
         --clip openai/clip-vit-base-patch32 --output_dir published/mug-stan-b32
 
 The files of the current release (`STAN_`), of the first one (`timesFPN_`) and of the follow-up BT-Adapter (`btadapter_`, with a
-class token of its own and gates) are read, bare or wrapped in "state_dict". Every tensor has its place, is known to be used by nobody, or is refused by its name. Sizes are those of the tensors; what
-they cannot tell (heads, activation, end token) comes from the config of the CLIP that the training started from, or is
-what all of OpenAI's CLIPs have. The scale of CLIP's own loss is in no such file, and nothing reads it here.
+class token of its own and gates) are read, bare or wrapped in "state_dict". Every tensor has its place, is known to be used by
+nobody, or is refused by its name. Sizes are those of the tensors; what they cannot tell (heads, activation, end token) comes
+from the config of the CLIP that the training started from, or is what all of OpenAI's CLIPs have. The scale of CLIP's own loss is in no such file, and nothing reads it here.
 """
 
 import argparse
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
@@ -79,14 +80,17 @@ def official_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
             f"checkpoints on OpenAI's CLIP can be converted. It has{listed(eva)}"
         )
     names = {name: re.sub(r"^model\.vision_tower\.", "backbone.", name) for name in tensors}
-    if "class_embedding" in tensors:  # bare
-        names = {name: f"backbone.{name}" if not name.startswith("text_backbone.") else name for name in tensors}
+    if _TOWER.keys() & tensors.keys():  # bare
+        names = {
+            name: name if name.startswith(("text_backbone.", "adapter.")) else f"backbone.{name}" for name in tensors
+        }
     if {"backbone.balance1", "backbone.balance2"} & set(names.values()):  # the follow-up, before it renamed the branch
         names = {name: official.replace("timesFPN_", "btadapter_") for name, official in names.items()}
-    if twice := [name for name, official in names.items() if [*names.values()].count(official) > 1]:
+    counts = Counter(names.values())
+    if twice := [name for name, official in names.items() if counts[official] > 1]:
         raise ConversionError(f"The checkpoint has tensors under several names:{listed(twice)}")
     return {  # the class token has the shape (1, 1, D)
-        official: tensors[name].flatten(0, -2) if official == "backbone.btadapter_cls_token" else tensors[name]
+        official: tensors[name].reshape(1, -1) if official == "backbone.btadapter_cls_token" else tensors[name]
         for name, official in names.items()
     }
 
@@ -113,6 +117,25 @@ def convert_name(name: str) -> str | None:
         return f"clip.{own}"
     own = _TOWER.get(own, own)
     return f"clip.vision_model.{'encoder.' if own.startswith('layers.') else ''}{own}"
+
+
+def official_name(place: str, release: str = "STAN") -> str:
+    """The name that a release gives a tensor of ours, the other way round; of convolutions roughly."""
+    for names in (_FOLLOW_UP, _ADAPTER):
+        for name, own in names.items():
+            if place == own or place.startswith(f"{own}."):
+                return name + place.removeprefix(own)
+    for pattern, name in (
+        (r"branches\.0\.spatial_layers\.", f"backbone.{release}_S_layers."),
+        (r"branches\.0\.temporal_layers\.", f"backbone.{release}_T_layers."),
+        (r"branches\.0\.time_embedding\.", f"backbone.{release}_time_embed."),
+        (r"clip\.vision_model\.(?:embeddings\.|encoder\.)?", "backbone."),
+        (r"clip\.(?=visual_projection)", "backbone."),
+        (r"clip\.", "text_backbone."),
+    ):
+        if re.match(pattern, place):
+            return re.sub(pattern, name, place, count=1)
+    return place
 
 
 def _count(tensors: Mapping[str, torch.Tensor], pattern: str) -> int:
@@ -187,7 +210,7 @@ def build_config(
     elif "layers.weight" in first:
         kind = "conv_3d11" if first["layers.weight"].shape[-1] == 1 else "conv_origin"
     told = {"similarity": "wti"} if any(name.startswith("adapter.") for name in tensors) else {}
-    told["own_class_token"] = "backbone.btadapter_cls_token" in tensors
+    told["own_class_token"] = any(name.startswith("backbone.btadapter_") for name in tensors)
     for name, scale in (("balance1", "fusion_gate_scale"), ("balance2", "level_gate_scale")):
         if f"backbone.{name}" in tensors:
             told[scale] = GATE_SCALES[scale]
@@ -227,9 +250,15 @@ def build_model(
     unread = {name: wanted.pop(name) for name in ("clip.logit_scale",)}
     places = {name: convert_name(name) for name in tensors if not UNUSED.fullmatch(name)}
     wrong = [f"{name}: not a tensor of Mug-STAN" for name, place in places.items() if place not in wanted]
-    wrong += [f"{name} (ours): missing" for name in wanted.keys() - set(places.values())]
-    taken = [*places.values()]
-    wrong += [f"{name}: there under another name, too" for name, place in places.items() if taken.count(place) > 1]
+    release = next(
+        (found[1] for name in tensors if (found := re.match(r"backbone\.([a-zA-Z]+)_[ST]_layers", name))), "STAN"
+    )
+    wrong += [
+        f"{official_name(place, release)} (ours: {place}): missing"
+        for place in sorted(wanted.keys() - set(places.values()))
+    ]
+    counts = Counter(places.values())
+    wrong += [f"{name}: there under another name, too" for name, place in places.items() if counts[place] > 1]
     for name, place in places.items():
         if place in wanted and tensors[name].shape != wanted[place].shape:
             wrong.append(f"{name}: shape {tuple(tensors[name].shape)}, expected {tuple(wanted[place].shape)}")
@@ -291,8 +320,11 @@ def convert_mug_stan_checkpoint(
         FileExistsError: If `output_dir` is not empty.
     """
     with new_folder(output_dir, overwrite, sources=[checkpoint_path]) as folder:
+        clip_config = None if clip is None else AutoConfig.from_pretrained(clip)
+        if clip_config is not None and clip_config.model_type != "clip":
+            raise ConversionError(f"The official code starts from a CLIP; {clip} is a {clip_config.model_type!r}.")
         tensors = take_text_tower(read_checkpoint(checkpoint_path, wrapper="state_dict"), clip)
-        model = build_model(tensors, None if clip is None else AutoConfig.from_pretrained(clip), **fields)
+        model = build_model(tensors, clip_config, **fields)
         model.save_pretrained(folder)
         if clip is not None and has_processor(clip):
             MugSTANProcessor.from_clip_pretrained(clip).save_pretrained(folder)

@@ -45,6 +45,13 @@ class MugSTANVisionTower(CLIPPreTrainedModel):
 
     main_input_name = "pixel_values"
     input_modalities = ("image", "video")
+    _no_split_modules = [
+        *CLIPPreTrainedModel._no_split_modules,
+        "STANJointLayer",
+        "STANSpatialLayer",
+        "STANTemporalConv",
+        "STANTemporalSelfAttention",
+    ]
 
     def __init__(self, config):
         super().__init__(config.vision_config)

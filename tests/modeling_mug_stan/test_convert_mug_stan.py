@@ -9,8 +9,8 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from mug_stan_parity import recorded_clip_config
 from safetensors.torch import load_file, save_file
-from tiny_mug_stan import tiny_config, tiny_model, tiny_videos
-from transformers import CLIPModel
+from tiny_mug_stan import tiny_clip, tiny_config, tiny_model, tiny_videos
+from transformers import AutoConfig, CLIPModel
 
 from clipbert.modeling_mug_stan import MugSTANForVideoTextRetrieval, MugSTANModel
 from clipbert.modeling_mug_stan.convert_mug_stan_checkpoint import (
@@ -20,6 +20,7 @@ from clipbert.modeling_mug_stan.convert_mug_stan_checkpoint import (
     convert_mug_stan_checkpoint,
     convert_name,
     main,
+    official_name,
 )
 from clipbert.support.weights import ConversionError
 
@@ -91,6 +92,7 @@ def test_a_name_for_every_tensor_of_the_published_size(mug_stan_parity_dir):
     places = {convert_name(name): list(shape) for name, shape in official.items() if not UNUSED.fullmatch(name)}
     wanted.pop("clip.logit_scale")
     assert places == wanted
+    assert all(official_name(convert_name(name)) == name for name in official if not UNUSED.fullmatch(name))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_a_name_for_every_tensor_of_the_published_size(mug_stan_parity_dir):
         ),
         (
             lambda t: {k: v for k, v in t.items() if k != "backbone.STAN_T_layers.1.temporal_fc.bias"},
-            r"temporal_layers.1.temporal_fc.bias \(ours\): missing",
+            r"backbone.STAN_T_layers.1.temporal_fc.bias \(ours: branches.0.temporal_layers.1.temporal_fc.bias\): missing",
         ),
         (
             lambda t: {k.replace("STAN_time_embed", "STAN_times_embed"): v for k, v in t.items()},
@@ -125,10 +127,26 @@ def test_a_name_for_every_tensor_of_the_published_size(mug_stan_parity_dir):
             lambda t: t | {"backbone.btadapter_S.0.mlp.w1.weight": torch.zeros(1)},
             r"EVA-CLIP(?s:.)*btadapter_S.0.mlp.w1.weight",
         ),
+        (
+            lambda t: {k: v for k, v in follow_up(t).items() if "cls_token" not in k},
+            r"backbone.btadapter_cls_token \(ours: branches.0.class_token.weight\): missing",
+        ),
         (lambda t: {k: v for k, v in t.items() if "text_backbone" not in k}, "no text tower .*--clip"),
         (lambda t: {"weight": torch.zeros(1)}, "no checkpoint of Mug-STAN"),
     ],
-    ids=["extra", "missing", "renamed", "shape", "NaN", "twice", "under two prefixes", "EVA", "no texts", "other"],
+    ids=[
+        "extra",
+        "missing",
+        "renamed",
+        "shape",
+        "NaN",
+        "twice",
+        "under two prefixes",
+        "EVA",
+        "no token",
+        "no texts",
+        "other",
+    ],
 )
 def test_what_does_not_fit_is_named(tensors, change, message, tmp_path):
     path = write(tmp_path / "mug_stan.pth", change(tensors))
@@ -222,6 +240,13 @@ def test_gates_are_halves_at_the_start_and_learn():
         tiny_config(fusion_gate_scale=10, stan_num_branches=2)
     with pytest.raises((ValueError, StrictDataclassError), match="own_class_token(?s:.)*class token"):
         tiny_config("siglip", own_class_token=True)
+
+
+def test_another_kind_of_start_is_named(tensors, tmp_path):
+    AutoConfig.for_model(**tiny_clip("siglip")).save_pretrained(tmp_path / "siglip")
+    path = write(tmp_path / "mug_stan.bin", tensors)
+    with pytest.raises(ConversionError, match="starts from a CLIP; .*siglip is a 'siglip'"):
+        convert_mug_stan_checkpoint(path, tmp_path / "out", clip=tmp_path / "siglip")
 
 
 def test_a_tower_without_texts_takes_those_of_its_clip(tensors, tmp_path, capsys):
