@@ -84,7 +84,7 @@ def states_of(model, pixel_values):
         states[f"stan_temporal_out.{k}"] = as_official(found[f"video.{k}"], found[f"mixed.{k}"])
         states[f"stan_out.{k}"] = as_official(*found[f"out.{k}"])
     count = len(model.base_model.clip_layers)
-    levels = read_vision_tower(clip, pixel_values.flatten(0, 1), range(count + 1))
+    levels = read_vision_tower(clip.vision_model, pixel_values.flatten(0, 1), range(count + 1))
     states |= {f"clip_hidden.{level}": state for level, state in levels.items()}
     fused = videos.last_hidden_state[:, :, 0].flatten(0, 1)
     alone = clip.get_image_features(pixel_values.flatten(0, 1)).pooler_output.unflatten(0, pixel_values.shape[:2])
