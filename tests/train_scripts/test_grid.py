@@ -277,53 +277,63 @@ def test_the_grids_of_the_package(name):
 
 
 def layers_of(run):
-    """The layers that a run's branches read of a CLIP of twelve."""
-    return MugSTANConfig(**run.recipe.model.overrides).layers_read
+    """The layers that a run's branches read, of B/32 where the recipe has no sizes."""
+    return MugSTANConfig(**{**(run.recipe.model.config or {}), **run.recipe.model.overrides}).layers_read
 
 
-def test_the_ablations_of_mug_stan_read_the_layers_of_the_paper_on_any_data():
-    path = RECIPES / "mug_stan" / "grid_ablations.yaml"
-    for recipe in (None, "mug_stan/retrieval_msrvtt.yaml"):
-        grid = read_grid(path)
-        assert grid.seeds == [1, 2, 3]
-        grid.seeds = [1]
-        if recipe:
-            grid.recipe, grid.set = recipe, {}
-        runs = plan_runs(grid, load_task(ROOT / grid.script).recipe_class)
-        cells = {run.cell.name: run for run in runs}
-        assert len(cells) == 26
-        expected = {
-            "table5_none": [],
-            "table5_stan": [[9, 10, 11, 12]],
-            "figure6_layers_2": [[11, 12]],
-            "figure6_layers_12": [list(range(1, 13))],
-            "figure6_position_1-4": [[1, 2, 3, 4]],
-            "figure6_position_5-8": [[5, 6, 7, 8]],
-            "figure6_interval_2": [[6, 8, 10, 12]],
-            "figure6_interval_3": [[3, 6, 9, 12]],
-            "figure6_branches_3": [[9, 10, 11, 12]] * 3,
-        }
-        assert {name: layers_of(cells[name]) for name in expected} == expected
-        for name, run in cells.items():  # the parts of figure 6 and of the structure are compared without Mug
-            similarity = run.recipe.model.overrides["similarity"]
-            assert (similarity == "mean_pool") == (
-                name not in ("table5_mug", "table5_stan_and_mug") and name[:6] != "table8"
+GENERATED = {  # of a CLIP of four layers
+    "table5_none": [],
+    "table5_stan": [[1, 2, 3, 4]],
+    "figure6_layers_3": [[2, 3, 4]],
+    "figure6_position_1-2": [[1, 2]],
+    "figure6_position_2-3": [[2, 3]],
+    "figure6_interval_2": [[2, 4]],
+    "figure6_interval_3": [[1, 4]],
+    "figure6_branches_3": [[1, 2, 3, 4]] * 3,
+}
+PAPER = {  # of B/32
+    "layers_0": [],
+    "layers_4": [[9, 10, 11, 12]],
+    "layers_12": [list(range(1, 13))],
+    "position_1-4": [[1, 2, 3, 4]],
+    "position_5-8": [[5, 6, 7, 8]],
+    "interval_2": [[6, 8, 10, 12]],
+    "interval_3": [[3, 6, 9, 12]],
+    "branches_3": [[9, 10, 11, 12]] * 3,
+}
+MSRVTT = {"table5_none": [], "table5_stan": [[9, 10, 11, 12]]}
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "pattern", "count", "expected"),
+    [
+        ("grid_ablations", None, "*", 24, GENERATED),
+        ("grid_ablations", "mug_stan/retrieval_msrvtt.yaml", "table*", 15, MSRVTT),
+        ("grid_figure6", None, "*", 13, PAPER),
+    ],
+)
+def test_the_ablations_of_mug_stan(name, recipe, pattern, count, expected):
+    grid = read_grid(RECIPES / "mug_stan" / f"{name}.yaml")
+    assert grid.seeds == [1, 2, 3]
+    grid.seeds = [1]
+    if recipe:
+        grid.recipe, grid.set = recipe, {}
+    runs = plan_runs(grid, load_task(ROOT / grid.script).recipe_class)
+    cells = {run.cell.name: run for run in GridRunner(name, grid, runs, patterns=[pattern]).ours}
+    assert len(cells) == count and grid.metric == "text_to_video_R@1"
+    assert len({repr(run.recipe.model.overrides) for run in cells.values()}) == count
+    assert {cell: layers_of(cells[cell]) for cell in expected} == expected
+    for cell, run in cells.items():  # structure and figure 6 are compared without Mug
+        has_mug = cell in ("table5_mug", "table5_stan_and_mug") or cell.startswith("table8")
+        assert (run.recipe.model.overrides["similarity"] == "mean_pool") != has_mug
+    for cell, layers in list(expected.items())[:2]:  # the rate of the branch is that of nothing where there is none
+        recipe = cells[cell].recipe
+        with torch.device("meta"):
+            model = MugSTANForVideoTextRetrieval(
+                MugSTANConfig(**{**(recipe.model.config or {}), **recipe.model.overrides})
             )
-            assert run.recipe.eval.metric == grid.metric == "text_to_video_R@1"
-        if recipe is None:
-            assert all(
-                run.recipe.model.config["clip_config"]["vision_config"]["num_hidden_layers"] == 12 for run in runs
-            )
-        differences = [repr(run.recipe.model.overrides) for run in cells.values()]
-        assert len(set(differences)) == len(differences)
-        for name in ("table5_none", "table5_stan"):  # the rate of the branch is one of nothing where there is none
-            recipe = cells[name].recipe
-            with torch.device("meta"):
-                model = MugSTANForVideoTextRetrieval(
-                    MugSTANConfig(**{**(recipe.model.config or {}), **recipe.model.overrides})
-                )
-            found = {group["name"].split(",")[0] for group in build_parameter_groups(model, recipe.optim)}
-            assert ("branches" in found) == (bool(recipe.optim.groups) and name == "table5_stan")
+        found = {group["name"].split(",")[0] for group in build_parameter_groups(model, recipe.optim)}
+        assert ("branches" in found) == bool(recipe.optim.groups and layers)
 
 
 @pytest.mark.slow
@@ -332,17 +342,17 @@ def test_every_cell_of_the_ablations_trains_and_is_counted(tmp_path, monkeypatch
     grid = read_grid(RECIPES / "mug_stan" / "grid_ablations.yaml")
     grid.seeds = [1]
     task = load_task(ROOT / grid.script)
-    few = "{preset: motion, num_train: 36, num_validation: 36, num_test: 36, size: 48}"
-    few = [f"data.options.generate={few}", "data.num_workers=0", "run.total_steps=2", "run.eval_every=2"]
+    few = ["data.options.generate.num_train=36", "data.num_workers=0", "run.total_steps=2", "run.eval_every=2"]
     counted = {}
     for run in plan_runs(grid, task.recipe_class, few):
         assert main(task(), run.recipe.arguments)["finished"]
         files = read_run(run.folder)
         assert all(row["grad_norm"] > 0 for row in files.steps)
+        assert files.evaluations[-1]["metrics"]["num_examples"] == 180
         counted[run.cell.name] = files.cost()["operations"]["view"]["whole"]
-    layers = [counted[f"figure6_layers_{number}"] for number in (2, 6, 8, 10, 12)]
-    assert layers == sorted(set(layers)) and counted["table5_none"] < layers[0] < counted["table5_stan"] < layers[1]
-    assert counted["table5_stan"] == counted["table8_wti"] == counted["figure6_interval_2"]
+    layers = [counted[cell] for cell in ("table5_none", *(f"figure6_layers_{n}" for n in (1, 2, 3)), "table5_stan")]
+    assert layers == sorted(set(layers))
+    assert counted["table5_stan"] == counted["table8_wti"] and counted["figure6_interval_2"] == layers[2]
     branch = counted["table5_stan"] - counted["table5_none"]
     assert counted["figure6_branches_3"] - counted["table5_none"] == 3 * branch
 
