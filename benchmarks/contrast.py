@@ -64,15 +64,21 @@ def build_pairs(options: argparse.Namespace, first: int, last: int) -> MicroBatc
     return MicroBatch(Batch(inputs, {"text_keys": keys, "video_keys": keys}), [], 1.0, [])
 
 
-def build_step(options: argparse.Namespace, model: MugSTANForVideoTextRetrieval, num_pairs: int, size: int) -> Work:
-    """The gradients of a step of so many pairs, `size` of them at a time, as the training loop has them."""
+def build_step(
+    options: argparse.Namespace, model: MugSTANForVideoTextRetrieval, num_pairs: int, size: int, adds: bool = False
+) -> Work:
+    """
+    The gradients of a step of so many pairs, `size` of them at a time, as the training loop has them. If it `adds`, they are
+    added to those of the call before.
+    """
     task, accelerator = RetrievalTask(), Accelerator(cpu=options.device == "cpu")
     task.options = {}
     micro_batches = [build_pairs(options, start, start + size) for start in range(0, num_pairs, size)]
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def work():
-        model.zero_grad()
+        if not adds:
+            model.zero_grad()
         accelerator.gradient_accumulation_steps = len(micro_batches)
         sums = add_global_gradients(task, model, accelerator, iter(micro_batches), len(micro_batches), (0, 0))
         return [sums.losses[0][0], *(parameter.grad for parameter in parameters)]
@@ -115,11 +121,10 @@ def build_works(options: argparse.Namespace, case: int) -> dict[str, Work]:
     """One call for each side; of the large loss there is ours alone."""
     if case in (STEP, MICRO_BATCH):
         model, pairs, size = build_model(options), options.num_pairs, options.micro_batch
-        together = pairs if case == STEP else size
-        return {
-            "baseline": build_step(options, model, together, together),
-            "ours": build_step(options, model, pairs, size),
-        }
+        # a micro-batch by itself adds its gradients to those that are there, as every one but the first of a step does
+        lonely = build_step(options, model, size, size, adds=True)
+        whole = build_step(options, model, pairs, pairs)
+        return {"baseline": whole if case == STEP else lonely, "ours": build_step(options, model, pairs, size)}
     blocks = MugSTANConfig().similarity_block_size
     if case == LARGE_LOSS:
         return {"ours": build_loss(options, options.large_loss_pairs, blocks)}
