@@ -26,7 +26,6 @@ tower, P of the space that frames and words share, R = V * N rows, C classes.
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +36,19 @@ from transformers import initialization as init
 from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 
+from .checks_mug_stan import (
+    check_boxes,
+    check_features,
+    check_frames,
+    check_integers,
+    check_pairs,
+    check_shape,
+    check_texts,
+    listed,
+    paired,
+    to_six_dimensions,
+    values_are_known,
+)
 from .configuration_mug_stan import MugSTANConfig
 from .guidance_mug_stan import (
     FrameFeatures,
@@ -61,7 +73,7 @@ from .outputs_mug_stan import (
     MugSTANVideoOutput,
 )
 from .stan_mug_stan import STANBranch
-from .towers_mug_stan import TOWERS, build_clip, find_clip, read_branches, read_vision_tower
+from .towers_mug_stan import TOWERS, build_clip, find_clip, longest_text, read_branches, read_vision_tower
 
 
 logger = logging.get_logger(__name__)
@@ -138,7 +150,7 @@ class MugSTANPreTrainedModel(PreTrainedModel):
         logger.warning(
             f"{cls.__name__} from {str(clip)!r}: {len(loaded)} tensors of {clip_config.model_type} loaded, {len(new)} of "
             f"branches and heads are new, {len(info['unused'])} of the checkpoint unused"
-            f"{': ' + _some(info['unused']) if info['unused'] else ''}."
+            f"{': ' + listed(info['unused']) if info['unused'] else ''}."
         )
         model.eval()  # as `from_pretrained` leaves it
         return (model, info) if output_loading_info else model
@@ -182,14 +194,12 @@ class MugSTANPreTrainedModel(PreTrainedModel):
             for part in branch.spatial_layers.modules()
             if not getattr(part, "_is_hf_initialized", False)
         ]
-        for (
-            base
-        ) in bases:  # by itself: as a part of another model its rules for layers without own parameters are skipped
+        for base in bases:
+            # by itself: as a part of another model its rules for layers without own parameters are skipped
             base.clip.initialize_weights()
-            if hasattr(
-                base.config.clip_config, "logit_scale_init_value"
-            ):  # which CLIP itself leaves to its constructor
-                init.constant_(base.clip.logit_scale, base.config.clip_config.logit_scale_init_value)
+            scale = getattr(base.config.clip_config, "logit_scale_init_value", None)
+            if scale is not None:  # which CLIP itself leaves to its constructor
+                init.constant_(base.clip.logit_scale, scale)
         super().initialize_weights()
         for base in bases if new else []:
             base.copy_clip_layers(new)
@@ -360,25 +370,13 @@ class MugSTANModel(MugSTANPreTrainedModel):
 
     def encode_video(self, pixel_values, interpolate_pos_encoding=False, output_tokens=False):
         """See [`MugSTANPreTrainedModel.encode_video`]."""
-        views = _to_six_dimensions(pixel_values)
-        self._check_frames(views, interpolate_pos_encoding)
+        views = to_six_dimensions(pixel_values)
+        check_frames(views, self.clip.vision_model.embeddings, interpolate_pos_encoding)
         rows = self._encode_rows(views.flatten(0, 1), interpolate_pos_encoding, output_tokens)
         rows = {name: value.unflatten(0, views.shape[:2]) for name, value in rows.items()}
         if pixel_values.ndim < 6:
             rows = {name: value[:, 0] for name, value in rows.items()}
         return MugSTANVideoOutput(pooler_output=rows["frame_features"].flatten(1, -2).mean(dim=1), **rows)
-
-    def _check_frames(self, views, interpolate_pos_encoding):
-        embeddings = self.clip.vision_model.embeddings
-        size, side, patch = tuple(views.shape[-2:]), embeddings.image_size, embeddings.patch_size
-        if size != (side, side) and not interpolate_pos_encoding:
-            raise ValueError(
-                f"Frames have {size[0]}x{size[1]} pixels, but this CLIP has positions for {side}x{side}. Let the processor make "
-                "that size, or pass interpolate_pos_encoding=True."
-            )
-        if min(size) < patch:
-            raise ValueError(f"Frames of {size[0]}x{size[1]} pixels are smaller than one patch ({patch}x{patch}).")
-        _check_finite("pixel_values", views, "Look at the videos, and at image_mean and image_std of the processor.")
 
     def _encode_rows(self, videos, interpolate_pos_encoding, output_tokens):
         # videos: (R, T, 3, S, S)
@@ -425,24 +423,13 @@ class MugSTANModel(MugSTANPreTrainedModel):
     def encode_text(self, input_ids, attention_mask=None):
         """See [`MugSTANPreTrainedModel.encode_text`]."""
         text_config = self.config.clip_config.text_config
-        _check_texts(input_ids, attention_mask, text_config.vocab_size, text_config.max_position_embeddings)
+        check_texts(input_ids, attention_mask, text_config.vocab_size, longest_text(text_config))
         tokens, mask, pooled = self.tower.encode_text(self.clip, self.config, input_ids, attention_mask)
         return MugSTANTextOutput(token_features=tokens, attention_mask=mask, pooler_output=pooled)
 
-    def _check_features(self, name, given, parts, dimensions):
-        """Whether texts or videos are what a model like this one makes of them; the first part is looked at."""
-        missing = [part for part in parts if not isinstance(given, Mapping) or given.get(part) is None]
-        shape = None if missing else tuple(given[parts[0]].shape)
-        if missing or len(shape) not in dimensions or shape[-1] != self.feature_size:
-            got = f"no {_some(missing)}" if missing else f"{parts[0]} of shape {shape}"
-            raise ValueError(
-                f"{name} must be what encode_{name[:-1]} or encode_{name} of this model returned, with features of "
-                f"{self.feature_size} numbers; got {got}."
-            )
-
     def _texts(self, texts):
         """What `encode_text` returned, as the similarity reads it."""
-        self._check_features("texts", texts, ("token_features", "attention_mask", "pooler_output"), (3,))
+        check_features("texts", texts, ("token_features", "attention_mask", "pooler_output"), (3,), self.feature_size)
         tokens, mask = texts["token_features"], texts["attention_mask"].bool()
         weights = None
         if self.word_weight is not None:
@@ -453,7 +440,7 @@ class MugSTANModel(MugSTANPreTrainedModel):
     def _frames(self, videos):
         """What `encode_video` or `encode_videos` returned, as `(V, N, T, P)` and as weights `(V, N, T)`, if there are."""
         videos = {"frame_features": videos} if isinstance(videos, torch.Tensor) else videos
-        self._check_features("videos", videos, ("frame_features",), (3, 4))
+        check_features("videos", videos, ("frame_features",), (3, 4), self.feature_size)
         frames = videos["frame_features"]
         frames = frames[:, None] if frames.ndim == 3 else frames
         weights = None
@@ -496,7 +483,7 @@ class MugSTANModel(MugSTANPreTrainedModel):
     def explain(self, texts, videos, video_indices=None):
         """See [`MugSTANPreTrainedModel.explain`]."""
         texts, (frames, _) = self._texts(texts), self._frames(videos)
-        frames = _paired("texts", len(texts.mask), frames, video_indices)
+        frames = paired("texts", len(texts.mask), frames, video_indices)
         similarity = cosines(texts.tokens[:, None], frames)  # (pairs, N, n, T)
         guidance = mutual_guidance(similarity, texts.mask[:, None], self.config.head_scale)
         video, text = guide_embeddings(texts.tokens[:, None], frames, guidance)
@@ -510,7 +497,7 @@ class MugSTANModel(MugSTANPreTrainedModel):
         num_class = self.tower.num_class_tokens
         if not self.branches or not num_class:
             return None
-        views, found, implementation = _to_six_dimensions(pixel_values), [], self.config._attn_implementation
+        views, found, implementation = to_six_dimensions(pixel_values), [], self.config._attn_implementation
         layers = [branch.spatial_layers[-1].self_attn for branch in self.branches]
         hooks = [
             layer.register_forward_hook(lambda module, inputs, outputs: found.append(outputs[1])) for layer in layers
@@ -570,122 +557,6 @@ class MugSTANModel(MugSTANPreTrainedModel):
         )
 
 
-# Values are looked at on the CPU alone: on an accelerator every step would wait for the answer.
-
-
-def _values_are_known(tensor):
-    is_real = type(tensor) in (torch.Tensor, nn.Parameter)  # not one that stands for another, as a fake tensor
-    return is_real and tensor.device.type == "cpu" and not torch.compiler.is_compiling()
-
-
-def _check_integers(name, tensor, low, high, meaning, ignored=None):
-    """Whether integers lie in [low, high), or are the one that is left out."""
-    if not isinstance(tensor, torch.Tensor):
-        raise ValueError(f"{name} must be a torch.Tensor, got {type(tensor).__name__} (return_tensors='pt').")
-    if tensor.dtype not in (torch.int32, torch.int64):  # torch takes bytes that select for a mask
-        raise ValueError(f"{name} must hold integers (torch.int64), got {tensor.dtype}.")
-    if not _values_are_known(tensor) or not tensor.numel():
-        return
-    wrong = (tensor < low) | (tensor >= high)
-    if ignored is not None:
-        wrong &= tensor != ignored
-    if wrong.any():
-        besides = "" if ignored is None else f", or be {ignored} where there is nothing to learn"
-        values = sorted(set(tensor[wrong].tolist()))
-        raise ValueError(f"{name} must lie in [{low}, {high}), {meaning}{besides}; got {_some(values)}.")
-
-
-def _some(values):
-    return ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
-
-
-def _check_finite(name, tensor, origin):
-    # the extremes carry every NaN and infinity, and are found ten times as fast as by looking at each value
-    if _values_are_known(tensor) and not all(extreme.isfinite() for extreme in tensor.aminmax()):
-        raise ValueError(f"{name} must be finite, got NaN or infinity. {origin}")
-
-
-def _to_six_dimensions(pixel_values):
-    if not isinstance(pixel_values, torch.Tensor):
-        raise ValueError(f"pixel_values must be a torch.Tensor, got {type(pixel_values).__name__}.")
-    shape = tuple(pixel_values.shape)
-    if pixel_values.ndim == 4:  # images
-        pixel_values = pixel_values[:, None, None]
-    elif pixel_values.ndim == 5:  # one view per video
-        pixel_values = pixel_values[:, None]
-    if pixel_values.ndim != 6 or pixel_values.shape[3] != 3 or 0 in shape:
-        turned = ""
-        if len(shape) in (5, 6) and shape[-3] != 3 and shape[-1] == 3:
-            turned = " The colours stand last: they come before height and width."
-        elif len(shape) in (5, 6) and shape[-3] != 3 and shape[-4] == 3:
-            turned = " The colours stand before the frames: frames come first."
-        raise ValueError(
-            "pixel_values must have the shape (videos, views, frames, 3, height, width), or (videos, frames, 3, height, "
-            f"width) for one view each, or (images, 3, height, width), none of them empty; got {shape}.{turned}"
-        )
-    if not pixel_values.is_floating_point():
-        raise ValueError(
-            f"pixel_values must be the floating point output of the processor, got {pixel_values.dtype}: raw frames lack "
-            "resizing and normalisation."
-        )
-    return pixel_values
-
-
-def _check_texts(input_ids, attention_mask, vocab_size, longest):
-    """Whether texts fit their mask, the vocabulary and the positions."""
-    _check_integers("input_ids", input_ids, 0, vocab_size, "the tokens of the vocabulary (vocab_size)")
-    if input_ids.ndim != 2 or 0 in input_ids.shape:
-        raise ValueError(
-            f"input_ids must have the shape (texts, length), none of them 0, got {tuple(input_ids.shape)}."
-        )
-    if input_ids.shape[1] > longest:
-        raise ValueError(
-            f"Texts have {input_ids.shape[1]} tokens, but this CLIP has positions for {longest}. Let the processor cut them."
-        )
-    if attention_mask is None:
-        return
-    if not isinstance(attention_mask, torch.Tensor) or attention_mask.shape != input_ids.shape:
-        got = (
-            tuple(attention_mask.shape) if isinstance(attention_mask, torch.Tensor) else type(attention_mask).__name__
-        )
-        raise ValueError(
-            f"attention_mask must be a tensor of the shape of input_ids {tuple(input_ids.shape)}, got {got}."
-        )
-    if not _values_are_known(attention_mask):
-        return
-    if (wrong := (attention_mask != 0) & (attention_mask != 1)).any():
-        raise ValueError(
-            f"attention_mask must hold 1 for tokens and 0 for padding, got {_some(attention_mask[wrong].tolist())}."
-        )
-    if not (has_words := attention_mask.any(dim=1)).all():
-        empty = (~has_words).nonzero().flatten().tolist()
-        raise ValueError(
-            f"attention_mask must keep a token of every text at least, but it is all 0 for {_some(empty)}."
-        )
-
-
-def _check_pairs(rows, num_rows, num_videos, video_indices):
-    """Whether `rows` (texts, boxes) are told which video each of them belongs to."""
-    if video_indices is None:
-        if num_rows != num_videos:
-            raise ValueError(
-                f"Without video_indices there must be one of the {rows} per video, but there are {num_rows} for "
-                f"{num_videos} videos. Say which video each belongs to with video_indices."
-            )
-        return
-    _check_integers("video_indices", video_indices, 0, num_videos, "the number of videos")
-    if video_indices.shape != (num_rows,):
-        raise ValueError(
-            f"video_indices {tuple(video_indices.shape)} must name one video for each of the {num_rows} {rows}."
-        )
-
-
-def _paired(rows, num_rows, videos, video_indices):
-    """`videos`, one for each row."""
-    _check_pairs(rows, num_rows, len(videos), video_indices)
-    return videos if video_indices is None else videos[video_indices]
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Retrieval
 # ---------------------------------------------------------------------------------------------------------------------
@@ -740,7 +611,7 @@ class MugSTANForVideoTextRetrieval(MugSTANPreTrainedModel):
         Returns:
             [`MugSTANRetrievalOutput`] with `match_odds` and `clip_odds`.
         """
-        _check_pairs("texts", len(texts["token_features"]), len(videos), video_indices)
+        check_pairs("texts", len(texts["token_features"]), len(videos), video_indices)
         clip_odds = self.config.loss_scale * self.mug_stan.match_views(texts, videos, video_indices)  # (pairs, N)
         return MugSTANRetrievalOutput(match_odds=pool_views(clip_odds, self.config.score_pooling), clip_odds=clip_odds)
 
@@ -827,7 +698,7 @@ class MugSTANForVideoTextRetrieval(MugSTANPreTrainedModel):
         if return_features:
             return dict(texts), self._with_views(videos.frame_features)
         if video_indices is not None:
-            _check_pairs("texts", len(input_ids), len(pixel_values), video_indices)
+            check_pairs("texts", len(input_ids), len(pixel_values), video_indices)
         views = self.config.loss_scale * self.mug_stan.score_views(texts, videos)  # (A, V, N)
         logits = pool_views(views, self.config.score_pooling)  # (A, V)
 
@@ -984,9 +855,9 @@ class MugSTANForVideoClassification(MugSTANPreTrainedModel):
         if not names:
             raise ValueError("There must be a class at least, got none.")
         if empty := [number for number, name in enumerate(names) if not str(name).strip()]:
-            raise ValueError(f"Names of classes must not be empty, but number {_some(empty)} is.")
+            raise ValueError(f"Names of classes must not be empty, but number {listed(empty)} is.")
         if twice := sorted(name for name, count in Counter(names).items() if count > 1):
-            raise ValueError(f"Every class needs a name of its own, but there twice is {_some(twice)}.")
+            raise ValueError(f"Every class needs a name of its own, but there twice is {listed(twice)}.")
         if template is not None:
             self.config.check_template(template)
             self.config.class_template = template
@@ -994,7 +865,7 @@ class MugSTANForVideoClassification(MugSTANPreTrainedModel):
         if hasattr(processor, "tokenizer"):
             tokens = processor(text=texts, return_tensors="pt")
         else:
-            longest = self.config.clip_config.text_config.max_position_embeddings
+            longest = longest_text(self.config.clip_config.text_config)
             tokens = processor(
                 texts,
                 padding=True,
@@ -1035,7 +906,7 @@ class MugSTANForVideoClassification(MugSTANPreTrainedModel):
 
     def class_texts(self):
         """The texts of the classes, as `similarity` takes them: those kept, or encoded anew if the text tower is trained."""
-        if _values_are_known(self.class_mask) and not self.class_mask.any(dim=1).all():
+        if values_are_known(self.class_mask) and not self.class_mask.any(dim=1).all():
             raise ValueError(
                 f"The {len(self.class_mask)} classes have no texts yet: call set_classes(names, processor) first."
             )
@@ -1081,10 +952,8 @@ class MugSTANForVideoClassification(MugSTANPreTrainedModel):
 
     def compute_loss(self, logits, labels):
         """Cross-entropy of pooled scores `(videos, classes)` (equation 20)."""
-        if not isinstance(labels, torch.Tensor) or labels.shape != logits.shape[:1]:
-            got = tuple(labels.shape) if isinstance(labels, torch.Tensor) else type(labels).__name__
-            raise ValueError(f"labels must be a tensor of shape {tuple(logits.shape[:1])}, got {got}.")
-        _check_integers("labels", labels, 0, logits.shape[1], "the classes", ignored=-100)
+        check_shape("labels", labels, logits.shape[:1])
+        check_integers("labels", labels, 0, logits.shape[1], "the classes", ignored=-100)
         return F.cross_entropy(logits, labels.long())
 
 
@@ -1181,12 +1050,12 @@ class MugSTANForActionDetection(MugSTANPreTrainedModel):
         Raises:
             ValueError: If shapes do not fit each other, there are several views, or a box lies outside the picture.
         """
-        views = _to_six_dimensions(pixel_values)
+        views = to_six_dimensions(pixel_values)
         if views.shape[1] != 1:
             raise ValueError(f"Boxes belong to one view of a video, got pixel_values {tuple(pixel_values.shape)}.")
         height, width = views.shape[-2:]
-        _check_boxes(boxes, height, width)
-        _check_pairs("boxes", len(boxes), len(views), video_indices)
+        check_boxes(boxes, height, width)
+        check_pairs("boxes", len(boxes), len(views), video_indices)
         if video_indices is None:
             video_indices = torch.arange(len(boxes), device=boxes.device)
         logits = self.classifier(
@@ -1208,28 +1077,10 @@ class MugSTANForActionDetection(MugSTANPreTrainedModel):
 
     def compute_loss(self, logits, labels):
         """Binary cross-entropy of every action in every box, averaged."""
-        if not isinstance(labels, torch.Tensor) or labels.shape != logits.shape:
-            got = tuple(labels.shape) if isinstance(labels, torch.Tensor) else type(labels).__name__
-            raise ValueError(f"labels must be a tensor of shape (boxes, classes) = {tuple(logits.shape)}, got {got}.")
-        if _values_are_known(labels) and not ((labels >= 0) & (labels <= 1)).all():
+        check_shape("labels", labels, logits.shape, "of shape (boxes, classes) =")
+        if values_are_known(labels) and not ((labels >= 0) & (labels <= 1)).all():
             raise ValueError(f"labels must lie in [0, 1], got values from {labels.min()} to {labels.max()}.")
         return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-
-
-def _check_boxes(boxes, height, width):
-    if not isinstance(boxes, torch.Tensor) or boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
-        got = tuple(boxes.shape) if isinstance(boxes, torch.Tensor) else type(boxes).__name__
-        raise ValueError(f"boxes must be a tensor of shape (boxes, 4), one box at least; got {got}.")
-    if not _values_are_known(boxes):
-        return
-    x1, y1, x2, y2 = boxes.unbind(dim=1)
-    fine = (x1 >= 0) & (x1 < x2) & (x2 <= width) & (y1 >= 0) & (y1 < y2) & (y2 <= height)  # NaN is not
-    if not fine.all():
-        wrong = (~fine).nonzero().flatten().tolist()
-        raise ValueError(
-            f"boxes must be x1 < x2 and y1 < y2 in pixels of the {width}x{height} picture; box {wrong[0]} is "
-            f"{[round(value, 2) for value in boxes[wrong[0]].tolist()]} ({len(wrong)} such boxes)."
-        )
 
 
 __all__ = [

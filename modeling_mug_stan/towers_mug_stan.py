@@ -135,6 +135,14 @@ class CoCaTower(ClassTokenTower):
         return words, F.pad(attention_mask, (0, 1)).masked_fill(is_class, 1), pooled
 
 
+def longest_text(text_config):
+    """How many tokens of a text have a position."""
+    longest = text_config.max_position_embeddings
+    if text_config.model_type == "altclip_text_model":  # an XLM-R, which counts from behind its padding token
+        longest -= text_config.pad_token_id + 1
+    return longest
+
+
 TOWERS = {
     **dict.fromkeys(CLASS_TOKEN_CLIPS, ClassTokenTower),
     **dict.fromkeys(POOLED_PATCH_CLIPS, PooledPatchTower),
@@ -232,6 +240,7 @@ __all__ = [
     "PooledPatchTower",
     "build_clip",
     "find_clip",
+    "longest_text",
     "read_branches",
     "read_vision_tower",
     "vision_positions",

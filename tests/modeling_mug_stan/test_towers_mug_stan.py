@@ -138,6 +138,16 @@ def test_what_no_branch_can_stand_beside_is_refused_by_name(tmp_path):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(("clip", "longest"), [("clip", 20), ("altclip", 22), ("siglip", 20)])
+def test_texts_may_be_as_long_as_there_are_positions(clip, longest):
+    # AltCLIP's text tower counts 24 positions from behind its padding token, which is number 1
+    model = tiny_model(clip=clip)
+    assert model.encode_text(*tiny_texts([longest])).pooler_output.isfinite().all()
+    with pytest.raises(ValueError, match=f"{longest + 1} tokens.*positions for {longest}"):
+        model.encode_text(*tiny_texts([longest + 1]))
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("end", [2, 98])
 def test_both_rules_of_the_end_of_a_text(end):
     # 2: where the number of the token is largest; others: where that token is

@@ -156,6 +156,7 @@ def test_what_travels_and_what_cards_say(published):
     folder, _ = published
     files = {path.name for path in (folder / "classes").iterdir()}
     travelling = {
+        "checks",
         "configuration",
         "guidance",
         "modeling",
