@@ -46,13 +46,19 @@ def test_recall_of_groups_by_hand():
     first = predictions_of(
         [[3, 1, 0, 0], [2, 1, 0, 0], [0, 0, 3, 1], [0, 0, 1, 3]]
     )  # the second text finds the first video
-    second = predictions_of([[1, 3, 0, 0], [0, 3, 0, 0], [0, 0, 3, 3], [0, 0, 1, 3]])  # a miss, a hit, a tie, a hit
+    second = predictions_of(
+        [[1, 3, 0, 0], [0, 3, 0, 0], [0, 0, 3, 3], [0, 0, 1, 3]]
+    )  # a miss, a hit, a tie of two, a hit
     groups = recall_by_group([first, second], np.array([1.0, 0.9, 0.5, 0.1]))
     assert {name: row["num_pairs"] for name, row in groups.items()} == {"well": 2, "middle": 1, "poor": 1, "all": 4}
     recalls = {name: [model["R@1"] for model in row["models"]] for name, row in groups.items()}
-    assert recalls == {"well": [0.5, 0.5], "middle": [1, 0], "poor": [1, 1], "all": [0.75, 0.5]}
+    assert recalls == {"well": [0.5, 0.5], "middle": [1, 0.5], "poor": [1, 1], "all": [0.75, 0.625]}
     low, high = groups["all"]["models"][0]["interval"]
     assert low < 0.75 < high
+    pairs = [predictions_of([[1, 0, 9, 9], [2, 1, 9, 9], [9, 9, 1, 0], [0, 9, 9, 9]], gallery_size=2)]
+    assert (
+        recall_by_group(pairs, np.ones(4))["all"]["models"][0]["R@1"] == (1 + 0 + 1 + 0.5) / 4
+    )  # each among two videos
     # a pair of which nothing is known, and one that a model could not decode
     broken = predictions_of([[1, 0, np.nan, 0]] * 4)
     groups = recall_by_group([first, broken], np.array([np.nan, 0.9, 0.5, 0.1]))

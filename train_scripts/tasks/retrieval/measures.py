@@ -152,19 +152,34 @@ def average(galleries: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {**means, **sums, "num_galleries": len(galleries)}
 
 
+def count_rivals(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Of each text, how many videos of its gallery score higher than its own `(texts,)`, and how many others the same `(texts,)`;
+    NaN where its video could not be decoded or is in no gallery.
+    """
+    tensors, info = predictions.tensors, predictions.info
+    if "clip_logits" not in tensors:
+        better, tied, unknown = tensors["better_videos"], tensors["tied_videos"], np.isnan(tensors["own_odds"])
+    else:
+        odds = compute_match_odds(predictions).numpy()
+        columns = {video_id: column for column, video_id in enumerate(info["video_ids"])}
+        gold = np.array([columns[row["video_id"]] for row in predictions.rows])
+        places = np.full(len(columns), -1)  # of each video its gallery
+        for place, gallery in enumerate(split_galleries(len(columns), info.get("gallery_size"))):
+            places[gallery.start : gallery.stop] = place
+        own, is_rival = odds[np.arange(len(gold)), gold][:, None], places[gold][:, None] == places
+        better, tied = (odds > own) & is_rival, (odds == own) & is_rival
+        better, tied, unknown = better.sum(axis=1), tied.sum(axis=1) - 1, np.isnan(own[:, 0]) | (places[gold] < 0)
+    return np.where(unknown, np.nan, better), np.where(unknown, np.nan, tied)
+
+
 def compute_text_ranks(predictions: Predictions) -> np.ndarray:
     """
     The rank `(texts,)` of each text's own video, from 1: the expected one where scores are tied, NaN where the video could
     not be decoded or is in no gallery.
     """
-    tensors, info = predictions.tensors, predictions.info
-    if "clip_logits" not in tensors:
-        ranks = 1 + tensors["better_videos"] + tensors["tied_videos"] / 2
-        return np.where(np.isnan(tensors["own_odds"]), np.nan, ranks)
-    odds = compute_match_odds(predictions).numpy()
-    columns = {video_id: column for column, video_id in enumerate(info["video_ids"])}
-    own = np.array([odds[number, columns[row["video_id"]]] for number, row in enumerate(predictions.rows)])[:, None]
-    return np.where(np.isnan(own[:, 0]), np.nan, 1 + (odds > own).sum(axis=1) + ((odds == own).sum(axis=1) - 1) / 2)
+    better, tied = count_rivals(predictions)
+    return 1 + better + tied / 2
 
 
-__all__ = ["METRICS", "compute_match_odds", "compute_text_ranks", "measure"]
+__all__ = ["METRICS", "compute_match_odds", "compute_text_ranks", "count_rivals", "measure"]

@@ -17,7 +17,7 @@ from clipbert.datasets_scripts.building.records import AnnotationError, is_numbe
 from clipbert.metrics.classification.classification import wilson_interval
 from clipbert.support.weights import listed
 from clipbert.train_scripts.engine.predictions import Predictions
-from clipbert.train_scripts.tasks.retrieval.measures import compute_text_ranks
+from clipbert.train_scripts.tasks.retrieval.measures import count_rivals
 from clipbert.train_scripts.tasks.scoring import VisualReader, match_texts, score_own_texts
 
 
@@ -121,16 +121,15 @@ def recall_by_group(found: Sequence[Predictions], shares: np.ndarray) -> dict[st
 
     Returns:
         `dict`: For each group `num_pairs`, and `models`: for each model `R@1` and its 95 % `interval` (Wilson), `None` in an
-        empty group. The own video has to be first alone: a tie is no hit. Pairs whose video a model could not decode take no
+        empty group. A tie counts as a random choice, as in the evaluation. Pairs whose video a model could not decode take no
         part.
     """
-    ranks = np.stack([compute_text_ranks(predictions) for predictions in found])  # (models, pairs)
+    better, tied = np.stack([count_rivals(predictions) for predictions in found], axis=1)  # (models, pairs)
+    hits = np.where(better == 0, 1 / (1 + tied), 0.0)
     groups = {}
-    for name, members in group_pairs(np.where(np.isnan(ranks).any(axis=0), np.nan, shares)).items():
-        total, hits = int(members.sum()), (ranks[:, members] == 1).sum(axis=1)
-        models = [
-            {"R@1": int(n) / total, "interval": list(wilson_interval(int(n), total))} if total else None for n in hits
-        ]
+    for name, members in group_pairs(np.where(np.isnan(better).any(axis=0), np.nan, shares)).items():
+        total, sums = int(members.sum()), hits[:, members].sum(axis=1).tolist()
+        models = [{"R@1": n / total, "interval": list(wilson_interval(n, total))} if total else None for n in sums]
         groups[name] = {"num_pairs": total, "models": models}
     return groups
 
