@@ -161,7 +161,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-clips", type=int, default=16, help="clips of a batch")
     parser.add_argument("--lengths", type=int, nargs=3, default=[60, 320, 150], help="frames: shortest, longest, mean")
     parser.add_argument("--kinds", nargs="+", choices=["rnn", "gru", "lstm"], default=["rnn", "gru", "lstm"])
-    parser.add_argument("--feature-sizes", type=int, nargs="+", default=[16, 64, 512, 2048], help="sizes of frame vectors")
+    parser.add_argument(
+        "--feature-sizes", type=int, nargs="+", default=[16, 64, 512, 2048], help="sizes of frame vectors"
+    )
     parser.add_argument("--hidden-sizes", type=int, nargs="+", default=[16, 64, 256, 512], help="units")
     parser.add_argument("--image-size", type=int, default=48, help="side of a frame in pixels")
     return parser
