@@ -43,8 +43,8 @@ def choose_sentences(
     Example:
         >>> windows = place_windows(400, 64, 16)
         >>> chosen = choose_sentences([10.0, None, 200.0, None, 390.0], windows, 64, 16)
-        >>> chosen[0].tolist(), chosen[12].tolist()  # the seconds from 0, from 192
-        ([True, False, False, False, False], [False, False, True, False, False])
+        >>> chosen[0].tolist(), chosen[12].tolist()  # the seconds from 0, from 192; two sentences that no window takes
+        ([True, True, False, True, False], [False, True, True, True, False])
     """
     chosen = np.zeros((len(windows), len(said_s)), dtype=bool)
     known = [(place, second) for place, second in enumerate(said_s) if second is not None]

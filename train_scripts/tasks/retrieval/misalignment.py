@@ -89,8 +89,8 @@ def equal_error_threshold(matched: np.ndarray, mismatched: np.ndarray) -> tuple[
         The threshold (what lies above it passes), and that share: the mean of both where they cannot be equal.
 
     Example:
-        >>> equal_error_threshold(np.array([0.2, 0.3, 0.4]), np.array([0.1, 0.15, 0.25]))
-        (0.2, 0.3333333333333333)
+        >>> equal_error_threshold(np.array([0.2, 0.3, 0.4, 0.5]), np.array([0.1, 0.15, 0.18, 0.25]))
+        (0.2, 0.25)
     """
     values = np.unique(np.concatenate([matched, mismatched]))
     passed = 1 - np.searchsorted(np.sort(mismatched), values, side="right") / len(mismatched)
