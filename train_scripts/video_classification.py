@@ -90,7 +90,10 @@ class ClassificationTask(Task):
             labels = rows[train_split]["label"][:]
             labelled = rows[train_split].select([n for n, label in enumerate(labels) if label is not None])
             with_copies = getattr(recipe.data, "augment_mode", "online") == "offline_copy"
-            train_set = LabelledVideos(labelled, self.reader, options, recipe.run.seed, with_copies)
+            how = {"with_copies": with_copies, "balances_classes": recipe.data.balance_classes}
+            if self.has_several and recipe.data.balance_classes:
+                raise ValueError("data.balance_classes: videos with several classes have no turn; leave it out.")
+            train_set = LabelledVideos(labelled, self.reader, options, recipe.run.seed, **how)
         if self.has_several and model.config.problem_type != SEVERAL:
             raise ValueError(
                 f"model.config.problem_type={model.config.problem_type!r} is for one class a video; the data have lists of "

@@ -18,6 +18,7 @@ from clipbert.train_scripts.engine.predictions import read_predictions
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.publish import main as publish
 from clipbert.train_scripts.rescore import main as rescore
+from clipbert.train_scripts.tasks.classification.items import BalancedOrder
 from clipbert.train_scripts.tasks.classification.prediction import VideoClassifier
 from clipbert.train_scripts.video_classification import ClassificationTask
 
@@ -89,6 +90,23 @@ def test_recipes_train_evaluate_save_and_resume(name, workspace, tmp_path, monke
     assert resumed["results"] == result["results"] and steps_of(tmp_path / "resumed") == steps
     again = load_file(tmp_path / "resumed" / "checkpoints" / "last" / "model.safetensors")
     assert all(torch.equal(value, again[name]) for name, value in after.items())
+
+
+def test_classes_take_turns():
+    labels = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2])
+    order, epochs = BalancedOrder(labels, (3,)), []
+    for epoch in range(3):
+        keys = [order.key_at(9 * epoch + place) for place in range(9)]
+        assert all(key.epoch == epoch for key in keys)
+        epochs.append([key.index for key in keys])
+        found = labels[epochs[-1]].tolist()
+        assert sorted(epochs[-1]) == list(range(9))
+        assert [sorted(part) for part in (found[:3], found[3:6], found[6:8], found[8:])] == [[0, 1, 2]] * 2 + [
+            [0, 2],
+            [0],
+        ]
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert BalancedOrder(labels, (3,)).key_at(13) == order.key_at(13)  # whatever was asked before
 
 
 def test_the_mean_of_three_splits(trained, workspace, tmp_path, monkeypatch, capsys):
@@ -201,7 +219,13 @@ def test_a_checkpoint_is_evaluated_on_classes_it_was_not_trained_on(trained, wor
 
 def test_a_trained_text_tower_reads_the_names_anew(workspace, tmp_path, monkeypatch):
     monkeypatch.chdir(workspace)
-    run("kinetics400", f"run.output_dir={tmp_path / 'run'}", "model.freeze=[]", "optim.lr=1e-3")
+    run(
+        "kinetics400",
+        f"run.output_dir={tmp_path / 'run'}",
+        "model.freeze=[]",
+        "optim.lr=1e-3",
+        "data.balance_classes=true",
+    )
     checkpoint = tmp_path / "run" / "checkpoints" / "last"
     after = load_file(checkpoint / "model.safetensors")
     before = load_file(Path("clip") / "model.safetensors")
@@ -224,3 +248,41 @@ def test_what_has_no_names_to_read_is_named(workspace, tmp_path, monkeypatch):
         shutil.copy(next((workspace / "my_videos").rglob("*.mp4")), tmp_path / f"{number}.mp4")
     with pytest.raises(ValueError, match="video_folder has lists of classes"):
         run("video_folder", f"data.data_dir={tmp_path}", f"run.output_dir={tmp_path / 'run'}")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Real clips
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_clips_of_ucf101_in_its_own_layout(data_dir, workspace, tmp_path, monkeypatch):
+    """Two AVIs and a GIF train on the second official split, and are what the first one tests."""
+    monkeypatch.chdir(workspace)
+    folder = tmp_path / "UCF101"
+    for path in (data_dir / "videos" / "ucf101").iterdir():
+        home = folder / "UCF-101" / path.name.split("_")[1]
+        home.mkdir(parents=True)
+        (home / path.name).symlink_to(path)
+    (folder / "ucfTrainTestlist").symlink_to(data_dir / "annotations" / "ucf101")
+    names = ["ApplyEyeMakeup", "BaseballPitch", "CricketShot"]
+    here = [f"data.data_dir={folder}", f"data.options={{classes: [{', '.join(names)}], on_missing: skip}}"]
+    on_train = ["data.config=split2", "eval.splits={train: monitor}", "eval.metric=null"]
+    trained = run("ucf101", *here, *on_train, f"run.output_dir={tmp_path / 'a'}")
+    assert trained["results"]["train"]["metrics"]["num_examples"] == 3
+    asked = ["model.parts=null", f"model.from_pretrained={tmp_path / 'a' / 'checkpoints' / 'last'}"]
+    asked += ["run.total_steps=0", "data.train_split=null", "eval.splits={test: final}", "eval.metric=null"]
+    tested = run("ucf101", *here, *asked, f"run.output_dir={tmp_path / 'b'}")
+    assert tested["results"]["test"]["metrics"]["num_examples"] == 3
+    found = predict.main(["--checkpoint", str(tmp_path / "a"), str(folder)])
+    assert len(found) == 3 and all(set(row["probabilities"]) == set(names) for row in found)
+
+
+@pytest.mark.slow
+def test_clips_of_a_table(data_dir, workspace, tmp_path, monkeypatch):
+    monkeypatch.chdir(workspace)
+    clips = [f"data.data_dir={data_dir / 'annotations' / 'tiny_clips'}"]
+    clips += [f"data.options={{file: classification.csv, video_dir: {data_dir / 'videos'}}}"]
+    clips += ["eval.splits={train: monitor}", "eval.metric=null", f"run.output_dir={tmp_path / 'run'}"]
+    result = run("video_folder", *clips)
+    assert result["results"]["train"]["metrics"]["num_examples"] == 10

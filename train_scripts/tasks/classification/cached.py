@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from clipbert.processing import FeatureCache, FeatureFingerprint, SparseVideoProcessor, VideoDecodeError
 from clipbert.processing.feature_cache import Fault, VideoContent
 from clipbert.processing.sampling import build_rng
-from clipbert.support.options import changeable
+from clipbert.support.options import changeable, option
 from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.report import place_of_script
@@ -34,6 +34,15 @@ class FeatureSection(FrameSection):
     features: str | None = changeable(
         None, "Folder of frame vectors, filled by extract.py, to read in the place of videos; null: read the videos."
     )
+    balance_classes: bool = option(
+        False,
+        "Let classes take turns, so that a batch holds as many as possible, none of them more often than others.",
+    )
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        if self.balance_classes and self.group_by_length:
+            yield "balance_classes: goes by class, and group_by_length by length; choose one of them"
 
 
 class CachedVideos:

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from clipbert.processing import VideoDecodeError, read_video_metadata
 from clipbert.train_scripts.engine.items import TrainItems
+from clipbert.train_scripts.engine.order import BatchPlan, ItemKey, ItemOrder, shuffle_items
 from clipbert.train_scripts.engine.task import Batch
 from clipbert.train_scripts.tasks.scoring import decode_or_explain
 from clipbert.train_scripts.tasks.videos import seed_options
@@ -40,6 +41,7 @@ class LabelledVideos(TrainItems):
         seed (`int`): Seed of all choices.
         with_copies (`bool`, *optional*, defaults to `False`): Let each video be followed by one altered copy, the same in
             all epochs, and show the video itself as it is: twice as many items.
+        balances_classes (`bool`, *optional*, defaults to `False`): Show classes in turn, see `BalancedOrder`.
     """
 
     def __init__(
@@ -49,12 +51,18 @@ class LabelledVideos(TrainItems):
         video_options: Mapping[str, Any],
         seed: int,
         with_copies: bool = False,
+        balances_classes: bool = False,
     ):
         self.rows, self.processor, self.video_options = rows, processor, dict(video_options)
-        self.seed, self.with_copies = seed, with_copies
+        self.seed, self.with_copies, self.balances_classes = seed, with_copies, balances_classes
         self.ids = list(rows["video_id"])
         if with_copies:
             self.ids += [f"{name} (altered copy)" for name in self.ids]
+
+    def build_order(self, plan: BatchPlan, group_by_length: bool, seed: tuple[int, ...]) -> ItemOrder:
+        if not self.balances_classes:
+            return super().build_order(plan, group_by_length, seed)
+        return BalancedOrder(self.rows["label"][:] * (1 + self.with_copies), seed)
 
     @cached_property
     def lengths(self) -> list[int]:
@@ -74,6 +82,34 @@ class LabelledVideos(TrainItems):
             options = options if is_copy else {**options, "augmentation": None}
         seeds = seed_options({**UNSAID, **options}, self.seed, epoch, index)
         return LabelledItem(dict(self.processor(videos=[row["video"]], **seeds, **options)), row["label"])
+
+
+class BalancedOrder:
+    """
+    An order in which classes take turns: every epoch shows every item once, in rounds with one item of each class that has
+    some left. So the classes of a batch are as many as possible, and none is there more often than others.
+
+    Args:
+        labels (`Sequence[int]`): The class of each item.
+        seed (`tuple[int, ...]`): Decides which item of a class is in which round, and where in it.
+    """
+
+    def __init__(self, labels: Sequence[int], seed: tuple[int, ...]):
+        self.labels, self.seed = np.asarray(labels), seed
+        self._epoch: tuple[int, np.ndarray] = (-1, np.zeros(0, dtype=int))
+
+    def key_at(self, position: int) -> ItemKey:
+        epoch, place = divmod(position, len(self.labels))
+        if self._epoch[0] != epoch:
+            self._epoch = epoch, self._order_epoch(epoch)
+        return ItemKey(epoch, int(self._epoch[1][place]))
+
+    def _order_epoch(self, epoch: int) -> np.ndarray:
+        shuffled = shuffle_items(self.seed, epoch, len(self.labels))
+        labels, rounds = self.labels[shuffled], np.zeros(len(shuffled), dtype=int)
+        for label in np.unique(labels):
+            rounds[labels == label] = np.arange(np.count_nonzero(labels == label))
+        return shuffled[np.argsort(rounds, kind="stable")]
 
 
 def count_frames(processor: Any, video: Any) -> int:
@@ -175,4 +211,12 @@ class EvaluatedVideos(Dataset):
         }
 
 
-__all__ = ["EvaluatedVideos", "LabelledCollator", "LabelledItem", "LabelledVideos", "join_videos", "mark_labels"]
+__all__ = [
+    "BalancedOrder",
+    "EvaluatedVideos",
+    "LabelledCollator",
+    "LabelledItem",
+    "LabelledVideos",
+    "join_videos",
+    "mark_labels",
+]
