@@ -24,7 +24,7 @@ class MugSTANLlavaConfig(LlavaConfig):
         **kwargs: Of [`~transformers.LlavaConfig`].
 
     Raises:
-        ValueError: If the vision tower is no CLIP.
+        ValueError: If the vision tower is no CLIP, or lacks a layer that the branch reads.
     """
 
     model_type = "mug_stan_llava"
@@ -40,6 +40,7 @@ class MugSTANLlavaConfig(LlavaConfig):
                 f"The vision tower is a {self.vision_config.model_type!r}; a branch stands beside a 'clip_vision_model'."
             )
         self.stan_config.clip_config.vision_config = self.vision_config
+        self.stan_config.validate_layers()
 
 
 AutoConfig.register(MugSTANLlavaConfig.model_type, MugSTANLlavaConfig, exist_ok=True)

@@ -99,6 +99,7 @@ def named(open_clip, tmp_path):
     return f"coca_tiny/{tmp_path}/weights.pt", coca.eval()
 
 
+@pytest.mark.slow
 def test_from_a_name_to_a_trained_model_that_needs_no_open_clip(open_clip, named, tmp_path, monkeypatch):
     name, coca = named
     model, info = MugSTANForVideoTextRetrieval.from_clip_pretrained(name, True, stan_num_layers=2)
