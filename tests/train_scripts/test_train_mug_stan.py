@@ -2,11 +2,15 @@
 """Mug-STAN through the doors: from a CLIP on disk, by contrast with the whole batch, resumed, scored, read again."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from mug_stan_runs import mug_stan_run
 from safetensors.torch import load_file
+from stub_task import TWO_PROCESSES
 from tiny_mug_stan import IMAGE_SIZE, write_clip
 from tiny_runs import steps_of
 from transformers import AutoModelForSequenceClassification, AutoProcessor
@@ -108,3 +112,25 @@ def test_mug_begins_after_a_share_of_the_steps(clip, shapes, tmp_path):
     assert steps_of(tmp_path / "again") == both[2:]
     with pytest.raises(ValueError, match=r"similarity_start: 0\.25 != 0\.5|similarity_start"):
         main(RetrievalTask(), mug_stan_run(clip, shapes, tmp_path / "again", "model.similarity_start=0.25"))
+
+
+@pytest.mark.slow
+def test_two_processes_rank_as_one(clip, shapes, tmp_path):
+    """Every way of counting: one gallery and several, kept scores and none, rescaled ones."""
+    main(RetrievalTask(), mug_stan_run(clip, shapes, tmp_path / "run", "run.total_steps=1"))
+    start = ["model.parts=null", f"model.from_pretrained={tmp_path / 'run/checkpoints/last'}", "run.total_steps=0"]
+    rescaled = ["eval.rescaling=[dual_softmax, query_bank]", "eval.query_bank=train", "eval.query_bank_size=9"]
+    for number, more in enumerate((["eval.keep_scores=false"], ["eval.gallery_size=3"], rescaled)):
+        folders = [tmp_path / f"{name}_{number}" for name in ("one", "two")]
+        alone = main(RetrievalTask(), mug_stan_run(clip, shapes, folders[0], *start, *more))
+        command = [*TWO_PROCESSES, "--main_process_port", "0", str(ROOT / "train_scripts" / "retrieval.py")]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+        settings = mug_stan_run(clip, shapes, folders[1], *start, *more)
+        done = subprocess.run([*command, *settings], env=environment, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        one, two = (json.loads((folder / "results.json").read_text())["splits"]["test"] for folder in folders)
+        assert one == two and one["metrics"] == alone["results"]["test"]["metrics"]
+        one, two = (load_file(folder / "predictions/test/tensors.safetensors") for folder in folders)
+        assert one.keys() == two.keys() and ("log_odds" in one) == (number > 0)
+        for name, value in one.items():
+            torch.testing.assert_close(value, two[name], equal_nan=True)

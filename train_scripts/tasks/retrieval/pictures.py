@@ -163,11 +163,15 @@ def read_strip(video: RankedVideo) -> np.ndarray:
     """A few frames of the clip that agrees best, side by side: `(height, frames * width, 3)`."""
 
     def choose(metadata: Any) -> np.ndarray:
-        seconds = metadata.timestamps
-        first, last = np.searchsorted(seconds, [video.start_s, video.end_s]).clip(0, len(seconds) - 1)
-        return np.linspace(first, last, FRAMES_SHOWN).round().astype(int)
+        last = metadata.total_num_frames - 1
+        seconds = metadata.seconds_of(range(last + 1))
+        ends = (0, last) if seconds is None else np.searchsorted(seconds, [video.start_s, video.end_s]).clip(0, last)
+        return np.linspace(*ends, FRAMES_SHOWN).round().astype(int)
 
-    return np.concatenate(list(decode_video(video.path, choose).frames), axis=1)
+    frames = decode_video(video.path, choose).frames
+    gap = max(1, frames.shape[2] // 32)
+    frames = np.pad(frames, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
+    return np.concatenate(list(frames), axis=1)[:, :-gap]
 
 
 __all__ = ["Explanation", "describe_explanation", "draw_explanation", "draw_hits"]
