@@ -11,14 +11,12 @@ and other texts (`model.objective: rank`), and soft-max losses over each video's
 (`model.objective: contrastive`, or `both`), which leave the plateau of a model from random weights much sooner.
 """
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from transformers import PreTrainedModel
 
 from clipbert.support.options import option
 from clipbert.support.terminal import printable
@@ -35,6 +33,7 @@ from clipbert.train_scripts.tasks.building import (
     choose_pooling,
     forward_options,
 )
+from clipbert.train_scripts.tasks.retrieval.evaluation import build_bank, check_evaluation
 from clipbert.train_scripts.tasks.retrieval.items import CaptionedVideos, MatchCollator, PairCollator, PairSection
 from clipbert.train_scripts.tasks.retrieval.losses import contrastive_loss, flatten_pairs, unflatten_pairs
 from clipbert.train_scripts.tasks.retrieval.measures import METRICS, compute_match_odds, compute_text_ranks, measure
@@ -47,7 +46,6 @@ from clipbert.train_scripts.tasks.rows import (
     find_data,
     load_rows,
     load_stream,
-    normalise,
     table_of_rows,
 )
 from clipbert.train_scripts.tasks.scoring import VisualReader, score_all_pairs
@@ -55,7 +53,6 @@ from clipbert.train_scripts.tasks.texts import report_losses
 from clipbert.train_scripts.tasks.videos import video_options
 
 
-logger = logging.getLogger(__name__)
 RESCALING_OPTIONS = ("rescaling", "dual_softmax_scale", "query_bank_scale")
 CAPTIONS = ("retrieval", "video_text", "moments")  # kinds of rows; of moments, a part is what a sentence is about
 
@@ -119,8 +116,8 @@ class RetrievalTask(Task):
                 f"model.objective=rank: {type(model).__name__} has no ranking loss; use another objective."
             )
         self.options = forward_options(model)
-        self.check_evaluation(recipe, model, eval_sets)
-        self.bank = self.build_bank(recipe, eval_sets)
+        check_evaluation(recipe, model, eval_sets)
+        self.bank = build_bank(recipe, eval_sets, CAPTIONS)
         self.has_global_loss = recipe.model.objective == "contrastive" and hasattr(model, "contrastive_loss")
         self.check_negatives(recipe)
         negatives = recipe.data.negatives
@@ -143,44 +140,6 @@ class RetrievalTask(Task):
             )
         if recipe.run.global_batch_size < 2:
             raise RecipeError("run.global_batch_size=1: there is no other pair to contrast with; use 2 or more.")
-
-    def check_evaluation(self, recipe: RetrievalRecipe, model: PreTrainedModel, eval_sets: Mapping[str, Any]) -> None:
-        """Options of `eval` that the model, or a split, leaves no choice of."""
-        settings, model_name = recipe.eval, type(model).__name__
-        for split, rows in eval_sets.items():
-            if settings.gallery_size and settings.gallery_size > (num_videos := len(RowsByVideo(rows))):
-                raise RecipeError(f"eval.gallery_size={settings.gallery_size}: {split} has only {num_videos} videos.")
-        if not hasattr(model, "match_all"):
-            if settings.rescaling:
-                raise RecipeError(
-                    f"eval.rescaling={settings.rescaling}: {model_name} reads text and video together and has no similarity "
-                    "that could be rescaled; leave it out."
-                )
-        elif settings.score_pooling is not None:
-            raise RecipeError(
-                f"eval.score_pooling={settings.score_pooling}: {model_name} pools over clips by itself; set "
-                "model.overrides.score_pooling."
-            )
-
-    def build_bank(self, recipe: RetrievalRecipe, eval_sets: Mapping[str, Any]) -> list[str]:
-        """Texts for query-bank normalisation, each once; none of them is asked in the evaluation."""
-        settings = recipe.eval
-        if settings.query_bank is None:
-            return []
-        asked = {normalise(text) for rows in eval_sets.values() for text in rows["caption"]}
-        texts = {normalise(text): text for text in load_rows(recipe.data, settings.query_bank, CAPTIONS)["caption"]}
-        bank = [text for name, text in texts.items() if name not in asked]
-        if not bank:
-            raise RecipeError(
-                f"eval.query_bank={settings.query_bank}: the bank contains queries of the test and no other text: all of its "
-                f"{len(texts)} texts are asked in {', '.join(eval_sets)}."
-            )
-        if len(bank) < len(texts):
-            logger.info(
-                f"Query bank: {len(texts) - len(bank)} of {len(texts)} texts are asked in the test, and left out."
-            )
-        size = min(settings.query_bank_size or len(bank), len(bank))
-        return [bank[number * len(bank) // size] for number in range(size)]
 
     def build_train_set(self, recipe: RetrievalRecipe) -> TrainItems:
         data, seed, options = recipe.data, recipe.run.seed, video_options(recipe, self.processor, is_training=True)

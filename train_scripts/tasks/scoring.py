@@ -20,7 +20,7 @@ it, be it a cross-encoder that reads both together or a dual encoder that compar
 
 `clip_mask` is given only where the processor has made one.
 
-A head that compares texts and videos after it has encoded them, each by itself, may say so:
+A head that compares texts and videos after it has encoded them, each by itself, may say so, by all three of these:
 
     match_all(texts, videos, clip_mask=None)                every text with every video; log-odds (texts, videos), in blocks of its
                                                             own, so that memory does not grow with their number

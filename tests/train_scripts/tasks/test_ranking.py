@@ -130,6 +130,18 @@ def test_galleries(parts):
     assert [*map(len, split_galleries(8, 4))] == [4, 4] and len(split_galleries(7, 8)) == 0
 
 
+def test_videos_that_cannot_be_decoded_take_no_part(parts):
+    videos = [*parts[2][:3], b"", *parts[2][4:]]
+    predictions = rank(parts, ["data.on_decode_error=skip", "eval.video_block=4"], videos)
+    usable = [number for number in range(NUM_VIDEOS) if number != 3]
+    rows = np.flatnonzero(OWNERS != 3)
+    scores = similarities(parts)[np.ix_(rows, usable)]
+    expected, found = compute_retrieval_metrics(scores, np.searchsorted(usable, OWNERS[rows])), measure(predictions)
+    assert {name: found[name] for name in expected} == expected
+    assert (found["num_examples"], found["num_skipped_videos"]) == (len(rows), 1)
+    assert np.isnan(predictions.tensors["log_odds"][:, 3]).all() and np.isnan(compute_text_ranks(predictions)[3])
+
+
 def test_rescaled_scores_stand_beside_raw_ones(parts):
     bank = ["a cat and", "the cow", "moves", "then left right"]
     predictions = rank(parts, ["eval.rescaling=[dual_softmax, query_bank]", "eval.query_bank=train"], bank=bank)

@@ -141,6 +141,11 @@ class CaptionedVideos(TextsOfVideos):
                 "on the training split first: run.total_steps=0 and eval.splits={train: monitor}."
             )
         predictions = read_predictions(folder)
+        if "log_odds" not in predictions.tensors:
+            raise ValueError(
+                f"data.hard_negatives: {folder} holds ranks, but not the scores of all pairs. Evaluate again with "
+                "eval.keep_scores=true."
+            )
         log_odds = predictions.tensors["log_odds"]  # (texts, videos)
         columns = {video_id: column for column, video_id in enumerate(predictions.info["video_ids"])}
         if missing := [video_id for video_id in self.grouped.ids if video_id not in columns]:
