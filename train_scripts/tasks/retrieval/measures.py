@@ -158,10 +158,10 @@ def count_rivals(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     NaN where its video could not be decoded or is in no gallery.
     """
     tensors, info = predictions.tensors, predictions.info
-    if "clip_logits" not in tensors:
+    if "better_videos" in tensors:
         better, tied, unknown = tensors["better_videos"], tensors["tied_videos"], np.isnan(tensors["own_odds"])
     else:
-        odds = compute_match_odds(predictions).numpy()
+        odds = compute_match_odds(predictions).numpy() if "clip_logits" in tensors else tensors["log_odds"]
         columns = {video_id: column for column, video_id in enumerate(info["video_ids"])}
         gold = np.array([columns[row["video_id"]] for row in predictions.rows])
         places = np.full(len(columns), -1)  # of each video its gallery
