@@ -41,7 +41,12 @@ def test_retrieval_from_a_clip(clip, shapes, tmp_path):
     result = main(RetrievalTask(), mug_stan_run(clip, shapes, tmp_path / "run"))
     steps = steps_of(tmp_path / "run")
     assert len(steps) == 4 and all(step["grad_norm"] > 0 for step in steps)
-    assert rescore([str(tmp_path / "run" / "predictions" / "test")]) == result["results"]["test"]["metrics"]
+    folder, metrics = str(tmp_path / "run" / "predictions" / "test"), result["results"]["test"]["metrics"]
+    assert rescore([folder]) == metrics
+    rescaled = rescore([folder, "--rescaling", "dual_softmax", "--dual_softmax_scale", "20"])
+    assert {name: rescaled[name] for name in metrics} == metrics and "dual_softmax_video_to_text_R@10" in rescaled
+    with pytest.raises(ValueError, match="rescaling=query_bank: these predictions have no bank"):
+        rescore([folder, "--rescaling", "query_bank"])
     checkpoint = tmp_path / "run" / "checkpoints" / "last"
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint)
     processor = AutoProcessor.from_pretrained(checkpoint)

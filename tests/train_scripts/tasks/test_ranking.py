@@ -20,6 +20,7 @@ from clipbert.processing import MugSTANProcessor, MugSTANVideoProcessor
 from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.retrieval import RetrievalRecipe
+from clipbert.train_scripts.tasks.pooling import NonFiniteScoreError
 from clipbert.train_scripts.tasks.retrieval import ranking
 from clipbert.train_scripts.tasks.retrieval.measures import compute_text_ranks, measure
 from clipbert.train_scripts.tasks.retrieval.ranking import Ranking, split_galleries
@@ -128,6 +129,32 @@ def test_galleries(parts):
     assert found["chance_R@1"] == 0.25 and "chance_R@1_std" not in found and found["num_galleries"] == 3
     assert found["num_examples"] == 16 and np.isnan(compute_text_ranks(predictions)[12])
     assert [*map(len, split_galleries(8, 4))] == [4, 4] and len(split_galleries(7, 8)) == 0
+
+
+def test_galleries_of_models_that_read_both_together():
+    """Whose predictions hold the scores of every pair and clip."""
+    clip_logits = np.random.default_rng(0).normal(size=(NUM_TEXTS, NUM_VIDEOS, 2, 2)).astype(np.float32)
+    info = {"video_ids": [f"v{number}" for number in range(NUM_VIDEOS)], "score_pooling": "mean", "gallery_size": 5}
+    rows = [{"video_id": f"v{owner}"} for owner in OWNERS]
+    predictions = Predictions("retrieval", rows, {"clip_logits": clip_logits}, info)
+    found, odds = measure(predictions), (clip_logits[..., 1] - clip_logits[..., 0]).mean(axis=2)
+    values = []
+    for first in (0, 5):
+        members = np.flatnonzero((first <= OWNERS) & (first + 5 > OWNERS))
+        values.append(compute_retrieval_metrics(odds[members, first : first + 5], OWNERS[members] - first))
+    assert found["text_to_video_R@1"] == pytest.approx(np.mean([each["text_to_video_R@1"] for each in values]))
+    assert found["num_galleries"] == 2 and found["chance_R@1"] == 0.2
+    predictions.info["rescaling"] = ["dual_softmax"]
+    with pytest.raises(ValueError, match="log-odds of a model that reads text and video together"):
+        measure(predictions)
+
+
+def test_scores_that_are_not_finite_are_named(parts):
+    model = replace_model(parts)
+    with torch.no_grad():
+        model.mug_stan.clip.visual_projection.weight[0, 0] = torch.nan
+    with pytest.raises(NonFiniteScoreError, match=f"for the text '{parts[3][0]}' and the video"):
+        rank(parts, model=model)
 
 
 def test_videos_that_cannot_be_decoded_take_no_part(parts):

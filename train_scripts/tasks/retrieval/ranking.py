@@ -117,7 +117,7 @@ class Ranking:
         device = self.accelerator.device
         texts = encode_all_texts(self.model, [self.texts[row] for row in rows], self.reader, self.batch_size)
         own = score_own_pairs(self.model, texts, videos, self.owners[rows].tolist(), device).numpy()
-        self.check_finite(own[:, None], rows, self.owners[rows], own_only=True)
+        self.check_finite(own[:, None], rows, self.owners[rows, None])
         self.own_odds[rows] = own
         gold = np.searchsorted(numbers, self.owners[rows])
         ranks = RetrievalRanks(own, gold, len(numbers), tolerance=TIED * float(np.abs(own).max()))
@@ -128,7 +128,7 @@ class Ranking:
                 continue
             columns = numbers[first : first + step]
             scores = score_all_texts(self.model, texts, videos.block(columns.tolist(), device)).numpy()
-            self.check_finite(scores, rows, columns)
+            self.check_finite(scores, rows, columns[None])
             ranks.update(scores, first_video=first)
             best = scores.argmax(axis=1)
             values = scores[np.arange(len(rows)), best]
@@ -139,9 +139,11 @@ class Ranking:
         for name, counts in self.counts.items():
             counts[rows if name.endswith("videos") else numbers] = getattr(ranks, name)
 
-    def check_finite(self, scores: np.ndarray, rows: np.ndarray, columns: np.ndarray, own_only: bool = False) -> None:
+    def check_finite(self, scores: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
+        """Raise if a score is not finite; `columns` says whose they are and broadcasts to the shape of `scores`."""
+
         def name(row: int, column: int) -> str:
-            video = columns[row] if own_only else columns[column]
+            video = np.broadcast_to(columns, scores.shape)[row, column]
             return f"the text {self.texts[rows[row]]!r} and the video {self.reader.visuals[video]}"
 
         mark_absent_clips(torch.from_numpy(scores)[..., None, None], None, name)
@@ -187,3 +189,6 @@ class Ranking:
         table[torch.from_numpy(is_apart | (places < 0) | np.isnan(self.own_odds)[:, None])] = torch.nan
         table[:, list(self.reader.skipped)] = torch.nan
         return table
+
+
+__all__ = ["COUNTS", "TIED", "Ranking", "split_galleries"]
