@@ -56,11 +56,8 @@ class VideoChat:
 
         seen = decode_video(video, choose_frames)
         places = choose_frames(seen.metadata)  # some of them twice, if the video has fewer
-        self.frames, seconds = (
-            seen.take(places),
-            dict(zip(seen.metadata.frames_indices, seen.metadata.frames_seconds, strict=True)),
-        )
-        self.seconds = [seconds[place] for place in places]
+        seconds = dict(zip(seen.metadata.frames_indices, seen.metadata.frames_seconds, strict=True))
+        self.frames, self.seconds = seen.take(places), [seconds[place] for place in places]
         pixels = processor.image_processor(images=list(self.frames), return_tensors="pt")["pixel_values"][None]
         with torch.inference_mode():  # once, whatever is asked
             features = model.get_image_features(pixels.to(model.device, model.dtype))
@@ -130,6 +127,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--llava, --branch and --output_dir merge a model; --checkpoint names one that is merged")
     if given.output_dir is not None and given.output_dir.exists() and any(given.output_dir.iterdir()):
         parser.error(f"--output_dir: {given.output_dir} is not empty")
+    if "://" not in given.video and not Path(given.video).is_file():  # before gigabytes are read
+        parser.error(f"--video: there is no file {given.video}")
     for name in ("num_frames", "max_new_tokens"):
         if getattr(given, name) < 1:
             parser.error(f"--{name}: expected at least 1, got {getattr(given, name)}")

@@ -60,6 +60,8 @@ def said(capsys, given):
 def test_what_is_wrong_is_told(places, tmp_path, capsys):
     ask = ("--question", "What ?")
     assert "name a merged model (--checkpoint)" in said(capsys, ["--video", "a.mp4", "--llava", "b"])
+    gone = [*arguments(places), "--video", str(tmp_path / "gone.mp4")]
+    assert "gone.mp4" in said(capsys, gone)
     assert "--num_frames: expected at least 1" in said(capsys, arguments(places, "--num_frames", "0"))
     assert "is not empty" in said(capsys, arguments(places, "--output_dir", str(places)))
     unmerged = said(capsys, arguments(places, *ask, model=["--checkpoint", str(places / "llava")]))
