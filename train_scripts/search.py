@@ -73,10 +73,7 @@ def read_pairs(folder: Path) -> list[tuple[Path, str]]:
 
 def read_captions(folder: Path) -> dict[Path, str]:
     """The first caption of each video: shown beside the results, never scored."""
-    captions: dict[Path, str] = {}
-    for path, caption in read_pairs(folder):
-        captions.setdefault(path, caption)
-    return captions
+    return dict(reversed(read_pairs(folder)))
 
 
 def print_ranking(
@@ -135,6 +132,10 @@ def answer(
     return rerank(reranker, sentence, search.rank(sentence, shortlist=shortlist))[: given.top]
 
 
+def comma_separated(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE")
@@ -153,6 +154,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--like", type=Path, metavar="FILE", help="find videos like this one, by their vectors")
     parser.add_argument(
         "--evaluate_shortlist",
+        type=comma_separated,
         metavar="K,K,...",
         help="the recall that shortlists lose, for the captions of the folder",
     )
@@ -188,8 +190,8 @@ def run(search: VideoSearch, given: argparse.Namespace, root: Path, pairs: Seque
         if not asked:
             raise SystemExit(f"--evaluate_shortlist: {root} has no captions of these videos (captions.jsonl).")
         check_vectors(search.model)
-        sizes = [int(size) for size in given.evaluate_shortlist.split(",")]
-        found = evaluate_shortlist(search.encoded, search.processor, *zip(*asked, strict=True), sizes)
+        texts, owners = zip(*asked, strict=True)
+        found = evaluate_shortlist(search.encoded, search.processor, texts, owners, given.evaluate_shortlist)
         print_shortlists(found, len(asked), len(places))
     if given.like is not None:
         print_ranking(f"videos like {given.like}", search.like(given.like, given.top), root, captions, COSINE)
