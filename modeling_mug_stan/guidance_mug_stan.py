@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
+from transformers.utils.generic import maybe_autocast
 
 
 # An exponential whose sum is smaller than this has lost what it stood for; see `_guided_scores`.
@@ -52,11 +53,17 @@ def cosines(tokens, frames):
     Returns:
         `torch.FloatTensor` of shape `(..., n, T)`.
     """
-    return at_least_float32(_unit(tokens) @ _unit(frames).transpose(-1, -2))
+    with _in_full_precision(tokens):
+        return _unit(tokens) @ _unit(frames).transpose(-1, -2)
 
 
 def _unit(features):
-    return F.normalize(features, dim=-1, eps=1e-6)
+    return F.normalize(at_least_float32(features), dim=-1, eps=1e-6)
+
+
+def _in_full_precision(tensor):
+    """Without autocast: in half precision cosines have few digits, and soft-maxes at τ = 100 and rankings need them."""
+    return maybe_autocast(device_type=tensor.device.type, enabled=False)
 
 
 def at_least_float32(tensor):
@@ -277,7 +284,8 @@ def score_all_pairs(texts, videos, mode, scale, k=3, block_size=2**22):
         `torch.FloatTensor` of shape `(A, B)`.
     """
     if mode == "mean_pool":
-        return at_least_float32(F.normalize(texts.pooled, dim=-1) @ F.normalize(videos.frames.mean(dim=1), dim=-1).T)
+        with _in_full_precision(texts.pooled):
+            return _unit(texts.pooled) @ _unit(at_least_float32(videos.frames).mean(dim=1)).T
     num_texts, num_words = texts.mask.shape
     num_videos, num_frames = videos.frames.shape[:2]
     if torch.compiler.is_compiling() or num_texts * num_words * num_videos * num_frames <= block_size:
@@ -310,15 +318,16 @@ def _score_again_backward(texts, videos, mode, scale, k):
 
 
 def _score_block(texts, videos, mode, scale, k):
-    # one product of matrices; its dimensions are only looked at in another order
-    products = _unit(texts.tokens).flatten(0, 1) @ _unit(videos.frames).flatten(0, 1).T  # (A*n, B*T)
+    pooled, unit_frames = None, _unit(videos.frames)
+    with _in_full_precision(texts.tokens):
+        # one product of matrices; its dimensions are only looked at in another order
+        products = _unit(texts.tokens).flatten(0, 1) @ unit_frames.flatten(0, 1).T  # (A*n, B*T)
+        if mode.startswith("frame_text"):
+            pooled = torch.einsum("ap,btp->abt", _unit(texts.pooled), unit_frames)
     similarity = products.view(*texts.mask.shape, *videos.frames.shape[:2]).transpose(1, 2)  # (A, B, n, T)
-    pooled = None
-    if mode.startswith("frame_text"):
-        pooled = at_least_float32(torch.einsum("ap,btp->abt", _unit(texts.pooled), _unit(videos.frames)))
     return score_pairs(
         mode,
-        at_least_float32(similarity),
+        similarity,
         texts.mask[:, None],
         scale,
         pooled=pooled,

@@ -321,9 +321,7 @@ class MugSTANModel(MugSTANPreTrainedModel):
             self.word_weight, self.frame_weight = nn.Linear(size, 1), nn.Linear(size, 1)
         self.feature_size = size  # P
         self.is_text_frozen, self.is_projection_unused = self.freezes_text, False
-        self.trains_by_mean = (
-            False  # whether the mean of the frames is compared while training, whatever the config says
-        )
+        self.trains_by_mean = False  # whether training compares the mean of the frames, whatever the config says
         self.post_init()
         self.freeze()
 
@@ -467,7 +465,7 @@ class MugSTANModel(MugSTANPreTrainedModel):
         if video_indices is not None:
             frames, weights = frames[video_indices], None if weights is None else weights[video_indices]
         if config.similarity == "mean_pool":
-            return F.cosine_similarity(texts.pooled[:, None], frames.mean(dim=2), dim=-1)
+            return cosines(texts.pooled[:, None], at_least_float32(frames).mean(dim=2))[:, 0]
         pooled = cosines(texts.pooled[:, None, None], frames)[..., 0, :]  # (pairs, N, T)
         return score_pairs(
             config.similarity,

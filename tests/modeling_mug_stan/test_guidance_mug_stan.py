@@ -153,9 +153,17 @@ def test_views_are_pooled():
         pool_views(scores, "median")
 
 
-def test_half_precision_is_scored_in_single():
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("autocast", [False, True])
+def test_features_in_half_precision_are_compared_in_single(mode, autocast):
     texts, videos = pairs(dtype=torch.float32)
     half = TextFeatures(texts.tokens.bfloat16(), texts.mask, texts.pooled.bfloat16(), texts.weights)
-    scores = score_all_pairs(half, FrameFeatures(videos.frames.bfloat16(), videos.weights), "mug", 10.0)
-    assert scores.dtype == torch.float32
-    torch.testing.assert_close(scores, score_all_pairs(texts, videos, "mug", 10.0), rtol=0, atol=0.03)
+    frames = videos.frames.bfloat16()
+    widened = TextFeatures(half.tokens.float(), half.mask, half.pooled.float(), half.weights)
+    expected = score_all_pairs(widened, FrameFeatures(frames.float(), videos.weights), mode, 100.0)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        for block_size in (40, 2**22):
+            found = score_all_pairs(half, FrameFeatures(frames, videos.weights), mode, 100.0, block_size=block_size)
+            assert found.dtype == torch.float32
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+        assert cosines(half.tokens, frames[:1]).dtype == torch.float32

@@ -142,6 +142,25 @@ def test_a_projection_and_a_temporal_module_change_nothing_at_the_start():
 
 
 @torch.no_grad()
+def test_stochastic_depth_rises_and_leaves_out_whole_places_and_frames():
+    branch = tiny_model(drop_path_rate=0.6, stan_num_layers=4).mug_stan.branches[0]
+    for layers in (branch.temporal_layers, branch.spatial_layers):
+        assert [layer.drop_path for layer in layers] == pytest.approx([0.0, 0.2, 0.4, 0.6])
+    over_time, within = branch.temporal_layers[3], branch.spatial_layers[3]
+    torch.manual_seed(0)
+    patches, frames = torch.randn(6, 3, 9, 16), torch.randn(60, 10, 16)
+
+    def added(training):
+        mixed = over_time.train(training)(patches, (3, 3)) - patches - over_time.temporal_fc.bias
+        return mixed.transpose(1, 2).flatten(0, 1), within.train(training).attend(frames)  # (places or frames, ...)
+
+    for whole, drawn in zip(added(False), added(True), strict=True):
+        is_kept = drawn.abs().amax(dim=(1, 2)) > 1e-5
+        assert 0.2 < is_kept.float().mean() < 0.6
+        assert_close(drawn[is_kept] * 0.4, whole[is_kept])
+
+
+@torch.no_grad()
 def test_branches_are_summed():
     model = tiny_model(stan_num_branches=2)
     both = model.encode_video(tiny_videos(2, 3), output_tokens=True)
