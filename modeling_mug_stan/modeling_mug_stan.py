@@ -797,7 +797,8 @@ class MugSTANForVideoClassification(MugSTANPreTrainedModel):
     """
 
     main_input_name = "pixel_values"
-    _keys_to_ignore_on_load_missing = [r"^class_(input_ids|mask|tokens|pooled)$"]  # which `set_classes` makes
+    # which `set_classes` makes
+    _keys_to_ignore_on_load_missing = ["class_input_ids", "class_mask", "class_tokens", "class_pooled"]
 
     def __init__(self, config):
         super().__init__(config)
