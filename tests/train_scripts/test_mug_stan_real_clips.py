@@ -18,6 +18,7 @@ from clipbert.train_scripts.retrieval import RetrievalTask
 
 
 RECIPES = Path(__file__).parents[2] / "train_scripts" / "recipes" / "mug_stan"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
