@@ -139,7 +139,7 @@ def test_frames_beside_a_tower_that_pools_patches(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", range(8))
+@pytest.mark.parametrize("block", range(15))
 def test_features_scores_and_gradients_of_many_more(block):
-    for seed in range(100 + 25 * block, 125 + 25 * block):
+    for seed in range(100 + 10 * block, 110 + 10 * block):
         check(seed)
