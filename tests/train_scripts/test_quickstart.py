@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
+from clipbert.datasets_scripts.synthetic.scenes import PRESETS, class_names
 from clipbert.support.families import load_trained
 from clipbert.train_scripts import quickstart
 from clipbert.train_scripts.action_detection import DetectionTask
@@ -38,6 +39,7 @@ TASKS = {
     "video_qa": VideoQATask,
 }
 RECIPES = sorted(RECIPE.parent.glob("*.yaml"))
+RECIPE_OF_NAMES = RECIPE.with_name("mug_stan_classification.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,30 @@ def test_the_five_lines_of_the_readme_are_right(quickstart_run, monkeypatch, cap
     scores = ast.literal_eval(capsys.readouterr().out)
     caption = read_captions(quickstart.DATA_DIR / "test")[quickstart.DATA_DIR / "test/videos/test_00000.mp4"]
     assert caption.startswith(max(scores, key=scores.get))
+
+
+@pytest.mark.slow  # minutes
+@pytest.mark.timeout(3600)
+def test_movements_are_told_apart_also_those_nobody_trained_for(tmp_path, monkeypatch):
+    """The recipe of the quickstart without six compositions; then these alone, by their names."""
+    monkeypatch.chdir(tmp_path)
+    kept, new = (
+        re.findall(rf"^#         {name}='(.+)'$", RECIPE_OF_NAMES.read_text(), re.MULTILINE)
+        for name in ("KEPT", "NEW")
+    )
+    assert sorted(yaml.safe_load(kept[0]) + yaml.safe_load(new[0])) == sorted(class_names(PRESETS["motion"]))
+
+    def run(*settings):
+        given = [part for setting in settings for part in ("--set", setting)]
+        return main(ClassificationTask(), ["--recipe", str(RECIPE_OF_NAMES), *given])["results"]["test"]["metrics"]
+
+    trained = run(f"data.options.classes={kept[0]}")
+    assert trained["num_examples"] == 300 and trained["accuracy"] >= 0.8
+    start = ["model.config=null", "model.tokenizer=null", "run.total_steps=0", "data.train_split=null"]
+    start += ["model.from_pretrained=outputs/quickstart/mug_stan_classification/checkpoints/best"]
+    start += ["eval.splits={test: final}", "eval.metric=null", f"run.output_dir={tmp_path / 'new'}"]
+    unseen = run(*start, f"data.options.classes={new[0]}")
+    assert unseen["num_examples"] == 60 and unseen["accuracy_ci_low"] > unseen["chance_accuracy"]
 
 
 def test_quickstart_names_files_that_exist():
