@@ -51,6 +51,7 @@ TASK_CATEGORIES = {  # as the Hub calls them
     "video_text": ["text-retrieval", "video-text-to-text"],
     "qa": ["visual-question-answering", "video-text-to-text"],
     "moments": ["video-text-to-text"],
+    "alignment": ["video-text-to-text"],
     "classification": ["video-classification"],
     "detection": ["object-detection"],
     "image_text": ["image-to-text"],

@@ -200,6 +200,8 @@ def test_each_recipe_makes_its_own_data_in_an_empty_folder(path, tmp_path, monke
     recipe = yaml.safe_load(path.read_text())
     generate = recipe["data"]["options"]["generate"] | {"num_train": 40, "num_validation": 12, "num_test": 12}
     settings = ["run.total_steps=1", "data.num_workers=0", f"data.options.generate={json.dumps(generate)}"]
+    if "gallery_size" in recipe["eval"]:
+        settings.append("eval.gallery_size=6")
     script = re.search(r"train_scripts/(\w+)\.py", path.read_text()).group(1)  # of its line "Run:"
     result = main(TASKS[script](), ["--recipe", str(path), *(part for each in settings for part in ("--set", each))])
     assert result["finished"]
