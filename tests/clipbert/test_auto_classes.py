@@ -115,8 +115,8 @@ for question, answer in answers.items():
 @pytest.mark.parametrize(
     "imports",
     [
-        "import clipbert; import transformers",
-        "import transformers; import clipbert",
+        pytest.param("import clipbert; import transformers", marks=pytest.mark.slow),
+        pytest.param("import transformers; import clipbert", marks=pytest.mark.slow),
         "import transformers; from transformers import AutoProcessor, AutoModel, AutoConfig; import clipbert",
     ],
 )
