@@ -71,7 +71,7 @@ def build_model(case: Case, backend: str, options: argparse.Namespace) -> CNNRNN
     """The same weights for both sides, in training mode where they are trained."""
     torch.manual_seed(0)
     config = CNNRNNConfig(
-        backbone_config=CNN,
+        backbone_config={"model_type": "resnet"} if options.resnet50 else CNN,
         frame_projection_size=case.feature_size or None,
         rnn_type="lstm" if case.part == "cnn" else case.part,
         rnn_backend=backend,
@@ -166,6 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--hidden-sizes", type=int, nargs="+", default=[16, 64, 256, 512], help="units")
     parser.add_argument("--image-size", type=int, default=48, help="side of a frame in pixels")
+    parser.add_argument("--resnet50", action="store_true", help="a ResNet-50 in place of a small CNN")
     return parser
 
 
