@@ -764,7 +764,7 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             _check_finite("visual_embeds", visual_embeds, "They are what `encode_videos` returned.")
         num_clips = visual_embeds.shape[1]
         # 2. join each text with each clip of its video
-        visual = visual_embeds if video_indices is None else visual_embeds[video_indices]  # (N, C, P, D)
+        visual = visual_embeds if video_indices is None else visual_embeds[video_indices.long()]  # (N, C, P, D)
         text = self.embeddings(input_ids)[:, None].expand(-1, num_clips, -1, -1)  # (N, C, L, D)
         hidden_states = self.dropout(torch.cat([text, visual.to(text.dtype)], dim=2))  # (N, C, L+P, D)
         if attention_mask is not None:
@@ -967,7 +967,8 @@ def pool_clip_scores(clip_logits, score_pooling, clip_mask=None):
 
 def _text_clip_mask(clip_mask, video_indices):
     """The `(videos, clips)` mask, which the base model has checked, as one row per text."""
-    return clip_mask if clip_mask is None or video_indices is None else clip_mask[video_indices]
+    # torch takes bytes that select for a mask
+    return clip_mask if clip_mask is None or video_indices is None else clip_mask[video_indices.long()]
 
 
 class ClipBERTScoreHead(nn.Sequential):

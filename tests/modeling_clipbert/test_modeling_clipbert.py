@@ -306,7 +306,8 @@ def test_video_indices_say_which_video_a_text_is_read_with(model_class):
     model, inputs = tiny_model(model_class), tiny_inputs(model_class, num_videos=3)
     video_indices = torch.tensor([1, 1, 0])
     repeated = {**inputs, "pixel_values": inputs["pixel_values"][video_indices]}
-    torch.testing.assert_close(scores(model(**inputs, video_indices=video_indices)), scores(model(**repeated)), **SAME)
+    for indices in (video_indices, video_indices.byte()):
+        torch.testing.assert_close(scores(model(**inputs, video_indices=indices)), scores(model(**repeated)), **SAME)
 
 
 @ALL_HEADS
