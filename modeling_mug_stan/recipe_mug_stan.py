@@ -74,7 +74,8 @@ class DataOptions:
     )
     do_center_crop: bool | None = option(
         None,
-        "Whether to see the square in the middle of a picture; false: all of it, brought to a square; null: the former.",
+        "Whether to see the square in the middle of a picture; false: all of it, brought to a square; null: as the start was "
+        "trained, which for SigLIP is all of it.",
     )
     frame_span: int | None = option(
         None, "Frames that those around a key frame span; null: 300, as for AVA.", at_least=1

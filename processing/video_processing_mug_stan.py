@@ -332,7 +332,7 @@ class MugSTANVideoProcessor(SparseVideoProcessor):
         if not options["do_center_crop"] and (shorter is not None or options["num_crops"] != 1):
             raise ValueError(
                 f"do_center_crop=False brings the whole picture to the square: leave shorter_side={shorter} and "
-                f"num_crops={options['num_crops']} out."
+                f"num_crops={options['num_crops']} out, or set do_center_crop=True."
             )
         if options["boxes"] is not None:
             if options["num_clips"] * options["num_crops"] != 1:
@@ -442,7 +442,10 @@ def _boxes_of_each(boxes: Any, num_videos: int) -> list[np.ndarray]:
 def _read_image_processor(stated: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Options of ours from those of an image processor, in their new and old spellings."""
     size, crop = (stated.get(key) for key in ("size", "crop_size"))
-    crop = crop if stated.get("do_center_crop") and crop is not None else size
+    is_cropped = bool(stated.get("do_center_crop")) and crop is not None
+    crop = crop if is_cropped else size
+    # SigLIP and Chinese-CLIP bring the whole picture to the square: both sides are stated, or one and no crop
+    is_squeezed = len(_sides(size)) == 2 or (isinstance(size, int) and not is_cropped)
     sides = [_sides(each) for each in (size, crop)]
     if not sides[0] or not sides[1] or sides[1][0] != sides[1][-1]:
         raise ValueError(
@@ -453,10 +456,16 @@ def _read_image_processor(stated: Mapping[str, Any], name: str) -> dict[str, Any
             f"The image processor of {name} resizes with resample={resample}; known are {PIL_INTERPOLATIONS}."
         )
     shorter, side = min(sides[0]), sides[1][0]
+    if is_squeezed and sides[0] != [side] * len(sides[0]):
+        raise ValueError(
+            f"The image processor of {name} brings pictures to size={size} and cuts crop_size={crop} from that, whatever "
+            "their shape: expected one square for both. Give the options of MugSTANVideoProcessor by hand."
+        )
     kept = ("do_resize", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
     return {
         "size": side,
         "shorter_side": None if shorter == side else shorter,
+        "do_center_crop": not is_squeezed,
         "interpolation": PIL_INTERPOLATIONS[resample],
         **{key: stated[key] for key in kept if stated.get(key) is not None},
     }

@@ -131,6 +131,10 @@ def test_an_image_processor_is_read(tmp_path):
         "pixel_values"
     ]
     torch.testing.assert_close(clip(FRAMES, do_sample_frames=False)["pixel_values"][0], reference, rtol=0, atol=2e-6)
+    reference = SiglipImageProcessor.from_pretrained(tmp_path / "siglip")(list(FRAMES), return_tensors="pt")
+    assert FRAMES.shape[1] != FRAMES.shape[2]  # nothing is cut off
+    ours = siglip(FRAMES, do_sample_frames=False)["pixel_values"][0]
+    torch.testing.assert_close(ours, reference["pixel_values"], rtol=0, atol=2e-6)
     old = {
         "size": 40,
         "crop_size": 40,
@@ -144,6 +148,7 @@ def test_an_image_processor_is_read(tmp_path):
     for wrong, match in (
         ({"size": {"height": 40, "width": 30}}, "a square"),
         ({"size": 40, "resample": 0}, "resample=0"),
+        ({"size": {"height": 48, "width": 48}, "crop_size": 40, "do_center_crop": True}, "one square for both"),
     ):
         (tmp_path / "old" / "preprocessor_config.json").write_text(json.dumps(wrong))
         with pytest.raises(ValueError, match=match):
