@@ -143,8 +143,9 @@ class MugSTANPreTrainedModel(PreTrainedModel):
         base.clip.load_state_dict(pretrained.state_dict())
         base.copy_clip_layers()
         loaded = sorted(f"clip.{name}" for name in pretrained.state_dict())
+        known = {*loaded, *(cls._keys_to_ignore_on_load_missing or ())}  # the latter are set, not learnt
         new = sorted(
-            name for name in model.state_dict() if name.removeprefix(f"{cls.base_model_prefix}.") not in loaded
+            name for name in model.state_dict() if name.removeprefix(f"{cls.base_model_prefix}.") not in known
         )
         info = {"loaded": loaded, "new": new, "unused": sorted(unused)}
         logger.warning(

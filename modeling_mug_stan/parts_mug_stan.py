@@ -28,20 +28,25 @@ OPEN_CLIP_ENDS = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endo
 
 
 def from_parts(
-    model_class: type[PreTrainedModel], parts: Mapping[str, str | os.PathLike], **config_overrides: Any
-) -> PreTrainedModel:
+    model_class: type[PreTrainedModel],
+    parts: Mapping[str, str | os.PathLike],
+    *,
+    output_loading_info: bool = False,
+    **config_overrides: Any,
+) -> PreTrainedModel | tuple[PreTrainedModel, dict[str, list[str]]]:
     """
     A model around a pretrained CLIP: see `MugSTANPreTrainedModel.from_clip_pretrained`.
 
     Args:
         model_class (`type`): A Mug-STAN class.
         parts (`Mapping[str, str]`): `clip`, the name on the Hub or the folder of a model of images and texts, or a CoCa.
+        output_loading_info (`bool`, *optional*, defaults to `False`): Also return the report.
         **config_overrides: Fields of [`MugSTANConfig`].
 
     Raises:
         ValueError: If the part is missing or unknown, is no model that a branch can stand beside, or lacks tensors.
     """
-    return model_class.from_clip_pretrained(_clip(parts), **config_overrides)
+    return model_class.from_clip_pretrained(_clip(parts), output_loading_info, **config_overrides)
 
 
 def processor_from_parts(parts: Mapping[str, str | os.PathLike], **video_settings: Any) -> MugSTANProcessor:

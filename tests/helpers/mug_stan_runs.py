@@ -1,7 +1,25 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Runs of retrieval with Mug-STAN that take seconds: their settings."""
+"""Runs of retrieval with Mug-STAN that take seconds: what they read, and their settings."""
 
 import json
+
+import pytest
+from tiny_mug_stan import write_clip
+
+from clipbert.datasets_scripts.synthetic import generate_synthetic
+
+
+@pytest.fixture(scope="module", name="shapes")
+def shapes_fixture(tmp_path_factory):
+    """Thirty-two generated videos with captions."""
+    counts = {"num_train": 24, "num_validation": 4, "num_test": 8}
+    return generate_synthetic(tmp_path_factory.mktemp("data") / "shapes", progress=False, preset="easy", **counts)
+
+
+@pytest.fixture(scope="module", name="clip")
+def clip_fixture(tmp_path_factory):
+    """A CLIP from random weights, as a folder of the Hub has it."""
+    return write_clip(tmp_path_factory.mktemp("clip"))
 
 
 def mug_stan_run(clip, shapes, output_dir, *more):

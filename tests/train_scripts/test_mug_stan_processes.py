@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from mug_stan_runs import mug_stan_run
+from mug_stan_runs import clip_fixture, mug_stan_run, shapes_fixture  # noqa: F401
 from safetensors.torch import load_file
 from stub_task import wait_for_step
-from tiny_mug_stan import write_clip
 from tiny_runs import one_thread, steps_of  # noqa: F401
 
-from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.retrieval import RetrievalTask
 
@@ -26,17 +24,6 @@ SCRIPT = ROOT / "train_scripts" / "retrieval.py"
 DIVIDED = ROOT / "tests" / "helpers" / "divided_on_cpu.py"
 SETTINGS = ["data.num_workers=0", "run.micro_batch_size=2", "run.save_every=2", "model.gradient_checkpointing=true"]
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def shapes(tmp_path_factory):
-    counts = {"num_train": 24, "num_validation": 4, "num_test": 8}
-    return generate_synthetic(tmp_path_factory.mktemp("data") / "shapes", progress=False, preset="easy", **counts)
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    return write_clip(tmp_path_factory.mktemp("clip"))
 
 
 def start(*command):

@@ -92,6 +92,13 @@ def test_recipes_train_evaluate_save_and_resume(name, workspace, tmp_path, monke
     assert all(torch.equal(value, again[name]) for name, value in after.items())
 
 
+def test_a_clip_without_branch_recognizes_untrained(workspace, tmp_path, monkeypatch):
+    monkeypatch.chdir(workspace)
+    more = ["run.total_steps=0", "model.overrides={stan_num_layers: 0, similarity: mean_pool}"]
+    result = run("hmdb51", f"run.output_dir={tmp_path / 'run'}", *more)
+    assert result["step"] == 0 and result["results"]["test"]["metrics"]["num_examples"] > 0
+
+
 def test_classes_take_turns():
     labels = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2])
     order, epochs = BalancedOrder(labels, (3,)), []

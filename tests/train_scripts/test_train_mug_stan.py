@@ -8,33 +8,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from mug_stan_runs import mug_stan_run
+from mug_stan_runs import clip_fixture, mug_stan_run, shapes_fixture  # noqa: F401
 from safetensors.torch import load_file
 from stub_task import TWO_PROCESSES
-from tiny_mug_stan import IMAGE_SIZE, write_clip
+from tiny_mug_stan import IMAGE_SIZE
 from tiny_runs import steps_of
-from transformers import AutoModelForSequenceClassification, AutoProcessor
+from torch.nn import functional
+from transformers import AutoModelForSequenceClassification, AutoProcessor, CLIPModel
 
-from clipbert.datasets_scripts.synthetic import generate_synthetic
+from clipbert import MugSTANProcessor
+from clipbert.datasets_scripts import load_benchmark
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.rescore import main as rescore
 from clipbert.train_scripts.retrieval import RetrievalTask
 
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def shapes(tmp_path_factory):
-    """Thirty-two generated videos with captions."""
-    counts = {"num_train": 24, "num_validation": 4, "num_test": 8}
-    return generate_synthetic(tmp_path_factory.mktemp("data") / "shapes", progress=False, preset="easy", **counts)
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    """A CLIP from random weights, as a folder of the Hub has it."""
-    return write_clip(tmp_path_factory.mktemp("clip"))
 
 
 def test_retrieval_from_a_clip(clip, shapes, tmp_path):
@@ -82,6 +71,25 @@ def test_a_start_that_is_no_clip(clip, shapes, tmp_path):
         more = f"model.parts={{{part}: {tmp_path / 'nothing'}}}"
         with pytest.raises(ValueError, match=message):
             main(RetrievalTask(), mug_stan_run(clip, shapes, tmp_path / "run", more))
+
+
+def test_a_clip_without_branch_is_evaluated_untrained(clip, shapes, tmp_path):
+    """It has all of its weights; with a branch, or weights of words, there is no score of it."""
+    plain = ["run.total_steps=0", "model.overrides={stan_num_layers: 0, similarity: mean_pool, loss_scale: 20.0}"]
+    found = main(RetrievalTask(), mug_stan_run(clip, shapes, tmp_path / "run", *plain))
+    kept = load_file(tmp_path / "run" / "predictions" / "test" / "tensors.safetensors")["log_odds"]
+    model, processor = CLIPModel.from_pretrained(clip), MugSTANProcessor.from_clip_pretrained(clip, num_frames=3)
+    rows = load_benchmark("synthetic", "retrieval", split="test", data_dir=shapes)
+    inputs = processor(videos=rows["video"][:], text=rows["caption"][:])
+    with torch.no_grad():
+        texts = model.eval().get_text_features(inputs["input_ids"], inputs["attention_mask"]).pooler_output
+        frames = model.get_image_features(inputs["pixel_values"].flatten(0, 1)).pooler_output.unflatten(0, (-1, 3))
+    cosines = functional.normalize(texts, dim=-1) @ functional.normalize(frames.mean(dim=1), dim=-1).T
+    torch.testing.assert_close(kept, 20 * cosines, rtol=0, atol=1e-4)
+    assert found["step"] == 0 and found["results"]["test"]["metrics"]["num_examples"] == 8
+    for overrides in ("{stan_num_layers: 1}", "{stan_num_layers: 0, similarity: wti}"):
+        with pytest.raises(ValueError, match="weights that are new: .*Without training"):
+            main(RetrievalTask(), mug_stan_run(clip, shapes, tmp_path / "new", *plain, f"model.overrides={overrides}"))
 
 
 def test_the_quickstart_recipe(tmp_path, monkeypatch):

@@ -113,8 +113,8 @@ def reads_class_names(config: PreTrainedConfig, head: str) -> bool:
 def check_head(recipe: Recipe, head: str) -> None:
     """Raise if a model is to be evaluated that was trained for something else."""
     start = recipe.model.from_pretrained
-    if recipe.run.total_steps != 0 or has_head(config := AutoConfig.from_pretrained(start), head):
-        return
+    if start is None or recipe.run.total_steps != 0 or has_head(config := AutoConfig.from_pretrained(start), head):
+        return  # parts are looked at when they have become a model
     if not reads_class_names(config, head):
         raise ValueError(
             f"model.from_pretrained={start} was trained as {(config.architectures or ['a model without a head'])[0]}, "
@@ -228,7 +228,7 @@ def build_model(recipe: Recipe, head: str, processor: Any, **defaults: Any) -> P
         words = _known_values(model_class.config_class, words)
         model = model_class(model_class.config_class(**{**words, **defaults, **settings.config, **settings.overrides}))
     elif settings.parts:
-        model = load_family(model_type).from_parts(model_class, settings.parts, **overrides)
+        model = _join_parts(model_class, recipe, overrides)
     else:
         model = _load_model(model_class, recipe, overrides)
     _check_words(model, processor)
@@ -236,6 +236,23 @@ def build_model(recipe: Recipe, head: str, processor: Any, **defaults: Any) -> P
         model.activation_checkpointing_enable()
     if hasattr(settings, "apply"):  # options of the family
         settings.apply(model)
+    return model
+
+
+def _join_parts(model_class: type[PreTrainedModel], recipe: Recipe, overrides: Mapping[str, Any]) -> PreTrainedModel:
+    from_parts, parts = load_family(model_type_of(recipe.model)).from_parts, recipe.model.parts
+    if recipe.run.total_steps != 0:
+        return from_parts(model_class, parts, **overrides)
+    new = ["the head"]  # of a family that does not tell
+    if "output_loading_info" in inspect.signature(from_parts).parameters:
+        model, info = from_parts(model_class, parts, output_loading_info=True, **overrides)
+        new = info["new"]
+    if new:
+        raise ValueError(
+            f"model.parts: a {model_class.__name__} of them has {len(new)} weights that are new: {', '.join(new[:3])}"
+            f"{', ...' if len(new) > 3 else ''}. Without training (run.total_steps=0) there is no score of it: name a trained "
+            "model (model.from_pretrained), or leave out what is new by model.overrides, as far as the family does without."
+        )
     return model
 
 

@@ -136,7 +136,7 @@ def evaluation_problems(recipe: Recipe) -> Iterator[str]:
     """What is missing in a recipe, be it to train or to evaluate alone."""
     if recipe.data.train_split is None and recipe.run.total_steps != 0:
         yield "data.train_split: needed to train; null goes with run.total_steps=0"
-    if recipe.run.total_steps == 0 and recipe.model.from_pretrained is None:
+    if recipe.run.total_steps == 0 and recipe.model.from_pretrained is None and not recipe.model.parts:
         yield "model.from_pretrained: missing; without training (run.total_steps=0) a trained model is evaluated"
 
 
