@@ -99,6 +99,7 @@ class DetectionTask(Task):
 
     name = "action_detection"
     recipe_class = DetectionRecipe
+    averaged_target = "labels"  # of boxes
     rescore_options = ("use_proposal_scores",)
 
     def build(self, recipe: DetectionRecipe) -> Parts:

@@ -177,6 +177,18 @@ def test_what_is_new_and_unused_is_reported(workspace, tmp_path, monkeypatch, ca
         run_ava(tmp_path / "other", "run.total_steps=0")
 
 
+def test_micro_batches_change_nothing(workspace, tmp_path, monkeypatch):
+    """Though one holds two boxes and the other one; dropout and stochastic depth, whose draws differ, are off."""
+    monkeypatch.chdir(workspace)
+    still = ["model.overrides={drop_path_rate: 0.0, classifier_dropout: 0.0}", "data.box_source=ground_truth"]
+    for size in (1, 3):
+        run_ava(tmp_path / str(size), *still, "run.global_batch_size=3", f"run.micro_batch_size={size}")
+    for ours, theirs in zip(steps_of(tmp_path / "1"), steps_of(tmp_path / "3"), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    weights = [load_file(tmp_path / size / "checkpoints" / "last" / "model.safetensors") for size in ("1", "3")]
+    torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-6)
+
+
 def test_a_run_goes_on_where_it_was_cut_off(trained, workspace, tmp_path, monkeypatch):
     monkeypatch.chdir(workspace)
     output_dir, result = trained
@@ -278,6 +290,8 @@ def test_two_processes_count_every_box_once(trained, workspace, tmp_path):
     assert [row["keyframe_id"] for row in found["rows"]] == [row["keyframe_id"] for row in expected["rows"]]
     assert found["rows"] == expected["rows"]
     assert found["metrics"] == pytest.approx(expected["metrics"], abs=1e-6)
+    for ours, theirs in zip(steps_of(tmp_path / "run"), steps_of(output_dir), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
     logits = [
         load_file(folder / "predictions" / "validation" / "tensors.safetensors")["logits"]
         for folder in (tmp_path / "run", output_dir)

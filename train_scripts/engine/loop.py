@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ from clipbert.train_scripts.engine.report import describe_end, measured_checkpoi
 from clipbert.train_scripts.engine.resume import Beginning
 from clipbert.train_scripts.engine.sharding import gather, gather_optimizer, prepare
 from clipbert.train_scripts.engine.statistics import shared_statistics
-from clipbert.train_scripts.engine.step import StepSums
+from clipbert.train_scripts.engine.step import StepSums, weigh_by_rows
 from clipbert.train_scripts.engine.task import Task
 from clipbert.train_scripts.engine.termination import EvaluationStopped, Termination
 
@@ -208,9 +209,10 @@ class Trainer:
         accelerator, found = self.accelerator, StepSums()
         # `backward` divides by the micro-steps and processes are averaged; the original sums the micro-steps
         scale = self.plan.accumulation_steps if self.recipe.optim.accumulation == "sum" else 1
+        own = self.weighed(batches)
         for micro_step in range(self.plan.accumulation_steps):
             waiting = time.perf_counter()
-            micro = next(batches)
+            micro = next(own)
             found.wait_s += time.perf_counter() - waiting
             batch = send_to_device(micro.batch, accelerator.device, non_blocking=True)
             number = micro_step * accelerator.num_processes + accelerator.process_index
@@ -220,6 +222,12 @@ class Trainer:
                 accelerator.backward(losses["loss"] * (micro.weight * scale))
             found.add(losses, report, micro)
         return found
+
+    def weighed(self, batches: Iterator[MicroBatch]) -> Iterator[MicroBatch]:
+        """The micro-batches of a step. What they count for is known when all are there, if it is not the number of items."""
+        own = islice(batches, self.plan.accumulation_steps)
+        target = self.task.averaged_target
+        yield from own if target is None else weigh_by_rows(list(own), target, self.accelerator)
 
     def log_step(self, values: dict[str, float]) -> None:
         self.pace.add_step(values["step_s"], values["wait_s"])

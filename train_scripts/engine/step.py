@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What the micro-batches of an optimizer step add up to."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,4 +40,20 @@ class StepSums:
         return means, *(count > 0 for count in sums[len(sums) - len(flags) :])
 
 
-__all__ = ["StepSums"]
+def weigh_by_rows(micro_batches: Sequence[MicroBatch], target: str, accelerator: Accelerator) -> Iterator[MicroBatch]:
+    """
+    All micro-batches of a step, so weighed that the mean of their means is that of all rows of a target.
+
+    Args:
+        micro_batches (`Sequence[MicroBatch]`): Those of this process.
+        target (`str`): Name of the target, whose rows each has another number of.
+        accelerator (`Accelerator`): The processes.
+    """
+    # items that stand in for some that cannot be decoded count nothing
+    counts = [len(micro.batch.targets[target]) * (micro.weight > 0) for micro in micro_batches]
+    total = accelerator.reduce(torch.tensor(float(sum(counts)), device=accelerator.device), reduction="sum").item()
+    per_row = len(micro_batches) * accelerator.num_processes / max(total, 1.0)
+    return (micro._replace(weight=count * per_row) for micro, count in zip(micro_batches, counts, strict=True))
+
+
+__all__ = ["StepSums", "weigh_by_rows"]

@@ -67,6 +67,7 @@ class Task:
     recipe_class: type[Recipe] = Recipe
     find_unused_parameters = False  # for several processes: whether a step may leave parameters without gradient
     has_global_loss = False  # whether the loss is one over all items of a step, not one of each micro-batch
+    averaged_target: str | None = None  # whose rows the loss is the mean of, where those are not the items of a batch
     rescore_options: tuple[str, ...] = ()  # keys of `eval` that `--rescore` can replace in `Predictions.info`
 
     def build(self, recipe: Recipe) -> Parts:
