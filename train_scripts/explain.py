@@ -3,7 +3,7 @@
 
 Run:     python train_scripts/explain.py --checkpoint outputs/RUN --video dog.mp4 "a dog runs" --picture explained.png
 
-For models that say so (`explain`: Mug-STAN). Without `--picture` the weights are bars in the terminal. Pictures need
+For models that say so (`explain`: Mug-STAN, whose weights are those of Mug, also where a score takes the mean of the frames). Without `--picture` the weights are bars in the terminal. Pictures need
 matplotlib: `pip install "clipbert[plots]"`. The first hits of two checkpoints side by side: `search.py --beside --picture`.
 """
 
@@ -67,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> Explanation:
     parser.add_argument("--video", required=True, type=Path, help="a file")
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw it")
     given = parser.parse_args(arguments)
+    if not given.sentence.strip():
+        raise SystemExit("SENTENCE: expected words, got none.")
     if not given.video.is_file():
         raise SystemExit(f"--video {given.video}: no such file.")
     disable_progress_bar()

@@ -9,11 +9,13 @@ where the folder has them as `video_folder` reads them, are shown beside the res
 
 A model that compares texts and videos after it has encoded them (Mug-STAN) has a vector for each. By it, `--shortlist 100`
 takes the nearest videos first and scores those alone; `--reranker CHECKPOINT` orders them by another model, such as a ClipBERT;
-`--evaluate_shortlist 10,50,100` says what that loses, for the captions of the folder; `--like FILE` looks for videos like one.
+`--evaluate_shortlist 10,50,100` says what that loses, for the captions of the folder, or of a benchmark
+(`--benchmark msrvtt/retrieval_1ka/test --videos data/msrvtt`); `--like FILE` looks for videos like one.
 `--beside CHECKPOINT` shows the hits of a second model, `--picture FILE.png` draws them.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -71,9 +73,16 @@ def read_pairs(folder: Path) -> list[tuple[Path, str]]:
     return pairs
 
 
-def read_captions(folder: Path) -> dict[Path, str]:
-    """The first caption of each video: shown beside the results, never scored."""
-    return dict(reversed(read_pairs(folder)))
+def read_benchmark(name: str, folder: Path) -> list[tuple[Path, str]]:
+    """Videos with their captions, of a split of a benchmark whose data lie in a folder."""
+    dataset, _, place = name.partition("/")
+    config, _, split = place.partition("/")
+    if not split:
+        raise ValueError(f"--benchmark: expected NAME/CONFIG/SPLIT, got {name}")
+    rows = load_benchmark(dataset, config, split=split, data_dir=folder)
+    if "caption" not in rows.column_names or "start_s" in rows.column_names:
+        raise ValueError(f"--benchmark {name}: expected captions of whole videos, got {', '.join(rows.column_names)}")
+    return [(Path(video), caption) for video, caption in zip(rows["video"], rows["caption"], strict=True)]
 
 
 def print_ranking(
@@ -83,7 +92,7 @@ def print_ranking(
     for place, video in enumerate(ranked, start=1):
         caption = f"   ({printable(captions[video.path])})" if video.path in captions else ""
         seconds = f"{video.start_s:.1f}-{video.end_s:.1f} s"
-        name = printable(str(video.path.relative_to(root)))
+        name = printable(os.path.relpath(video.path, root))
         print(f"{place:4d}.  {video.score:7.2f}  {seconds:>13s}  {name}{caption}")
 
 
@@ -158,6 +167,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="K,K,...",
         help="the recall that shortlists lose, for the captions of the folder",
     )
+    parser.add_argument(
+        "--benchmark",
+        metavar="NAME/CONFIG/SPLIT",
+        help="videos and captions of a benchmark, whose data are in --videos",
+    )
     parser.add_argument("--beside", metavar="CHECKPOINT", help="show the hits of this model, too")
     parser.add_argument(
         "--picture", type=Path, metavar="FILE.png", help="draw the hits (of several sentences: numbered files)"
@@ -167,11 +181,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = build_parser().parse_args(arguments)
-    paths = find_videos(given.videos)
+    if not all(map(str.strip, given.sentences)):
+        raise SystemExit("SENTENCE: expected words, got none.")
     root = given.videos if given.videos.is_dir() else given.videos.parent
-    try:
-        pairs = read_pairs(root)  # a broken line is told before anything is encoded
-    except ValueError as error:
+    try:  # a broken line is told before anything is encoded
+        if given.benchmark is None:
+            paths, pairs = find_videos(given.videos), read_pairs(root)
+        else:
+            pairs = read_benchmark(given.benchmark, given.videos)
+            paths = list(dict.fromkeys(path for path, _ in pairs))
+    except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"--videos {given.videos}: {error}") from error
     disable_progress_bar()  # of transformers: a second of loading
     search = build_search(given.checkpoint, paths, given.num_clips)
@@ -195,7 +214,7 @@ def run(search: VideoSearch, given: argparse.Namespace, root: Path, pairs: Seque
         print_shortlists(found, len(asked), len(places))
     if given.like is not None:
         print_ranking(f"videos like {given.like}", search.like(given.like, given.top), root, captions, COSINE)
-    other = build_search(given.beside, find_videos(given.videos), given.num_clips) if given.beside else None
+    other = build_search(given.beside, search.paths, given.num_clips) if given.beside else None
     reranker = build_search(given.reranker, [], given.num_clips) if given.reranker else None
     is_asked = given.evaluate_shortlist is None and given.like is None
     for number, sentence in enumerate(given.sentences or (asked_sentences() if is_asked else ())):

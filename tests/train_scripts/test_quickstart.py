@@ -23,7 +23,7 @@ from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.image_qa import ImageQATask
 from clipbert.train_scripts.pretrain import PretrainTask
 from clipbert.train_scripts.retrieval import RetrievalTask
-from clipbert.train_scripts.search import VideoSearch, find_videos, read_captions
+from clipbert.train_scripts.search import VideoSearch, find_videos, read_pairs
 from clipbert.train_scripts.video_classification import ClassificationTask
 from clipbert.train_scripts.video_qa import VideoQATask
 
@@ -59,7 +59,7 @@ def fits_first(quickstart_run):
     found = VideoSearch(
         *load_trained(str(quickstart_run[0] / quickstart.OUTPUT_DIR / "checkpoints/best")), find_videos(data)
     )
-    captions = read_captions(data)
+    captions = dict(read_pairs(data))
 
     def fits_first(query):
         # "a red square moves up on a black background": what is left out stands at its end
@@ -75,7 +75,7 @@ def test_quickstart_learns_to_search(quickstart_run, fits_first):
     folder, output = quickstart_run
     metrics = json.loads((folder / quickstart.OUTPUT_DIR / "results.json").read_text())["splits"]["test"]["metrics"]
     assert metrics["num_videos"] == 64
-    captions = list(read_captions(folder / quickstart.DATA_DIR / "test").values())
+    captions = [caption for _, caption in read_pairs(folder / quickstart.DATA_DIR / "test")]
     assert len(captions) == 64
     forms = {
         "whole": captions,
@@ -106,7 +106,7 @@ def test_the_five_lines_of_the_readme_are_right(quickstart_run, monkeypatch, cap
     monkeypatch.chdir(quickstart_run[0])
     exec(re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1), {})
     scores = ast.literal_eval(capsys.readouterr().out)
-    caption = read_captions(quickstart.DATA_DIR / "test")[quickstart.DATA_DIR / "test/videos/test_00000.mp4"]
+    caption = dict(read_pairs(quickstart.DATA_DIR / "test"))[quickstart.DATA_DIR / "test/videos/test_00000.mp4"]
     assert caption.startswith(max(scores, key=scores.get))
 
 

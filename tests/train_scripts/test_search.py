@@ -114,18 +114,18 @@ def test_a_run_stands_for_its_best_checkpoint(checkpoint, videos, tmp_path, caps
 
 def test_captions_are_read_as_the_loader_reads_them(checkpoint, tmp_path, monkeypatch):
     (tmp_path / "videos").mkdir()
-    assert search.read_captions(tmp_path) == {}
+    assert search.read_pairs(tmp_path) == []
     lines = [{"video": "a.mp4", "caption": ["a dog\u2028runs", "another"]}, {"video": "b.mp4", "caption": "a cat"}]
     text = "\n\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
     (tmp_path / "captions.jsonl").write_text(text, encoding="utf-8-sig")
     monkeypatch.chdir(tmp_path.parent)
     folder = Path(tmp_path.name)
     captions = {folder / "videos/a.mp4": "a dog\u2028runs", folder / "videos/b.mp4": "a cat"}
-    assert search.read_captions(folder) == captions
+    assert dict(reversed(search.read_pairs(folder))) == captions  # the first of each
     (tmp_path / "captions.jsonl").rename(tmp_path / "captions.csv")
     (tmp_path / "captions.csv").write_text("video,caption\na.mp4,a dog\n")
     for place in (folder, folder / "videos"):  # the folder of the captions, or the one of the videos
-        assert search.read_captions(place) == {folder / "videos/a.mp4": "a dog"}
+        assert search.read_pairs(place) == [(folder / "videos/a.mp4", "a dog")]
     (tmp_path / "captions.csv").write_text("video,caption\na.mp4,\n")
     (tmp_path / "videos/a.mp4").touch()
     # before anything is loaded

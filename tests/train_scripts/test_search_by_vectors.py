@@ -2,7 +2,9 @@
 """search.py and explain.py with a model of vectors: shortlists, what they lose, another model's order, videos like one, pictures."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from text_ends import clip_tokenizer
 from tiny_models import tiny_model as tiny_clipbert
 from tiny_mug_stan import IMAGE_SIZE, tiny_clip, tiny_model
 
+from clipbert.datasets_scripts import load_benchmark
 from clipbert.metrics.retrieval import compute_retrieval_metrics
 from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
 from clipbert.processing import (
@@ -132,6 +135,26 @@ def test_what_a_shortlist_loses(checkpoint, videos, capsys):
     assert "has no captions" in refused(checkpoint, videos / "copy.mp4", "--evaluate_shortlist", "1")
 
 
+def test_what_a_shortlist_loses_of_a_benchmark(checkpoint, videos, capsys):
+    """Its videos and captions, whatever else lies in the folder."""
+    rows = load_benchmark("video_folder", "retrieval", split="train", data_dir=videos)
+    named = ["--benchmark", "video_folder/retrieval/train"]
+    ask(checkpoint, videos, *named, "--evaluate_shortlist", "1")
+    assert "7 captions, 7 videos" in capsys.readouterr().out
+    ask(checkpoint, videos, *named, "--top", "99", rows["caption"][0])
+    output = capsys.readouterr().out
+    assert all(f"  {Path(video).name} " in output for video in rows["video"][:]) and "copy.mp4" not in output
+    refusals = {
+        "video_folder": "expected NAME/CONFIG/SPLIT, got video_folder",
+        "video_folders/retrieval/test": "did you mean 'video_folder'",
+        "video_folder/moments/train": "No moments.jsonl",
+    }
+    for name, message in refusals.items():
+        assert re.search(message, refused(checkpoint, videos, "--benchmark", name, "a dog"))
+    for more in ([" "], ["a dog", ""]):
+        assert "SENTENCE: expected words, got none" in refused(checkpoint, videos, *more)
+
+
 def test_another_model_orders_the_shortlist(checkpoint, clipbert, videos, capsys):
     ask(checkpoint, videos, "--reranker", clipbert, "--shortlist", "3", "a dog runs")
     names = [line.split()[4] for line in capsys.readouterr().out.splitlines() if line.strip()[:1].isdigit()]
@@ -164,6 +187,8 @@ def test_pictures(checkpoint, clipbert, videos, tmp_path, capsys):
     )
     assert found.frames.shape == (4, IMAGE_SIZE, IMAGE_SIZE, 3) and found.attention.shape == (4, 3, 3)
     assert found.words[1:-1] == ["a", "dog", "runs"] and found.similarity.shape == (5, 4)
+    with pytest.raises(SystemExit, match="SENTENCE: expected words, got none"):
+        explain.main([*asked[:-1], " "])
     with pytest.raises(SystemExit, match="ClipBERTForVideoTextRetrieval does not say what its scores rest on"):
         explain.main(["--checkpoint", str(clipbert), *asked[2:]])
 
