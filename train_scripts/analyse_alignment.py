@@ -29,8 +29,7 @@ import torch
 from accelerate import Accelerator
 from transformers import AutoConfig
 
-from clipbert.modeling_mug_stan import MugSTANForVideoTextRetrieval
-from clipbert.processing import MugSTANProcessor
+from clipbert.modeling_mug_stan import MugSTANForVideoTextRetrieval, from_parts, knows_part, processor_from_parts
 from clipbert.support.families import load_trained
 from clipbert.support.terminal import printable_lines
 from clipbert.train_scripts.engine.predictions import read_predictions
@@ -46,6 +45,7 @@ from clipbert.train_scripts.tasks.retrieval.misalignment import (
     score_frames,
 )
 from clipbert.train_scripts.tasks.retrieval.misalignment_report import describe, write
+from clipbert.train_scripts.tasks.retrieval.trained import find_checkpoint
 from clipbert.train_scripts.tasks.rows import RowsByVideo, load_rows
 from clipbert.train_scripts.tasks.scoring import VisualReader
 from clipbert.train_scripts.tasks.videos import ClipEvalSection
@@ -68,14 +68,12 @@ def find_predictions(place: Path) -> Path:
 
 
 def load_reference(name: str) -> tuple[Any, Any]:
-    """A model that compares frames with texts, and its processor: a checkpoint of retrieval, or an image-text model alone."""
-    if has_head(AutoConfig.from_pretrained(name), "VideoTextRetrieval"):
-        return load_trained(name)
+    """A model that compares frames with texts, and its processor: trained for retrieval, or an image-text model alone."""
+    place, parts = find_checkpoint(name, "--reference"), {"clip": name}
+    if not knows_part("clip", name) and has_head(AutoConfig.from_pretrained(place), "VideoTextRetrieval"):
+        return load_trained(place)
     alone = {"stan_num_layers": 0, "similarity": "mean_pool"}
-    return (
-        MugSTANForVideoTextRetrieval.from_clip_pretrained(name, **alone),
-        MugSTANProcessor.from_clip_pretrained(name),
-    )
+    return from_parts(MugSTANForVideoTextRetrieval, parts, **alone), processor_from_parts(parts)
 
 
 def measure_shares(folder: Path, rows: Sequence[dict], given: argparse.Namespace) -> tuple[np.ndarray, dict[str, Any]]:
@@ -129,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     )
     parser.add_argument("--names", nargs="+", help="of the models, in the same order (default: their runs' folders)")
     by = parser.add_mutually_exclusive_group(required=True)
-    by.add_argument("--reference", help="name or folder of an image-text model, or of a checkpoint of retrieval")
+    by.add_argument("--reference", help="an image-text model, or a run or a checkpoint of retrieval")
     by.add_argument(
         "--shares", type=Path, metavar="FILE", help=".jsonl with the aligned_share of each video or caption"
     )

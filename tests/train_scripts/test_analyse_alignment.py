@@ -194,7 +194,7 @@ def test_by_a_reference(workspace, tmp_path, monkeypatch, capsys):
         "middle": 0,
         "poor": 0,
     }
-    found = analyse(["mug", "--reference", "mean/checkpoints/last", "--num_frames", "3"])
+    found = analyse(["mug", "--reference", "mean", "--num_frames", "3"])
     assert found["unit"] == "cosine" and found["groups"]["all"]["num_pairs"] == 36
 
 
