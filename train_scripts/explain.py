@@ -3,8 +3,9 @@
 
 Run:     python train_scripts/explain.py --checkpoint outputs/RUN --video dog.mp4 "a dog runs" --picture explained.png
 
-For models that say so (`explain`: Mug-STAN, whose weights are those of Mug, also where a score takes the mean of the frames). Without `--picture` the weights are bars in the terminal. Pictures need
-matplotlib: `pip install "clipbert[plots]"`. The first hits of two checkpoints side by side: `search.py --beside --picture`.
+For models that say so (`explain`: Mug-STAN, whose weights are those of Mug, also where a score takes the mean of the frames).
+Without `--picture` the weights are bars in the terminal. Pictures need matplotlib: `pip install "clipbert[plots]"`. The first
+hits of two checkpoints side by side: `search.py --beside --picture`.
 """
 
 import argparse
