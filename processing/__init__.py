@@ -5,30 +5,43 @@ import clipbert  # noqa: F401  one name for a package, also where it is imported
 
 from .decoding import VideoDecodeError, decode_video, read_video_metadata
 from .feature_cache import CachedFeatures, FeatureCache, FeatureFingerprint
+from .moment_spans import decode_moments, joint_scores, segment_scores, span_targets, temporal_nms
+from .processing_moment_retrieval import MomentRetrievalProcessor
 from .processing_mug_stan import MugSTANProcessor
 from .processing_video_text import VideoTextProcessor
 from .sampling import sample_clips
+from .segment_plan import plan_segments, plan_windows
 from .tokenizer_files import load_tokenizer
 from .video_processing import SparseVideoOptions, SparseVideoProcessor
+from .video_processing_ci_mha import CIMHAVideoProcessor
 from .video_processing_clipbert import ClipBERTVideoProcessor
 from .video_processing_cnn_rnn import CNNRNNVideoProcessor
 from .video_processing_mug_stan import MugSTANVideoProcessor
 
 
 __all__ = [
+    "CIMHAVideoProcessor",
     "CNNRNNVideoProcessor",
     "CachedFeatures",
     "ClipBERTVideoProcessor",
     "FeatureCache",
     "FeatureFingerprint",
+    "MomentRetrievalProcessor",
     "MugSTANProcessor",
     "MugSTANVideoProcessor",
     "SparseVideoOptions",
     "SparseVideoProcessor",
     "VideoDecodeError",
     "VideoTextProcessor",
+    "decode_moments",
     "decode_video",
+    "joint_scores",
     "load_tokenizer",
+    "plan_segments",
+    "plan_windows",
     "read_video_metadata",
     "sample_clips",
+    "segment_scores",
+    "span_targets",
+    "temporal_nms",
 ]

@@ -57,14 +57,10 @@ SERVICE_KEYS = ("auto_map", "processor_class", "video_processor_type", "transfor
 Seed = int | str | tuple[int | str, ...]
 
 
-class VideoOptions(TypedDict, total=False):
-    """Options that every video processor has; [`SparseVideoProcessor`] documents them."""
+class FrameOptions(TypedDict, total=False):
+    """Options of whatever decodes videos and transforms frames; [`SparseVideoProcessor`] documents them."""
 
-    num_clips: int
-    num_frames: int
-    fps: float | int | None
     sampling: str
-    do_sample_frames: bool
     do_resize: bool
     size: int | dict[str, int] | SizeDict
     max_aspect_ratio: float | int | None
@@ -86,6 +82,15 @@ class VideoOptions(TypedDict, total=False):
     video_metadata: Any
     device: Any
     return_tensors: str | TensorType | None
+
+
+class VideoOptions(FrameOptions, total=False):
+    """Options of processors that look at clips; [`SparseVideoProcessor`] documents them."""
+
+    num_clips: int
+    num_frames: int
+    fps: float | int | None
+    do_sample_frames: bool
 
 
 class SparseVideoOptions(VideoOptions, total=False):
@@ -316,15 +321,12 @@ class SparseVideoProcessor(BaseVideoProcessor):
             # Anew, too, where a video turns out to be miscounted: it may count the pictures that it has been given.
             frames_of = self._transform_of(video, options["max_aspect_ratio"], options, seed)
             try:
-                first, part = (0, metadata) if span_se is None else cut_out(metadata, span_se)
-                sample = self.sample_frames(part, seed, **options)
+                sample = self._sample_part(metadata, span_se, seed, options)
             except ValueError as error:
                 # Options that no video suits have been refused before: what remains is a fault of this one.
                 hint = ' (for frames without a file: video_metadata={"fps": ...})' if holds_frames(video) else ""
                 raise VideoDecodeError(describe_source(video), f"{error}{hint}") from error
-            is_there = sample.frame_indices >= 0
-            sample = sample._replace(frame_indices=np.where(is_there, sample.frame_indices + first, -1))
-            return sample.frame_indices[is_there]
+            return sample.frame_indices[sample.frame_indices >= 0]
 
         decode_options = {name: options[name] for name in DECODE_OPTIONS}
         # Pictures are transformed as they come: held as they are stored, a few large ones would fill the memory.
@@ -332,6 +334,19 @@ class SparseVideoProcessor(BaseVideoProcessor):
             video, choose_frames, fps=video_fps, transform=lambda picture: frames_of(picture), **decode_options
         )
         return decoded, sample
+
+    def _sample_part(
+        self,
+        metadata: DecodedVideoMetadata,
+        span_se: tuple[float, float] | None,
+        seed: Seed | None,
+        options: dict[str, Any],
+    ) -> ClipSample:
+        """Choose frames of a part of a video, or of all of it; they are counted from its start."""
+        first, part = (0, metadata) if span_se is None else cut_out(metadata, span_se)
+        sample = self.sample_frames(part, seed, **options)
+        is_there = sample.frame_indices >= 0
+        return sample._replace(frame_indices=np.where(is_there, sample.frame_indices + first, -1))
 
     def _load_image(self, image: Any, options: dict[str, Any]) -> tuple[DecodedVideo, ClipSample]:
         picture = load_image(image, options["timeout_s"], options["max_pixels"])
@@ -411,7 +426,7 @@ class SparseVideoProcessor(BaseVideoProcessor):
         for name, side in dict(options["size"] or {}).items():
             if side is not None and not 1 <= side <= LARGEST_SIDE:
                 raise ValueError(f"size: {name} must lie in [1, {LARGEST_SIDE}] pixels, got {side!r}.")
-        if options["num_clips"] * options["num_frames"] > MOST_FRAMES:
+        if options.get("num_clips", 1) * options.get("num_frames", 1) > MOST_FRAMES:
             raise ValueError(
                 f"num_clips={options['num_clips']} clips of num_frames={options['num_frames']} are more than {MOST_FRAMES} "
                 "frames of a video."
@@ -543,13 +558,8 @@ def cut_out(metadata: DecodedVideoMetadata, span_se: tuple[float, float]) -> tup
         (25, 50, 2.0)
     """
     start_s, end_s = span_se
-    begins = _seconds_of_all(metadata)
-    last_s = max(begins[-1] + (1 / metadata.fps if metadata.fps else 0.0), metadata.duration or 0.0)
-    if start_s >= last_s or end_s > last_s + SPAN_OVERRUN_S:
-        raise ValueError(
-            f"the span from {start_s:g} to {end_s:g} s does not lie in the video, which lasts {last_s:.2f} s. Correct "
-            "the span, or leave this row out."
-        )
+    begins, last_s = times_of_frames(metadata)
+    check_span(span_se, last_s)
     # a microsecond, so that the rounding of a container's clock moves no frame across an edge
     first = max(int(np.searchsorted(begins, start_s + 1e-6, side="right")) - 1, 0)
     stop = max(int(np.searchsorted(begins, end_s - 1e-6, side="left")), first + 1)
@@ -561,6 +571,26 @@ def cut_out(metadata: DecodedVideoMetadata, span_se: tuple[float, float]) -> tup
         timing = replace(timing, frame_pts=pts, header_num_frames=stop - first, header_duration=ticks, start_pts=0)
     part = replace(metadata, total_num_frames=stop - first, duration=min(end_s, last_s) - start_s, timing=timing)
     return first, part
+
+
+def check_span(span_se: tuple[float, float], duration_s: float) -> None:
+    """Raise `ValueError` for a span that does not lie in its video, up to half a second behind its end."""
+    start_s, end_s = span_se
+    if start_s >= duration_s or end_s > duration_s + SPAN_OVERRUN_S:
+        raise ValueError(
+            f"the span from {start_s:g} to {end_s:g} s does not lie in the video, which lasts {duration_s:.2f} s. Correct "
+            "the span, or leave this row out."
+        )
+
+
+def times_of_frames(metadata: DecodedVideoMetadata) -> tuple[np.ndarray, float]:
+    """Seconds at which each frame begins, `(total_num_frames,)`, and at which the last one ends: the length of the video.
+
+    Raises:
+        ValueError: If times are unknown.
+    """
+    begins = _seconds_of_all(metadata)
+    return begins, max(begins[-1] + (1 / metadata.fps if metadata.fps else 0.0), metadata.duration or 0.0)
 
 
 def read_square(size: int | Mapping[str, int] | SizeDict | None) -> dict[str, int]:
@@ -593,7 +623,7 @@ def _seconds_of_all(metadata: DecodedVideoMetadata) -> np.ndarray:
     if len(begins) == total:
         return begins
     if not metadata.fps:
-        raise ValueError("spans_se needs the times of frames, and nothing tells them: state the video's own fps.")
+        raise ValueError("The times of frames are needed, and nothing tells them: state the video's own fps.")
     next_s = begins[-1] + 1 / metadata.fps if len(begins) else 0.0
     return np.concatenate([begins, next_s + np.arange(total - len(begins)) / metadata.fps])
 

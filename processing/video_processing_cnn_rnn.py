@@ -9,21 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.image_utils import SizeDict
 from transformers.video_utils import VideoMetadata
 
-from .augmentation import Augmentation
 from .decoding import DecodedVideo, DecodedVideoMetadata
 from .sampling import build_rng
+from .square_frames import SquareVideoProcessor
 from .streaming import FrameChunk, stream_video
-from .transforms import centre_square, normalize_channels, resize_as_cv2
-from .video_processing import DECODE_OPTIONS, Seed, SparseVideoProcessor, VideoOptions, read_square
+from .video_processing import DECODE_OPTIONS, Seed, VideoOptions
 from .window_sampling import WindowSample, sample_windows
 
 
-INTERPOLATIONS = ("bilinear", "bicubic", "cv2_bilinear")
 # What the course report (VNU, 2024) reads: the first 100 frames, resized as OpenCV does, pixels from 0 to 255.
 REPORT = {
     "sampling": "first",
@@ -43,7 +39,7 @@ class CNNRNNVideoOptions(VideoOptions, total=False):
     augmentation: Any
 
 
-class CNNRNNVideoProcessor(SparseVideoProcessor):
+class CNNRNNVideoProcessor(SquareVideoProcessor):
     r"""Turns videos into the `pixel_values` and the `frame_mask` of a CNN-RNN classifier.
 
     Args:
@@ -77,11 +73,6 @@ class CNNRNNVideoProcessor(SparseVideoProcessor):
     num_frames = 16
     num_clips = 1
     stride = 1
-    size = {"height": 224, "width": 224}
-    interpolation = "bilinear"
-    image_mean = [0.485, 0.456, 0.406]
-    image_std = [0.229, 0.224, 0.225]
-    augmentation = None
 
     model_input_names = ["pixel_values", "frame_mask"]
     valid_kwargs = CNNRNNVideoOptions
@@ -176,52 +167,6 @@ class CNNRNNVideoProcessor(SparseVideoProcessor):
         metadata = DecodedVideoMetadata(int(numbers[-1]) + 1, frames_indices=numbers.tolist())
         return DecodedVideo(frames, metadata), WindowSample(numbers[None])
 
-    def draws(self, options: dict[str, Any]) -> bool:
-        return True  # with seeds; without them nothing is drawn
-
-    def _seed_for_each(self, options: dict[str, Any], num_videos: int) -> list[Seed | None]:
-        return [None] * num_videos if options["seeds"] is None else super()._seed_for_each(options, num_videos)
-
-    def transform(self, picture: np.ndarray, options: dict[str, Any]) -> torch.Tensor:
-        """A frame `(height, width, 3)` in uint8 to `(3, side, side)` in float32."""
-        return self._normalize(self._resize(centre_square(picture), options), options)
-
-    def _transform_of(self, source, max_aspect_ratio, options, seed=None):
-        change = None
-        if options["augmentation"] is not None and seed is not None:
-            change = Augmentation(**options["augmentation"]).draw(seed)
-        transform = super()._transform_of(source, max_aspect_ratio, options, seed)
-        if change is None:
-            return transform
-        number = 0
-
-        def augmented(picture: np.ndarray) -> torch.Tensor:
-            nonlocal number
-            square = change.crop(centre_square(picture), number)
-            frame = change.before(self._resize(square, options), number)
-            frame, number = change.after(self._normalize(frame, options), number), number + 1
-            return frame
-
-        return augmented
-
-    def _resize(self, square: np.ndarray, options: dict[str, Any]) -> torch.Tensor:
-        """`(1, 3, side, side)` in float32, values from 0 to 255."""
-        side, device = options["size"]["height"], options["device"]
-        if options["do_resize"] and options["interpolation"] == "cv2_bilinear":
-            square = resize_as_cv2(square, side, side)
-        pixels = torch.from_numpy(np.ascontiguousarray(square)).to(device).permute(2, 0, 1)[None].float()
-        if not options["do_resize"] or options["interpolation"] == "cv2_bilinear":
-            return pixels
-        resized = F.interpolate(pixels, size=(side, side), mode=options["interpolation"], antialias=True)
-        return resized.clamp(0, 255) if options["interpolation"] == "bicubic" else resized
-
-    def _normalize(self, frames: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
-        if options["do_rescale"]:
-            frames = frames.mul_(options["rescale_factor"])
-        if options["do_normalize"]:
-            frames = normalize_channels(frames, options["image_mean"], options["image_std"])
-        return frames[0]
-
     def _assemble(
         self, visuals: Iterable[tuple[DecodedVideo, WindowSample]], num_visuals: int, options: dict[str, Any]
     ) -> BatchFeature:
@@ -260,18 +205,6 @@ class CNNRNNVideoProcessor(SparseVideoProcessor):
 
     def _resolve_options(self, given: dict[str, Any]) -> dict[str, Any]:
         options = super()._resolve_options(given)
-        if options["interpolation"] not in INTERPOLATIONS:
-            raise ValueError(
-                f"Expected interpolation to be one of {', '.join(INTERPOLATIONS)}, got {options['interpolation']!r}."
-            )
         if options["fps"] is not None and not 0 < options["fps"] < float("inf"):
             raise ValueError(f"fps must be a positive number of frames a second, got {options['fps']!r}.")
-        if options["augmentation"] is not None:
-            Augmentation(**options["augmentation"])
         return options
-
-    def _standardize_kwargs(
-        self, size: int | dict[str, int] | SizeDict | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        """`size=224` means a square."""
-        return super()._standardize_kwargs(size=read_square(size), **kwargs)
