@@ -121,6 +121,7 @@ MODELS = {
             },
         },
     ),
+    "ci_mha": MeasuredModel(full={}, tiny={"hidden_size": 16, "num_attention_heads": 2}),  # I3D's vectors, width 512
     "mug_stan": measured_mug_stan("B/32"),
     "mug_stan_b16": measured_mug_stan("B/16"),
     "mug_stan_l14": measured_mug_stan("L/14"),
