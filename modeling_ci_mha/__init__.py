@@ -1,9 +1,10 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """CI-MHA moment retrieval for transformers. Importing this package registers its classes with the Auto classes."""
 
-from transformers import AutoConfig, AutoModel, AutoModelForQuestionAnswering
+from transformers import AutoConfig, AutoModel, AutoModelForQuestionAnswering, AutoProcessor, AutoVideoProcessor
 
 import clipbert  # noqa: F401  one name for a package, also where it is imported by its bare one
+from clipbert.processing import CIMHAVideoProcessor, MomentRetrievalProcessor  # this file does not travel to the Hub
 
 from .configuration_ci_mha import CIMHAConfig
 from .modeling_ci_mha import (
@@ -14,10 +15,11 @@ from .modeling_ci_mha import (
     CIMHAPreTrainedModel,
 )
 from .recipe_ci_mha import RECIPE_OPTIONS
-from .spans_ci_mha import decode_moments, joint_scores, segment_scores, span_targets, temporal_nms
 
 
 AutoConfig.register("ci_mha", CIMHAConfig)
+AutoVideoProcessor.register(CIMHAConfig, CIMHAVideoProcessor)
+AutoProcessor.register(CIMHAConfig, MomentRetrievalProcessor)
 AutoModel.register(CIMHAConfig, CIMHAModel)
 # what answers with a start and an end
 AutoModelForQuestionAnswering.register(CIMHAConfig, CIMHAForMomentRetrieval)
@@ -30,9 +32,6 @@ __all__ = [
     "CIMHAModelOutput",
     "CIMHAMomentRetrievalOutput",
     "CIMHAPreTrainedModel",
-    "decode_moments",
-    "joint_scores",
-    "segment_scores",
-    "span_targets",
-    "temporal_nms",
+    "CIMHAVideoProcessor",
+    "MomentRetrievalProcessor",
 ]

@@ -754,6 +754,9 @@ class CIMHAModel(CIMHAPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         durations: torch.Tensor | list | None = None,
+        starts_s: torch.Tensor | None = None,
+        frame_indices: torch.Tensor | None = None,
+        frame_seconds: torch.Tensor | None = None,
         video_metadata: list | None = None,
     ) -> tuple | CIMHAModelOutput:
         """
@@ -775,7 +778,7 @@ class CIMHAModel(CIMHAPreTrainedModel):
             is_inside (`torch.BoolTensor` of shape `(videos, segments)`, *optional*):
                 Segments of a moment, of which half of those that `keep_gradients` draws are taken.
             output_attentions, output_hidden_states (`bool`, *optional*): Return them too.
-            durations, video_metadata (*optional*):
+            durations, starts_s, frame_indices, frame_seconds, video_metadata (*optional*):
                 What a processor adds. Not read: `model(**processor(...))` works with them.
 
         Returns:
@@ -804,7 +807,7 @@ class CIMHAForMomentRetrieval(CIMHAPreTrainedModel):
 
     Videos and sentences can be encoded apart, so that a hundred sentences of one video encode it once:
     `match_moments(encode_texts(...), encode_videos(...), video_indices)` is `forward` without losses. Scores become seconds
-    by `decode_moments` of `spans_ci_mha.py`.
+    by `post_process_moments` of the processor, or `decode_moments` of `moment_spans.py`.
 
     Example:
         >>> import torch
@@ -918,6 +921,9 @@ class CIMHAForMomentRetrieval(CIMHAPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         durations: torch.Tensor | list | None = None,
+        starts_s: torch.Tensor | None = None,
+        frame_indices: torch.Tensor | None = None,
+        frame_seconds: torch.Tensor | None = None,
         video_metadata: list | None = None,
     ) -> tuple | CIMHAMomentRetrievalOutput:
         """
@@ -925,7 +931,8 @@ class CIMHAForMomentRetrieval(CIMHAPreTrainedModel):
 
         Args:
             input_ids, attention_mask, video_features, pixel_values, video_mask, frame_mask, video_indices, grad_segments,
-            output_attentions, output_hidden_states, durations, video_metadata: See [`CIMHAModel.forward`].
+            output_attentions, output_hidden_states, durations, starts_s, frame_indices, frame_seconds, video_metadata: See
+                [`CIMHAModel.forward`].
             window_groups (`torch.LongTensor` of shape `(queries,)`, *optional*):
                 Rows with the same number are windows of one question: their segments share one soft-max.
             start_positions, end_positions (`torch.LongTensor` of shape `(queries,)`, *optional*):

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from tiny_ci_mha import BERT, FEATURES, rows, tiny_config, tiny_model, tiny_texts, tiny_videos
 
-from clipbert.modeling_ci_mha import CIMHAForMomentRetrieval, CIMHAModel, decode_moments
+from clipbert.modeling_ci_mha import CIMHAForMomentRetrieval, CIMHAModel
+from clipbert.processing import decode_moments
 
 
 ALIGNMENTS = ["coattention", "attention", "mean_pool", "pad"]
