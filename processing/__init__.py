@@ -5,6 +5,8 @@ import clipbert  # noqa: F401  one name for a package, also where it is imported
 
 from .decoding import VideoDecodeError, decode_video, read_video_metadata
 from .feature_cache import CachedFeatures, FeatureCache, FeatureFingerprint
+from .feature_files import FeatureFiles, VideoFeatures, read_features
+from .feature_rows import FeatureFileError
 from .moment_spans import decode_moments, joint_scores, segment_scores, span_targets, temporal_nms
 from .processing_moment_retrieval import MomentRetrievalProcessor
 from .processing_mug_stan import MugSTANProcessor
@@ -25,6 +27,8 @@ __all__ = [
     "CachedFeatures",
     "ClipBERTVideoProcessor",
     "FeatureCache",
+    "FeatureFileError",
+    "FeatureFiles",
     "FeatureFingerprint",
     "MomentRetrievalProcessor",
     "MugSTANProcessor",
@@ -32,6 +36,7 @@ __all__ = [
     "SparseVideoOptions",
     "SparseVideoProcessor",
     "VideoDecodeError",
+    "VideoFeatures",
     "VideoTextProcessor",
     "decode_moments",
     "decode_video",
@@ -39,6 +44,7 @@ __all__ = [
     "load_tokenizer",
     "plan_segments",
     "plan_windows",
+    "read_features",
     "read_video_metadata",
     "sample_clips",
     "segment_scores",

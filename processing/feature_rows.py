@@ -10,15 +10,25 @@ from typing import Any
 
 import numpy as np
 
+from .video_sources import VideoDecodeError
+
 
 UNEQUAL = ("pool", "cut", "refuse")
+
+
+class FeatureFileError(VideoDecodeError):
+    """Features that cannot be read, or are not what is expected: `source` is their file, or what they are called."""
+
+    def __init__(self, source: str, reason: str, frame_index: int | None = None):
+        super().__init__(source, reason, frame_index)
+        self.args = (f"Cannot use the features of {source}: {reason}",)
 
 
 def check_rows(features: Any, name: str) -> np.ndarray:
     """Features as float32 `(n, D)`; further axes are dropped where they have size 1.
 
     Raises:
-        ValueError: If they have another number of dimensions, no rows, or numbers that are not finite; names them.
+        FeatureFileError: If they have another number of dimensions, no rows, or numbers that are not finite; names them.
     """
     rows = np.asarray(features)
     shape = rows.shape
@@ -26,16 +36,17 @@ def check_rows(features: Any, name: str) -> np.ndarray:
         # the last one of them first: that in front may be a single row
         rows = rows.squeeze(max(axis for axis, size in enumerate(rows.shape) if size == 1))
     if rows.ndim != 2 or rows.dtype.kind not in "fiu":
-        raise ValueError(
-            f"{name}: expected features (n, D), a row of numbers for each part of the video, got {rows.dtype} of shape {shape}."
-        )
+        reason = f"expected (n, D), a row of numbers for each part of the video, got {rows.dtype} of shape {shape}."
+        raise FeatureFileError(name, reason)
     if 0 in rows.shape:
-        raise ValueError(f"{name}: there are no features in it, its shape is {shape}.")
+        raise FeatureFileError(name, f"there is nothing in them, their shape is {shape}.")
     with np.errstate(over="ignore"):  # what overflows is reported below
         rows = rows.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(bad):
-        raise ValueError(f"{name}: {len(bad)} of {len(rows)} rows hold NaN or infinity, first row {bad[0]}.")
+        raise FeatureFileError(
+            name, f"{len(bad)} of {len(rows)} rows hold NaN or infinity, the first of them row {bad[0]}."
+        )
     return rows
 
 
@@ -115,4 +126,4 @@ def join_rows(parts: Sequence[np.ndarray], names: Sequence[str], unequal: str = 
     return np.concatenate(parts, axis=1)
 
 
-__all__ = ["UNEQUAL", "check_rows", "cut_rows", "join_rows", "pool_rows"]
+__all__ = ["UNEQUAL", "FeatureFileError", "check_rows", "cut_rows", "join_rows", "pool_rows"]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from transformers.feature_extraction_utils import BatchFeature
 
+from .feature_files import VideoFeatures, check_card, read_features
 from .feature_rows import check_rows, cut_rows, pool_rows
 from .moment_spans import decode_moments, span_targets
 from .processing_video_text import VideoTextProcessor
@@ -27,6 +28,7 @@ class MomentRetrievalProcessor(VideoTextProcessor):
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]): What prepares the words. Sentences are brought to one Unicode
             form (NFC) before: what looks equal is equal.
         max_length (`int`, *optional*, defaults to 25): Longest sentence in tokens; longer ones lose their end.
+        feature_card (`dict`, *optional*): What the features of the model's training were; files of others are refused.
 
     Example:
         >>> from transformers import BertTokenizer
@@ -43,8 +45,15 @@ class MomentRetrievalProcessor(VideoTextProcessor):
         (torch.Size([2, 128, 4]), [0, 0, 1], [3, 9, 127])
     """
 
-    def __init__(self, video_processor=None, tokenizer=None, max_length: int | None = 25):
+    def __init__(
+        self,
+        video_processor=None,
+        tokenizer=None,
+        max_length: int | None = 25,
+        feature_card: dict[str, Any] | None = None,
+    ):
         super().__init__(video_processor, tokenizer, max_length)
+        self.feature_card = feature_card
 
     def __call__(
         self,
@@ -63,9 +72,11 @@ class MomentRetrievalProcessor(VideoTextProcessor):
             text (`str`, `list[str]` or `list[list[str]]`, *optional*): One sentence a video, or for each video a list of
                 them; `video_indices` then says which video each one asks of.
             videos: One video or several: paths, URLs, bytes, open files, arrays, tensors, lists of PIL images.
-            video_features (`list`, *optional*): Instead of videos, for each an array `(n, D)`, whose rows cover it evenly, or
-                the path of an `.npy` file. More rows than `max_segments` are pooled.
-            durations (`list[float]`, *optional*): Seconds of the videos, for features; videos know theirs.
+            video_features (`list`, *optional*): Instead of videos, for each an array `(n, D)`, whose rows cover it evenly; the
+                file of one video, in any layout of `feature_files.py`; or the [`VideoFeatures`] that [`FeatureFiles`] gives
+                by id. More rows than `max_segments` are pooled.
+            durations (`list[float]`, *optional*): Seconds of the videos, for features whose cards do not tell; videos know
+                theirs.
             spans (`list`, *optional*): The annotated moment of each sentence, `(start_s, end_s)` in seconds from the start
                 of the video, or `None` where there is none; nested by video if texts are.
             kwargs: Options of the tokenizer and of the video processor, for this call only. `spans_se` is for each video
@@ -88,16 +99,14 @@ class MomentRetrievalProcessor(VideoTextProcessor):
         Raises:
             ValueError: If numbers of videos, sentences, durations and spans do not fit each other.
             VideoDecodeError: If a video cannot be read.
+            FeatureFileError: If features cannot be read, or have another card than `feature_card`.
         """
         if images is not None:
             raise ValueError("Got images: moments are found in videos.")
         if videos is not None and video_features is not None:
             raise ValueError("Got both videos and video_features: pass one of them.")
-        if (durations is not None) != (video_features is not None):
-            raise ValueError(
-                "video_features come with durations, the seconds of each video, which features do not tell; videos come "
-                "without."
-            )
+        if durations is not None and video_features is None:
+            raise ValueError("Got durations without video_features: videos know theirs.")
         if text is not None:
             text = _to_nfc(text)
         text_kwargs, videos_kwargs = self._route_options(dict(kwargs))
@@ -121,13 +130,14 @@ class MomentRetrievalProcessor(VideoTextProcessor):
         return BatchFeature(data, tensors, skip_tensor_conversion=["video_metadata"])
 
     def _prepare_features(
-        self, video_features: Any, durations: Sequence[float], videos_kwargs: dict[str, Any]
+        self, video_features: Any, durations: Sequence[float | None] | None, videos_kwargs: dict[str, Any]
     ) -> dict[str, torch.Tensor]:
         known = ("spans_se", "max_segments", "return_tensors", "return_metadata")
         if unknown := sorted(set(videos_kwargs) - set(known)):
             raise ValueError(f"Got {', '.join(unknown)} with video_features: these are for videos.")
-        if isinstance(video_features, str | os.PathLike) or getattr(video_features, "ndim", 0) == 2:
+        if isinstance(video_features, str | os.PathLike | VideoFeatures) or getattr(video_features, "ndim", 0) == 2:
             video_features = [video_features]
+        durations = [None] * len(video_features) if durations is None else durations
         if len(durations) != len(video_features):
             raise ValueError(f"Got {len(durations)} durations for features of {len(video_features)} videos.")
         parts = videos_kwargs.get("spans_se")
@@ -137,12 +147,7 @@ class MomentRetrievalProcessor(VideoTextProcessor):
         most = videos_kwargs.get("max_segments") or self.video_processor.max_segments
         rows, seconds = [], []
         for place, (features, duration_s, part) in enumerate(zip(video_features, durations, parts, strict=True)):
-            name = f"video_features of video {place}"
-            if isinstance(features, str | os.PathLike):
-                name, features = str(features), np.load(features, allow_pickle=False)
-            features, start_s, end_s = check_rows(features, name), 0.0, float(duration_s)
-            if not 0 < end_s < np.inf:
-                raise ValueError(f"durations: expected positive seconds for video {place}, got {duration_s}.")
+            features, start_s, end_s = self._read_features(features, duration_s, place)
             if part is not None:
                 check_span(part, end_s)
                 features, start_s, end_s = cut_rows(features, end_s, part)
@@ -158,6 +163,21 @@ class MomentRetrievalProcessor(VideoTextProcessor):
         return (
             data | {"durations": lengths} | ({"starts_s": starts} if videos_kwargs.get("spans_se") is not None else {})
         )
+
+    def _read_features(self, given: Any, duration_s: float | None, place: int) -> tuple[np.ndarray, float, float]:
+        """Rows of a video, and the seconds at which they begin and end."""
+        if isinstance(given, str | os.PathLike):
+            given = read_features(given)
+        if isinstance(given, VideoFeatures):
+            check_card(self.feature_card, given)
+            duration_s = (given.card or {}).get("duration_s") if duration_s is None else duration_s
+        else:
+            given = VideoFeatures(check_rows(given, f"video {place}"), f"video {place}")
+        if duration_s is None:
+            raise ValueError(f"Got no durations, and no card tells the seconds of {given.name}: pass durations.")
+        if not 0 < float(duration_s) < np.inf:
+            raise ValueError(f"durations: expected positive seconds for {given.name}, got {duration_s}.")
+        return given.rows, 0.0, float(duration_s)
 
     def _place_spans(self, spans: Sequence[Any], data: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         if "input_ids" not in data or "video_mask" not in data:

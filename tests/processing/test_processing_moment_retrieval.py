@@ -2,6 +2,7 @@
 """Sentences with videos, or with features of them: shapes, seconds to segments and back, and what is refused."""
 
 import doctest
+import json
 import pickle
 import unicodedata
 from types import SimpleNamespace
@@ -13,12 +14,19 @@ from numbered_videos import write_numbered
 from text_ends import wordpiece_tokenizer
 from transformers import AutoVideoProcessor, PreTrainedConfig
 
+import clipbert.processing.feature_files
 import clipbert.processing.feature_rows
 import clipbert.processing.moment_spans
 import clipbert.processing.processing_moment_retrieval
 import clipbert.processing.segment_plan
 import clipbert.processing.video_processing_ci_mha
-from clipbert.processing import CIMHAVideoProcessor, MomentRetrievalProcessor, VideoDecodeError
+from clipbert.processing import (
+    CIMHAVideoProcessor,
+    FeatureFileError,
+    FeatureFiles,
+    MomentRetrievalProcessor,
+    VideoDecodeError,
+)
 
 
 class StandInConfig(PreTrainedConfig):
@@ -48,7 +56,14 @@ def features_of(rows, size=4, seed=0):
 
 @pytest.mark.parametrize(
     "module",
-    ["feature_rows", "moment_spans", "processing_moment_retrieval", "segment_plan", "video_processing_ci_mha"],
+    [
+        "feature_files",
+        "feature_rows",
+        "moment_spans",
+        "processing_moment_retrieval",
+        "segment_plan",
+        "video_processing_ci_mha",
+    ],
 )
 def test_examples(module):
     found = doctest.testmod(getattr(clipbert.processing, module), extraglobs={"np": np, "torch": torch})
@@ -139,6 +154,28 @@ def test_saved_loaded_and_sent_to_workers(processor, video, tmp_path):
         assert all(torch.equal(batch[name], expected[name]) for name in expected)
 
 
+def test_files_of_features_with_their_cards(processor, tmp_path):
+    card = {"encoder": "I3D", "dimension": 4}
+    for name, rows in (("v_1", 5), ("v_2", 9)):
+        np.save(tmp_path / f"{name}.npy", features_of(rows))
+    (tmp_path / "features.card.json").write_text(json.dumps({**card, "durations": {"v_1": 7.5}}))
+    processor.feature_card = card
+    processor.save_pretrained(tmp_path / "processor")
+    processor, files = MomentRetrievalProcessor.from_pretrained(tmp_path / "processor"), FeatureFiles(tmp_path)
+    assert processor.feature_card == card
+    for given in (tmp_path / "v_1.npy", [str(tmp_path / "v_1.npy")], files["v_1"], [files["v_1"]]):
+        batch = processor(video_features=given, text=["a dog"])
+        np.testing.assert_array_equal(batch["video_features"][0], features_of(5))
+        assert batch["durations"].tolist() == [7.5]
+    both = processor(video_features=[files["v_1"], files["v_2"]], durations=[None, 3.0])
+    assert both["durations"].tolist() == [7.5, 3.0]
+    with pytest.raises(ValueError, match="seconds of .*v_2.npy"):
+        processor(video_features=[files["v_2"]])
+    processor.feature_card = {**card, "encoder": "C3D"}
+    with pytest.raises(FeatureFileError, match="v_1.npy.*encoder: C3D -> I3D"):
+        processor(video_features=[files["v_1"]])
+
+
 FEATURES = {"video_features": [np.zeros((4, 2))], "durations": [4.0], "text": ["a dog"]}
 
 
@@ -147,8 +184,8 @@ FEATURES = {"video_features": [np.zeros((4, 2))], "durations": [4.0], "text": ["
     [
         ({"images": np.zeros((4, 4, 3), np.uint8)}, "moments are found in videos"),
         ({**FEATURES, "videos": ["film.mp4"]}, "both videos and video_features"),
-        ({**FEATURES, "durations": None}, "come with durations"),
-        ({"videos": ["film.mp4"], "durations": [1.0]}, "come without"),
+        ({**FEATURES, "durations": None}, "no card tells the seconds of video 0"),
+        ({"videos": ["film.mp4"], "durations": [1.0]}, "durations without video_features"),
         ({**FEATURES, "durations": [4.0, 4.0]}, "2 durations for features of 1 videos"),
         ({**FEATURES, "durations": [0.0]}, "positive seconds for video 0"),
         ({**FEATURES, "text": ["a", "b"]}, "2 texts for 1 videos"),
@@ -156,10 +193,10 @@ FEATURES = {"video_features": [np.zeros((4, 2))], "durations": [4.0], "text": ["
         ({"text": ["a dog"], "spans": [(0, 1)]}, "spans are moments of sentences in videos"),
         ({**FEATURES, "spans_se": [(5.0, 6.0)]}, "does not lie in the video"),
         ({**FEATURES, "size": 32}, "size with video_features"),
-        ({**FEATURES, "video_features": [np.zeros((4, 2, 3))]}, "video 0: expected features"),
-        ({**FEATURES, "video_features": [np.zeros((0, 2))]}, "no features in it"),
+        ({**FEATURES, "video_features": [np.zeros((4, 2, 3))]}, r"video 0: expected \(n, D\)"),
+        ({**FEATURES, "video_features": [np.zeros((0, 2))]}, "video 0: there is nothing in them"),
         ({**FEATURES, "video_features": [np.full((4, 2), np.nan)]}, "4 of 4 rows hold NaN"),
-        ({**FEATURES, "video_features": [np.array([["a"]])]}, "expected features"),
+        ({**FEATURES, "video_features": [np.array([["a"]])]}, r"video 0: expected \(n, D\)"),
     ],
 )
 def test_inputs_that_do_not_fit(processor, inputs, message):
