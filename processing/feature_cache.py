@@ -3,9 +3,10 @@
 
 A file is named by the content of its video, so folders may be moved and renamed, and it holds
 
-    features        (T, D), or (N, T, D) for N windows     what the frame encoder made of each frame
-    frame_indices   (T) or (N, T), int64                    which frames; -1 pads a short window
-    timestamps      (T) or (N, T), float64                  their seconds; NaN where unknown or padded
+    features        (T, D), or (N, T, D) for N windows or segments     what the frame encoder made of each frame
+    frame_indices   (T) or (N, T), int64                                which frames; -1 pads a short window
+    timestamps      (T) or (N, T), float64                              their seconds; NaN where unknown or padded
+    duration_s      (), float64                                         seconds that segments cover; only of these
 
 with, as metadata, everything that these depend on: a [`FeatureFingerprint`] and the video's own size and SHA-256. Files
 appear whole or not at all, and are mapped into memory, not read, when they are used.
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +48,10 @@ SAMPLING_SETTINGS = (
     "placement",
     "short_video",
     "do_sample_frames",
+    "segments_per_second",
+    "min_segments",
+    "max_segments",
+    "frames_per_segment",
 )
 # ... but for these, on which no pixel depends.
 OTHER_SETTINGS = (
@@ -118,6 +123,10 @@ class FeatureFingerprint:
             augmentation=_canonical(seed if seed is None else {"seed": seed, "augmentation": altered}),
         )
 
+    def card(self, dimension: int) -> dict[str, Any]:
+        """The card of vectors of so many numbers, see `feature_files.py`."""
+        return card_of_features(asdict(self), dimension)
+
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
         """What differs in the metadata of a file, each as `name: stored -> now`."""
         found = []
@@ -136,14 +145,15 @@ class FeatureFingerprint:
 
 
 class VideoContent(NamedTuple):
-    """A video as a cache knows it: what it is called, its bytes, and their SHA-256."""
+    """A video as a cache knows it: what it is called, its bytes, their SHA-256, and the part that is looked at, in seconds."""
 
     name: str
     size: int
     sha256: str
+    span_se: tuple[float, float] | None = None
 
     @classmethod
-    def of(cls, video: Any) -> "VideoContent":
+    def of(cls, video: Any, span_se: tuple[float, float] | None = None) -> "VideoContent":
         """
         Read a path, bytes, or `{"path": ..., "bytes": ...}` once, from start to end.
 
@@ -154,12 +164,12 @@ class VideoContent(NamedTuple):
         if isinstance(video, Mapping) and set(video) == {"path", "bytes"}:
             video = video["path"] if video["bytes"] is None else video["bytes"]
         if isinstance(video, bytes | bytearray | memoryview):
-            return cls(describe_source(video), len(video), hashlib.sha256(video).hexdigest())
+            return cls(describe_source(video), len(video), hashlib.sha256(video).hexdigest(), span_se)
         if not isinstance(video, str | os.PathLike) or "://" in str(video):
             raise TypeError(f"Features are cached of video files and bytes, got {describe_source(video)}.")
         with open(video, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return cls(str(video), os.fstat(file.fileno()).st_size, digest)
+            return cls(str(video), os.fstat(file.fileno()).st_size, digest, span_se)
 
 
 @dataclass
@@ -171,16 +181,28 @@ class CachedFeatures:
         features (`torch.Tensor` of shape `(T, D)`, or `(N, T, D)`): In the dtype that they are stored in.
         frame_indices (`torch.Tensor` of shape `(T,)` or `(N, T)`): Frame numbers; -1 for padding.
         timestamps (`torch.Tensor` of shape `(T,)` or `(N, T)`): Seconds; NaN where unknown or padded.
+        duration_s (`torch.Tensor` of shape `()`, *optional*): Seconds that the N segments of the video, or of a part of it, cover.
     """
 
     features: torch.Tensor
     frame_indices: torch.Tensor
     timestamps: torch.Tensor
+    duration_s: torch.Tensor | None = None
 
     @property
     def frame_mask(self) -> torch.Tensor:
         """1 = a frame, as models take it."""
         return (self.frame_indices >= 0).long()
+
+    @property
+    def segment_features(self) -> torch.Tensor:
+        """Vectors of segments `(N, D)`, float32: the mean over the frames of each."""
+        is_there = (self.frame_indices >= 0)[..., None]
+        return (self.features.float() * is_there).sum(dim=1) / is_there.sum(dim=1).clamp(min=1)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What there is, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 class Fault(NamedTuple):
@@ -216,8 +238,9 @@ class FeatureCache:
         self.folder = Path(folder)
 
     def path_of(self, content: VideoContent, version: int = 0) -> Path:
-        """The file for a video; `version` counts altered versions of it from 1."""
-        return self.folder / f"{content.sha256}{f'.v{version}' if version else ''}.safetensors"
+        """The file for a video, or a part of it; `version` counts altered versions of it from 1."""
+        part = "" if content.span_se is None else ".{:.3f}-{:.3f}s".format(*content.span_se)
+        return self.folder / f"{content.sha256}{part}{f'.v{version}' if version else ''}.safetensors"
 
     def load(self, video: Any, fingerprint: FeatureFingerprint, version: int = 0) -> CachedFeatures | None:
         """
@@ -261,11 +284,13 @@ class FeatureCache:
             changes = [f"version of the format: {metadata['format_version']} -> {FORMAT_VERSION}"]
         else:
             changes = fingerprint.differences(metadata)
+            if (was := metadata.get("span_se")) != (now := content.span_se and list(content.span_se)):
+                changes.append(f"span_se: {was} -> {now}")
         fault = Fault("changed", content.name, "; ".join(changes)) if changes else None
         return (None, fault) if fault else (features, None)
 
     def _explain_absence(self, content: VideoContent, version: int) -> Fault:
-        old = self._by_name.get((content.name, version))
+        old = self._by_name.get((content.name, version, content.span_se))
         if old is None or old["video_sha256"] == content.sha256:
             return Fault("missing", content.name, f"no features in {self.folder}")
         was, now = (
@@ -289,6 +314,7 @@ class FeatureCache:
             features.features.to(DTYPES[fingerprint.dtype]).contiguous(),
             features.frame_indices.to(torch.int64).contiguous(),
             features.timestamps.to(torch.float64).contiguous(),
+            None if features.duration_s is None else features.duration_s.to(torch.float64),
         )
         if not stored.features.isfinite().all():
             raise ValueError(
@@ -304,12 +330,14 @@ class FeatureCache:
             "version": version,
             "sha256": _hash_tensors(stored),
         }
+        if content.span_se is not None:
+            metadata["span_se"] = content.span_se
         path = self.path_of(content, version)
         self.folder.mkdir(parents=True, exist_ok=True)
         handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=self.folder)
         os.close(handle)
         try:
-            save_file(vars(stored), partial, {ENTRY: _canonical(metadata)})
+            save_file(stored.tensors(), partial, {ENTRY: _canonical(metadata)})
             with open(partial, "rb+") as file:
                 os.fsync(file.fileno())  # the rename must not reach the disk before the content
             os.chmod(partial, 0o666 & ~_umask())  # temporary files are closed to others
@@ -339,9 +367,16 @@ class FeatureCache:
                 yield _read_metadata(file)
 
     @cached_property
-    def _by_name(self) -> dict[tuple[str, int], dict[str, Any]]:
-        """Metadata by name and version of the video: only looked at where a file is missing."""
-        return {(entry["video"], entry["version"]): entry for entry in self.metadata()}
+    def _by_name(self) -> dict[tuple, dict[str, Any]]:
+        """Metadata by name, version and part of the video: only looked at where a file is missing."""
+        parts = ((entry, entry.get("span_se")) for entry in self.metadata())
+        return {(entry["video"], entry["version"], part and tuple(part)): entry for entry, part in parts}
+
+
+def card_of_features(metadata: Mapping[str, Any], dimension: int) -> dict[str, Any]:
+    """The card of features by the fields of a [`FeatureFingerprint`], as the files here have them."""
+    card = {name: metadata[name] for name in ("encoder", "weights")} | {"dimension": dimension}
+    return card | {name: json.loads(metadata[name]) for name in ("transform", "sampling")}
 
 
 def hash_weights(module: nn.Module) -> str:
@@ -361,7 +396,7 @@ def hash_weights(module: nn.Module) -> str:
 def name_of_encoder(model: nn.Module) -> str:
     """What a frame encoder is called, as far as its config says so."""
     config = getattr(model, "config", None)
-    backbone = getattr(config, "backbone_config", None) or config
+    backbone = getattr(config, "backbone_config", None) or getattr(config, "frame_encoder_config", None) or config
     return getattr(backbone, "name_or_path", "") or getattr(backbone, "model_type", type(model).__name__)
 
 
@@ -373,13 +408,15 @@ def _read_metadata(file: safe_open) -> dict[str, Any]:
 
 
 def _read_tensors(file: safe_open) -> CachedFeatures:
-    return CachedFeatures(**{part.name: file.get_tensor(part.name) for part in fields(CachedFeatures)})
+    there = set(file.keys())
+    names = [part.name for part in fields(CachedFeatures) if part.default is MISSING or part.name in there]
+    return CachedFeatures(**{name: file.get_tensor(name) for name in names})
 
 
 def _hash_tensors(stored: CachedFeatures) -> str:
     digest = hashlib.sha256()
-    for part in fields(CachedFeatures):
-        digest.update(_bytes_of(getattr(stored, part.name)))
+    for tensor in stored.tensors().values():
+        digest.update(_bytes_of(tensor))
     return digest.hexdigest()
 
 
@@ -424,5 +461,6 @@ __all__ = [
     "FeatureCache",
     "FeatureFingerprint",
     "VideoContent",
+    "card_of_features",
     "hash_weights",
 ]

@@ -7,7 +7,7 @@
     a/v_1.safetensors, all.safetensors              likewise; or a folder that `extract.py` has filled
 
 A card is a JSON mapping: `encoder` (a name) and `weights` (their hash, where known), `dimension`, `transform` and `sampling` (how a
-picture was prepared, which were seen) and `duration_s`, or `durations` by id. It lies in a folder as `features.card.json`, beside a
+picture was prepared, which ones a row is of) and `duration_s`, or `durations` by id. It lies in a folder as `features.card.json`, beside a
 file as `<file>.card.json`, or inside safetensors (metadata) and HDF5 (an attribute) as `feature_card`.
 """
 
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from .feature_cache import ENTRY
+from .feature_cache import ENTRY, CachedFeatures, card_of_features
 from .feature_rows import FeatureFileError, check_rows, join_rows
 
 
@@ -41,7 +41,8 @@ WITH_CARDS = ("hdf5", "safetensors")  # layouts that can hold a card
 CARD, CARD_FILE, SHAPES_FILE = "feature_card", "features.card.json", "feature_shapes.json"
 USUAL_KEY = "features"
 ONLY = ""  # the name of the array of a file that holds a single one without a name
-OF_A_VIDEO = ("duration_s", "durations")  # what a card says of videos, and not of how their features were made
+# what a card says of videos, and not of how their features were made
+OF_VIDEOS = ("duration_s", "durations", "num_videos", "num_rows")
 FAULTS = (
     OSError,
     ValueError,
@@ -208,7 +209,7 @@ class _Source:
 
     def __init__(self, path: Path, files: dict[str, Path] | None, key: str | None):
         self.path, self.files, self.key, self.num_rows = path, files, key, {}
-        beside = path.with_name(f"{path.name}.card.json") if files is None else path / CARD_FILE
+        beside = card_path(path)
         self._card = _read_json(beside) if beside.is_file() else None
         if files is not None:
             self._ids = list(files)
@@ -248,8 +249,8 @@ class _Source:
                 found = _choose(found, self.key, name) if isinstance(found, Mapping) else found
             else:
                 found = _choose(arrays, self.key, name)
-            if ENTRY in getattr(arrays, "metadata", ()):
-                found = _mean_of_frames(found, arrays["frame_indices"])
+            if ENTRY in getattr(arrays, "metadata", ()) and found.dim() == 3:  # vectors of the frames of segments
+                found = CachedFeatures(found, arrays["frame_indices"], arrays["timestamps"]).segment_features
             rows = check_rows(_as_array(found), name)
         if (said := self.num_rows.get(video_id, len(rows))) != len(rows):
             raise FeatureFileError(
@@ -291,6 +292,11 @@ def _find_files(folder: Path, layout: str) -> dict[str, Path]:
         )
     ((kind, files),) = found.items()
     return _named_by_their_videos(files) if kind == "safetensors" else files
+
+
+def card_path(source: Path) -> Path:
+    """Where the card of a folder, or of a file with all videos, lies."""
+    return source / CARD_FILE if source.is_dir() else source.with_name(f"{source.name}.card.json")
 
 
 def read_features(path: str | os.PathLike, key: str | None = None) -> VideoFeatures:
@@ -335,21 +341,25 @@ class _SafeTensors(Mapping):
     """The tensors of a safetensors file by name."""
 
     def __init__(self, file: Any):
-        self.file, self.metadata = file, file.metadata() or {}
+        self.file, self.names, self.metadata = file, file.keys(), file.metadata() or {}
 
     def __getitem__(self, name: str) -> torch.Tensor:
         return self.file.get_tensor(name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self.file.keys())
+        return iter(self.names)
 
     def __len__(self) -> int:
-        return len(self.file.keys())
+        return len(self.names)
 
     @property
     def card(self) -> dict[str, Any] | None:
         if ENTRY in self.metadata:
-            return card_of_cache(json.loads(self.metadata[ENTRY]), self.file.get_slice(USUAL_KEY).get_shape()[-1])
+            card = card_of_features(json.loads(self.metadata[ENTRY]), self.file.get_slice(USUAL_KEY).get_shape()[-1])
+            return card | ({"duration_s": float(self["duration_s"])} if "duration_s" in self else {})
         return json.loads(self.metadata[CARD]) if CARD in self.metadata else None
 
 
@@ -374,14 +384,6 @@ class _Groups(Mapping):
         return json.loads(self.group.attrs[CARD]) if CARD in self.group.attrs else None
 
 
-def card_of_cache(metadata: Mapping[str, Any], dimension: int) -> dict[str, Any]:
-    """The card of a file of a [`FeatureCache`], or of the fields of a [`FeatureFingerprint`]."""
-    card = {name: metadata[name] for name in ("encoder", "weights")} | {"dimension": dimension}
-    card |= {name: json.loads(metadata[name]) for name in ("transform", "sampling")}
-    seconds = metadata.get("duration_s")
-    return card | ({} if seconds is None else {"duration_s": seconds})
-
-
 def card_differences(
     expected: Mapping[str, Any] | None, found: Mapping[str, Any] | None, both_ways: bool = False
 ) -> list[str]:
@@ -401,7 +403,7 @@ def card_differences(
     if found is None:
         return ["they have no card (`extract.py card` makes one)"]
     changes = []
-    for name in sorted({*expected, *found} - {*OF_A_VIDEO, "sources"}):
+    for name in sorted({*expected, *found} - {*OF_VIDEOS, "sources"}):
         was, now = expected.get(name), found.get(name)
         is_name_only = name == "encoder" and "weights" in expected and "weights" in found
         if was != now and not is_name_only:
@@ -437,14 +439,6 @@ def _choose(arrays: Mapping[str, Any], key: str | None, name: str) -> Any:
             name, f"there is {asked} in it, but {', '.join(names[:8]) or 'nothing'}; `key` names one."
         )
     return arrays[wanted]
-
-
-def _mean_of_frames(features: torch.Tensor, frame_indices: torch.Tensor) -> torch.Tensor:
-    """Vectors of frames `(T, D)` as they are; `(N, K, D)` of K frames of N segments to those of segments."""
-    if features.dim() == 2:
-        return features
-    is_there = (frame_indices >= 0)[..., None]
-    return (features.float() * is_there).sum(dim=1) / is_there.sum(dim=1).clamp(min=1)
 
 
 def _named_by_their_videos(files: Mapping[str, Path]) -> dict[str, Path]:
@@ -502,7 +496,7 @@ def _as_array(values: Any) -> np.ndarray:
 
 
 def _without_videos(card: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if card is None else {name: value for name, value in card.items() if name not in OF_A_VIDEO}
+    return None if card is None else {name: value for name, value in card.items() if name not in OF_VIDEOS}
 
 
 def _shown(value: Any, other: Any) -> str:
@@ -528,7 +522,7 @@ __all__ = [
     "IdCheck",
     "VideoFeatures",
     "card_differences",
-    "card_of_cache",
+    "card_path",
     "check_card",
     "open_arrays",
     "read_features",

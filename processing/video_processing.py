@@ -617,7 +617,8 @@ def frame_shown_at(metadata: DecodedVideoMetadata, seconds: float) -> int:
 def _seconds_of_all(metadata: DecodedVideoMetadata) -> np.ndarray:
     """Seconds at which each frame begins `(total_num_frames,)`, also those that a cut-off file has lost."""
     total, begins = metadata.total_num_frames, np.zeros(0)
-    pts = None if metadata.container is None else getattr(metadata.timing, "frame_pts", None)
+    has_file = getattr(metadata, "container", None) is not None
+    pts = getattr(metadata.timing, "frame_pts", None) if has_file else None
     if pts is not None and not np.any(np.diff(pts) <= 0):  # those of AVI may run backwards
         begins = (pts - pts[:1])[:total] * float(metadata.timing.time_base)
     if len(begins) == total:

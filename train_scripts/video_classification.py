@@ -21,13 +21,14 @@ from transformers import PreTrainedModel
 
 from clipbert.processing.augmentation import refuse_flips_of_sides
 from clipbert.support.families import config_class, find_head
+from clipbert.support.options import option
 from clipbert.train_scripts.engine.data import Skipped, check_skipped
 from clipbert.train_scripts.engine.items import NoTrainSet
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.report import command
 from clipbert.train_scripts.engine.task import Evaluation, Parts, Task, main
 from clipbert.train_scripts.tasks.building import build_model, build_processor, check_head, model_type_of
-from clipbert.train_scripts.tasks.classification.cached import FeatureSection, choose_reader
+from clipbert.train_scripts.tasks.cached import FeatureSection, choose_reader
 from clipbert.train_scripts.tasks.classification.items import EvaluatedVideos, LabelledCollator, LabelledVideos
 from clipbert.train_scripts.tasks.classification.measures import CLASSES, describe_classes, measure
 from clipbert.train_scripts.tasks.rows import coverage_metrics, evaluation_problems, find_data, load_rows
@@ -40,8 +41,21 @@ SEVERAL = "multi_label_classification"  # the problem type of models whose video
 
 
 @dataclass(kw_only=True)
+class ClassSection(FeatureSection):
+    balance_classes: bool = option(
+        False,
+        "Let classes take turns, so that a batch holds as many as possible, none of them more often than others.",
+    )
+
+    def problems(self):
+        yield from super().problems()
+        if self.balance_classes and self.group_by_length:
+            yield "balance_classes: goes by class, and group_by_length by length; choose one of them"
+
+
+@dataclass(kw_only=True)
 class ClassificationRecipe(Recipe):
-    data: FeatureSection = field(default_factory=FeatureSection)
+    data: ClassSection = field(default_factory=ClassSection)
 
     default_options = {"data": ClipOptions, "eval": ClipEvalOptions}
 
@@ -83,7 +97,8 @@ class ClassificationTask(Task):
                 f"The model knows the classes {', '.join(map(str, model.config.id2label.values()))}; the data have "
                 f"{', '.join(self.class_names)}."
             )
-        self.reader = choose_reader(recipe, model, self.processor, rows)
+        self.videos = {split: of_split["video"][:] for split, of_split in rows.items()}
+        self.reader = choose_reader(recipe, model, self.processor, self.videos)
         train_set = NoTrainSet()
         if recipe.run.total_steps != 0:
             options = video_options(recipe, self.processor, is_training=True)

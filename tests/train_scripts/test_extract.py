@@ -24,7 +24,7 @@ from clipbert.support.families import load_trained
 from clipbert.train_scripts import extract
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.task import main
-from clipbert.train_scripts.tasks.classification.cached import CachedVideos
+from clipbert.train_scripts.tasks.cached import CachedVideos
 from clipbert.train_scripts.tasks.extraction import FeatureCacheError
 from clipbert.train_scripts.tasks.holdings import Holdings
 from clipbert.train_scripts.video_classification import ClassificationTask

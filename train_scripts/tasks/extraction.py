@@ -63,7 +63,8 @@ class ExtractionJob:
     def call_options(self) -> dict[str, Any]:
         """What to call the processor with; altered versions depend on seed, video and version alone."""
         seeds = {"seeds": [(self.seed, self.content.sha256, self.version)]} if self.version else {}
-        return {**self.options, **seeds}
+        part = {} if self.content.span_se is None else {"spans_se": [self.content.span_se]}
+        return {**self.options, **seeds, **part}
 
 
 @dataclass
@@ -213,6 +214,7 @@ def extract_features(
                 report.num_valid += 1  # another process was faster
             else:
                 features = lay_out(vectors.pop(part.job).taken(), part.frame_indices, part.seconds)
+                features.duration_s = part.duration_s
                 cache.save(job.content, job.fingerprint, features, job.version)
                 report.num_written += 1
                 report.num_frames += int(features.frame_mask.sum())
@@ -270,6 +272,7 @@ class Part(NamedTuple):
     frame_indices: torch.Tensor | None = None
     seconds: torch.Tensor | None = None
     reason: str = ""
+    duration_s: torch.Tensor | None = None  # that segments cover
 
 
 class FrameChunks(IterableDataset):
@@ -305,7 +308,8 @@ class FrameChunks(IterableDataset):
             frames, indices, seconds = (inputs[name][0] for name in ("pixel_values", "frame_indices", "frame_seconds"))
             for chunk in frames[indices >= 0].split(self.chunk_size):
                 yield Part(number, chunk)
-            yield Part(number, None, indices, seconds)
+            durations = inputs.get("durations")
+            yield Part(number, None, indices, seconds, duration_s=None if durations is None else durations[0])
         except VideoDecodeError as error:
             yield Part(number, reason=str(error))
 

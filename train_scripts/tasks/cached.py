@@ -8,14 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
 from transformers import PreTrainedModel
 
-from clipbert.processing import FeatureCache, FeatureFingerprint, SparseVideoProcessor, VideoDecodeError
+from clipbert.processing import (
+    CachedFeatures,
+    FeatureCache,
+    FeatureFingerprint,
+    SparseVideoProcessor,
+    VideoDecodeError,
+)
 from clipbert.processing.feature_cache import Fault, VideoContent
 from clipbert.processing.sampling import build_rng
-from clipbert.support.options import changeable, option
+from clipbert.support.options import changeable
 from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.report import place_of_script
@@ -34,15 +39,6 @@ class FeatureSection(FrameSection):
     features: str | None = changeable(
         None, "Folder of frame vectors, filled by extract.py, to read in the place of videos; null: read the videos."
     )
-    balance_classes: bool = option(
-        False,
-        "Let classes take turns, so that a batch holds as many as possible, none of them more often than others.",
-    )
-
-    def problems(self) -> Iterator[str]:
-        yield from super().problems()
-        if self.balance_classes and self.group_by_length:
-            yield "balance_classes: goes by class, and group_by_length by length; choose one of them"
 
 
 class CachedVideos:
@@ -71,20 +67,37 @@ class CachedVideos:
             options: What a processor is called with; a cache was made with them already.
 
         Returns:
-            `dict`: `frame_features` `(1, T, D)` or `(1, N, T, D)`, float32, and `frame_mask` without D.
+            `dict`: `frame_features` `(1, T, D)` or `(1, N, T, D)`, float32, and `frame_mask` without D; of [`CachedSegments`]
+            `video_features` `(1, N, D)`, `video_mask` `(1, N)` and `durations` `(1,)`.
         """
         (video,) = videos
         paths = self.paths.get(key_of(video))
         if not paths:
             raise VideoDecodeError(printable(str(video)[:200]), "it has no features; extract.py says why.")
         is_drawn = seeds is not None and len(paths) > 1
-        found = FeatureCache.read(paths[build_rng(*seeds[0]).integers(1, len(paths))] if is_drawn else paths[0])
+        return self.inputs_of(
+            FeatureCache.read(paths[build_rng(*seeds[0]).integers(1, len(paths))] if is_drawn else paths[0])
+        )
+
+    @staticmethod
+    def inputs_of(found: CachedFeatures) -> dict[str, torch.Tensor]:
+        """What a model reads, with a first dimension of one video."""
         return {"frame_features": found.features.float()[None], "frame_mask": found.frame_mask[None]}
 
     def num_frames(self, video: Any) -> int:
         """Frames of a video, of a window where there are several; 0 where it has no features."""
         paths = self.paths.get(key_of(video))
         return FeatureCache.read(paths[0]).frame_indices.shape[-1] if paths else 0
+
+
+class CachedSegments(CachedVideos):
+    """The same for models that read segments: the means over their frames."""
+
+    @staticmethod
+    def inputs_of(found: CachedFeatures) -> dict[str, torch.Tensor]:
+        features = found.segment_features[None]
+        mask = torch.ones(features.shape[:2], dtype=torch.int64)
+        return {"video_features": features, "video_mask": mask, "durations": found.duration_s[None]}
 
 
 def key_of(video: Any) -> str:
@@ -97,7 +110,7 @@ class FeaturePlan:
     The frame vectors that a run reads.
 
     Args:
-        files (`dict[tuple[str, int], ExtractionJob]`): One job for each file, by content of the video and version.
+        files (`dict[tuple, ExtractionJob]`): One job for each file, by content of the video and version.
         videos (`dict[str, dict[int, ExtractionJob]]`): The versions of each video; copies of a video share files.
         unreadable (`dict[str, str]`): Files of videos that cannot be read, with reasons.
     """
@@ -130,7 +143,7 @@ def plan_features(
     recipe: Recipe,
     model: PreTrainedModel,
     processor: Any,
-    rows: Mapping[str, Any],
+    videos: Mapping[str, Sequence[Any]],
     dtype: str = "float16",
     num_versions: int = 0,
 ) -> FeaturePlan:
@@ -141,28 +154,32 @@ def plan_features(
         recipe (`Recipe`): The run.
         model (`PreTrainedModel`): With a `frame_encoder`.
         processor: Makes frames of videos.
-        rows (`Mapping[str, datasets.Dataset]`): Tables with the column `video` by split; those that the run reads are
-            taken.
+        videos (`Mapping[str, Sequence]`): Paths, or bytes, by split; those that the run reads are taken.
         dtype (`str`, *optional*, defaults to `"float16"`): In which vectors are stored.
         num_versions (`int`, *optional*, defaults to 0): Altered versions of each training video.
 
     Raises:
         ValueError: See [`FeaturePlan.add`].
     """
-    plan, seed = FeaturePlan(), recipe.run.seed
+    plan, seed, processor = FeaturePlan(), recipe.run.seed, video_processor_of(processor)
     for split, is_training in splits_read(recipe):
         ways = [
             (version, options, FeatureFingerprint.of(model, processor, options, dtype, seed=seed if version else None))
             for version, options in _ways(recipe, processor, is_training, num_versions if is_training else 0)
         ]
-        videos = rows[split]["video"][:]
-        for video, content in zip(videos, read_contents(videos), strict=True):
+        found = list(dict.fromkeys(videos[split]))
+        for video, content in zip(found, read_contents(found), strict=True):
             if isinstance(content, OSError):
                 plan.unreadable[printable(str(video)[:200])] = str(content)
                 continue
             for version, options, fingerprint in ways:
                 plan.add(ExtractionJob(video, content, fingerprint, options, version, seed))
     return plan
+
+
+def video_processor_of(processor: Any) -> Any:
+    """The part of a processor that sees videos."""
+    return getattr(processor, "video_processor", processor)
 
 
 def splits_read(recipe: Recipe) -> list[tuple[str, bool]]:
@@ -193,6 +210,16 @@ def what_is_drawn(recipe: Recipe, processor: Any) -> str | None:
     return f"sampling={options['sampling']}" if options.get("sampling") in RANDOM_SAMPLING else None
 
 
+def card_of_run(recipe: Recipe, model: PreTrainedModel, processor: Any) -> dict[str, Any] | None:
+    """The card of the vectors that a frozen frame encoder makes of the frames of a run; `None` where it has no such thing."""
+    if getattr(model, "frame_encoder", None) is None or any(
+        each.requires_grad for each in model.frame_encoder.parameters()
+    ):
+        return None
+    options = video_options(recipe, processor, is_training=False)
+    return FeatureFingerprint.of(model, video_processor_of(processor), options).card(model.frame_feature_size)
+
+
 def check_encoder(model: PreTrainedModel) -> None:
     """
     Raise if there is no sense in keeping what a model makes of frames.
@@ -200,7 +227,7 @@ def check_encoder(model: PreTrainedModel) -> None:
     Raises:
         ValueError: If it has no frame encoder, or one that is trained: its vectors would change with every step.
     """
-    if not hasattr(model, "frame_encoder") or not hasattr(model, "encode_frames"):
+    if getattr(model, "frame_encoder", None) is None or not hasattr(model, "encode_frames"):
         raise ValueError(
             f"data.features: {type(model).__name__} does not encode frames one by one (it has no `frame_encoder` and "
             "`encode_frames`), so there are no vectors of them to keep."
@@ -213,31 +240,43 @@ def check_encoder(model: PreTrainedModel) -> None:
         )
 
 
-def choose_reader(recipe: Recipe, model: PreTrainedModel, processor: Any, rows: Mapping[str, datasets.Dataset]) -> Any:
+def choose_reader(
+    recipe: Recipe,
+    model: PreTrainedModel,
+    processor: Any,
+    videos: Mapping[str, Sequence[Any]],
+    kind: type[CachedVideos] = CachedVideos,
+) -> Any:
     """
     What gives a run its inputs: the processor, or, with `data.features`, [`CachedVideos`]. Says what the data take.
 
     Args:
-        recipe, model, processor, rows: See [`plan_features`].
+        recipe, model, processor, videos: See [`plan_features`].
+        kind (`type`, *optional*): What reads the vectors: `CachedVideos` or `CachedSegments`.
     """
     is_cached = recipe.data.features is not None
-    reader = open_features(recipe, model, processor, rows) if is_cached else processor
-    if hasattr(model, "encode_frames") and isinstance(processor, SparseVideoProcessor):
-        videos = list(dict.fromkeys(video for split, _ in splits_read(recipe) for video in rows[split]["video"][:]))
+    reader = open_features(recipe, model, processor, videos, kind) if is_cached else processor
+    seen_by = video_processor_of(processor)
+    if getattr(model, "frame_encoder", None) is not None and isinstance(seen_by, SparseVideoProcessor):
+        every = list(dict.fromkeys(video for split, _ in splits_read(recipe) for video in videos[split]))
         options = video_options(recipe, processor, recipe.run.total_steps != 0)
-        held = describe_holdings(model, processor, videos, options, reader.dtype if is_cached else "float16")
+        held = describe_holdings(model, seen_by, every, options, reader.dtype if is_cached else "float16")
         logger.info(f"{held} They are {'read' if is_cached else 'decoded and encoded'} in each epoch, and not held.")
     return reader
 
 
 def open_features(
-    recipe: Recipe, model: PreTrainedModel, processor: Any, rows: Mapping[str, datasets.Dataset]
+    recipe: Recipe,
+    model: PreTrainedModel,
+    processor: Any,
+    videos: Mapping[str, Sequence[Any]],
+    kind: type[CachedVideos] = CachedVideos,
 ) -> CachedVideos:
     """
     The vectors that a run reads in the place of its videos.
 
     Args:
-        recipe, model, processor, rows: See [`plan_features`]. The folder is `data.features`.
+        recipe, model, processor, videos, kind: See [`choose_reader`]. The folder is `data.features`.
 
     Raises:
         FeatureCacheError: If files were made otherwise, are damaged, or missing where `data.on_decode_error` is `raise`;
@@ -258,7 +297,7 @@ def open_features(
             )
     else:
         num_versions = 0
-    plan = plan_features(recipe, model, processor, rows, stored[-1]["dtype"], num_versions)
+    plan = plan_features(recipe, model, processor, videos, stored[-1]["dtype"], num_versions)
     found = {key: job.find_fault(cache) for key, job in plan.files.items()}
     faults = [fault for fault in found.values() if fault is not None]
     faults += [Fault("missing", name, reason) for name, reason in plan.unreadable.items()]
@@ -274,7 +313,7 @@ def open_features(
         for video, versions in plan.videos.items()
         if all(found[job.content.sha256, version] is None for version, job in versions.items())
     }
-    return CachedVideos(paths, stored[-1]["dtype"])
+    return kind(paths, stored[-1]["dtype"])
 
 
 def _advise(recipe: Recipe) -> str:
@@ -283,9 +322,11 @@ def _advise(recipe: Recipe) -> str:
 
 
 __all__ = [
+    "CachedSegments",
     "CachedVideos",
     "FeaturePlan",
     "FeatureSection",
+    "card_of_run",
     "check_encoder",
     "choose_reader",
     "open_features",
