@@ -80,7 +80,8 @@ class MomentRetrievalProcessor(VideoTextProcessor):
             spans (`list`, *optional*): The annotated moment of each sentence, `(start_s, end_s)` in seconds from the start
                 of the video, or `None` where there is none; nested by video if texts are.
             kwargs: Options of the tokenizer and of the video processor, for this call only. `spans_se` is for each video
-                the part to look at, also of features.
+                the part to look at, also of features. With `segments` videos and their features may come together: frames of
+                these segments alone, `grad_segments`, and features of all.
 
         Returns:
             [`~transformers.BatchFeature`] with those of the following that the call has inputs for:
@@ -88,7 +89,8 @@ class MomentRetrievalProcessor(VideoTextProcessor):
             - **input_ids**, **attention_mask** of shape `(sentences, length)`.
             - **video_indices** of shape `(sentences,)`, where texts are nested.
             - **pixel_values** of shape `(videos, segments, frames, 3, height, width)` with **frame_mask**, or
-              **video_features** of shape `(videos, segments, D)`, float32.
+              **video_features** of shape `(videos, segments, D)`, float32; with `segments` both, and **grad_segments**
+              `(videos, shown)`, the numbers of those in `pixel_values`, -1 for none.
             - **video_mask** of shape `(videos, segments)`, 1 = a segment.
             - **durations** of shape `(videos,)`, float64: the seconds that the segments of each video cover. For
               [`post_process_moments`].
@@ -103,8 +105,10 @@ class MomentRetrievalProcessor(VideoTextProcessor):
         """
         if images is not None:
             raise ValueError("Got images: moments are found in videos.")
-        if videos is not None and video_features is not None:
-            raise ValueError("Got both videos and video_features: pass one of them.")
+        if videos is not None and video_features is not None and kwargs.get("segments") is None:
+            raise ValueError(
+                "Got both videos and video_features: pass one of them, or the `segments` to look at, too."
+            )
         if durations is not None and video_features is None:
             raise ValueError("Got durations without video_features: videos know theirs.")
         if text is not None:
@@ -114,6 +118,8 @@ class MomentRetrievalProcessor(VideoTextProcessor):
         wants_metadata = videos_kwargs.get("return_metadata", getattr(self.video_processor, "return_metadata", False))
         if video_features is not None:
             visual = self._prepare_features(video_features, durations, videos_kwargs)
+            if videos is not None:
+                visual |= self._look_at_segments(videos, visual["video_mask"], videos_kwargs)
             data = {} if text is None else self._prepare_text(text, None, {"videos": visual["durations"]}, text_kwargs)
             data |= visual
         else:
@@ -132,8 +138,8 @@ class MomentRetrievalProcessor(VideoTextProcessor):
     def _prepare_features(
         self, video_features: Any, durations: Sequence[float | None] | None, videos_kwargs: dict[str, Any]
     ) -> dict[str, torch.Tensor]:
-        known = ("spans_se", "max_segments", "return_tensors", "return_metadata")
-        if unknown := sorted(set(videos_kwargs) - set(known)):
+        known = {"spans_se", "max_segments", "return_tensors", "return_metadata"}
+        if (unknown := sorted(set(videos_kwargs) - known)) and "segments" not in unknown:
             raise ValueError(f"Got {', '.join(unknown)} with video_features: these are for videos.")
         if isinstance(video_features, str | os.PathLike | VideoFeatures) or getattr(video_features, "ndim", 0) == 2:
             video_features = [video_features]
@@ -163,6 +169,18 @@ class MomentRetrievalProcessor(VideoTextProcessor):
         return (
             data | {"durations": lengths} | ({"starts_s": starts} if videos_kwargs.get("spans_se") is not None else {})
         )
+
+    def _look_at_segments(
+        self, videos: Any, video_mask: torch.Tensor, videos_kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The frames of a few segments of videos whose features are there."""
+        frames = self.video_processor(videos, **{**videos_kwargs, "return_tensors": "pt", "return_metadata": False})
+        there, planned = video_mask.sum(dim=1).tolist(), frames["video_mask"].sum(dim=1).tolist()
+        if there != planned:
+            raise ValueError(
+                f"Videos are cut into {planned} segments, and there are features of {there}: both must agree."
+            )
+        return {name: frames[name] for name in ("pixel_values", "frame_mask", "grad_segments")}
 
     def _read_features(self, given: Any, duration_s: float | None, place: int) -> tuple[np.ndarray, float, float]:
         """Rows of a video, and the seconds at which they begin and end."""

@@ -30,13 +30,15 @@ class CIMHAVideoOptions(FrameOptions, total=False):
     frames_per_segment: int
     interpolation: str
     augmentation: Any
+    segments: Any
 
 
 class SegmentSample(NamedTuple):
     """The frames of the segments of a video, or of a part of it.
 
     Attributes:
-        frame_indices (`np.ndarray` of shape `(segments, frames)`): Frame numbers, counted from the start of the video.
+        frame_indices (`np.ndarray` of shape `(segments, frames)`): Frame numbers, counted from the start of the video; -1
+            in segments that are not looked at.
         span_se (`tuple[float, float]`): Start and end of what the segments cover, in seconds.
     """
 
@@ -64,6 +66,9 @@ class CIMHAVideoProcessor(SquareVideoProcessor):
         size, interpolation, augmentation: See [`SquareVideoProcessor`].
         do_rescale, do_normalize (`bool`, default to `True`): Pixels to [0, 1], then less the mean of ImageNet, divided by
             its deviation; an image tower brings its own (`image_mean`, `image_std`).
+        segments (`list`, *optional*): For a single call, for each video the numbers of the segments to look at. Only these
+            are decoded and lie in `pixel_values`; `grad_segments` `(videos, shown)` has their numbers, rising, -1 for
+            padding, and `video_mask` still tells all.
         kwargs: What all video processors share: see [`SparseVideoProcessor`]. There are no clips and no frame rate.
 
     With `return_metadata` there are also `durations` `(videos,)`, the seconds that the segments cover; `frame_indices` and
@@ -82,8 +87,9 @@ class CIMHAVideoProcessor(SquareVideoProcessor):
     max_segments = 128
     frames_per_segment = 2
 
-    model_input_names = ["pixel_values", "video_mask", "frame_mask"]
+    model_input_names = ["pixel_values", "video_mask", "frame_mask", "grad_segments"]
     valid_kwargs = CIMHAVideoOptions
+    call_options = (*SquareVideoProcessor.call_options, "segments")
 
     def sample_frames(self, metadata: VideoMetadata, seed: Seed | None = None, **options: Any) -> SegmentSample:
         """Choose the frames of one video, without opening it.
@@ -120,7 +126,7 @@ class CIMHAVideoProcessor(SquareVideoProcessor):
         Raises:
             VideoDecodeError: If the file cannot be read, or the span does not lie in it.
         """
-        options = self._resolve_options(kwargs)
+        options = {**self._resolve_options(kwargs), "segments": None}
         fps = (options["video_metadata"] or {}).get("fps")
         decoding = {name: options[name] for name in DECODE_OPTIONS if name not in ("allow_damaged", "num_threads")}
         metadata = read_video_metadata(video, fps=fps, **decoding)
@@ -160,6 +166,17 @@ class CIMHAVideoProcessor(SquareVideoProcessor):
             **{name: options[name] for name in DECODE_OPTIONS},
         )
 
+    def _options_of_each(self, options: dict[str, Any], num_videos: int) -> list[dict[str, Any]]:
+        each, segments = super()._options_of_each(options, num_videos), options["segments"]
+        if segments is None:
+            return each
+        if len(segments) != num_videos:
+            raise ValueError(f"Got segments of {len(segments)} videos for {num_videos}: expected a list for each.")
+        return [{**one, "segments": of_video} for one, of_video in zip(each, segments, strict=True)]
+
+    def _check_sampling(self, options: dict[str, Any]) -> None:
+        super()._check_sampling({**options, "segments": None})  # which are those of a real video
+
     def _sample_part(
         self,
         metadata: DecodedVideoMetadata,
@@ -180,7 +197,13 @@ class CIMHAVideoProcessor(SquareVideoProcessor):
             seconds = seconds + (rng.random(seconds.shape) - 0.5) * part_s
         # The frame that is shown then; a microsecond, so that the rounding of a container's clock decides nothing.
         numbers = np.searchsorted(begins, seconds + 1e-6, side="right") - 1
-        return SegmentSample(np.clip(numbers, 0, metadata.total_num_frames - 1), (float(start_s), float(end_s)))
+        numbers = np.clip(numbers, 0, metadata.total_num_frames - 1)
+        if options["segments"] is not None:
+            chosen = np.unique(np.asarray(options["segments"], dtype=np.int64))
+            if not len(chosen) or chosen[0] < 0 or chosen[-1] >= len(numbers):
+                raise ValueError(f"segments: expected some from 0 to {len(numbers) - 1}, got {chosen.tolist()}.")
+            numbers[np.isin(np.arange(len(numbers)), chosen, invert=True)] = -1
+        return SegmentSample(numbers, (float(start_s), float(end_s)))
 
     def _assemble(
         self, visuals: Iterable[tuple[DecodedVideo, SegmentSample]], num_visuals: int, options: dict[str, Any]
@@ -192,26 +215,30 @@ class CIMHAVideoProcessor(SquareVideoProcessor):
                 f"Videos of this batch come out in different sizes: {sorted(shapes)}. Keep `do_resize` on, or process them one "
                 "by one."
             )
-        counts = [len(sample.frame_indices) for _, sample in visuals]
-        shape = (num_visuals, max(counts), visuals[0][1].frame_indices.shape[1])
+        shown = [np.flatnonzero(sample.frame_indices[:, 0] >= 0) for _, sample in visuals]
+        shape = (num_visuals, max(map(len, shown)), visuals[0][1].frame_indices.shape[1])
         pixel_values = visuals[0][0].frames[0].new_zeros((*shape, *shapes.pop()))
+        segments = torch.full(shape[:2], -1, dtype=torch.int64)
         numbers = torch.full(shape, -1, dtype=torch.int64)
         seconds = torch.full(shape, torch.nan, dtype=torch.float64)
-        for place, (decoded, sample) in enumerate(visuals):
-            order = np.searchsorted(decoded.metadata.frames_indices, sample.frame_indices)  # (N, K)
-            numbers[place, : counts[place]] = torch.from_numpy(sample.frame_indices)
-            for segment, frames in enumerate(order.tolist()):
+        for place, ((decoded, sample), rows) in enumerate(zip(visuals, shown, strict=True)):
+            order = np.searchsorted(decoded.metadata.frames_indices, sample.frame_indices[rows])  # (N, K)
+            segments[place, : len(rows)] = torch.from_numpy(rows)
+            numbers[place, : len(rows)] = torch.from_numpy(sample.frame_indices[rows])
+            for row, frames in enumerate(order.tolist()):
                 for frame, number in enumerate(frames):
-                    pixel_values[place, segment, frame] = decoded.frames[number]
+                    pixel_values[place, row, frame] = decoded.frames[number]
             decoded.frames = None  # not all of them twice
             if decoded.metadata.frames_seconds is not None:
-                seconds[place, : counts[place]] = torch.tensor(np.array(decoded.metadata.frames_seconds)[order])
-        is_there = numbers >= 0
+                seconds[place, : len(rows)] = torch.tensor(np.array(decoded.metadata.frames_seconds)[order])
+        counts = torch.tensor([len(sample.frame_indices) for _, sample in visuals])
         data = {
             "pixel_values": pixel_values,
-            "video_mask": is_there[..., 0].long(),
-            "frame_mask": is_there.long(),
+            "video_mask": (torch.arange(int(counts.max())) < counts[:, None]).long(),
+            "frame_mask": (numbers >= 0).long(),
         }
+        if options["segments"] is not None:
+            data["grad_segments"] = segments
         if options["return_metadata"]:
             data["durations"] = torch.tensor([sample.duration_s for _, sample in visuals], dtype=torch.float64)
             data |= {"frame_indices": numbers, "frame_seconds": seconds}

@@ -60,6 +60,26 @@ def test_features_of_frames_give_the_scores_of_frames(videos, processor):
     torch.testing.assert_close(found.start_logits, expected.start_logits, atol=1e-5, rtol=0)
 
 
+def test_frames_of_a_few_segments_beside_the_features_of_all(videos, processor):
+    """Where features are fresh, it does not matter which segments are encoded again."""
+    model, text = tiny_frame_model(frame_encoder_trainable=True), ["a dog", "a cat"]
+    batch = processor(text=text, videos=videos)
+    with torch.no_grad():
+        vectors = model.base_model.segment_features(batch["pixel_values"], batch["video_mask"].bool())
+    features = [rows[mask.bool()].numpy() for rows, mask in zip(vectors, batch["video_mask"], strict=True)]
+    given = {"text": text, "video_features": features, "durations": batch["durations"].tolist(), "videos": videos}
+    some = processor(**given, segments=[[0, 7, 3], [5]], spans=[(0.0, 2.0), (1.0, 2.0)])
+    assert some["pixel_values"].shape[:3] == (2, 3, 2)
+    outputs = model(**some)
+    torch.testing.assert_close(outputs.start_logits, model(**batch).start_logits, atol=1e-5, rtol=0)
+    outputs.loss.backward()
+    assert any(value.grad.abs().sum() > 0 for value in model.frame_encoder.parameters())
+    with pytest.raises(ValueError, match=r"cut into \[8, 8\] segments, and there are features of \[3, 8\]"):
+        processor(**{**given, "video_features": [features[0][:3], features[1]]}, segments=[[0], [0]])
+    with pytest.raises(ValueError, match="`segments` to look at"):
+        processor(**given)
+
+
 def test_auto_classes_know_them(videos, processor, tmp_path):
     model = tiny_model()
     model.save_pretrained(tmp_path)

@@ -94,6 +94,24 @@ def test_random_frames_stay_in_their_parts_and_depend_on_the_seed_alone(videos):
     assert torch.equal(processor(videos["mp4_h264"], return_metadata=True)["frame_seconds"], middle)  # without seeds
 
 
+def test_a_few_segments_alone(videos):
+    processor, names = CIMHAVideoProcessor(size=16), ["mp4_h264", "avi_mpeg4_b_frames"]
+    paths, segments = [videos[name] for name in names], [[6, 1, 3], [2]]
+    whole, some = processor(paths, return_metadata=True), processor(paths, segments=segments, return_metadata=True)
+    assert some["grad_segments"].tolist() == [[1, 3, 6], [2, -1, -1]]
+    assert some["frame_mask"].tolist() == [[[1, 1]] * 3, [[1, 1], [0, 0], [0, 0]]]
+    assert torch.equal(some["video_mask"], whole["video_mask"]) and torch.equal(some["durations"], whole["durations"])
+    for place, rows in enumerate(([1, 3, 6], [2])):
+        for name in ("pixel_values", "frame_indices", "frame_seconds"):
+            torch.testing.assert_close(some[name][place, : len(rows)], whole[name][place, rows], atol=0, rtol=0)
+    assert [len(metadata.frames_indices) for metadata in some["video_metadata"]] == [6, 2]  # no other was decoded
+    for wrong in ([], [8], [-1]):
+        with pytest.raises(VideoDecodeError, match="mp4_h264.mp4.*expected some from 0 to 7"):
+            processor(paths[:1], segments=[wrong])
+    with pytest.raises(ValueError, match="segments of 2 videos for 1"):
+        processor(paths[:1], segments=segments)
+
+
 def test_saved_and_loaded(videos, tmp_path):
     processor = CIMHAVideoProcessor(size=16, segments_per_second=1.5, max_segments=20, image_mean=[0.5] * 3)
     processor.save_pretrained(tmp_path)

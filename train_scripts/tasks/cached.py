@@ -1,5 +1,9 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Frame vectors from disk in the place of videos: `data.features`."""
+"""Frame vectors from disk in the place of videos: `data.features`.
+
+For tasks whose recipe has a [`FeatureSection`], which ask [`choose_reader`] for what gives them inputs, and have `videos`, a list for each
+split, once they are built: `extract.py` fills the folder by that.
+"""
 
 import logging
 import shlex
