@@ -5,6 +5,7 @@ Run:     python -m benchmarks.run_all --output benchmarks/reports/all_<hardware>
 GPU:     python -m benchmarks.run_all --device cuda --dtype bfloat16 --compile --full --output ...
 CNN-RNN: python -m benchmarks.run_all --family cnn_rnn --output ...          (twenty minutes on two cores)
 Mug-STAN: python -m benchmarks.run_all --family mug_stan --output ...        (half an hour on two cores, 8 GB)
+CI-MHA:  python -m benchmarks.run_all --family ci_mha --output ...           (ten minutes on two cores)
 Try out: python -m benchmarks.run_all --toy                                  (a minute; the figures say nothing)
 """
 
@@ -22,6 +23,7 @@ from benchmarks import (
     features,
     guidance,
     loading,
+    moments,
     mug_stan_step,
     recurrent,
     scoring,
@@ -40,6 +42,7 @@ TOY_LENGTHS = "--num-clips 3 --lengths 2 9 5 --feature-sizes 16 --hidden-sizes 8
 TOY_FEATURES = (
     "--num-videos 2 --num-frames 5 --memory-videos 2 --image-size 32 --backbone-depths 1 1 1 1 --backbone-width 8"
 )
+TOY_MOMENTS = "--seconds 2 --num-texts 4 --image-size 32 --tower-size 64 --tower-layers 1 --hidden-size 16"
 TOY_TEXTS = "--num-texts 8 --num-clips 1 2"
 TOY_PAIRS = "--num-texts 20 --num-videos 20 --num-frames 6 --max-words 16 --shortest 4 --longest 8 --width 512"
 TOY_STEP = "--clip tiny --num-frames 3 --num-classes 5"
@@ -61,6 +64,9 @@ def plan_runs(options: argparse.Namespace) -> list[tuple[Benchmark, list[str]]]:
             (features.BENCHMARK, [*shared, *device, *vectors]),
             (recurrent.BENCHMARK, [*shared, *device, *lengths, *([] if options.no_memory else ["--no-memory"])]),
         ]
+    if options.family == "ci_mha":
+        sizes = TOY_MOMENTS.split() if options.toy else []
+        return [(moments.BENCHMARK, [*shared, "--device", options.device, *sizes])]
     model = [*shared, "--device", options.device, "--dtype", options.dtype]
     model += ["--compile"] if options.compile else []
     if options.family == "mug_stan":
@@ -119,7 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", type=Path, help="Markdown file to write")
     parser.add_argument(
-        "--family", choices=["clipbert", "cnn_rnn", "mug_stan"], default="clipbert", help="whose benchmarks"
+        "--family", choices=["clipbert", "cnn_rnn", "mug_stan", "ci_mha"], default="clipbert", help="whose benchmarks"
     )
     parser.add_argument("--videos", type=Path, help="folder of videos, besides the generated ones")
     parser.add_argument("--device", default="cpu", help="of training and scoring: cpu, cuda, ...")

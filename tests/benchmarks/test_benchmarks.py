@@ -15,6 +15,7 @@ from benchmarks import (
     guidance,
     loading,
     measure,
+    moments,
     mug_stan_step,
     recurrent,
     run_all,
@@ -293,7 +294,7 @@ def test_full_size_is_the_published_one():
         assert (options.image_size, options.device, options.compile) == (448, "cuda", True)
 
 
-@pytest.mark.parametrize("family", ["cnn_rnn", "mug_stan"])
+@pytest.mark.parametrize("family", ["cnn_rnn", "mug_stan", "ci_mha"])
 def test_one_command_runs_what_is_a_familys(family):
     options = run_all.build_parser().parse_args(["--family", family, "--toy", "--threads", "1"])
     for benchmark, line in run_all.plan_runs(options):
@@ -425,6 +426,35 @@ def test_vectors_give_the_losses_of_pixels(tmp_path, monkeypatch):
 def test_each_side_of_vectors_runs_alone(case, alone):
     options = parse(features.BENCHMARK, *TOY_FEATURES, "--case", str(case), "--alone", alone)
     assert features.build_lonely_work(options)() is not None
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Moments
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+TOY_MOMENTS = [*TOY, *run_all.TOY_MOMENTS.split(), "--num-videos", "1"]
+
+
+def test_a_tower_that_runs_for_each_sentence_or_other_losses_are_noticed(tmp_path, monkeypatch):
+    sides = moments.Sides(parse(moments.BENCHMARK, *TOY_MOMENTS), tmp_path)
+    difference, num_frames = moments.check(sides)
+    assert difference <= 1e-6 and num_frames == 16
+    together = sides.locate_all
+    monkeypatch.setattr(sides, "locate_all", lambda: sides.locate_each() + together())
+    with pytest.raises(AssertionError, match="saw 32 frames for all sentences, of a video with 16"):
+        moments.check(sides)
+    losses = sides.train_on_segments()
+    monkeypatch.setattr(sides, "train_on_segments", lambda: [loss + 1e-3 for loss in losses])
+    with pytest.raises(AssertionError, match="Losses differ by .* nothing was timed"):
+        moments.check(sides)
+
+
+@pytest.mark.parametrize("case", [0, 1, 2])
+@pytest.mark.parametrize("alone", measure.SIDES)
+def test_each_side_of_moments_runs_alone(case, alone):
+    options = parse(moments.BENCHMARK, *TOY_MOMENTS, "--case", str(case), "--alone", alone)
+    assert moments.build_lonely_work(options)() is not None
 
 
 # ----------------------------------------------------------------------------------------------------------------------
