@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from clean_process import run_without_package
 from numbered_videos import write_numbered
 from text_ends import wordpiece_tokenizer
 from transformers import AutoVideoProcessor, PreTrainedConfig
@@ -174,6 +175,41 @@ def test_files_of_features_with_their_cards(processor, tmp_path):
     processor.feature_card = {**card, "encoder": "C3D"}
     with pytest.raises(FeatureFileError, match="v_1.npy.*encoder: C3D -> I3D"):
         processor(video_features=[files["v_1"]])
+
+
+CLEAN_PROCESS = """
+import json, numpy as np, torch
+from transformers import AutoProcessor
+
+published, video, features, result = sys.argv[1:]
+processor = AutoProcessor.from_pretrained(published, trust_remote_code=True)
+torch.save(dict(processor(text=["a dog"], videos=[video], spans=[(1, 2)])), result)
+print(processor(text=["a dog"], video_features=[features + "/v_1.npy"])["durations"].tolist())
+try:
+    processor(text=["a dog"], video_features=[features + "/other/v_1.npy"])
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_the_code_that_travels_works_without_this_package(processor, video, tmp_path):
+    for folder, encoder in ((tmp_path / "features", "I3D"), (tmp_path / "features" / "other", "C3D")):
+        folder.mkdir()
+        np.save(folder / "v_1.npy", features_of(5))
+        card = {"encoder": encoder, "dimension": 4, "duration_s": 7.5}
+        (folder / "features.card.json").write_text(json.dumps(card))
+    processor.feature_card = {"encoder": "I3D", "dimension": 4}
+    MomentRetrievalProcessor.register_for_auto_class()
+    try:
+        processor.save_pretrained(tmp_path / "published")
+    finally:  # classes keep this for the rest of the process
+        MomentRetrievalProcessor._auto_class = CIMHAVideoProcessor._auto_class = None
+    places = [tmp_path / "published", video, tmp_path / "features", tmp_path / "batch.pt"]
+    said = run_without_package(CLEAN_PROCESS, tmp_path / "elsewhere", *places)
+    assert "[7.5]" in said and "other/v_1.npy: they are not what the model was trained on: encoder: I3D -> C3D" in said
+    found, expected = torch.load(places[-1]), processor(text=["a dog"], videos=[video], spans=[(1, 2)])
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 FEATURES = {"video_features": [np.zeros((4, 2))], "durations": [4.0], "text": ["a dog"]}
