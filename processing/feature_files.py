@@ -452,7 +452,9 @@ def _named_by_their_videos(files: Mapping[str, Path]) -> dict[str, Path]:
             continue
         entry = json.loads(entry)
         if not entry["version"] and entry.get("span_se") is None:
-            named[Path(entry["video"]).stem] = path
+            video_id = Path(entry["video"]).stem
+            if (other := named.setdefault(video_id, path)) != path:
+                raise FeatureFileError(str(path), f"they are of a video called {video_id}, as those of {other} are.")
     return named
 
 

@@ -253,6 +253,15 @@ def test_cards_of_our_own_files(tmp_path):
     assert files.common_card(files.ids()) == expected | {"sampling": {"frames_per_segment": 2}}
 
 
+def test_two_videos_of_one_name_in_a_folder_are_told(tmp_path):
+    folder = write_cache(tmp_path / "cache")
+    numbers = torch.arange(3)
+    features = CachedFeatures(torch.from_numpy(OTHER), numbers, numbers / 2)
+    path = FeatureCache(folder).save(VideoContent("elsewhere/v_1.mp4", 1, "f" * 64), FINGERPRINT, features)
+    with pytest.raises(FeatureFileError, match=f"{path.name}: they are of a video called v_1, as those of"):
+        FeatureFiles(folder)
+
+
 def test_files_of_another_encoder_in_a_folder_are_named(tmp_path):
     folder = write_cache(tmp_path / "cache")
     other = FeatureFingerprint("resnet-18", "1" * 64, '{"size":16}', '{"frames_per_segment":2}', "float32")
