@@ -40,6 +40,7 @@ SUFFIXES = tuple(suffix for suffixes in LAYOUTS.values() for suffix in suffixes)
 WITH_CARDS = ("hdf5", "safetensors")  # layouts that can hold a card
 CARD, CARD_FILE, SHAPES_FILE = "feature_card", "features.card.json", "feature_shapes.json"
 USUAL_KEY = "features"
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov")  # that ids may end in (TACoS); it is the same video without
 ONLY = ""  # the name of the array of a file that holds a single one without a name
 # what a card says of videos, and not of how their features were made
 OF_VIDEOS = ("duration_s", "durations", "num_videos", "num_rows")
@@ -146,8 +147,9 @@ class FeatureFiles:
         """Which of these videos have no features, and which features are of none of them; its text is a message with counts."""
         asked, known = dict.fromkeys(ids), self.ids()
         known_names = set(known)
-        missing = [name for name in asked if name not in known_names]
-        return IdCheck(missing, [name for name in known if name not in asked], len(asked))
+        missing = [name for name in asked if id_of(name) not in known_names]
+        used = {id_of(name) for name in asked}
+        return IdCheck(missing, [name for name in known if name not in used], len(asked))
 
     def read(self, video_id: str) -> np.ndarray:
         """
@@ -156,7 +158,7 @@ class FeatureFiles:
         Raises:
             FeatureFileError: If there are none, or their file is cut, holds no numbers `(n, D)`, or NaN; names it.
         """
-        parts = [source.read(video_id) for source in self.sources]
+        parts = [source.read(id_of(video_id)) for source in self.sources]
         if self.normalize:
             parts = [part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-5) for part in parts]
         try:
@@ -166,7 +168,7 @@ class FeatureFiles:
 
     def card(self, video_id: str) -> dict[str, Any] | None:
         """What the features of a video are, as far as all sources say it; that of several sources has a list of `sources`."""
-        cards = [source.card(video_id) for source in self.sources]
+        cards = [source.card(id_of(video_id)) for source in self.sources]
         if any(card is None for card in cards):
             return None
         seconds = [card.pop("duration_s") for card in cards if "duration_s" in card]
@@ -178,7 +180,7 @@ class FeatureFiles:
 
     def __getitem__(self, video_id: str) -> VideoFeatures:
         """Features with their name and card, as [`MomentRetrievalProcessor`] takes them."""
-        return VideoFeatures(self.read(video_id), self.sources[0].name_of(video_id), self.card(video_id))
+        return VideoFeatures(self.read(video_id), self.sources[0].name_of(id_of(video_id)), self.card(video_id))
 
     def common_card(self, ids: Sequence[str]) -> dict[str, Any] | None:
         """
@@ -191,7 +193,7 @@ class FeatureFiles:
         for name in ids:
             card = _without_videos(self.card(name))
             if not first and (changes := card_differences(common, card, both_ways=True)):
-                where = ", ".join(source.name_of(name) for source in self.sources)
+                where = ", ".join(source.name_of(id_of(name)) for source in self.sources)
                 raise FeatureFileError(where, f"made otherwise than those of {ids[0]}: {'; '.join(changes)}.")
             common, first = (card if first else common), False
         return common
@@ -212,18 +214,20 @@ class _Source:
         beside = card_path(path)
         self._card = _read_json(beside) if beside.is_file() else None
         if files is not None:
-            self._ids = list(files)
+            self._names = {video_id: file.stem for video_id, file in files.items()}
             if (shapes := path / SHAPES_FILE).is_file():
                 self.num_rows = _read_json(shapes)
-            return
-        with _reading(str(path)), open_arrays(path) as arrays:
-            if list(arrays) == [ONLY]:
-                raise FeatureFileError(str(path), "they are of one video: pass the folder with such files.")
-            self._ids = sorted(arrays)
-            self._card = self._card or getattr(arrays, "card", None)
+        else:
+            with _reading(str(path)), open_arrays(path) as arrays:
+                if list(arrays) == [ONLY]:
+                    raise FeatureFileError(str(path), "they are of one video: pass the folder with such files.")
+                self._names = {id_of(name): name for name in sorted(arrays)}
+                self._card = self._card or getattr(arrays, "card", None)
+        durations = (self._card or {}).get("durations", {})
+        self._seconds = {id_of(name): seconds for name, seconds in durations.items()}
 
     def ids(self) -> list[str]:
-        return self._ids
+        return list(self._names)
 
     def name_of(self, video_id: str) -> str:
         return f"{video_id} in {self.path}" if self.files is None else str(self.files.get(video_id, video_id))
@@ -243,16 +247,16 @@ class _Source:
         name = self.name_of(video_id)
         with self._open(video_id) as arrays:
             if self.files is None:
-                if video_id not in arrays:
+                if video_id not in self._names:
                     raise FeatureFileError(video_id, f"{self.path} has none of it.")
-                found = arrays[video_id]
+                found = arrays[self._names[video_id]]
                 found = _choose(found, self.key, name) if isinstance(found, Mapping) else found
             else:
                 found = _choose(arrays, self.key, name)
             if ENTRY in getattr(arrays, "metadata", ()) and found.dim() == 3:  # vectors of the frames of segments
                 found = CachedFeatures(found, arrays["frame_indices"], arrays["timestamps"]).segment_features
             rows = check_rows(_as_array(found), name)
-        if (said := self.num_rows.get(video_id, len(rows))) != len(rows):
+        if (said := self.num_rows.get(self._names[video_id], len(rows))) != len(rows):
             raise FeatureFileError(
                 name, f"{SHAPES_FILE} says {said} rows, and there are {len(rows)}: it is cut, or another."
             )
@@ -265,7 +269,7 @@ class _Source:
                 card = arrays.card
         if card is None:
             return None
-        seconds = card.get("durations", {}).get(video_id, card.get("duration_s"))
+        seconds = self._seconds.get(video_id, card.get("duration_s"))
         return _without_videos(card) | ({} if seconds is None else {"duration_s": seconds})
 
 
@@ -284,7 +288,7 @@ def _find_files(folder: Path, layout: str) -> dict[str, Path]:
     found: dict[str, dict[str, Path]] = {}
     for file in sorted(folder.iterdir()):
         if not file.name.startswith(".") and (kind := _layout_of(file)) is not None and layout in ("auto", kind):
-            found.setdefault(kind, {})[file.stem] = file
+            found.setdefault(kind, {})[id_of(file.stem)] = file
     if len(found) != 1:
         kinds = ", ".join(f"{len(files)} {kind}" for kind, files in found.items()) or "none"
         raise ValueError(
@@ -292,6 +296,11 @@ def _find_files(folder: Path, layout: str) -> dict[str, Path]:
         )
     ((kind, files),) = found.items()
     return _named_by_their_videos(files) if kind == "safetensors" else files
+
+
+def id_of(name: str) -> str:
+    """The id of a video by the name of its features, or of itself, which may end in `.avi`."""
+    return next((name.removesuffix(suffix) for suffix in VIDEO_SUFFIXES if name.endswith(suffix)), name)
 
 
 def card_path(source: Path) -> Path:
@@ -313,8 +322,9 @@ def read_features(path: str | os.PathLike, key: str | None = None) -> VideoFeatu
     path = Path(path)
     if _layout_of(path) is None or not path.is_file():
         raise FeatureFileError(str(path), f"expected a file that ends in {', '.join(SUFFIXES)}.")
-    source = _Source(path.parent, {path.stem: path}, key)
-    return VideoFeatures(source.read(path.stem), str(path), source.card(path.stem))
+    video_id = id_of(path.stem)
+    source = _Source(path.parent, {video_id: path}, key)
+    return VideoFeatures(source.read(video_id), str(path), source.card(video_id))
 
 
 @contextmanager

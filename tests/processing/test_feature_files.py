@@ -18,6 +18,7 @@ from clipbert.processing.feature_rows import FeatureFileError, cut_rows, join_ro
 
 ROWS = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
 OTHER = ROWS[:3] + 1
+CARD = {"encoder": "I3D", "dimension": 5, "durations": {"v_1": 7.5}}
 FINGERPRINT = FeatureFingerprint("resnet-50", "0" * 64, '{"size":16}', '{"frames_per_segment":2}', "float32")
 
 
@@ -99,6 +100,22 @@ def test_one_matrix_reads_equal(layout, tmp_path):
     check = files.check_ids(["v_2", "v_7", "v_8", "v_7"])
     assert check.missing == ["v_7", "v_8"] and check.unused == ["v_1"]
     assert str(check) == ("2 of 3 videos have no features (v_7, v_8); there are features of 1 others (v_1).")
+
+
+def test_ids_may_end_as_files_of_videos_do(tmp_path):
+    """TACoS: `s13-d21.avi` in the files of features, `s13-d21` in annotations, or the other way round."""
+    with open_h5(tmp_path / "c3d.h5") as file:
+        file["s13-d21.avi"], file["s13-d25"] = ROWS, OTHER
+    (tmp_path / "c3d.h5.card.json").write_text(json.dumps({**CARD, "durations": {"s13-d21.avi": 9.0}}))
+    files = FeatureFiles(tmp_path / "c3d.h5")
+    assert files.ids() == ["s13-d21", "s13-d25"] and not files.check_ids(["s13-d21", "s13-d25.avi"]).missing
+    for name in ("s13-d21", "s13-d21.avi"):
+        np.testing.assert_array_equal(files.read(name), ROWS)
+        assert files.card(name)["duration_s"] == 9.0
+    np.save(tmp_path / "s13-d21.avi.npy", ROWS)
+    (tmp_path / "feature_shapes.json").write_text('{"s13-d21.avi": 8}')
+    with pytest.raises(FeatureFileError, match="says 8 rows"):
+        FeatureFiles(tmp_path, layout="npy").read("s13-d21")
 
 
 def test_several_sources_side_by_side(tmp_path):
@@ -222,9 +239,6 @@ def test_without_h5py_its_package_is_named(tmp_path, monkeypatch):
 
 
 # --- cards
-
-
-CARD = {"encoder": "I3D", "dimension": 5, "durations": {"v_1": 7.5}}
 
 
 def test_cards_beside_files_and_inside(tmp_path):
