@@ -296,11 +296,10 @@ class CIMHAVideoEncoder(nn.Module):
         """Features as the config wants them: their length, their change, their place."""
         if self.config.normalize_features:
             features = F.normalize(features, dim=-1)
-        parts = [features]
+        parts, steps = [features], torch.arange(mask.shape[1], device=mask.device)
         if self.config.delta_features:
-            parts.append(features - torch.cat([features[:, :1], features[:, :-1]], dim=1))
+            parts.append(features - features.index_select(1, (steps - 1).clamp(min=0)))
         if self.config.temporal_endpoint_features:
-            steps = torch.arange(mask.shape[1], device=mask.device)
             ends = torch.stack([steps, steps + 1], dim=-1) / mask.sum(dim=1)[:, None, None]
             parts.append(ends.to(features.dtype))
         return torch.cat(parts, dim=-1).where(mask[..., None], 0.0)
@@ -473,7 +472,8 @@ class CIMHABoundaryPredictor(nn.Module):
         start_states = self.start_network(fused, given)
         read = fused if self.config.end_reads == "features" else start_states
         if self.config.shift_start_states:
-            read = F.pad(read[:, :-1], (0, 0, 1, 0))
+            steps = torch.arange(mask.shape[1], device=mask.device)
+            read = read.index_select(1, (steps - 1).clamp(min=0)).where((steps > 0)[:, None], 0.0)
         end_states = self.end_network(read, given)
         if self.config.predictor_skip:
             start_states, end_states = (torch.cat([states, fused], dim=-1) for states in (start_states, end_states))
@@ -728,7 +728,7 @@ class CIMHAModel(CIMHAPreTrainedModel):
         Raises:
             ValueError: If numbers do not fit each other.
         """
-        check_pairs(len(texts[0]), len(videos[0]), video_indices)
+        check_pairs(texts[0].shape[0], videos[0].shape[0], video_indices)  # `len` would fix them for export
         video, video_mask = (part if video_indices is None else part[video_indices] for part in videos)
         fused, word_weights, segment_weights = self.cross_interaction(video, video_mask, *texts, output_attentions)
         return CIMHAModelOutput(
