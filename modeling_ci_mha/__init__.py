@@ -14,6 +14,7 @@ from .modeling_ci_mha import (
     CIMHAMomentRetrievalOutput,
     CIMHAPreTrainedModel,
 )
+from .parts_ci_mha import OPTIONAL_PARTS, PARTS, from_parts, knows_part, needs_words, processor_from_parts
 from .recipe_ci_mha import RECIPE_OPTIONS
 
 
@@ -25,6 +26,8 @@ AutoModel.register(CIMHAConfig, CIMHAModel)
 AutoModelForQuestionAnswering.register(CIMHAConfig, CIMHAForMomentRetrieval)
 
 __all__ = [
+    "OPTIONAL_PARTS",
+    "PARTS",
     "RECIPE_OPTIONS",
     "CIMHAConfig",
     "CIMHAForMomentRetrieval",
@@ -34,4 +37,8 @@ __all__ = [
     "CIMHAPreTrainedModel",
     "CIMHAVideoProcessor",
     "MomentRetrievalProcessor",
+    "from_parts",
+    "knows_part",
+    "needs_words",
+    "processor_from_parts",
 ]

@@ -10,20 +10,21 @@ Stays at home: a published checkpoint starts from itself.
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForPreTraining, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForPreTraining, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 from transformers.utils import logging
 
 from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor, load_tokenizer
+from clipbert.processing.pixel_settings import read_pixel_settings
 from clipbert.support.names import did_you_mean
 
 
 logger = logging.get_logger(__name__)
 
 PARTS = {"vision": "a ResNet such as microsoft/resnet-50", "text": "a BERT such as google-bert/bert-base-uncased"}
-PIXEL_SETTINGS = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
 
 # What `from_parts` takes from the text checkpoint: what must not be overridden, and what may be.
 _SIZES_OF_TEXT_CHECKPOINT = (
@@ -193,22 +194,11 @@ def _refuse_incomplete(checkpoint, missing, needed):
 
 def _pixel_settings(vision: str | os.PathLike) -> dict[str, Any]:
     """Settings for [`ClipBERTVideoProcessor`] that suit a vision checkpoint."""
-    missing = (
-        f"Found no preprocessing settings for the vision checkpoint {vision}: expected a preprocessor_config.json "
-        f"with {', '.join(PIXEL_SETTINGS)}. Without them nobody knows which pixels the CNN expects: pass image_mean=, "
-        "image_std= and do_rescale=."
-    )
-    try:
+    with suppress(OSError, ValueError):
         saved, _ = ClipBERTVideoProcessor.get_video_processor_dict(vision)
         if saved.get("video_processor_type") == ClipBERTVideoProcessor.__name__:
             return saved
-        image_processor = AutoImageProcessor.from_pretrained(vision)
-    except (OSError, ValueError) as error:
-        raise OSError(missing) from error
-    settings = {name: getattr(image_processor, name, None) for name in PIXEL_SETTINGS}
-    if None in settings.values():
-        raise OSError(missing)
-    return settings
+    return read_pixel_settings(vision)
 
 
 __all__ = ["PARTS", "from_parts", "processor_from_parts"]

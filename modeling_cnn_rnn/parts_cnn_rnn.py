@@ -12,14 +12,14 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from clipbert.processing import CNNRNNVideoProcessor
+from clipbert.processing.pixel_settings import read_pixel_settings
 from clipbert.support.names import did_you_mean
 
 
 PARTS = {"backbone": "an image model such as microsoft/resnet-50"}
-PIXEL_SETTINGS = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
 
 
 def from_parts(
@@ -56,7 +56,9 @@ def processor_from_parts(parts: Mapping[str, str | os.PathLike], **video_setting
         ValueError: If the part is missing or unknown.
     """
     backbone = _backbone(parts)
-    settings = {} if {"image_mean", "image_std", "do_rescale"} <= set(video_settings) else _pixel_settings(backbone)
+    settings = (
+        {} if {"image_mean", "image_std", "do_rescale"} <= set(video_settings) else read_pixel_settings(backbone)
+    )
     config = AutoConfig.from_pretrained(backbone)
     side = getattr(getattr(config, "vision_config", config), "image_size", None)  # its positions have no other
     if side is not None:
@@ -71,23 +73,6 @@ def _backbone(parts: Mapping[str, str | os.PathLike]) -> str | os.PathLike:
     if "backbone" not in parts:
         raise ValueError(f"A CNN-RNN is put together from a backbone ({PARTS['backbone']}), which is missing.")
     return parts["backbone"]
-
-
-def _pixel_settings(backbone: str | os.PathLike) -> dict[str, Any]:
-    """Settings for [`CNNRNNVideoProcessor`] that suit a backbone."""
-    missing = (
-        f"Found no preprocessing settings for the backbone {backbone}: expected a preprocessor_config.json with "
-        f"{', '.join(PIXEL_SETTINGS)}. Without them nobody knows which pixels it expects: pass image_mean=, image_std= and "
-        "do_rescale=."
-    )
-    try:
-        image_processor = AutoImageProcessor.from_pretrained(backbone)
-    except (OSError, ValueError) as error:
-        raise OSError(missing) from error
-    settings = {name: getattr(image_processor, name, None) for name in PIXEL_SETTINGS}
-    if None in settings.values():
-        raise OSError(missing)
-    return settings
 
 
 __all__ = ["PARTS", "from_parts", "processor_from_parts"]

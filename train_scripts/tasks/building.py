@@ -95,7 +95,8 @@ def check_starts(settings: ModelSection) -> None:
         check_start(
             f"parts.{name}", start, "Name a folder with a checkpoint, or one of the Hub while it can be reached."
         )
-    if missing := [name for name in known if (settings.parts or {}) and name not in (settings.parts or {})]:
+    optional = getattr(family, "OPTIONAL_PARTS", ())
+    if missing := [name for name in known if settings.parts and name not in (*settings.parts, *optional)]:
         raise ValueError(f"model.parts: {', '.join(missing)} missing; {', '.join(known)} go together.")
 
 
@@ -157,7 +158,10 @@ def build_processor(recipe: Recipe) -> Any:
         for name, value in settings.items():
             setattr(video_processor, name, value)
     elif model.parts:
-        processor = load_family(model_type).processor_from_parts(model.parts, **settings)
+        make = load_family(model_type).processor_from_parts
+        if model.tokenizer is not None and "tokenizer" in inspect.signature(make).parameters:
+            settings["tokenizer"] = load_tokenizer(model.tokenizer)
+        processor = make(model.parts, **settings)
     elif processor_class is None:
         processor = video_processor_class(**settings)
     elif model.tokenizer is None:
@@ -228,7 +232,7 @@ def build_model(recipe: Recipe, head: str, processor: Any, **defaults: Any) -> P
         words = _known_values(model_class.config_class, words)
         model = model_class(model_class.config_class(**{**words, **defaults, **settings.config, **settings.overrides}))
     elif settings.parts:
-        model = _join_parts(model_class, recipe, overrides)
+        model = _join_parts(model_class, recipe, processor, overrides)
     else:
         model = _load_model(model_class, recipe, overrides)
     _check_words(model, processor)
@@ -239,12 +243,17 @@ def build_model(recipe: Recipe, head: str, processor: Any, **defaults: Any) -> P
     return model
 
 
-def _join_parts(model_class: type[PreTrainedModel], recipe: Recipe, overrides: Mapping[str, Any]) -> PreTrainedModel:
+def _join_parts(
+    model_class: type[PreTrainedModel], recipe: Recipe, processor: Any, overrides: Mapping[str, Any]
+) -> PreTrainedModel:
     from_parts, parts = load_family(model_type_of(recipe.model)).from_parts, recipe.model.parts
+    known = inspect.signature(from_parts).parameters
+    if "tokenizer" in known:  # of a family whose words need not be those of a part
+        overrides = {**overrides, "tokenizer": processor.tokenizer}
     if recipe.run.total_steps != 0:
         return from_parts(model_class, parts, **overrides)
     new = ["the head"]  # of a family that does not tell
-    if "output_loading_info" in inspect.signature(from_parts).parameters:
+    if "output_loading_info" in known:
         model, info = from_parts(model_class, parts, output_loading_info=True, **overrides)
         new = info["new"]
     if new:
