@@ -255,7 +255,7 @@ class _Source:
                 found = _choose(arrays, self.key, name)
             if ENTRY in getattr(arrays, "metadata", ()) and found.dim() == 3:  # vectors of the frames of segments
                 found = CachedFeatures(found, arrays["frame_indices"], arrays["timestamps"]).segment_features
-            rows = check_rows(_as_array(found), name)
+            rows = check_rows(found, name)
         if (said := self.num_rows.get(self._names[video_id], len(rows))) != len(rows):
             raise FeatureFileError(
                 name, f"{SHAPES_FILE} says {said} rows, and there are {len(rows)}: it is cut, or another."
@@ -498,13 +498,6 @@ def _read_json(path: Path) -> dict[str, Any]:
         if not isinstance(found, dict):
             raise ValueError(f"expected a JSON mapping, got {type(found).__name__}")
         return found
-
-
-def _as_array(values: Any) -> np.ndarray:
-    """Tensors of any precision to what NumPy has."""
-    if isinstance(values, torch.Tensor) and values.is_floating_point():
-        return values.float().numpy()
-    return np.asarray(values)
 
 
 def _without_videos(card: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from .video_sources import VideoDecodeError
 
@@ -30,6 +31,9 @@ def check_rows(features: Any, name: str) -> np.ndarray:
     Raises:
         FeatureFileError: If they have another number of dimensions, no rows, or numbers that are not finite; names them.
     """
+    if isinstance(features, torch.Tensor):  # of any precision, anywhere
+        features = features.detach().cpu()
+        features = features.float() if features.is_floating_point() else features
     rows = np.asarray(features)
     shape = rows.shape
     while rows.ndim > 2 and 1 in rows.shape:

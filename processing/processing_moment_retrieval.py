@@ -11,7 +11,7 @@ import torch
 from transformers.feature_extraction_utils import BatchFeature
 
 from .feature_files import VideoFeatures, check_card, read_features
-from .feature_rows import check_rows, cut_rows, pool_rows
+from .feature_rows import FeatureFileError, check_rows, cut_rows, pool_rows
 from .moment_spans import decode_moments, span_targets
 from .processing_video_text import VideoTextProcessor
 from .video_processing import check_span
@@ -105,15 +105,14 @@ class MomentRetrievalProcessor(VideoTextProcessor):
         """
         if images is not None:
             raise ValueError("Got images: moments are found in videos.")
-        if videos is not None and video_features is not None and kwargs.get("segments") is None:
+        if durations is not None and video_features is None:
+            raise ValueError("Got durations without video_features: videos know theirs.")
+        text = None if text is None else _to_nfc(text)
+        text_kwargs, videos_kwargs = self._route_options(dict(kwargs))
+        if videos is not None and video_features is not None and videos_kwargs.get("segments") is None:
             raise ValueError(
                 "Got both videos and video_features: pass one of them, or the `segments` to look at, too."
             )
-        if durations is not None and video_features is None:
-            raise ValueError("Got durations without video_features: videos know theirs.")
-        if text is not None:
-            text = _to_nfc(text)
-        text_kwargs, videos_kwargs = self._route_options(dict(kwargs))
         tensors = text_kwargs["return_tensors"]
         wants_metadata = videos_kwargs.get("return_metadata", getattr(self.video_processor, "return_metadata", False))
         if video_features is not None:
@@ -139,7 +138,9 @@ class MomentRetrievalProcessor(VideoTextProcessor):
         self, video_features: Any, durations: Sequence[float | None] | None, videos_kwargs: dict[str, Any]
     ) -> dict[str, torch.Tensor]:
         known = {"spans_se", "max_segments", "return_tensors", "return_metadata"}
-        if (unknown := sorted(set(videos_kwargs) - known)) and "segments" not in unknown:
+        if (
+            unknown := sorted(set(videos_kwargs) - known)
+        ) and "segments" not in unknown:  # with these there are videos, too
             raise ValueError(f"Got {', '.join(unknown)} with video_features: these are for videos.")
         if isinstance(video_features, str | os.PathLike | VideoFeatures) or getattr(video_features, "ndim", 0) == 2:
             video_features = [video_features]
@@ -153,10 +154,7 @@ class MomentRetrievalProcessor(VideoTextProcessor):
         most = videos_kwargs.get("max_segments") or self.video_processor.max_segments
         rows, seconds = [], []
         for place, (features, duration_s, part) in enumerate(zip(video_features, durations, parts, strict=True)):
-            features, start_s, end_s = self._read_features(features, duration_s, place)
-            if part is not None:
-                check_span(part, end_s)
-                features, start_s, end_s = cut_rows(features, end_s, part)
+            features, start_s, end_s = self._read_features(features, duration_s, part, place)
             rows.append(torch.from_numpy(pool_rows(features, most)))
             seconds.append((start_s, end_s - start_s))
         widths = {len(features[0]) for features in rows}
@@ -182,8 +180,10 @@ class MomentRetrievalProcessor(VideoTextProcessor):
             )
         return {name: frames[name] for name in ("pixel_values", "frame_mask", "grad_segments")}
 
-    def _read_features(self, given: Any, duration_s: float | None, place: int) -> tuple[np.ndarray, float, float]:
-        """Rows of a video, and the seconds at which they begin and end."""
+    def _read_features(
+        self, given: Any, duration_s: float | None, part: tuple[float, float] | None, place: int
+    ) -> tuple[np.ndarray, float, float]:
+        """Rows of a video or a part of it, and the seconds at which they begin and end."""
         if isinstance(given, str | os.PathLike):
             given = read_features(given)
         if isinstance(given, VideoFeatures):
@@ -195,7 +195,13 @@ class MomentRetrievalProcessor(VideoTextProcessor):
             raise ValueError(f"Got no durations, and no card tells the seconds of {given.name}: pass durations.")
         if not 0 < float(duration_s) < np.inf:
             raise ValueError(f"durations: expected positive seconds for {given.name}, got {duration_s}.")
-        return given.rows, 0.0, float(duration_s)
+        if part is None:
+            return given.rows, 0.0, float(duration_s)
+        try:
+            check_span(part, duration_s)
+        except ValueError as error:
+            raise FeatureFileError(given.name, str(error)) from error
+        return cut_rows(given.rows, duration_s, part)
 
     def _place_spans(self, spans: Sequence[Any], data: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         if "input_ids" not in data or "video_mask" not in data:

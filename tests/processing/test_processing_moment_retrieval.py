@@ -85,6 +85,8 @@ def test_several_sentences_of_several_videos(processor, video):
 @pytest.mark.parametrize("tensors, kind", [("pt", torch.Tensor), ("np", np.ndarray)])
 def test_features_in_the_place_of_videos(processor, tensors, kind):
     features = [features_of(5), features_of(40, seed=1)]
+    bfloat16 = processor(video_features=[torch.from_numpy(features[0]).bfloat16()], durations=[5.0])
+    np.testing.assert_allclose(bfloat16["video_features"][0], features[0], atol=0.02)
     batch = processor(
         text=["a dog", "a cat"], video_features=features, durations=[5.0, 20.0], spans=[(1, 3), (19, 20)],
         return_tensors=tensors,
@@ -227,7 +229,8 @@ FEATURES = {"video_features": [np.zeros((4, 2))], "durations": [4.0], "text": ["
         ({**FEATURES, "text": ["a", "b"]}, "2 texts for 1 videos"),
         ({**FEATURES, "spans": [(0, 1), (1, 2)]}, "2 moments for 1 sentences"),
         ({"text": ["a dog"], "spans": [(0, 1)]}, "spans are moments of sentences in videos"),
-        ({**FEATURES, "spans_se": [(5.0, 6.0)]}, "does not lie in the video"),
+        ({**FEATURES, "spans_se": [(5.0, 6.0)]}, "video 0: the span from 5 to 6 s does not lie in the video"),
+        ({**FEATURES, "videos": ["film.mp4"], "videos_kwargs": {"size": 16}}, "both videos and video_features"),
         ({**FEATURES, "size": 32}, "size with video_features"),
         ({**FEATURES, "video_features": [np.zeros((4, 2, 3))]}, r"video 0: expected \(n, D\)"),
         ({**FEATURES, "video_features": [np.zeros((0, 2))]}, "video 0: there is nothing in them"),
