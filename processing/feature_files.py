@@ -15,7 +15,9 @@ import importlib
 import json
 import os
 import pickle
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,15 +46,19 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov")  # that ids may end i
 ONLY = ""  # the name of the array of a file that holds a single one without a name
 # what a card says of videos, and not of how their features were made
 OF_VIDEOS = ("duration_s", "durations", "num_videos", "num_rows")
-FAULTS = (
+FAULTS = (  # what the readers of these formats raise at files that are cut or altered
     OSError,
     ValueError,
     EOFError,
     KeyError,
-    RuntimeError,
     TypeError,
-    zipfile.BadZipFile,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    tokenize.TokenError,
     pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    zlib.error,
     SafetensorError,
 )
 
@@ -456,15 +462,15 @@ def _named_by_their_videos(files: Mapping[str, Path]) -> dict[str, Path]:
     named = {}
     for name, path in files.items():
         with _reading(str(path)), safe_open(path, "pt") as file:
-            entry = (file.metadata() or {}).get(ENTRY)
-        if entry is None:
-            named[name] = path
-            continue
-        entry = json.loads(entry)
-        if not entry["version"] and entry.get("span_se") is None:
-            video_id = Path(entry["video"]).stem
-            if (other := named.setdefault(video_id, path)) != path:
-                raise FeatureFileError(str(path), f"they are of a video called {video_id}, as those of {other} are.")
+            entry = json.loads((file.metadata() or {}).get(ENTRY, "null"))
+            if entry is None:
+                named[name] = path
+            elif not entry["version"] and entry.get("span_se") is None:
+                video_id = Path(entry["video"]).stem
+                if (other := named.setdefault(video_id, path)) != path:
+                    raise FeatureFileError(
+                        str(path), f"they are of a video called {video_id}, as those of {other} are."
+                    )
     return named
 
 
