@@ -5,7 +5,8 @@
     load_benchmark("synthetic", config="retrieval", data_dir="DIR")
     load_benchmark("synthetic", config="retrieval", data_dir="DIR", generate={"preset": "easy"})      # both in one
 
-Source:    made on the spot, H.264 in MP4 (default 64x64, 8 frames a second, 2-3 s); about 10 ms a video on one core.
+Source:    made on the spot, H.264 in MP4 (default 64x64, 8 frames a second, 2-3 s); about 10 ms a video on one core, 0.1 s
+           one with events.
 Licence:   the files are yours.
 Splits:    train / validation / test, by default 400 / 64 / 64 videos. No file occurs twice: place, path, colours and
            grain of every video are drawn anew. In validation and test a caption fits exactly one video of its split,
@@ -28,7 +29,10 @@ Presets:   `standard`: 6 shapes, 8 colours, 5 backgrounds, 2 sizes, 1-3 objects,
            manifest names the actions).
            `motion_shots`: the caption is about all of a video, a half, or a sixth (`aligned_share` in captions.jsonl);
            other shots show what no caption tells. Choose 12 or 36 of the 36 frames.
-Captions:  one whole caption a video; with `search_phrases` training videos have others, too, of which most are shorter.
+           `events`: 16 to 60 seconds (or `duration_s`, such as an hour) with 2 to 6 events among pauses, for `moments`. An object
+           appears, moves, and is gone; colour, shape and movement tell it apart, and it shares two of them with another one.
+           Sentences, and one word where it fits one event alone. `boundary_noise` moves borders of training moments.
+Captions:  one whole caption a video, of events all sentences in order; with `search_phrases` training videos have others, too, of which most are shorter.
            Clips in the layout of `ucf101_top5`: `python -m datasets_scripts.synthetic.action_clips`.
 Odd cases: `easy` has one uncounted act a video, hence no action, transition or count questions. In `counting` the time
            spent acting shows how often; in `standard` it does not, as repetitions there are of any speed, and the mean

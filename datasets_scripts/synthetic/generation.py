@@ -11,6 +11,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from clipbert.datasets_scripts.synthetic.events import (
+    draw_event_video,
+    event_moments,
+    move_borders,
+    room_for_events,
+)
 from clipbert.datasets_scripts.synthetic.rendering import render_scene, write_h264
 from clipbert.datasets_scripts.synthetic.scenes import (
     PRESETS,
@@ -45,6 +51,12 @@ class Settings:
     captions_per_video: int = 1
     search_phrases: bool = False
     unseen_combinations: bool = False
+    # of presets with events; None: as the preset says
+    duration_s: float | None = None
+    num_events: int | None = None
+    shortest_event_s: float | None = None
+    longest_event_s: float | None = None
+    boundary_noise: float = 0.0
 
     def __post_init__(self):
         def expect(condition: bool, what: str, got) -> None:
@@ -55,6 +67,7 @@ class Settings:
         expect(self.size >= 32 and self.size % 2 == 0, "an even `size` of at least 32 pixels", self.size)
         expect(self.num_frames is None or self.num_frames >= 8, "`num_frames` of at least 8", self.num_frames)
         preset = PRESETS[self.preset]
+        self.check_events(expect)
         shared = not preset.even_steps or (self.num_frames or preset.num_frames) % len(preset.colors) == 0
         expect(shared, f"`num_frames` that {len(preset.colors)} colours can share", self.num_frames)
         expect(
@@ -79,6 +92,38 @@ class Settings:
         counts = [self.count(split) for split in SPLITS]
         expect(min(counts) >= 0 and sum(counts) > 0, "numbers of videos of at least 0, not all 0", counts)
 
+    def check_events(self, expect: Callable) -> None:
+        plan = self.event_plan
+        if not PRESETS[self.preset].num_events[0]:
+            names = ("duration_s", "num_events", "shortest_event_s", "longest_event_s", "boundary_noise")
+            given = [name for name in names if getattr(self, name) not in (None, 0.0)]
+            expect(not given, f"no `{'`, `'.join(given)}` of a preset without events", repr(self.preset))
+            return
+        others = [name for name in ("num_frames", "search_phrases", "unseen_combinations") if getattr(self, name)]
+        expect(not others, f"no `{'`, `'.join(others)}` of a preset with events", repr(self.preset))
+        expect(0 <= self.boundary_noise < 0.5, "a `boundary_noise` from 0 to below 0.5", self.boundary_noise)
+        shortest, longest = plan.event_s
+        expect(1 / self.fps <= shortest <= longest, "a `shortest_event_s` up to `longest_event_s`", plan.event_s)
+        most = count_combinations(plan, None) // 2
+        expect(2 <= plan.num_events[0] <= most, f"`num_events` from 2 to {most}", plan.num_events[0])
+        room = room_for_events(plan.num_events[1], shortest, self.fps)
+        expect(plan.duration_s[0] >= room, f"a `duration_s` of {room:g} or more for its events", plan.duration_s[0])
+
+    @property
+    def event_plan(self) -> Preset:
+        """The preset, with what has been said of its events."""
+        preset = PRESETS[self.preset]
+        shortest, longest = preset.event_s
+        return replace(
+            preset,
+            duration_s=preset.duration_s if self.duration_s is None else (self.duration_s, self.duration_s),
+            num_events=preset.num_events if self.num_events is None else (self.num_events, self.num_events),
+            event_s=(
+                shortest if self.shortest_event_s is None else self.shortest_event_s,
+                longest if self.longest_event_s is None else self.longest_event_s,
+            ),
+        )
+
     def count(self, split: str) -> int:
         return getattr(self, f"num_{split}")
 
@@ -93,11 +138,13 @@ def generate_synthetic(output_dir, progress: bool = True, **settings) -> Path:
         progress (`bool`, defaults to `True`): Show a progress bar.
         settings: Fields of `Settings`: `num_train`, `num_validation`, `num_test`, `preset` ("standard", "easy",
             "counting", "sequences", with classes "motions" or "orders", with twins "motion", "motion_boxes" or
-            "motion_shots"), `size` (pixels, even), `num_frames` (default:
+            "motion_shots", with moments to find "events"), `size` (pixels, even), `num_frames` (default:
             what the preset says), `fps`,
             `seed`, `captions_per_video` (1 to 3 wordings), `search_phrases` (training videos have captions as people
             search, too: with parts left out), `unseen_combinations` (train without the combinations of
-            validation and test).
+            validation and test). Of "events", in the place of drawn numbers: `duration_s` (any: videos are written frame by
+            frame), `num_events`, `shortest_event_s`, `longest_event_s`; `boundary_noise` (borders of training moments
+            lie up to this share of their length beside the true ones).
 
     Returns:
         `Path`: The folder, with `train/`, `validation/` and `test/` (each `videos/`, `captions.jsonl`,
@@ -180,7 +227,7 @@ def read_manifest(folder: Path) -> dict:
 
 
 def write_benchmark(folder: Path, settings: Settings, progress: bool) -> None:
-    preset = PRESETS[settings.preset]
+    preset = settings.event_plan
     combinations = count_combinations(preset, settings.num_frames)
     manifest = {**FORMAT, "settings": settings.__dict__, "combinations": combinations, "splits": {}}
     evaluated = set()
@@ -194,6 +241,9 @@ def write_benchmark(folder: Path, settings: Settings, progress: bool) -> None:
             if not settings.count(split):
                 continue
             excluded = evaluated if settings.unseen_combinations and split == "train" else set()
+            if preset.num_events[0]:
+                manifest["splits"][split] = write_events(folder / split, settings, split, bar)
+                continue
             if preset.has_twins:
                 rng = split_rng(settings, split)
                 videos = draw_twin_videos(rng, preset, settings.num_frames, settings.count(split))
@@ -313,6 +363,30 @@ def write_twins(folder: Path, settings: Settings, split: str, videos: list[TwinV
     if preset.objects > 1:
         facts["actions"] = [Act(kind, "").infinitive for kind in preset.motions]
     return {"videos": len(videos), "combinations": len({shown.captions()[0] for shown in videos}), **facts}
+
+
+def write_events(folder: Path, settings: Settings, split: str, bar: tqdm) -> dict:
+    """The same for videos with events, which are drawn, written and forgotten one by one."""
+    (folder / "videos").mkdir(parents=True)
+    lines, told = {"captions": [], "questions": [], "moments": []}, set()
+    for index in range(settings.count(split)):
+        rng = split_rng(settings, split, index)
+        video = draw_event_video(rng, settings.event_plan, settings.fps)
+        row = {"video": f"videos/{split}_{index:05d}.mp4", "video_id": f"{split}_{index:05d}"}
+        found = list(event_moments(video, settings.fps, settings.captions_per_video, rng))
+        write_h264(folder / row["video"], video.render(settings.size, rng), settings.fps)
+        duration_s = video.num_frames / settings.fps
+        if split == "train" and settings.boundary_noise:
+            found = [move_borders(moment, settings.boundary_noise, duration_s, rng) for moment in found]
+        lines["moments"] += [{**row, **moment, "duration_s": duration_s} for moment in found]
+        lines["captions"].append({**row, "caption": ", then ".join(wordings[0] for wordings in video.sentences())})
+        told |= {wordings[0] for wordings in video.sentences()}
+        bar.update()
+    return {
+        "videos": settings.count(split),
+        "combinations": len(told),
+        **write_lines(folder, lines, settings.event_plan),
+    }
 
 
 def write_lines(folder: Path, lines: dict[str, list[dict]], preset: Preset) -> dict:

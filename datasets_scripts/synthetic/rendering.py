@@ -4,7 +4,7 @@
 Two renderings of one scene never agree: place, path, size, colours and grain are drawn anew from `rng`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import av
@@ -120,14 +120,31 @@ def render_objects(
     objects: Sequence[tuple[Scene, dict[str, np.ndarray]]], size: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Draw scenes, each in its own state, on the background of the first: uint8 `(num_frames, size, size, 3)`."""
-    vary = {name: np.array(RGB[name]) + rng.uniform(-8, 8) + rng.uniform(-5, 5, 3) for name in RGB}
-    grid = (np.arange(size) + 0.5) / size
-    grain = rng.normal(0, 2, (size, size, 1)) + 8 * rng.uniform(-1, 1) * (grid[:, None, None] - 0.5)
-    num_frames = len(objects[0][1]["x"])
-    frames = np.broadcast_to(vary[objects[0][0].background], (num_frames, size, size, 3)).astype(np.float32)
-    for scene, state in objects:
-        frames = _draw(frames, scene, state, vary, grid)
-    return np.clip(np.rint(frames + grain), 0, 255).astype(np.uint8)
+    return Canvas(objects[0][0].background, size, rng).paint(objects, len(objects[0][1]["x"]))
+
+
+class Canvas:
+    """What all pictures of a video share: how its colours look, its background, and the grain.
+
+    Args:
+        background (`str`): Name of its colour.
+        size (`int`): Pixels of a side.
+        rng (`np.random.Generator`): Draws what no caption tells.
+    """
+
+    def __init__(self, background: str, size: int, rng: np.random.Generator):
+        self.colors = {name: np.array(RGB[name]) + rng.uniform(-8, 8) + rng.uniform(-5, 5, 3) for name in RGB}
+        self.grid = (np.arange(size) + 0.5) / size
+        self.grain = rng.normal(0, 2, (size, size, 1)) + 8 * rng.uniform(-1, 1) * (self.grid[:, None, None] - 0.5)
+        self.background = background
+
+    def paint(self, objects: Sequence[tuple[Scene, dict[str, np.ndarray]]], num_frames: int) -> np.ndarray:
+        """Scenes, each in its own state, or nothing: uint8 `(num_frames, size, size, 3)`."""
+        size = len(self.grid)
+        frames = np.broadcast_to(self.colors[self.background], (num_frames, size, size, 3)).astype(np.float32)
+        for scene, state in objects:
+            frames = _draw(frames, scene, state, self.colors, self.grid)
+        return np.clip(np.rint(frames + self.grain), 0, 255).astype(np.uint8)
 
 
 def _draw(frames: np.ndarray, scene: Scene, state: dict[str, np.ndarray], vary: dict, grid: np.ndarray) -> np.ndarray:
@@ -156,8 +173,8 @@ def extent(shape: str) -> tuple[float, float, float, float]:
     return columns[0], rows[0], columns[-1], rows[-1]
 
 
-def write_h264(path: Path, frames: np.ndarray, fps: int, each_by_itself: bool = False) -> None:
-    """Encode uint8 `(frames, height, width, 3)` pictures with even sides as MP4; the same bytes every time.
+def write_h264(path: Path, frames: Iterable[np.ndarray], fps: int, each_by_itself: bool = False) -> None:
+    """Encode uint8 `(height, width, 3)` pictures with even sides as MP4, one after the other; the same bytes every time.
 
     `each_by_itself` makes of equal pictures equal ones, wherever they stand.
     """
@@ -166,8 +183,9 @@ def write_h264(path: Path, frames: np.ndarray, fps: int, each_by_itself: bool = 
         del options["crf"]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options=options)
-        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-        stream.thread_count = 1
-        for frame in frames:
+        stream.pix_fmt, stream.thread_count = "yuv420p", 1
+        for number, frame in enumerate(frames):
+            if number == 0:
+                stream.height, stream.width = frame.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())

@@ -64,7 +64,7 @@ class Preset:
     two_act_share: float = 0.5
     pauses: bool = True  # stillness before, between and after the acts
     frames_per_repeat: int | None = None  # how long each repetition lasts; None: acts are stretched at random
-    num_frames: int = 24
+    num_frames: int | None = 24  # None: drawn for each video
     classes: str = ""  # videos have one, each as often as the others: "motion", or "order" of the colours
     even_steps: bool = False  # colours change at once, never back, and each stays as long as the others
     has_twins: bool = False  # acts last equally long, and each video has one with the same frames in another order
@@ -73,6 +73,9 @@ class Preset:
     told_parts: tuple[
         int, ...
     ] = ()  # the caption is about the whole video, about a half of it (2), ...: shots between others
+    num_events: tuple[int, int] = (0, 0)  # the fewest and the most scenes of a video, among pauses; 0: it is one scene
+    event_s: tuple[float, float] = (0.0, 0.0)  # seconds of the shortest and the longest one
+    duration_s: tuple[float, float] = (0.0, 0.0)  # seconds of the shortest and the longest video
 
 
 # Few and large attributes that a small model learns on a CPU.
@@ -95,6 +98,19 @@ TWINS = {
     "num_frames": 18,
     "has_twins": True,
     "is_told": False,
+}
+
+# What happens in a video, and when: colour, shape and movement of an event, of which it shares two with another one.
+EVENTS = {
+    "shapes": ("square", "triangle", "cross", "ring"),
+    "colors": ("red", "green", "blue", "yellow", "purple", "cyan"),
+    "backgrounds": ("black", "white", "gray"),
+    "sizes": (),
+    "numbers": (1,),
+    "motions": ("right", "left", "up", "down", "grow", "shrink"),
+    "two_act_share": 0.0,
+    "pauses": False,
+    "num_frames": None,
 }
 
 PRESETS = {
@@ -138,6 +154,8 @@ PRESETS = {
     "motion_boxes": Preset(**ONE_BRIGHT_OBJECT, **TWINS, two_act_share=0.0, objects=2),
     # The caption is about the whole video, a half, or a sixth of it; other shots show what no caption tells.
     "motion_shots": Preset(**ONE_BRIGHT_OBJECT, **TWINS | {"num_frames": 36}, two_act_share=0.5, told_parts=(1, 2, 6)),
+    # Moments of 2 to 15 seconds anywhere in a video: no span that is the same for all of them hits a quarter (IoU 0.5).
+    "events": Preset(**EVENTS, num_events=(2, 6), event_s=(2.0, 15.0), duration_s=(16.0, 60.0)),
 }
 
 
@@ -297,10 +315,12 @@ def allowed_sizes(preset: Preset, kinds: tuple[str, ...]) -> tuple[str, ...]:
     return ("",) if "scale" in channels(kinds) or not preset.sizes else preset.sizes
 
 
-def count_combinations(preset: Preset, num_frames: int) -> int:
-    """Number of different scenes, that is of different captions, that the preset has."""
+def count_combinations(preset: Preset, num_frames: int | None) -> int:
+    """Number of different scenes, that is of different captions, that the preset has; or of different events."""
     if not preset.is_told:
         return len(action_plans(preset, num_frames))
+    if preset.num_events[0]:
+        return len(preset.colors) * len(preset.shapes) * len(preset.motions)
     total = 0
     for kinds, times in action_plans(preset, num_frames).items():
         turns = kinds.count("turn")
