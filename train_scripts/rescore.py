@@ -1,9 +1,10 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Scores of written predictions, without a model: the same metrics again, or with another pooling over clips.
+"""Scores of written predictions, without a model: the same metrics again, or with another pooling over clips, another NMS.
 
 Run:     python train_scripts/rescore.py OUTPUT_DIR/predictions/test
          python train_scripts/rescore.py OUTPUT_DIR/predictions/test --score_pooling lse > scores.json
          python train_scripts/rescore.py OUTPUT_DIR/predictions/test --rescaling dual_softmax
+         python train_scripts/rescore.py OUTPUT_DIR/predictions/test --nms_iou 0.7 --ranking joint_with_segmentation
          python train_scripts/rescore.py OUTPUT_DIR/split?/predictions/test     (each, and the mean of them)
 
 They are printed as a table beside chance and blind baselines; what is written to a file or a pipe is JSON.
@@ -24,6 +25,7 @@ from clipbert.train_scripts import tasks
 from clipbert.train_scripts.engine import predictions
 from clipbert.train_scripts.engine.draws import average_scores
 from clipbert.train_scripts.engine.report import describe_scores, print_scores
+from clipbert.train_scripts.tasks.moment_retrieval.options import RANKINGS
 from clipbert.train_scripts.tasks.retrieval.options import RESCALINGS
 
 
@@ -63,6 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
         "--rescaling", nargs="+", choices=RESCALINGS, help="retrieval: metrics of rescaled scores, too"
     )
     parser.add_argument("--dual_softmax_scale", type=float, help="factor of the similarities in the dual soft-max")
+    moments = parser.add_argument_group("moment retrieval", "answers from the scores of segments, anew")
+    moments.add_argument("--nms_iou", type=float, help="answers that overlap a better one by more are left out")
+    moments.add_argument("--top_k", type=int, help="answers of a question")
+    moments.add_argument("--ranking", choices=RANKINGS, help="by what they are ranked")
+    moments.add_argument("--rescore_with_segmentation", type=float, help="weight of the third head in that")
+    moments.add_argument("--strict_iou", action="store_true", default=None, help="a hit needs more than the threshold")
     given = vars(parser.parse_args(arguments))
     folders = given.pop("predictions")
     found = [rescore(folder, **given) for folder in folders]

@@ -12,7 +12,7 @@ from clipbert.metrics.classification.classification import wilson_interval
 from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.cells import CellRun, Grid
 from clipbert.train_scripts.engine.operations import show_giga
-from clipbert.train_scripts.engine.report import BASELINES, find_baselines, show_score
+from clipbert.train_scripts.engine.report import describe_baseline, find_baselines, show_score
 from clipbert.train_scripts.engine.run_files import read_run
 from clipbert.train_scripts.engine.sections import goal_of_metric
 
@@ -140,7 +140,7 @@ def show_table(title: str, found: Mapping[str, Any]) -> str:
     for kind, by_split in found["baselines"].items():
         levels = [_show_range(metric, by_split.get(split, {}).get(metric)) for split, metric in columns]
         scores = itertools.chain.from_iterable((level, "") for level in levels)
-        row = [f"*{BASELINES[kind]}*", "", *scores]
+        row = [f"*{describe_baseline(kind)}*", "", *scores]
         rows.append([*row, *[""] * (len(head) - len(row))])
     table = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     notes = NOTES + OPERATIONS if is_counted else NOTES

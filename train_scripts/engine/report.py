@@ -12,7 +12,8 @@ from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.sections import EvalSection, goal_of_metric
 
 
-# Words in the names of metrics that are no results of the model; the first four make a baseline of the rest of the name.
+# Words in the names of metrics that are no results of the model; the first four make a baseline of the rest of the name. Of one
+# kind there may be several, with names of their own: `blind-whole-video_R1@0.5`.
 BASELINES = {
     "chance": "chance",
     "blind": "a baseline that sees no picture",
@@ -20,12 +21,31 @@ BASELINES = {
     "orderless": "the best that a model blind to the order of frames can do",
 }
 CONTEXT = {*BASELINES, "num", "coverage", "std", "ci"}
-FRACTIONS = ("R@", "accuracy", "vqa_score", "coverage", "f1", "mAP", "auc")
+FRACTIONS = ("R@", "R1@", "R5@", "accuracy", "vqa_score", "coverage", "f1", "mAP", "mIoU", "auc")
 
 
 def results_of(metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics that say how good the model is; the others are there to compare with."""
-    return {name: value for name, value in metrics.items() if not CONTEXT & set(name.split("_"))}
+    return {
+        name: value for name, value in metrics.items() if not CONTEXT & {kind_of(word) for word in name.split("_")}
+    }
+
+
+def kind_of(word: str) -> str:
+    """What `blind-whole-video` is: `blind`."""
+    return word.partition("-")[0]
+
+
+def describe_baseline(name: str) -> str:
+    """
+    What people read of a baseline.
+
+    Example:
+        >>> describe_baseline("blind-whole-video")
+        'a baseline that sees no picture (whole video)'
+    """
+    kind, _, more = name.partition("-")
+    return BASELINES[kind] + (f" ({more.replace('-', ' ')})" if more else "")
 
 
 def is_fraction(name: str) -> bool:
@@ -58,8 +78,8 @@ def find_baselines(name: str, metrics: Mapping[str, float]) -> dict[str, float]:
     exact, similar = {}, {}
     for other, value in metrics.items():
         words = other.split("_")
-        for kind in BASELINES:
-            if kind in words and "std" not in words:
+        for kind in words:
+            if kind_of(kind) in BASELINES and "std" not in words:
                 rest = "_".join(word for word in words if word != kind)
                 if name == rest:
                     exact[kind] = value
@@ -72,8 +92,10 @@ def table(metrics: Mapping[str, float]) -> list[str]:
     """A line for each result with its 95 % interval, where it has one, and its baselines beside it."""
     results = results_of(metrics)
     baselines = {name: find_baselines(name, metrics) for name in results}
-    kinds = [kind for kind in BASELINES if any(kind in found for found in baselines.values())]
-    rows = [["", "value", *kinds]] if kinds else []
+    order = list(BASELINES)
+    kinds = dict.fromkeys(kind for found in baselines.values() for kind in found)
+    kinds = sorted(kinds, key=lambda kind: order.index(kind_of(kind)))
+    rows = [["", "value", *(kind.replace("-", " ") for kind in kinds)]] if kinds else []
     for name, value in results.items():
         spread = metrics.get(f"{name}_std")
         shown = show_score(name, value) + ("" if spread is None else f" (± {show_score(name, spread)})")
@@ -116,10 +138,10 @@ def verdict(metrics: Mapping[str, float], preferred: str | None = None) -> tuple
     gain = sign * (metrics[name] - level)
     # two standard deviations of guessing so many times; about such a gain says nothing
     noise = 2 * math.sqrt(level * (1 - level) / max(metrics.get("num_examples", 1), 1)) if is_fraction(name) else 0.0
-    compared = f"{BASELINES[kind]} ({show_score(name, level)})"
+    compared = f"{describe_baseline(kind)} ({show_score(name, level)})"
     said = f"{name.replace('_', ' ')} of {show_score(name, metrics[name])}"
     if is_fraction(name) and sign * level >= 1:
-        return False, f"{said} says nothing: {BASELINES[kind]} reaches that of so few examples, too."
+        return False, f"{said} says nothing: {describe_baseline(kind)} reaches that of so few examples, too."
     if gain > noise:
         return True, f"{said} is better than {compared}."
     if gain > 0:
@@ -213,6 +235,7 @@ def this_command(arguments: Iterable[str]) -> str:
 __all__ = [
     "CONTEXT",
     "command",
+    "describe_baseline",
     "describe_end",
     "describe_evaluation",
     "describe_scores",

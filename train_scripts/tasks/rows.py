@@ -29,7 +29,7 @@ SCRIPTS = {  # who trains on which kind of rows
     "qa": "video_qa.py",
     "image_qa": "image_qa.py",
     "classification": "video_classification.py",
-    "moments": "retrieval.py",
+    "moments": "moment_retrieval.py, or retrieval.py",
     "detection": "action_detection.py",
     "alignment": "align.py",
 }

@@ -71,6 +71,23 @@ def test_without_a_baseline_there_is_no_verdict_and_the_metric_of_the_recipe_com
     assert find_baselines("a_accuracy", {"chance_a_accuracy": 0.2, **metrics}) == {"chance": 0.2}
 
 
+def test_one_kind_of_baseline_may_have_several_names():
+    metrics = {"R1@0.5": 0.6, "blind-whole-video_R1@0.5": 0.2, "blind-model_R1@0.5": 0.3, "num_examples": 400}
+    assert find_baselines("R1@0.5", metrics) == {"blind-whole-video": 0.2, "blind-model": 0.3}
+    _, head, row = describe_evaluation(1, "test", "final", metrics).splitlines()
+    assert head.split("  ")[-2:] == ["blind whole video", "blind model"] and row.split() == [
+        "R1@0.5",
+        "60.0",
+        "%",
+        "20.0",
+        "%",
+        "30.0",
+        "%",
+    ]
+    is_better, said = verdict(metrics)
+    assert is_better and said == "R1@0.5 of 60.0 % is better than a baseline that sees no picture (model) (30.0 %)."
+
+
 def test_scores_are_a_table_for_people_and_json_for_programs(capsys, monkeypatch):
     metrics = {**RETRIEVAL, "draw": 1, "num_draws": 3}
     print_scores(metrics, "out/te\x1bst")

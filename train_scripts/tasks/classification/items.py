@@ -122,13 +122,13 @@ def count_frames(processor: Any, video: Any) -> int:
         return 0
 
 
-def join_videos(visuals: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+def join_videos(visuals: Sequence[Mapping[str, torch.Tensor]], mask: str = "frame_mask") -> dict[str, torch.Tensor]:
     """
-    Inputs of single videos to those of a batch. Videos with a `frame_mask` `(1, ..., frames)` may differ in their numbers of
-    frames: shorter ones are padded with zeros on the right, in all inputs alike.
+    Inputs of single videos to those of a batch. Videos with a mask, such as `frame_mask` `(1, ..., frames)`, may differ in its
+    dimensions: shorter ones are padded with zeros on the right, in all inputs alike.
     """
-    if "frame_mask" in visuals[0]:
-        shapes = [visual["frame_mask"].shape[1:] for visual in visuals]
+    if mask in visuals[0]:
+        shapes = [visual[mask].shape[1:] for visual in visuals]
         longest = [max(sizes) for sizes in zip(*shapes, strict=True)]
         visuals = [{name: _pad(values, longest) for name, values in visual.items()} for visual in visuals]
     return {name: torch.cat([visual[name] for visual in visuals]) for name in visuals[0]}

@@ -1,0 +1,167 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""When in a video does it happen? The seconds of a sentence.
+
+Run:     accelerate launch train_scripts/moment_retrieval.py --recipe FILE
+
+For every family with a head `...ForMomentRetrieval`: see the contract in `tasks/moment_retrieval/__init__.py`. A video is read
+once for all of its sentences. Every score stands beside what is reached without looking: the whole video, two uniform points, the
+best fixed span for each threshold, the moments of the most similar training sentences, and the model itself with all segments
+replaced by their mean.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from clipbert.support.terminal import printable
+from clipbert.train_scripts.engine.data import Skipped, check_skipped
+from clipbert.train_scripts.engine.items import NoTrainSet
+from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.engine.task import Evaluation, Parts, Predictions, Task, main
+from clipbert.train_scripts.tasks.building import build_model, build_processor, check_head
+from clipbert.train_scripts.tasks.moment_retrieval.items import (
+    AskedCollator,
+    AskedVideos,
+    EvaluatedVideos,
+    SeenVideos,
+    UnseenVideos,
+    group_by_video,
+    read_durations,
+)
+from clipbert.train_scripts.tasks.moment_retrieval.measures import (
+    SELECTION,
+    add_blind_model,
+    decode,
+    describe_blind,
+    measure,
+    score,
+)
+from clipbert.train_scripts.tasks.moment_retrieval.options import MomentEvalSection, MomentSection
+from clipbert.train_scripts.tasks.moment_retrieval.scoring import by_question, match_in_blocks, segment_features
+from clipbert.train_scripts.tasks.rows import coverage_metrics, evaluation_problems, find_data, load_rows
+from clipbert.train_scripts.tasks.texts import report_losses
+from clipbert.train_scripts.tasks.videos import video_options
+
+
+KINDS = ("moments",)  # of rows
+
+
+@dataclass(kw_only=True)
+class MomentRecipe(Recipe):
+    data: MomentSection = field(default_factory=MomentSection)
+    eval: MomentEvalSection = field(default_factory=MomentEvalSection)
+
+    def problems(self):
+        yield from evaluation_problems(self)
+        if self.data.other_windows >= self.run.micro_batch_size:
+            yield (
+                f"data.other_windows: {self.data.other_windows} other videos take a run.micro_batch_size of more, got "
+                f"{self.run.micro_batch_size}"
+            )
+
+    def metrics(self):
+        return ("R1@0.?", "R5@0.?", "dR1@0.?", "dR5@0.?", "mIoU", "mAP", "mAP@0.5", "mAP@0.75", SELECTION)
+
+
+class MomentTask(Task):
+    """Moments of sentences in videos."""
+
+    name = "moment_retrieval"
+    recipe_class = MomentRecipe
+    averaged_target = "start_positions"
+    rescore_options = ("top_k", "nms_iou", "ranking", "rescore_with_segmentation", "strict_iou")
+
+    def build(self, recipe: MomentRecipe) -> Parts:
+        data, run = recipe.data, recipe.run
+        find_data(data)
+        self.processor = build_processor(recipe)
+        check_head(recipe, "MomentRetrieval")
+        splits = dict.fromkeys(filter(None, (data.train_split, *recipe.eval.splits)))
+        rows = {split: load_rows(data, split, KINDS) for split in splits}
+        self.coverage = {split: coverage_metrics(rows[split]) for split in recipe.eval.splits}
+        rows = {split: read_durations(of_split) for split, of_split in rows.items()}
+        self.rows, self.train_split, self.blind = {None: [], **rows}, data.train_split, {}
+        for split in recipe.eval.splits:
+            report_losses(split, (row["caption"] for row in rows[split]), self.processor)
+        model = build_model(recipe, "MomentRetrieval", self.processor, **self.config_values())
+        train_set = NoTrainSet()
+        if run.total_steps != 0:
+            seen = self.seen_videos(recipe, is_training=True)
+            train_set = AskedVideos(group_by_video(rows[data.train_split]), seen, data.queries_per_video, run.seed)
+        collate = AskedCollator(self.processor, data.other_windows)
+        return Parts(model, self.processor, train_set, collate, {split: split for split in recipe.eval.splits})
+
+    def config_values(self) -> dict[str, Any]:
+        """What the model is told of the processor."""
+        video_processor = self.processor.video_processor
+        plan = ("segments_per_second", "min_segments", "max_segments", "frames_per_segment")
+        values = {name: getattr(video_processor, name) for name in plan if hasattr(video_processor, name)}
+        return {"segment_plan": values, "max_segments": values.get("max_segments")}
+
+    def seen_videos(self, recipe: MomentRecipe, is_training: bool, draw: int = 0) -> SeenVideos:
+        options = video_options(recipe, self.processor, is_training)
+        return SeenVideos(self.processor, options, recipe.run.seed + draw)
+
+    def training_step(self, model, batch):
+        outputs = model(**batch.inputs, **batch.targets)
+        names = [name for name in outputs if name.endswith("_loss")]
+        return {"loss": outputs.loss}, {name: outputs[name].detach() for name in names}
+
+    def eval_step(self, model, batch):
+        skipped, inputs, texts = batch["skipped"], batch["inputs"], batch["texts"]
+        scores, seen_s = [None] * len(skipped), [None] * len(skipped)
+        means = torch.full((len(skipped), model.frame_feature_size), torch.nan, device=model.device)
+        if inputs:
+            decoded = [number for number, reason in enumerate(skipped) if not reason]
+            features, mask = segment_features(model, inputs), inputs["video_mask"]
+            means[decoded] = (features.sum(dim=1) / mask.sum(dim=1, keepdim=True)).float()  # padding is 0
+            videos = model.encode_videos(video_features=features, video_mask=mask)
+            found = match_in_blocks(model, texts, videos, batch["video_indices"], self.queries_per_forward)
+            counts, lengths = batch["video_indices"].bincount().tolist(), mask.sum(dim=1).tolist()
+            parts = zip(decoded, found.split(counts, dim=1), lengths, inputs["durations"].tolist(), strict=True)
+            for number, part, length, duration_s in parts:
+                scores[number], seen_s[number] = part[..., :length].cpu().numpy(), duration_s
+        # lists with an entry for each video: what several processes gather is counted in those, not in questions
+        return {"means": means, "number": batch["numbers"], "skipped": skipped, "scores": scores, "seen_s": seen_s}
+
+    def evaluate(self, model, examples, accelerator, recipe, draw=0):
+        videos, settings = group_by_video(self.rows[examples]), recipe.eval
+        self.queries_per_forward, skip = settings.queries_per_forward, recipe.data.on_decode_error == "skip"
+        info = {name: getattr(settings, name) for name in self.rescore_options}
+        info |= {**self.find_blind(examples, settings.strict_iou), **self.coverage[examples]}
+
+        def ask(seen: SeenVideos | UnseenVideos, skip: bool) -> Predictions:
+            return self.predict(model, EvaluatedVideos(videos, seen, self.processor, skip), accelerator, recipe)
+
+        found = ask(self.seen_videos(recipe, is_training=False, draw=draw), skip)
+        skipped = [Skipped(0, videos[row["number"]].video_id, row["skipped"]) for row in found.rows if row["skipped"]]
+        check_skipped(skipped, len(found.rows), recipe.data.max_decode_error_rate)
+        predictions = by_question(videos, found, info)
+        add_blind_model(predictions, by_question(videos, ask(UnseenVideos.of(videos, found), skip=True), info))
+        moments = decode(predictions)
+        for row, answers in zip(predictions.rows, moments, strict=True):
+            row["moments"] = answers
+        return Evaluation(score(predictions, moments), predictions)
+
+    def find_blind(self, split: str, strict: bool) -> dict[str, Any]:
+        """What is reached on a split without any video, computed once."""
+        if (split, strict) not in self.blind:
+            self.blind[split, strict] = describe_blind(self.rows[self.train_split], self.rows[split], strict)
+        return self.blind[split, strict]
+
+    def describe_row(self, predictions, number):
+        row = predictions.rows[number]
+        if not row["moments"]:
+            return None
+        best = row["moments"][0]
+        windows = ", ".join(f"{start:.1f} to {end:.1f} s" for start, end in row["windows"])
+        found = f"{best['start_s']:.1f} to {best['end_s']:.1f} s"
+        return printable(f"{row['video_id']}, '{row['caption']}': {found} (right: {windows})")
+
+    def measure(self, predictions):
+        return measure(predictions)
+
+
+if __name__ == "__main__":
+    main(MomentTask())
