@@ -9,10 +9,11 @@ best fixed span for each threshold, the moments of the most similar training sen
 replaced by their mean.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.data import Skipped, check_skipped
@@ -20,10 +21,14 @@ from clipbert.train_scripts.engine.items import NoTrainSet
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.task import Evaluation, Parts, Predictions, Task, main
 from clipbert.train_scripts.tasks.building import build_model, build_processor, check_head
+from clipbert.train_scripts.tasks.cached import CachedSegments, card_of_run, choose_reader
+from clipbert.train_scripts.tasks.moment_retrieval.features import open_feature_files, size_of_features, take_card
 from clipbert.train_scripts.tasks.moment_retrieval.items import (
     AskedCollator,
     AskedVideos,
     EvaluatedVideos,
+    FeaturesOfVideos,
+    HiddenVideos,
     SeenVideos,
     UnseenVideos,
     group_by_video,
@@ -45,6 +50,7 @@ from clipbert.train_scripts.tasks.videos import video_options
 
 
 KINDS = ("moments",)  # of rows
+PLAN = ("segments_per_second", "min_segments", "max_segments", "frames_per_segment")  # of a video, by its processor
 
 
 @dataclass(kw_only=True)
@@ -78,30 +84,49 @@ class MomentTask(Task):
         self.processor = build_processor(recipe)
         check_head(recipe, "MomentRetrieval")
         splits = dict.fromkeys(filter(None, (data.train_split, *recipe.eval.splits)))
+        if data.feature_files is not None:  # videos need not be there
+            data = replace(data, options={"on_missing": "keep", **data.options})
         rows = {split: load_rows(data, split, KINDS) for split in splits}
         self.coverage = {split: coverage_metrics(rows[split]) for split in recipe.eval.splits}
-        rows = {split: read_durations(of_split) for split, of_split in rows.items()}
-        self.rows, self.train_split, self.blind = {None: [], **rows}, data.train_split, {}
+        self.rows = {split: read_durations(of_split) for split, of_split in rows.items()}
+        self.train_split, self.blind, self.files = data.train_split, {}, None
         for split in recipe.eval.splits:
-            report_losses(split, (row["caption"] for row in rows[split]), self.processor)
-        model = build_model(recipe, "MomentRetrieval", self.processor, **self.config_values())
+            report_losses(split, (row["caption"] for row in self.rows[split]), self.processor)
+        model = self.build_model(recipe)
+        self.videos = {split: [row["video"] for row in of_split] for split, of_split in self.rows.items()}
+        if self.files is None:
+            self.reader = choose_reader(recipe, model, self.processor, self.videos, CachedSegments)
         train_set = NoTrainSet()
         if run.total_steps != 0:
-            seen = self.seen_videos(recipe, is_training=True)
-            train_set = AskedVideos(group_by_video(rows[data.train_split]), seen, data.queries_per_video, run.seed)
+            videos, seen = group_by_video(self.rows[data.train_split]), self.seen_videos(recipe, is_training=True)
+            train_set = AskedVideos(videos, seen, data.queries_per_video, run.seed)
         collate = AskedCollator(self.processor, data.other_windows)
         return Parts(model, self.processor, train_set, collate, {split: split for split in recipe.eval.splits})
 
-    def config_values(self) -> dict[str, Any]:
-        """What the model is told of the processor."""
-        video_processor = self.processor.video_processor
-        plan = ("segments_per_second", "min_segments", "max_segments", "frames_per_segment")
-        values = {name: getattr(video_processor, name) for name in plan if hasattr(video_processor, name)}
-        return {"segment_plan": values, "max_segments": values.get("max_segments")}
+    def build_model(self, recipe: MomentRecipe) -> PreTrainedModel:
+        """A model that knows how videos are cut into segments, and what its features are, if it reads any."""
+        video_processor, values = self.processor.video_processor, {}
+        plan = {name: getattr(video_processor, name) for name in PLAN if hasattr(video_processor, name)}
+        ids = list(dict.fromkeys(row["video_id"] for rows in self.rows.values() for row in rows))
+        if recipe.data.feature_files is not None:
+            self.files = open_feature_files(recipe.data, ids)
+        if recipe.model.from_pretrained is None:
+            values = {"segment_plan": plan, "max_segments": plan.get("max_segments")}
+            values |= {"video_feature_size": size_of_features(self.files, ids)} if self.files is not None else {}
+        model = build_model(recipe, "MomentRetrieval", self.processor, **values)
+        if self.files is not None:
+            take_card(model, self.processor, self.files, ids)
+        elif model.config.feature_card is None:
+            model.config.feature_card = self.processor.feature_card = card_of_run(recipe, model, self.processor)
+        return model
 
-    def seen_videos(self, recipe: MomentRecipe, is_training: bool, draw: int = 0) -> SeenVideos:
-        options = video_options(recipe, self.processor, is_training)
-        return SeenVideos(self.processor, options, recipe.run.seed + draw)
+    def seen_videos(self, recipe: MomentRecipe, is_training: bool, draw: int = 0) -> Any:
+        """What shows videos to the model: see `items.py`."""
+        if self.files is not None:
+            seen = FeaturesOfVideos(self.files, self.processor)
+        else:
+            seen = SeenVideos(self.reader, video_options(recipe, self.processor, is_training), recipe.run.seed + draw)
+        return HiddenVideos(seen) if recipe.data.hide_videos else seen
 
     def training_step(self, model, batch):
         outputs = model(**batch.inputs, **batch.targets)
@@ -131,7 +156,7 @@ class MomentTask(Task):
         info = {name: getattr(settings, name) for name in self.rescore_options}
         info |= {**self.find_blind(examples, settings.strict_iou), **self.coverage[examples]}
 
-        def ask(seen: SeenVideos | UnseenVideos, skip: bool) -> Predictions:
+        def ask(seen: Any, skip: bool) -> Predictions:
             return self.predict(model, EvaluatedVideos(videos, seen, self.processor, skip), accelerator, recipe)
 
         found = ask(self.seen_videos(recipe, is_training=False, draw=draw), skip)
@@ -147,7 +172,7 @@ class MomentTask(Task):
     def find_blind(self, split: str, strict: bool) -> dict[str, Any]:
         """What is reached on a split without any video, computed once."""
         if (split, strict) not in self.blind:
-            self.blind[split, strict] = describe_blind(self.rows[self.train_split], self.rows[split], strict)
+            self.blind[split, strict] = describe_blind(self.rows.get(self.train_split, []), self.rows[split], strict)
         return self.blind[split, strict]
 
     def describe_row(self, predictions, number):

@@ -20,6 +20,7 @@ from clipbert.processing import CIMHAVideoProcessor, MomentRetrievalProcessor, l
 from clipbert.support.families import load_trained
 from clipbert.train_scripts.engine.predictions import Predictions, read_predictions
 from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.extract import main as extract
 from clipbert.train_scripts.moment_retrieval import MomentRecipe, MomentTask
 from clipbert.train_scripts.rescore import main as rescore
 from clipbert.train_scripts.tasks.moment_retrieval.items import AskedCollator, AskedVideos, SeenVideos, group_by_video
@@ -121,6 +122,71 @@ def test_two_processes_give_the_losses_weights_and_answers_of_one(trained, shape
     torch.testing.assert_close(*weights, rtol=1e-3, atol=1e-5)
 
 
+def losses_of(output_dir):
+    return [row["loss"] for row in steps_of(output_dir)]
+
+
+def test_features_of_a_frozen_tower_give_the_losses_of_frames(shapes, tmp_path):
+    from_frames = main(MomentTask(), moment_run(shapes, tmp_path / "frames"))
+    cached = f"data.features={tmp_path / 'features'}"
+    extract(moment_run(shapes, tmp_path / "vectors", cached))
+    from_vectors = main(MomentTask(), moment_run(shapes, tmp_path / "vectors", cached))
+    assert losses_of(tmp_path / "vectors") == pytest.approx(losses_of(tmp_path / "frames"), rel=1e-3)
+    found, expected = (run["results"]["test"]["metrics"] for run in (from_vectors, from_frames))
+    assert found == pytest.approx(expected, abs=1e-3)
+    # the same folder as features of somebody else, whose card says that it is none
+    named = (f"data.feature_files={tmp_path / 'features'}", f"run.output_dir={tmp_path / 'named'}")
+    main(MomentTask(), moment_run(shapes, tmp_path / "named", *named))
+    assert losses_of(tmp_path / "named") == pytest.approx(losses_of(tmp_path / "frames"), rel=1e-3)
+    # nothing of a video is seen but its length
+    main(MomentTask(), moment_run(shapes, tmp_path / "hidden", cached, "data.hide_videos=true"))
+    hidden = read_predictions(tmp_path / "hidden" / "predictions" / "test").tensors["start_logits"]
+    assert np.ptp(hidden[[0, 2, 4]], axis=0).max() < np.ptp(hidden[0])  # all last three seconds
+
+
+@pytest.fixture(scope="module")
+def features(shapes, tmp_path_factory):
+    """A folder of features of somebody else, as wide as the videos have numbers."""
+    folder = tmp_path_factory.mktemp("features")
+    for number, path in enumerate(sorted(shapes.glob("*/videos/*.mp4"))):
+        np.save(folder / f"{path.stem}.npy", np.random.default_rng(number).normal(size=(10, 5)).astype(np.float32))
+    (folder / "features.card.json").write_text(json.dumps({"encoder": "I3D", "dimension": 5}))
+    return folder
+
+
+def test_feature_files_take_the_place_of_videos(shapes, features, tmp_path):
+    data = tmp_path / "shapes"
+    shutil.copytree(shapes, data)
+    for path in data.glob("*/videos/*.mp4"):
+        path.unlink()
+    settings = moment_run(data, tmp_path / "run", f"data.feature_files={features}", frame_encoder_config=None)
+    main(MomentTask(), settings)
+    config = json.loads((tmp_path / "run" / "checkpoints" / "last" / "config.json").read_text())
+    assert config["video_feature_size"] == 5 and config["feature_card"] == {"encoder": "I3D", "dimension": 5}
+    rows = read_predictions(tmp_path / "run" / "predictions" / "test").rows
+    assert {row["num_segments"] for row in rows} == {8}  # pooled to data.max_segments
+    # a video without features, and features of another encoder, are named
+    other = tmp_path / "other"
+    shutil.copytree(features, other)
+    (other / "test_00001.npy").unlink()
+    start = [
+        "model.config=null",
+        f"model.from_pretrained={tmp_path / 'run' / 'checkpoints' / 'last'}",
+        "run.total_steps=0",
+    ]
+    evaluated = ["model.tokenizer=null", f"data.feature_files={other}", *start]
+    with pytest.raises(ValueError, match=r"1 of 7 videos have no features \(test_00001\).*on_decode_error=skip"):
+        main(MomentTask(), moment_run(data, tmp_path / "evaluated", *evaluated))
+    skip = ("data.on_decode_error=skip", "data.max_decode_error_rate=0.5")
+    found = main(MomentTask(), moment_run(data, tmp_path / "evaluated", *evaluated, *skip))["results"]["test"][
+        "metrics"
+    ]
+    assert found["num_examples"] == 4 and found["num_skipped_questions"] == 2
+    (other / "features.card.json").write_text(json.dumps({"encoder": "C3D", "dimension": 5}))
+    with pytest.raises(ValueError, match="encoder: I3D -> C3D"):
+        main(MomentTask(), moment_run(data, tmp_path / "evaluated", *evaluated, *skip))
+
+
 def test_a_video_that_cannot_be_decoded(shapes, tmp_path):
     folder = tmp_path / "shapes"
     shutil.copytree(shapes, folder)
@@ -144,6 +210,8 @@ def test_a_video_that_cannot_be_decoded(shapes, tmp_path):
         ("eval.nms_iou=1.5", "nms_iou"),
         ("data.num_frames=2", "num_frames"),
         ("run.total_steps=0", "a trained model is evaluated"),
+        ("data.feature_options={joined: pool}", "feature_options: 'joined' is none. Did you mean 'join'"),
+        ("data.feature_options={join: cut}", "feature_options: there are no feature_files"),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(setting, message, tmp_path):

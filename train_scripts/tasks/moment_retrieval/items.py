@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from clipbert.processing import VideoDecodeError, read_video_metadata
+from clipbert.processing import FeatureFiles, VideoDecodeError, read_video_metadata
 from clipbert.processing.moment_spans import span_targets
 from clipbert.processing.sampling import build_rng
 from clipbert.train_scripts.engine.items import TrainItems
@@ -50,7 +50,7 @@ def read_durations(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for video in tqdm(unknown, desc="reading durations", unit="video", disable=None if unknown else True):
         try:
             unknown[video] = read_video_metadata(video).duration
-        except VideoDecodeError:  # training and evaluation name it
+        except (VideoDecodeError, OSError):  # whoever needs it names it
             continue
     return [{**row, "duration_s": row["duration_s"] or unknown.get(row["video"])} for row in rows]
 
@@ -91,6 +91,35 @@ class SeenVideos:
         return {name: found[name] for name in SEEN if name in found}
 
 
+class FeaturesOfVideos:
+    """
+    In the place of [`SeenVideos`]: features from files, by the names of videos.
+
+    Args:
+        files (`FeatureFiles`): The features.
+        processor (`ProcessorMixin`): Brings them to segments.
+    """
+
+    def __init__(self, files: FeatureFiles, processor: Any):
+        self.files, self.processor = files, processor
+
+    def show(self, asked: AskedVideo, *key: int) -> dict[str, torch.Tensor]:
+        """The features of one video, which nothing alters."""
+        found = self.processor(video_features=[self.files[asked.video_id]], durations=[asked.duration_s])
+        return {name: found[name] for name in SEEN if name in found}
+
+
+class HiddenVideos:
+    """In the place of [`SeenVideos`] or [`FeaturesOfVideos`]: the same segments, all of which look alike."""
+
+    def __init__(self, seen: Any):
+        self.seen = seen
+
+    def show(self, asked: AskedVideo, *key: int) -> dict[str, torch.Tensor]:
+        found = self.seen.show(asked, *key)
+        return found | {name: torch.ones_like(found[name]) for name in SEEN[:2] if name in found}
+
+
 class AskedItem(NamedTuple):
     """Inputs of one video, sentences about it, and of each sentence its windows, the one to be learnt first."""
 
@@ -105,7 +134,7 @@ class AskedVideos(TrainItems):
 
     Args:
         videos (`Sequence[AskedVideo]`): The videos.
-        seen (`SeenVideos`): Shows them.
+        seen (`SeenVideos` or `FeaturesOfVideos`): Shows them.
         queries_per_video (`int`, *optional*): Most questions of an item; a video with more is several items.
         seed (`int`): Seed of all choices, which depend on it, the epoch and the item alone.
     """
@@ -203,7 +232,7 @@ class EvaluatedVideos(Dataset):
 
     Args:
         videos (`Sequence[AskedVideo]`): The videos.
-        seen (`SeenVideos`): Shows them.
+        seen (`SeenVideos`, `FeaturesOfVideos` or `UnseenVideos`): Shows them.
         processor (`ProcessorMixin`): Makes words of sentences.
         skip (`bool`): Let videos that cannot be decoded pass, with the reason, instead of failing.
     """
@@ -270,6 +299,8 @@ __all__ = [
     "AskedVideo",
     "AskedVideos",
     "EvaluatedVideos",
+    "FeaturesOfVideos",
+    "HiddenVideos",
     "SeenVideos",
     "UnseenVideos",
     "group_by_video",

@@ -1,12 +1,16 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What a recipe says about moments: how sentences and videos come together, and how answers are ranked."""
 
+import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+from clipbert.processing import FeatureFiles
+from clipbert.support.names import did_you_mean
 from clipbert.support.options import changeable, option
 from clipbert.train_scripts.engine.recipe import EvalSection
-from clipbert.train_scripts.tasks.videos import FrameSection
+from clipbert.train_scripts.tasks.cached import FeatureSection
 
 
 Ranking = Literal["joint", "joint_with_segmentation", "unnormalised"]
@@ -14,7 +18,18 @@ RANKINGS = get_args(Ranking)
 
 
 @dataclass(kw_only=True)
-class MomentSection(FrameSection):
+class MomentSection(FeatureSection):
+    feature_files: str | list[str] | None = changeable(
+        None,
+        "Features to read in the place of videos, a folder or a file of any layout that `FeatureFiles` knows; several are laid side "
+        "by side.",
+    )
+    feature_options: dict[str, Any] = option(
+        {}, "How they are read: {layout: ..., key: ..., join: pool or cut, normalize: true}, see `FeatureFiles`."
+    )
+    hide_videos: bool = option(
+        False, "Show no video, in training and evaluation, but its length alone: what a model learns from sentences."
+    )
     max_text_length: int | None = option(
         None, "Longest sentence in tokens; longer ones lose their end; null: the processor's own.", at_least=3
     )
@@ -35,6 +50,16 @@ class MomentSection(FrameSection):
         at_least=0,
         saves="memory, time",
     )
+
+    def problems(self) -> Iterator[str]:
+        yield from FeatureSection.problems(self)
+        known = list(inspect.signature(FeatureFiles).parameters)[1:]
+        if unknown := [name for name in self.feature_options if name not in known]:
+            yield f"feature_options: {unknown[0]!r} is none. {did_you_mean(unknown[0], known)}"
+        if self.feature_options and self.feature_files is None:
+            yield "feature_options: there are no feature_files; name some, or leave it out"
+        if self.features is not None and self.feature_files is not None:
+            yield "feature_files: features of extract.py are read already (data.features); leave out one of them"
 
 
 @dataclass(kw_only=True)
