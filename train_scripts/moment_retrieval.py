@@ -10,11 +10,15 @@ replaced by their mean.
 """
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
+from accelerate import PartialState
 from transformers import PreTrainedModel
 
+from clipbert.processing.word_tokenizer import build_word_tokenizer
 from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.data import Skipped, check_skipped
 from clipbert.train_scripts.engine.items import NoTrainSet
@@ -70,6 +74,17 @@ class MomentRecipe(Recipe):
         return ("R1@0.?", "R5@0.?", "dR1@0.?", "dR5@0.?", "mIoU", "mAP", "mAP@0.5", "mAP@0.75", SELECTION)
 
 
+def with_words(recipe: MomentRecipe, rows: datasets.Dataset | None) -> MomentRecipe:
+    """The recipe with a tokenizer: if it names none and nothing else brings one, the words of the training sentences."""
+    model, folder = recipe.model, Path(recipe.run.output_dir) / "words"
+    if model.tokenizer is not None or model.from_pretrained is not None or model.parts or rows is None:
+        return recipe
+    with PartialState().local_main_process_first():
+        if not (folder / "tokenizer.json").is_file():
+            build_word_tokenizer(rows["caption"]).save_pretrained(folder)
+    return replace(recipe, model=replace(model, tokenizer=str(folder)))
+
+
 class MomentTask(Task):
     """Moments of sentences in videos."""
 
@@ -81,12 +96,12 @@ class MomentTask(Task):
     def build(self, recipe: MomentRecipe) -> Parts:
         data, run = recipe.data, recipe.run
         find_data(data)
-        self.processor = build_processor(recipe)
         check_head(recipe, "MomentRetrieval")
         splits = dict.fromkeys(filter(None, (data.train_split, *recipe.eval.splits)))
         if data.feature_files is not None:  # videos need not be there
             data = replace(data, options={"on_missing": "keep", **data.options})
         rows = {split: load_rows(data, split, KINDS) for split in splits}
+        self.processor = build_processor(with_words(recipe, rows.get(data.train_split)))
         self.coverage = {split: coverage_metrics(rows[split]) for split in recipe.eval.splits}
         self.rows = {split: read_durations(of_split) for split, of_split in rows.items()}
         self.train_split, self.blind, self.files = data.train_split, {}, None

@@ -159,9 +159,12 @@ def test_feature_files_take_the_place_of_videos(shapes, features, tmp_path):
     shutil.copytree(shapes, data)
     for path in data.glob("*/videos/*.mp4"):
         path.unlink()
-    settings = moment_run(data, tmp_path / "run", f"data.feature_files={features}", frame_encoder_config=None)
+    words = "model.tokenizer=null"  # those of the training sentences
+    settings = moment_run(data, tmp_path / "run", f"data.feature_files={features}", words, frame_encoder_config=None)
     main(MomentTask(), settings)
     config = json.loads((tmp_path / "run" / "checkpoints" / "last" / "config.json").read_text())
+    known = json.loads((tmp_path / "run" / "checkpoints" / "last" / "tokenizer.json").read_text())["model"]["vocab"]
+    assert config["vocab_size"] == len(known) and {"[PAD]", "[UNK]", "moves", "circle"} <= set(known)
     assert config["video_feature_size"] == 5 and config["feature_card"] == {"encoder": "I3D", "dimension": 5}
     rows = read_predictions(tmp_path / "run" / "predictions" / "test").rows
     assert {row["num_segments"] for row in rows} == {8}  # pooled to data.max_segments
