@@ -1,0 +1,132 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Every recipe of CI-MHA, as it stands, on a few records in the real formats, with tiny features in the layouts that it names."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from tiny_runs import one_thread, steps_of  # noqa: F401
+
+from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.moment_retrieval import MomentRecipe, MomentTask
+
+
+FOLDER = Path(__file__).parents[2] / "train_scripts" / "recipes" / "ci_mha"
+RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.stem.startswith("grid_"))
+QUICK = {"charades_sta_i3d_org", "qvhighlights"}
+ACTS = ("a dog runs", "the cat sleeps", "a man opens the door")
+SHRUNKEN = [
+    "data.num_workers=0",
+    "run.num_epochs=null",
+    "run.total_steps=2",
+    "run.eval_every=1",
+    "run.global_batch_size=2",
+    "run.micro_batch_size=2",
+    "model.config.hidden_size=16",
+    "model.config.num_attention_heads=2",
+    "model.config.word_size=8",
+]
+
+
+def features_of(number):
+    return np.random.default_rng(number).normal(size=(6 + number % 4, 5)).astype(np.float32)
+
+
+def write_features(folder, ids):
+    folder.mkdir(parents=True)
+    for number, name in enumerate(ids):
+        np.save(folder / f"{name}.npy", features_of(number))
+    shapes = {name: len(features_of(number)) for number, name in enumerate(ids)}
+    (folder / "feature_shapes.json").write_text(json.dumps(shapes))
+
+
+def write_hdf5(path, ids, key=None):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        for number, name in enumerate(ids):
+            file[name if key is None else f"{name}/{key}"] = features_of(number)
+
+
+def write_charades(folder):
+    folder.mkdir(parents=True)
+    for split, names in (("train", [f"T{n:04d}" for n in range(30)]), ("test", ["S0001", "S0002"])):
+        lines = [f"{name} {n % 3}.0 {5 + n % 4}.5##{ACTS[n % 3]}." for n, name in enumerate(names)]
+        (folder / f"charades_sta_{split}.txt").write_text("\n".join(lines) + "\n")
+        rows = "\n".join(f"{name},{20 + n % 7}.25" for n, name in enumerate(names))
+        (folder / f"Charades_v1_{split}.csv").write_text(f"id,length\n{rows}\n")
+    ids = [f"T{n:04d}" for n in range(30)] + ["S0001", "S0002"]
+    for name in ("i3d_org", "i3d_new"):
+        write_features(folder / name, ids)
+    write_hdf5(folder / "vgg_rgb_features.hdf5", ids)
+
+
+def write_activitynet(folder):
+    folder.mkdir(parents=True)
+    parts = {"train": [f"v_t{n:010d}" for n in range(4)], "val_1": ["v_a", "v_b"], "val_2": ["v_a", "v_b"]}
+    for part, names in parts.items():
+        found = {
+            name: {"duration": 90.0, "timestamps": [[3, 40.5], [38, 90]], "sentences": ACTS[:2]} for name in names
+        }
+        (folder / f"{part}.json").write_text(json.dumps(found))
+    write_hdf5(folder / "sub_activitynet_v1-3.c3d.hdf5", [*parts["train"], "v_a", "v_b"], "c3d_features")
+
+
+def write_qvhighlights(folder):
+    folder.mkdir(parents=True)
+    names = {"train": [f"t{n}_60.0_210.0" for n in range(40)], "val": ["v1_60.0_210.0", "v2_60.0_210.0"]}
+    for split, videos in names.items():
+        rows = [
+            {
+                "qid": n,
+                "query": ACTS[n % 3],
+                "duration": 150,
+                "vid": video,
+                "relevant_windows": [[0, 16], [40, 60 + n]],
+            }
+            for n, video in enumerate(videos)
+        ]
+        text = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (folder / f"highlight_{split}_release.jsonl").write_text(text)
+    for name in ("clip_features", "slowfast_features"):
+        (folder / name).mkdir()
+        for number, video in enumerate([*names["train"], *names["val"]]):
+            np.savez(folder / name / f"{video}.npz", features=features_of(number))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recipes")
+    write_charades(folder / "data" / "charades_sta")
+    write_activitynet(folder / "data" / "activitynet")
+    write_qvhighlights(folder / "data" / "qvhighlights")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in RECIPES]
+)
+def test_recipe_trains_and_evaluates(name, workspace, tmp_path, monkeypatch):
+    monkeypatch.chdir(workspace)
+    path, output_dir = FOLDER / f"{name}.yaml", tmp_path / "run"
+    recipe = yaml.safe_load(path.read_text())
+    settings = [part for value in (*SHRUNKEN, f"run.output_dir={output_dir}") for part in ("--set", value)]
+    result = main(MomentTask(), ["--recipe", str(path), *settings])
+    assert result["finished"] and set(result["results"]) == set(recipe["eval"]["splits"])
+    for row in result["results"].values():
+        assert row["metrics"]["num_examples"] > 0 and "blind-nearest-sentences_R1@0.7" in row["metrics"]
+    assert [row["step"] for row in steps_of(output_dir)] == [1, 2]
+    config = json.loads((output_dir / "checkpoints" / "last" / "config.json").read_text())
+    assert config["dropout"] == 0.2 and config["max_segments"] == recipe["data"]["max_segments"]
+    assert config["video_feature_size"] == (10 if name == "qvhighlights" else 5)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_says_how_to_run_it_and_what_to_expect(name):
+    lines = (FOLDER / f"{name}.yaml").read_text().splitlines()
+    head = "\n".join(line for line in lines if line.startswith("#"))
+    recipe = MomentRecipe.load(FOLDER / f"{name}.yaml")
+    assert f"train_scripts/recipes/ci_mha/{name}.yaml" in head and "# Data:" in head and "# Expect:" in head
+    assert recipe.data.data_dir in head and recipe.run.output_dir == f"outputs/ci_mha_{name}"
+    assert not recipe.eval.allow_test_selection and recipe.eval.splits.get("test") in (None, "final")
