@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import torch
 from accelerate import PartialState
 from transformers import PreTrainedModel
@@ -47,7 +48,12 @@ from clipbert.train_scripts.tasks.moment_retrieval.measures import (
     score,
 )
 from clipbert.train_scripts.tasks.moment_retrieval.options import MomentEvalSection, MomentSection
-from clipbert.train_scripts.tasks.moment_retrieval.scoring import by_question, match_in_blocks, segment_features
+from clipbert.train_scripts.tasks.moment_retrieval.scoring import (
+    by_question,
+    match_in_blocks,
+    mean_of_videos,
+    segment_features,
+)
 from clipbert.train_scripts.tasks.rows import coverage_metrics, evaluation_problems, find_data, load_rows
 from clipbert.train_scripts.tasks.texts import report_losses
 from clipbert.train_scripts.tasks.videos import video_options
@@ -69,6 +75,9 @@ class MomentRecipe(Recipe):
                 f"data.other_windows: {self.data.other_windows} other videos take a run.micro_batch_size of more, got "
                 f"{self.run.micro_batch_size}"
             )
+
+        if self.data.features is not None and self.eval.window_seconds is not None:
+            yield "eval.window_seconds: data.features holds videos as a whole; leave out one of them"
 
     def metrics(self):
         return ("R1@0.?", "R5@0.?", "dR1@0.?", "dR5@0.?", "mIoU", "mAP", "mAP@0.5", "mAP@0.75", SELECTION)
@@ -137,10 +146,12 @@ class MomentTask(Task):
 
     def seen_videos(self, recipe: MomentRecipe, is_training: bool, draw: int = 0) -> Any:
         """What shows videos to the model: see `items.py`."""
+        window_s = None if is_training else recipe.eval.window_seconds
         if self.files is not None:
-            seen = FeaturesOfVideos(self.files, self.processor)
+            seen = FeaturesOfVideos(self.files, self.processor, window_s)
         else:
-            seen = SeenVideos(self.reader, video_options(recipe, self.processor, is_training), recipe.run.seed + draw)
+            options = video_options(recipe, self.processor, is_training)
+            seen = SeenVideos(self.reader, options, recipe.run.seed + draw, window_s)
         return HiddenVideos(seen) if recipe.data.hide_videos else seen
 
     def training_step(self, model, batch):
@@ -149,26 +160,31 @@ class MomentTask(Task):
         return {"loss": outputs.loss}, {name: outputs[name].detach() for name in names}
 
     def eval_step(self, model, batch):
-        skipped, inputs, texts = batch["skipped"], batch["inputs"], batch["texts"]
-        scores, seen_s = [None] * len(skipped), [None] * len(skipped)
+        skipped, inputs, num_windows = batch["skipped"], batch["inputs"], batch["num_windows"]
+        scores, seen = [None] * len(skipped), [[] for _ in skipped]
         means = torch.full((len(skipped), model.frame_feature_size), torch.nan, device=model.device)
         if inputs:
-            decoded = [number for number, reason in enumerate(skipped) if not reason]
-            features, mask = segment_features(model, inputs), inputs["video_mask"]
-            means[decoded] = (features.sum(dim=1) / mask.sum(dim=1, keepdim=True)).float()  # padding is 0
+            features, mask, rows = segment_features(model, inputs), inputs["video_mask"], batch["rows"]
+            means = mean_of_videos(features, mask, num_windows)
             videos = model.encode_videos(video_features=features, video_mask=mask)
-            found = match_in_blocks(model, texts, videos, batch["video_indices"], self.queries_per_forward)
-            counts, lengths = batch["video_indices"].bincount().tolist(), mask.sum(dim=1).tolist()
-            parts = zip(decoded, found.split(counts, dim=1), lengths, inputs["durations"].tolist(), strict=True)
-            for number, part, length, duration_s in parts:
-                scores[number], seen_s[number] = part[..., :length].cpu().numpy(), duration_s
+            found = match_in_blocks(model, batch["texts"], videos, rows, self.queries_per_forward).cpu().numpy()
+            lengths, durations = mask.sum(dim=1).tolist(), inputs["durations"].tolist()
+            starts = inputs["starts_s"].tolist() if "starts_s" in inputs else [0.0] * len(durations)
+            windows = [(at, at + long, n) for at, long, n in zip(starts, durations, lengths, strict=True)]
+            owners = np.repeat(np.arange(len(skipped)), num_windows)[rows[:, 1].cpu()]
+            for number, count in enumerate(num_windows):
+                seen[number], windows = windows[:count], windows[count:]
+                longest = max((n for *_, n in seen[number]), default=0)
+                scores[number] = found[:, owners == number, :longest]
         # lists with an entry for each video: what several processes gather is counted in those, not in questions
-        return {"means": means, "number": batch["numbers"], "skipped": skipped, "scores": scores, "seen_s": seen_s}
+        columns = {"number": batch["numbers"], "skipped": skipped, "scores": scores, "windows_seen": seen}
+        return {"means": means, **columns}
 
     def evaluate(self, model, examples, accelerator, recipe, draw=0):
         videos, settings = group_by_video(self.rows[examples]), recipe.eval
         self.queries_per_forward, skip = settings.queries_per_forward, recipe.data.on_decode_error == "skip"
         info = {name: getattr(settings, name) for name in self.rescore_options}
+        info["ranking"] = settings.ranking or ("joint" if settings.window_seconds is None else "unnormalised")
         info |= {**self.find_blind(examples, settings.strict_iou), **self.coverage[examples]}
 
         def ask(seen: Any, skip: bool) -> Predictions:

@@ -20,12 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clipbert.processing.moment_spans import RANKINGS
 from clipbert.support.names import unknown_name
 from clipbert.train_scripts import tasks
 from clipbert.train_scripts.engine import predictions
 from clipbert.train_scripts.engine.draws import average_scores
 from clipbert.train_scripts.engine.report import describe_scores, print_scores
-from clipbert.train_scripts.tasks.moment_retrieval.options import RANKINGS
 from clipbert.train_scripts.tasks.retrieval.options import RESCALINGS
 
 

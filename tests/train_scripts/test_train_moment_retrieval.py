@@ -122,6 +122,38 @@ def test_two_processes_give_the_losses_weights_and_answers_of_one(trained, shape
     torch.testing.assert_close(*weights, rtol=1e-3, atol=1e-5)
 
 
+def test_a_long_video_is_seen_by_windows(trained, shapes, features, tmp_path):
+    output_dir, result = trained
+    whole, last = result["results"]["test"]["metrics"], output_dir / "checkpoints" / "last"
+    start = ["model.config=null", f"model.from_pretrained={last}", "model.tokenizer=null", "run.total_steps=0"]
+
+    def evaluate(name, *more):
+        run = main(MomentTask(), moment_run(shapes, tmp_path / name, *start, *more))
+        return run["results"]["test"]["metrics"], read_predictions(tmp_path / name / "predictions" / "test")
+
+    assert evaluate("one", "eval.window_seconds=100", "eval.ranking=joint")[0] == pytest.approx(whole)
+    metrics, predictions = evaluate("several", "eval.window_seconds=1")
+    assert predictions.info["ranking"] == "unnormalised"
+    seen = [window for row in predictions.rows for window in row["windows_seen"]]
+    assert seen[:5] == [[start, start + 1, 8] for start in (0, 0.5, 1, 1.5, 2)] and len(seen) == 6 * 5
+    assert predictions.tensors["start_logits"].shape == (30, 8)
+    for row in predictions.rows:
+        assert all(0 <= moment["start_s"] < moment["end_s"] <= 3 for moment in row["moments"])
+        assert all(moment["end_s"] - moment["start_s"] <= 1 for moment in row["moments"])
+    assert metrics["R1@0.5_by_unnormalised"] == metrics["R1@0.5"] and "R1@0.5_by_joint_with_segmentation" in metrics
+    assert "R1@0.5_by_joint" not in whole
+    # each window is a video of its own: a bit later, the same
+    (row,) = (row for row in predictions.rows if row["question_id"] == predictions.rows[0]["question_id"])
+    model, processor = load_trained(str(last))
+    path = str(shapes / "test" / "videos" / f"{row['video_id']}.mp4")
+    inputs = processor(text=[row["caption"]], videos=[path], spans_se=[(0.5, 1.5)])
+    with torch.no_grad():
+        logits = model.eval()(
+            **{name: inputs[name] for name in ("input_ids", "pixel_values", "video_mask")}
+        ).start_logits
+    np.testing.assert_allclose(predictions.tensors["start_logits"][1], logits[0], atol=1e-5)
+
+
 def losses_of(output_dir):
     return [row["loss"] for row in steps_of(output_dir)]
 
@@ -167,7 +199,7 @@ def test_feature_files_take_the_place_of_videos(shapes, features, tmp_path):
     assert config["vocab_size"] == len(known) and {"[PAD]", "[UNK]", "moves", "circle"} <= set(known)
     assert config["video_feature_size"] == 5 and config["feature_card"] == {"encoder": "I3D", "dimension": 5}
     rows = read_predictions(tmp_path / "run" / "predictions" / "test").rows
-    assert {row["num_segments"] for row in rows} == {8}  # pooled to data.max_segments
+    assert {row["windows_seen"][0][2] for row in rows} == {8}  # pooled to data.max_segments
     # a video without features, and features of another encoder, are named
     other = tmp_path / "other"
     shutil.copytree(features, other)
@@ -214,12 +246,15 @@ def test_a_video_that_cannot_be_decoded(shapes, tmp_path):
         ("data.num_frames=2", "num_frames"),
         ("run.total_steps=0", "a trained model is evaluated"),
         ("data.feature_options={joined: pool}", "feature_options: 'joined' is none. Did you mean 'join'"),
+        (["eval.window_seconds=5", "data.features=there"], "data.features holds videos as a whole"),
         ("data.feature_options={join: cut}", "feature_options: there are no feature_files"),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(setting, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        main(MomentTask(), moment_run(tmp_path, tmp_path / "run", setting))
+        main(
+            MomentTask(), moment_run(tmp_path, tmp_path / "run", *([setting] if isinstance(setting, str) else setting))
+        )
 
 
 # --- items
@@ -312,7 +347,7 @@ def predictions_of(captions, best, windows, **info):
     logits = np.zeros((2, len(captions), 4), dtype=np.float32)
     for number, pair in enumerate(best):
         logits[0, number, pair[0]] = logits[1, number, pair[1]] = 5
-    known = {"duration_s": 4.0, "seen_s": 4.0, "num_segments": 4, "skipped": ""}
+    known = {"duration_s": 4.0, "windows_seen": [[0.0, 4.0, 4]], "skipped": ""}
     rows = [
         {"question_id": str(n), "video_id": str(n), "caption": caption, "windows": [span], **known}
         for n, (caption, span) in enumerate(zip(captions, windows, strict=True))

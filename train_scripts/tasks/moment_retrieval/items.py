@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from clipbert.processing import FeatureFiles, VideoDecodeError, read_video_metadata
 from clipbert.processing.moment_spans import span_targets
 from clipbert.processing.sampling import build_rng
+from clipbert.processing.segment_plan import plan_windows
 from clipbert.train_scripts.engine.items import TrainItems
 from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.engine.task import Batch
@@ -22,7 +23,7 @@ from clipbert.train_scripts.tasks.scoring import decode_or_explain
 from clipbert.train_scripts.tasks.videos import seed_options
 
 
-SEEN = ("pixel_values", "video_features", "video_mask", "frame_mask", "durations")
+SEEN = ("pixel_values", "video_features", "video_mask", "frame_mask", "durations", "starts_s")
 NONE = -100  # the segment of a moment that a video does not have
 
 
@@ -78,16 +79,20 @@ class SeenVideos:
             (`pixel_values` or `video_features`, with `video_mask`) and `durations`, the seconds that the segments cover.
         options (`Mapping[str, Any]`): Of the processor.
         seed (`int`): Of what is drawn.
+        window_seconds (`float`, *optional*): Show a longer video by windows of this length, each as a video of its own.
     """
 
-    def __init__(self, reader: Any, options: Mapping[str, Any], seed: int):
-        self.reader, self.seed = reader, seed
+    def __init__(self, reader: Any, options: Mapping[str, Any], seed: int, window_seconds: float | None = None):
+        self.reader, self.seed, self.window_seconds = reader, seed, window_seconds
         self.options = {**options, "return_metadata": True}  # which has the durations
 
     def show(self, asked: AskedVideo, *key: int) -> dict[str, torch.Tensor]:
-        """The inputs of one video, altered by what is drawn from `key`."""
-        seeds = seed_options({**UNSAID, **self.options}, self.seed, *key)
-        found = self.reader(videos=[asked.video], **seeds, **self.options)
+        """The inputs of one video, or of its windows, altered by what is drawn from `key`; also `starts_s` of windows."""
+        videos, options = [asked.video], self.options | seed_options({**UNSAID, **self.options}, self.seed, *key)
+        if self.window_seconds is not None:
+            windows = self.reader.video_processor.plan(asked.video, window_seconds=self.window_seconds, **self.options)
+            videos, options["spans_se"] = videos * len(windows), [window.span_se for window in windows]
+        found = self.reader(videos=videos, **options)
         return {name: found[name] for name in SEEN if name in found}
 
 
@@ -98,14 +103,21 @@ class FeaturesOfVideos:
     Args:
         files (`FeatureFiles`): The features.
         processor (`ProcessorMixin`): Brings them to segments.
+        window_seconds (`float`, *optional*): As for [`SeenVideos`].
     """
 
-    def __init__(self, files: FeatureFiles, processor: Any):
-        self.files, self.processor = files, processor
+    def __init__(self, files: FeatureFiles, processor: Any, window_seconds: float | None = None):
+        self.files, self.processor, self.window_seconds = files, processor, window_seconds
 
     def show(self, asked: AskedVideo, *key: int) -> dict[str, torch.Tensor]:
-        """The features of one video, which nothing alters."""
-        found = self.processor(video_features=[self.files[asked.video_id]], durations=[asked.duration_s])
+        """The features of one video, or of its windows, which nothing alters."""
+        features, options = self.files[asked.video_id], {}
+        windows = [None]
+        if self.window_seconds is not None and asked.duration_s:
+            windows = plan_windows(asked.duration_s, self.window_seconds)
+            options["spans_se"] = windows
+        given = {"video_features": [features] * len(windows), "durations": [asked.duration_s] * len(windows)}
+        found = self.processor(**given, **options)
         return {name: found[name] for name in SEEN if name in found}
 
 
@@ -247,15 +259,24 @@ class EvaluatedVideos(Dataset):
         return index, decode_or_explain(lambda: self.seen.show(self.videos[index], index), self.skip)
 
     def collate(self, items: Sequence[tuple[int, dict[str, torch.Tensor] | str]]) -> dict[str, Any]:
-        """`inputs` and `texts` of videos that could be decoded; numbers of all videos, and why the others could not."""
+        """
+        `inputs` of the windows of videos that could be decoded, `texts` of all their questions, and the `rows` `(rows, 2)` of a
+        question and one of its windows after the other; `numbers` of all videos, and why the others could not be decoded.
+        """
         decoded = [(number, visual) for number, visual in items if not isinstance(visual, str)]
-        captions = [question["caption"] for number, _ in decoded for question in self.videos[number].questions]
-        counts = torch.tensor([len(self.videos[number].questions) for number, _ in decoded], dtype=torch.int64)
+        captions, rows, num_windows = [], [], 0
+        for number, visual in decoded:
+            windows = range(num_windows, num_windows + len(visual["video_mask"]))
+            for question in self.videos[number].questions:
+                rows += [(len(captions), window) for window in windows]
+                captions.append(question["caption"])
+            num_windows = windows.stop
         return {
             "inputs": join_videos([visual for _, visual in decoded], mask="video_mask") if decoded else {},
             "texts": dict(self.processor(text=captions)) if decoded else {},
-            "video_indices": torch.arange(len(decoded)).repeat_interleave(counts),
+            "rows": torch.tensor(rows, dtype=torch.int64).reshape(-1, 2),
             "numbers": [number for number, _ in items],
+            "num_windows": [0 if isinstance(visual, str) else len(visual["video_mask"]) for _, visual in items],
             "skipped": [visual if isinstance(visual, str) else "" for _, visual in items],
         }
 
@@ -266,30 +287,32 @@ class UnseenVideos:
 
     Args:
         vector (`torch.Tensor` of shape `(features,)`): What stands for every segment of every video.
-        num_segments (`Mapping[str, int]`): Of each video that could be decoded, by its name.
-        durations_s (`Mapping[str, float]`): Its seconds, likewise.
+        windows (`Mapping[str, list]`): Of each video that could be decoded, by its name, the start, the end and the number of
+            segments of its windows.
     """
 
-    def __init__(self, vector: torch.Tensor, num_segments: Mapping[str, int], durations_s: Mapping[str, float]):
-        self.vector, self.num_segments, self.durations_s = vector, num_segments, durations_s
+    def __init__(self, vector: torch.Tensor, windows: Mapping[str, list[tuple[float, float, int]]]):
+        self.vector, self.windows = vector, windows
 
     @classmethod
     def of(cls, videos: Sequence[AskedVideo], found: Predictions) -> "UnseenVideos":
         """The mean of all segments, every video counting as much, from what `MomentTask.eval_step` has found."""
-        seen = {videos[row["number"]].video_id: row for row in found.rows if not row["skipped"]}
         means = found.tensors["means"].astype(np.float64)
         vector = torch.from_numpy(means[~np.isnan(means).any(axis=1)].mean(axis=0)).float()
-        lengths = {name: row["scores"].shape[2] for name, row in seen.items()}
-        return cls(vector, lengths, {name: row["seen_s"] for name, row in seen.items()})
+        windows = {videos[row["number"]].video_id: row["windows_seen"] for row in found.rows}
+        return cls(vector, {name: seen for name, seen in windows.items() if seen})
 
     def show(self, asked: AskedVideo, *key: int) -> dict[str, torch.Tensor]:
-        if asked.video_id not in self.num_segments:
+        if asked.video_id not in self.windows:
             raise VideoDecodeError(asked.video_id, "it could not be decoded before.")
-        count = self.num_segments[asked.video_id]
+        starts, ends, counts = map(torch.tensor, zip(*self.windows[asked.video_id], strict=True))
+        mask = (torch.arange(int(counts.max())) < counts[:, None]).long()
+        features = self.vector.where(mask[..., None].bool(), 0.0)
         return {
-            "video_features": self.vector.expand(1, count, -1),
-            "video_mask": torch.ones(1, count, dtype=torch.int64),
-            "durations": torch.tensor([self.durations_s[asked.video_id]], dtype=torch.float64),
+            "video_features": features,
+            "video_mask": mask,
+            "durations": (ends - starts).double(),
+            "starts_s": starts.double(),
         }
 
 

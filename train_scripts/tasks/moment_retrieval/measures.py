@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from clipbert.metrics.moment_retrieval import compute_moment_metrics
-from clipbert.processing.moment_spans import decode_moments
+from clipbert.processing.moment_spans import RANKINGS, decode_moments, temporal_nms
 from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.tasks.moment_retrieval.blind import blind_scores
 
@@ -31,30 +31,53 @@ def measure(predictions: Predictions) -> dict[str, float]:
 
     Returns:
         `dict`: What `compute_moment_metrics` returns; `R1@0.7+mIoU`; `R1@..._one_word` of questions of one word, if there are
-        others too; `blind-NAME_R1@...`, the same of each blind answer; `num_skipped_questions`.
+        others too; `R1@..._by_RANKING` where videos were seen by windows; `blind-NAME_R1@...`, the same of each blind answer;
+        `num_skipped_questions`.
     """
     return score(predictions, decode(predictions))
 
 
-def decode(predictions: Predictions) -> list[list[dict[str, Any]]]:
+def decode(predictions: Predictions, ranking: str | None = None) -> list[list[dict[str, Any]]]:
     """
     The best moments of each question, from the scores of segments.
 
     Args:
         predictions (`Predictions`): The tensors `start_logits`, `end_logits` and, of a model that has the third head,
-            `segment_logits` `(questions, segments)`; rows with `num_segments`, how many of these there are, and `seen_s`, the
-            seconds that they cover; `info` says how many moments are wanted, and by what they are ranked.
+            `segment_logits` `(rows, segments)`, a row for each window of each question; rows with `windows_seen`, the start, the
+            end and the number of segments of each; `info` says how many moments are wanted, and by what they are ranked.
+        ranking (`str`, *optional*): In the place of that of `info`.
     """
     options = {name: predictions.info[name] for name in DECODING}
+    options["ranking"] = ranking or options["ranking"]
+    seen = [window for row in predictions.rows for window in row["windows_seen"]]
     moments: list[list[dict[str, Any]]] = []
-    for first in range(0, len(predictions.rows), BLOCK):
-        rows = predictions.rows[first : first + BLOCK]
+    for first in range(0, len(seen), BLOCK):
+        starts, ends, counts = map(torch.tensor, zip(*seen[first : first + BLOCK], strict=True))
         found = {name: torch.from_numpy(values[first : first + BLOCK]) for name, values in predictions.tensors.items()}
-        counts = torch.tensor([row["num_segments"] for row in rows])
         mask = torch.arange(found["start_logits"].shape[1]) < counts[:, None]
         outputs = SimpleNamespace(**{"segment_logits": None, **found}, segment_mask=mask)
-        moments += decode_moments(outputs, [row["seen_s"] for row in rows], **options)
-    return moments
+        answers = decode_moments(outputs, (ends - starts).double(), **options)
+        for start_s, of_window in zip(starts.tolist(), answers, strict=True):
+            moments.append([_later(each, start_s) for each in of_window])
+    of_windows = iter(moments)
+    return [
+        join_windows([next(of_windows) for _ in row["windows_seen"]], options["top_k"], options["nms_iou"])
+        for row in predictions.rows
+    ]
+
+
+def _later(moment: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    return {**moment, "start_s": moment["start_s"] + seconds, "end_s": moment["end_s"] + seconds}
+
+
+def join_windows(of_windows: Sequence[Sequence[dict[str, Any]]], top_k: int, nms_iou: float) -> list[dict[str, Any]]:
+    """The best moments of windows that overlap, best first; one that overlaps a better one by more is left out."""
+    moments = [moment for of_window in of_windows for moment in of_window]
+    if len(of_windows) < 2:
+        return moments
+    spans = torch.tensor([(moment["start_s"], moment["end_s"]) for moment in moments], dtype=torch.float64)
+    scores = torch.tensor([moment["score"] for moment in moments], dtype=torch.float64)
+    return [moments[number] for number in temporal_nms(spans, scores, nms_iou, top_k).tolist()]
 
 
 def score(predictions: Predictions, moments: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, float]:
@@ -71,6 +94,8 @@ def score(predictions: Predictions, moments: Sequence[Sequence[Mapping[str, Any]
         kept = {name: value for name, value in found.items() if name.endswith(RECALLS) and not name.startswith("dR")}
         metrics |= {f"{name}_{ONE_WORD}": value for name, value in kept.items()}
         metrics[f"num_examples_{ONE_WORD}"] = len(short)
+    if any(len(rows[number]["windows_seen"]) > 1 for number in asked):
+        metrics |= _recalls_by_ranking(predictions, asked)
     coverage = {name: value for name, value in info.items() if name == "coverage"}
     return {**metrics, "num_skipped_questions": len(rows) - len(asked), **coverage}
 
@@ -82,6 +107,16 @@ def _recalls(
     strict: bool,
 ) -> dict[str, float]:
     return compute_moment_metrics([moments[number] for number in asked], [rows[number] for number in asked], strict)
+
+
+def _recalls_by_ranking(predictions: Predictions, asked: Sequence[int]) -> dict[str, float]:
+    """R@1 of videos that were seen by windows, whatever these are compared by."""
+    has_third = "segment_logits" in predictions.tensors
+    found = {}
+    for ranking in RANKINGS if has_third else [name for name in RANKINGS if name != "joint_with_segmentation"]:
+        metrics = _recalls(predictions.rows, decode(predictions, ranking), asked, predictions.info["strict_iou"])
+        found |= {f"{recall}_by_{ranking}": metrics[recall] for recall in RECALLS}
+    return found
 
 
 def _blind_metrics(info: Mapping[str, Any], part: str) -> dict[str, float]:
@@ -129,4 +164,4 @@ def add_blind_model(predictions: Predictions, unseen: Predictions) -> None:
             predictions.info[name] = {**predictions.info[name], "model": found}
 
 
-__all__ = ["DECODING", "SELECTION", "add_blind_model", "decode", "describe_blind", "measure", "score"]
+__all__ = ["DECODING", "SELECTION", "add_blind_model", "decode", "describe_blind", "join_windows", "measure", "score"]

@@ -4,17 +4,13 @@
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from clipbert.processing import FeatureFiles
 from clipbert.support.names import did_you_mean
 from clipbert.support.options import changeable, option
 from clipbert.train_scripts.engine.recipe import EvalSection
 from clipbert.train_scripts.tasks.cached import FeatureSection
-
-
-Ranking = Literal["joint", "joint_with_segmentation", "unnormalised"]
-RANKINGS = get_args(Ranking)
 
 
 @dataclass(kw_only=True)
@@ -66,12 +62,19 @@ class MomentSection(FeatureSection):
 class MomentEvalSection(EvalSection):
     top_k: int = changeable(5, "Answers of a question.", at_least=1)
     nms_iou: float = changeable(0.5, "Answers that overlap a better one by more are left out.", at_least=0, at_most=1)
-    ranking: Ranking = changeable("joint", "By what answers are ranked: see `decode_moments`.")
+    ranking: Literal["joint", "joint_with_segmentation", "unnormalised"] | None = changeable(
+        None, "By what answers are ranked, see `decode_moments`; null: joint, and unnormalised between windows."
+    )
     rescore_with_segmentation: float = changeable(0.0, "Weight of the scores of the third head in that.", at_least=0)
     strict_iou: bool = changeable(False, "Whether a hit needs an IoU above the threshold, not just the threshold.")
+    window_seconds: float | None = changeable(
+        None,
+        "See longer videos by windows of this length that overlap by half; null: as a whole, in longer segments.",
+        at_least=1,
+    )
     queries_per_forward: int = changeable(
         256, "Most sentences that meet their videos in one forward pass.", at_least=1, saves="memory"
     )
 
 
-__all__ = ["RANKINGS", "MomentEvalSection", "MomentSection"]
+__all__ = ["MomentEvalSection", "MomentSection"]
