@@ -1,12 +1,14 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """
-Makes the families known to transformers' Auto classes, without importing either before somebody asks.
+Makes the families known to transformers' Auto classes, and their tasks to its pipelines, without importing either before
+somebody asks.
 
 `AutoX.register` wants classes, and those want torch: seven seconds for a command that only lists benchmarks. So the
 families are imported by the first question that a name can be the answer to: the model type of a `config.json`, or the
 class that a saved processor names.
 """
 
+import importlib
 import sys
 import threading
 from importlib.abc import MetaPathFinder
@@ -19,6 +21,7 @@ MAPPINGS = {
     f"{AUTO}.processing_auto": "PROCESSOR_MAPPING",
     f"{AUTO}.video_processing_auto": "VIDEO_PROCESSOR_MAPPING",
 }
+PIPELINES = "transformers.pipelines"
 
 
 class RegisteredWhenAsked(dict):
@@ -71,10 +74,10 @@ class RegisteredWhenAsked(dict):
 
 
 class _AfterImport(MetaPathFinder):
-    """Sees to a mapping as soon as transformers has made it."""
+    """Sees to a mapping, and to the table of pipelines, as soon as transformers has made it."""
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname not in MAPPINGS:
+        if fullname not in MAPPINGS and fullname != PIPELINES:
             return None
         others = (finder.find_spec(fullname, path, target) for finder in sys.meta_path if finder is not self)
         spec = next(filter(None, others), None)
@@ -91,14 +94,17 @@ class _AfterImport(MetaPathFinder):
 
 
 def register_in(module) -> None:
+    if module.__name__ == PIPELINES:
+        importlib.import_module("clipbert.pipelines")
+        return
     mapping = getattr(module, MAPPINGS[module.__name__])
     mapping._extra_content = RegisteredWhenAsked(mapping._extra_content)
 
 
 def register_when_asked() -> None:
-    """Let the Auto classes find the families, whether transformers has been imported already or will be."""
+    """Let Auto classes and pipelines find the families, whether transformers has been imported already or will be."""
     sys.meta_path.insert(0, _AfterImport())
-    for name in MAPPINGS:
+    for name in (*MAPPINGS, PIPELINES):
         if name in sys.modules:
             register_in(sys.modules[name])
 

@@ -2,7 +2,7 @@
 """
 Imports point downwards and never in a circle:
 
-    support  <  processing, metrics  <  modeling_*, datasets_scripts  <  train_scripts  <  clipbert
+    support  <  processing, metrics  <  modeling_*, datasets_scripts, clipbert.pipelines  <  train_scripts  <  clipbert
     in train_scripts:  engine, publishing  <  tasks  <  the scripts
 
 Files that travel to the Hub with a checkpoint import their siblings alone. This once was not so: eight files of training
@@ -17,7 +17,13 @@ import pytest
 
 
 ROOT = Path(__file__).parent.parent
-FLOORS = [["support"], ["processing", "metrics"], ["modeling_*", "datasets_scripts"], ["train_scripts"], ["clipbert"]]
+FLOORS = [
+    ["support"],
+    ["processing", "metrics"],
+    ["modeling_*", "datasets_scripts", "pipelines"],
+    ["train_scripts"],
+    ["clipbert"],
+]
 ROOMS = {"engine": 0, "publishing": 0, "tasks": 1, "": 2}  # of train_scripts; "" are the scripts themselves
 TRAVELLING = ["modeling_*", "processing"]
 STAY_AT_HOME = ["__init__.py", "convert_*", "parts_*", "recipe_*"]  # of the travelling folders
@@ -27,7 +33,8 @@ class House:
     """The product files below a folder, their imports, and what is wrong with them."""
 
     def __init__(self, root: Path):
-        folders = [path.parent for path in sorted(root.glob("*/__init__.py"))]
+        found = [*root.glob("*/__init__.py"), *root.glob("clipbert/*/__init__.py")]
+        folders = [path.parent for path in sorted(found)]
         self.floors = {folder.name: floor for folder in folders if (floor := floor_of(folder.name)) is not None}
         self.files = {}  # module -> path
         for name in self.floors:
@@ -155,7 +162,7 @@ def test_imports_point_downwards_and_in_no_circle():
 
 def test_travelling_folders_survive_flat_copy():
     # a published checkpoint holds these files side by side: a name twice would overwrite
-    folders = [path for pattern in TRAVELLING for path in ROOT.glob(f"{pattern}/")]
+    folders = [path for pattern in (*TRAVELLING, "clipbert/pipelines") for path in ROOT.glob(f"{pattern}/")]
     names = [path.name for folder in folders for path in folder.rglob("*.py") if path.name != "__init__.py"]
     assert len(folders) >= 2 and len(names) == len(set(names)), sorted(names)
     for folder in folders:

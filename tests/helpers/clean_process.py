@@ -27,6 +27,7 @@ def run_without_package(code, folder, *arguments, **environment):
         "modeling_framewise",
         "modeling_cnn_rnn",
         "modeling_mug_stan",
+        "modeling_ci_mha",
     ]
     prologue = f"""
 import importlib.util, sys

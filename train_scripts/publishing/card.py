@@ -230,7 +230,9 @@ def build_model_card(
         family=family,
         install=INSTALL,
         classes=_describe_classes(list(model.config.id2label.values())) if has_classes else "",
-        imports=", ".join([*sorted([auto_class, auto_processor]), *(["pipeline"] if is_classifier else [])]),
+        imports=", ".join(
+            [*sorted([auto_class, auto_processor]), *(["pipeline"] if "pipeline(" in head.example else [])]
+        ),
         place=f'name = "{repo_id}"' if repo_id else 'name = "."  # this folder',
         auto_processor=auto_processor,
         auto_model=auto_class,

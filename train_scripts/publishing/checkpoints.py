@@ -8,6 +8,7 @@ installed:
 
     OUT/config.json, model.safetensors, processor_config.json, tokenizer.json ...    as `save_pretrained` writes them
         configuration_clipbert.py, modeling_clipbert.py, processing_video_text.py ... and what they import, flat
+        moment_retrieval.py ...          the pipeline of the model's task, where there is one (`clipbert.pipelines`)
         README.md                                                                    the model card
         .eval_results/scores.yaml        for leaderboards of the Hub, if scores name the task of a benchmark
 
@@ -33,6 +34,7 @@ from transformers import AutoConfig, PreTrainedModel, ProcessorMixin
 from transformers.dynamic_module_utils import custom_object_save, get_relative_import_files
 
 import clipbert.processing
+from clipbert.pipelines import TASKS, find_task
 from clipbert.support.families import load_trained, registered_models
 from clipbert.train_scripts.publishing.card import ModelCardInfo, build_model_card, eval_result_entries
 
@@ -73,10 +75,12 @@ def save_for_hub(
 
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    for part in dict.fromkeys((model, processor, getattr(processor, "video_processor", processor))):
+    task = find_task(type(model))
+    pipeline = [] if task is None else [TASKS[task].pipeline_class]
+    for part in dict.fromkeys((model, processor, getattr(processor, "video_processor", processor), *pipeline)):
         custom_object_save(part, folder)  # the file of its class and what that imports from its own folder
     _bring_processing_along(folder)
-    _add_tables(folder, auto_map, processor)
+    _add_tables(folder, auto_map, processor, task)
     readme.save(folder / "README.md")
     (folder / EVAL_RESULTS).unlink(missing_ok=True)
     if entries := eval_result_entries(card.scores):
@@ -193,9 +197,14 @@ def _as_siblings(node: ast.ImportFrom) -> tuple[list[str], list[str]]:
     return imports, files
 
 
-def _add_tables(folder: Path, auto_map: dict[str, str], processor: Any) -> None:
-    """Write into the saved settings which file has which class."""
-    _edit_json(folder / "config.json", lambda settings: settings.update(auto_map=auto_map))
+def _add_tables(folder: Path, auto_map: dict[str, str], processor: Any, task: str | None) -> None:
+    """Write into the saved settings which file has which class. One task at most: of two, `pipeline` would choose none."""
+    tables = {"auto_map": auto_map}
+    if task is not None:
+        found = TASKS[task]
+        entry = {"impl": _flat_name(found.pipeline_class), "pt": list(found.auto_classes), "type": "multimodal"}
+        tables["custom_pipelines"] = {task: entry}
+    _edit_json(folder / "config.json", lambda settings: settings.update(tables))
     video_auto_map = {"AutoVideoProcessor": _flat_name(type(getattr(processor, "video_processor", processor)))}
     if not isinstance(processor, ProcessorMixin):
         _edit_json(folder / PROCESSOR_FILES[1], lambda settings: settings.update(auto_map=video_auto_map))
