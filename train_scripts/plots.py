@@ -7,6 +7,7 @@ FOLDER/pictures/curves.png                       loss, scores and learning rate,
 FOLDER/pictures/SPLIT_confusions.png             of classification: what is taken for what, in counts
 FOLDER/pictures/SPLIT_classes.png                the accuracy of each class with its 95 % interval
 FOLDER/pictures/SPLIT_keyframe_N.png             of action detection: boxes with what is said of them
+FOLDER/pictures/SPLIT_moments.png                of moment retrieval: the best and the worst answers along their videos
 FOLDER/pictures/cells.png, cell_curves.png       of a grid: the scores of all cells, and the curves of all runs
 
 They need matplotlib: `pip install "clipbert[plots]"`.
@@ -27,6 +28,7 @@ from clipbert.train_scripts.engine.run_files import read_run
 from clipbert.train_scripts.tasks.action_detection.pictures import draw_detections
 from clipbert.train_scripts.tasks.classification.measures import CLASSES
 from clipbert.train_scripts.tasks.classification.pictures import draw_class_accuracy, draw_confusions
+from clipbert.train_scripts.tasks.moment_retrieval.pictures import draw_sheet
 
 
 def draw_run(folder: Path) -> Iterator[Path]:
@@ -59,8 +61,13 @@ def draw_run(folder: Path) -> Iterator[Path]:
             yield draw_confusions(counts, names, pictures / f"{split}_confusions.png", title)
             yield draw_class_accuracy(counts, names, pictures / f"{split}_classes.png", title)
     for path in sorted(folder.glob(f"predictions/*/{RECORDS}")):
-        if json.loads(path.read_text(encoding="utf-8")).get("task") == "action_detection":
-            yield from draw_detections(read_predictions(path.parent), pictures, path.parent.name)
+        task, split = json.loads(path.read_text(encoding="utf-8")).get("task"), path.parent.name
+        if task == "action_detection":
+            yield from draw_detections(read_predictions(path.parent), pictures, split)
+        if task == "moment_retrieval":
+            rows = read_predictions(path.parent).rows
+            sheet = draw_sheet(rows, pictures / f"{split}_moments.png", f"{folder}, {split}")
+            yield from filter(None, [sheet])
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Path]:

@@ -11,14 +11,16 @@ A model that compares texts and videos after it has encoded them (Mug-STAN) has 
 takes the nearest videos first and scores those alone; `--reranker CHECKPOINT` orders them by another model, such as a ClipBERT;
 `--evaluate_shortlist 10,50,100` says what that loses, for the captions of the folder, or of a benchmark
 (`--benchmark msrvtt/retrieval_1ka/test --videos data/msrvtt`); `--like FILE` looks for videos like one.
-`--beside CHECKPOINT` shows the hits of a second model, `--picture FILE.png` draws them.
+`--beside CHECKPOINT` shows the hits of a second model, `--picture FILE.png` draws them. `--locate CHECKPOINT`, a model for moments,
+tells the seconds in each of these videos at which the sentence happens, instead of those of the clip that agrees best.
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,9 +28,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from clipbert.datasets_scripts import load_benchmark
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, MediaIndex
+from clipbert.pipelines import encode_video
 from clipbert.processing import VideoDecodeError
 from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.pictures import PicturesError
+from clipbert.train_scripts.tasks.moment_retrieval.showing import load_locator
 from clipbert.train_scripts.tasks.retrieval.collection import (
     NoVectorsError,
     RankedVideo,
@@ -118,11 +122,29 @@ def asked_sentences():
         yield sentence
 
 
+def find_device() -> torch.device | str:
+    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+
+
+def build_locator(name: str) -> Callable[[str, RankedVideo], RankedVideo]:
+    """What puts the seconds of a sentence into a hit, by a model for moments; each video is encoded once."""
+    model, processor = load_locator(name, "--locate")
+    model.to(find_device())
+    encoded = {}
+
+    def locate(sentence: str, hit: RankedVideo) -> RankedVideo:
+        if hit.path not in encoded:
+            encoded[hit.path] = encode_video(model, processor, str(hit.path))
+        ((best,),) = encoded[hit.path].locate(sentence, top_k=1)
+        return replace(hit, start_s=best["start_s"], end_s=best["end_s"])
+
+    return locate
+
+
 def build_search(name: str, paths: Sequence[Path], num_clips: int | None) -> VideoSearch:
     """The videos, encoded by a checkpoint; those that cannot be decoded are told."""
     model, processor = load_model(name)
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-    search = VideoSearch(model.to(device), processor, paths, **({"num_clips": num_clips} if num_clips else {}))
+    search = VideoSearch(model.to(find_device()), processor, paths, **({"num_clips": num_clips} if num_clips else {}))
     for reason in search.unreadable.values():
         print(f"left out: {reason}")
     return search
@@ -173,6 +195,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="videos and captions of a benchmark, whose data are in --videos",
     )
     parser.add_argument("--beside", metavar="CHECKPOINT", help="show the hits of this model, too")
+    parser.add_argument("--locate", metavar="CHECKPOINT", help="show when it happens, by this model for moments")
     parser.add_argument(
         "--picture", type=Path, metavar="FILE.png", help="draw the hits (of several sentences: numbered files)"
     )
@@ -216,11 +239,14 @@ def run(search: VideoSearch, given: argparse.Namespace, root: Path, pairs: Seque
         print_ranking(f"videos like {given.like}", search.like(given.like, given.top), root, captions, COSINE)
     other = build_search(given.beside, search.paths, given.num_clips) if given.beside else None
     reranker = build_search(given.reranker, [], given.num_clips) if given.reranker else None
+    locate = build_locator(given.locate) if given.locate else None
     is_asked = given.evaluate_shortlist is None and given.like is None
     for number, sentence in enumerate(given.sentences or (asked_sentences() if is_asked else ())):
         hits = {given.checkpoint: answer(search, sentence, given, reranker)}
         if other is not None:
             hits[given.beside] = other.rank(sentence, top=given.top)
+        if locate is not None:
+            hits = {name: [locate(sentence, hit) for hit in ranked] for name, ranked in hits.items()}
         for name, ranked in hits.items():
             title = f'"{sentence}"' + (f" by {name}" if other is not None else "")
             print_ranking(title, ranked, root, captions)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.report import is_fraction, results_of
 from clipbert.train_scripts.engine.run_files import RunFiles
@@ -13,6 +15,7 @@ from clipbert.train_scripts.engine.run_files import RunFiles
 
 DPI = 150
 STYLES = ("o-", "^:", "s--", "d-.", "v:", "x--")  # of the metrics of a split, as many as one picture shows
+TICKS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # seconds between the marks of a time axis
 SPAN = 1e4  # a rate that falls to nothing is drawn down to this part of its peak
 
 
@@ -39,6 +42,15 @@ def shorten(name: str, most: int = 32) -> str:
     """A label of somebody else's data as a picture shows it."""
     name = printable(name)
     return name if len(name) <= most else f"{name[: most - 3]}..."
+
+
+def mark_time(axes: Any, start_s: float, end_s: float) -> None:
+    """The marks of a time axis, ten or a few more at most, as minutes and seconds."""
+    between = next((seconds for seconds in TICKS_S if end_s - start_s <= 10 * seconds), TICKS_S[-1])
+    ticks = np.arange(math.ceil(start_s / between - 1e-6) * between, end_s + 1e-6, between)
+    digits = "04.1f" if between < 1 else "02.0f"
+    axes.set_xticks(ticks, [f"{int(tick // 60)}:{tick % 60:{digits}}" for tick in ticks])
+    axes.set_xlim(start_s, end_s)
 
 
 def draw_curves(run: RunFiles, path: Path) -> Path:
@@ -153,4 +165,13 @@ def draw_cell_curves(found: Mapping[str, Any], path: Path, columns: int = 4) -> 
     return save_figure(figure, path)
 
 
-__all__ = ["PicturesError", "draw_cell_curves", "draw_cells", "draw_curves", "new_figure", "save_figure", "shorten"]
+__all__ = [
+    "PicturesError",
+    "draw_cell_curves",
+    "draw_cells",
+    "draw_curves",
+    "mark_time",
+    "new_figure",
+    "save_figure",
+    "shorten",
+]

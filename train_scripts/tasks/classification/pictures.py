@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from clipbert.metrics.classification.classification import wilson_interval
-from clipbert.train_scripts.engine.pictures import new_figure, save_figure, shorten
+from clipbert.train_scripts.engine.pictures import mark_time, new_figure, save_figure, shorten
 
 
 MOST_COUNTED = 150  # classes whose confusions are written as numbers
-TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # seconds between the marks of a time axis
 
 
 def draw_confusions(counts: np.ndarray, names: Sequence[str], path: Path, title: str = "") -> Path:
@@ -105,10 +104,8 @@ def draw_timeline(windows: Sequence[Mapping[str, Any]], path: Path, title: str =
         axes.broken_barh(bars, (place - 0.4, 0.8), facecolors=colours)
     axes.set_yticks(range(len(names)), [shorten(name) for name in names], fontsize=8, parse_math=False)
     end = max(window["end_s"] for window in windows)
-    axes.set(xlim=(0, end), ylim=(len(names) - 0.5, -0.5), xlabel="time (minutes:seconds); the darker, the surer")
-    between = next((seconds for seconds in TICKS_S if end <= 10 * seconds), TICKS_S[-1])
-    ticks = np.arange(0, end + 1e-6, between)
-    axes.set_xticks(ticks, [f"{int(tick // 60)}:{tick % 60:02.0f}" for tick in ticks])
+    axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="time (minutes:seconds); the darker, the surer")
+    mark_time(axes, 0, end)
     axes.grid(alpha=0.3)
     axes.set_title(title, parse_math=False)
     return save_figure(figure, path)
