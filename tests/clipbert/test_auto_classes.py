@@ -192,7 +192,7 @@ def test_a_model_file_beside_us_is_no_family(tmp_path, monkeypatch):
     (tmp_path / "modeling_folder").mkdir()
     (tmp_path / "modeling_folder" / "__init__.py").touch()
     assert not families.has_family("flat") and families.has_family("folder")
-    with pytest.raises(ModuleNotFoundError, match="no family 'flat'.*one of clipbert"):
+    with pytest.raises(ModuleNotFoundError, match="no family 'flat'.*one of ci_mha, clipbert"):
         families.load_family("flat")
 
 
