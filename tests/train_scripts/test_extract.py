@@ -2,18 +2,16 @@
 """Frame vectors of videos: extracted, gone on with after `kill -9`, trained on, and named where they are not what is wanted."""
 
 import json
-import multiprocessing
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
+from killed_extractions import extract_killed, files_in
 from safetensors.torch import load_file
 from stranger_families import write_framewise, write_stepwise
 from tiny_runs import one_thread, steps_of  # noqa: F401
@@ -112,10 +110,6 @@ def cnn_rnn_settings(clips, output_dir, *more):
         "data.image_size=112",
     ]
     return settings_of(clips, output_dir, *family, "data.sampling=all", *more)
-
-
-def files_in(folder):
-    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def evaluate(checkpoint, clips, output_dir, *more):
@@ -315,17 +309,8 @@ def test_a_backbone_alone_encodes_files(clips, tmp_path):
 def test_three_kills_change_nothing(folder, clips, tmp_path):
     whole, killed = tmp_path / "whole_features", tmp_path / "killed_features"
     extract.main(settings_of(clips, tmp_path / "whole"))
-    arguments = settings_of(clips, tmp_path / "killed")
-    for number in (3, 8, 14):
-        process = multiprocessing.get_context("fork").Process(target=extract.main, args=(arguments,))
-        process.start()
-        while process.is_alive() and not (killed.is_dir() and len(list(killed.glob("*.safetensors"))) >= number):
-            time.sleep(0.0005)
-        process.kill()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL and len(list(killed.glob("*.safetensors"))) < 18
-    extract.main(arguments)
-    assert {name: data for name, data in files_in(killed).items() if not name.startswith(".")} == files_in(whole)
+    extract_killed(settings_of(clips, tmp_path / "killed"), killed, stops=(3, 8, 14), total=18)
+    assert files_in(killed) == files_in(whole)
 
 
 @pytest.mark.slow
