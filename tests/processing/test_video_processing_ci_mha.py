@@ -1,6 +1,9 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """The segments that moment retrieval sees: which frames, by time stamps; padding; windows that share frames."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -153,3 +156,23 @@ def test_faults_name_the_file(videos, tmp_path):
             call((5.0, 6.0))
     with pytest.raises(VideoDecodeError, match="video_metadata"):
         processor(np.zeros((30, 16, 16, 3), np.uint8))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("CLIPBERT_DATA" not in os.environ, reason="set CLIPBERT_DATA to a folder of real videos")
+def test_odd_real_files_are_seen_alike_in_one_pass_or_named():
+    folder = Path(os.environ["CLIPBERT_DATA"]) / "videos" / "technical"
+    processor, seen = CIMHAVideoProcessor(size=32), []
+    for path in sorted(folder.iterdir()):
+        try:
+            batch, (whole,) = processor(path, return_metadata=True), processor.plan(path)
+            assert batch["frame_indices"][0].tolist() == whole.frame_indices.tolist(), path.name
+            chunks = list(processor.stream(path, [whole], chunk_size=8))
+        except VideoDecodeError as error:
+            assert path.name in str(error)
+            continue
+        frames = torch.stack([frame for chunk in chunks for frame in chunk.frames])
+        places = np.searchsorted(np.concatenate([chunk.frame_indices for chunk in chunks]), whole.frame_indices)
+        torch.testing.assert_close(frames[places], batch["pixel_values"][0], atol=0, rtol=0, msg=path.name)
+        seen.append(path.name)
+    assert len(seen) > 10
