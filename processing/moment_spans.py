@@ -176,12 +176,12 @@ def decode_moments(
     size = mask.shape[1]
     is_normalised = ranking != "unnormalised"
     ranks = joint_scores(output.start_logits, output.end_logits, mask, min_segments, max_segments, is_normalised)
-    durations = torch.as_tensor(durations_s, dtype=torch.float64, device=mask.device)
-    seconds = durations / mask.sum(dim=1)  # u
+    durations = torch.as_tensor(durations_s, dtype=torch.float64, device="cpu")
+    seconds = durations / mask.sum(dim=1).cpu()  # u; not every device has double precision
     steps = torch.arange(size, device=mask.device)
     if max_seconds is not None:
-        lengths = (steps[None] - steps[:, None] + 1) * seconds[:, None, None]
-        ranks = ranks.masked_fill(lengths > max_seconds * (1 + 1e-9), -torch.inf)
+        longest = (max_seconds * (1 + 1e-9) / seconds).long().to(mask.device)  # in segments
+        ranks = ranks.masked_fill(steps[None] - steps[:, None] + 1 > longest[:, None, None], -torch.inf)
     inside = None if output.segment_logits is None else segment_scores(output.segment_logits, mask)
     if weight:
         ranks = ranks + weight * inside
@@ -190,9 +190,7 @@ def decode_moments(
         rank, best = ranks.max(dim=1)
         first, last = best // size, best % size
         segment_score = torch.zeros_like(rank) if inside is None else inside.flatten(1).gather(1, best[:, None])[:, 0]
-        found.append(
-            torch.stack([first * seconds, (last + 1) * seconds, rank.double(), segment_score.double()], dim=1)
-        )
+        found.append(torch.stack([each.to(rank.dtype) for each in (first, last, rank, segment_score)], dim=1))
         # pairs that overlap the best one, by borders in segments
         shared = (
             torch.minimum(last[:, None] + 1, steps + 1)[:, None] - torch.maximum(first[:, None], steps)[:, :, None]
@@ -204,15 +202,15 @@ def decode_moments(
     return [
         [
             {
-                "start_s": start,
-                "end_s": min(end, duration),
+                "start_s": first * unit,
+                "end_s": min((last + 1) * unit, duration),
                 "score": math.exp(rank) if is_normalised else rank,
                 "segment_score": None if inside is None else segment_score,
             }
-            for start, end, rank, segment_score in row
+            for first, last, rank, segment_score in row
             if rank > -torch.inf
         ]
-        for row, duration in zip(answers, durations.tolist(), strict=True)
+        for row, unit, duration in zip(answers, seconds.tolist(), durations.tolist(), strict=True)
     ]
 
 

@@ -257,10 +257,11 @@ class MomentRetrievalProcessor(VideoTextProcessor):
             ValueError: If the ranking is unknown, or numbers do not fit each other.
         """
         mask = outputs.segment_mask
-        durations = torch.as_tensor(durations, dtype=torch.float64, device=mask.device)
-        starts = torch.zeros_like(durations) if starts_s is None else torch.as_tensor(starts_s).to(durations)
+        on_cpu = {"dtype": torch.float64, "device": "cpu"}
+        durations = torch.as_tensor(durations, **on_cpu)
+        starts = torch.zeros_like(durations) if starts_s is None else torch.as_tensor(starts_s, **on_cpu)
         if video_indices is not None:
-            of = torch.as_tensor(video_indices, device=mask.device).long()
+            of = torch.as_tensor(video_indices, device="cpu").long()
             durations, starts = durations[of], starts[of]
         if not len(durations) == len(starts) == len(mask):
             raise ValueError(

@@ -135,6 +135,7 @@ def test_scores_become_seconds_of_the_whole_video(processor):
     assert all(first["score"] >= second["score"] for first, second in zip(part[0], part[0][1:], strict=False))
     assert processor.post_process_moments(output, [4.0], ranking="unnormalised", top_k=1)[0][0]["score"] == 18.0
     assert processor.post_process_moments(output, [4.0], max_seconds=0.5, top_k=1)[0][0]["end_s"] in (1.5, 2.0)
+    assert processor.post_process_moments(peak_at(0, 7), [31.4], top_k=1)[0][0]["end_s"] == 31.4  # in double precision
     with pytest.raises(ValueError, match="2 durations .* for 1 queries"):
         processor.post_process_moments(output, [4.0, 4.0])
 
