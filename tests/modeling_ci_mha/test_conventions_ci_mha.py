@@ -157,6 +157,15 @@ def test_batch_norms_are_trained_where_the_config_says_so():
     assert all(p.grad is not None for p in model.parameters())
 
 
+def test_tuples_hold_what_has_names():
+    given = {**inputs(), **MOMENT, "output_attentions": True, "output_hidden_states": True}
+    named, unnamed = (tiny_model()(**given, return_dict=return_dict) for return_dict in (True, False))
+    assert len(unnamed) == len(named.to_tuple()) == 11
+    for one, other in zip(named.to_tuple(), unnamed, strict=True):
+        assert type(one) is type(other)
+        assert all(map(torch.equal, one, other)) if isinstance(one, tuple) else torch.equal(one, other)
+
+
 def test_copies_and_pickles():
     model, given = tiny_model(), inputs()
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
