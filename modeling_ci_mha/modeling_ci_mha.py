@@ -796,9 +796,13 @@ class CIMHAModel(CIMHAPreTrainedModel):
         texts, text_weights = self._encode_texts(input_ids, attention_mask, with_weights)
         outputs = self.interact(texts, videos, video_indices, with_weights)
         weights = (video_weights, text_weights, *outputs.attentions)
-        outputs.attentions = tuple(each for each in weights if each is not None) if with_weights else None
-        outputs.hidden_states = outputs.hidden_states if with_states else None
-        return outputs
+        return CIMHAModelOutput(
+            last_hidden_state=outputs.last_hidden_state,
+            segment_mask=outputs.segment_mask,
+            word_attentions=outputs.word_attentions,
+            hidden_states=outputs.hidden_states if with_states else None,
+            attentions=tuple(each for each in weights if each is not None) if with_weights else None,
+        )
 
 
 class CIMHAForMomentRetrieval(CIMHAPreTrainedModel):

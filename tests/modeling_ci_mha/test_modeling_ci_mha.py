@@ -107,8 +107,17 @@ def test_attention_weights_and_states():
     assert outputs.word_attentions[1, :, 2:].abs().max() == 0  # padding
     assert [each.shape[-1] for each in outputs.hidden_states] == [16, 32]
     plain = model(**inputs())
+    assert list(plain) == ["last_hidden_state", "segment_mask"]  # neither as a tuple, nor as an attribute
     assert plain.attentions is None and plain.hidden_states is None and plain.word_attentions is None
     torch.testing.assert_close(plain.last_hidden_state, outputs.last_hidden_state)
+
+
+@pytest.mark.parametrize("model_class", [CIMHAModel, CIMHAForMomentRetrieval])
+def test_outputs_as_a_tuple(model_class):
+    model, given = tiny_model(model_class), {**inputs(), "output_attentions": True}
+    fields = [value for value in model(**given).values() if isinstance(value, torch.Tensor)]
+    found = [value for value in model(**given, return_dict=False) if isinstance(value, torch.Tensor)]
+    assert len(fields) >= 3 and all(torch.equal(*pair) for pair in zip(fields, found, strict=True))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
