@@ -20,6 +20,7 @@ from accelerate import PartialState
 from transformers import PreTrainedModel
 
 from clipbert.processing.word_tokenizer import build_word_tokenizer
+from clipbert.support.families import load_family
 from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.data import Skipped, check_skipped
 from clipbert.train_scripts.engine.items import NoTrainSet
@@ -85,12 +86,14 @@ class MomentRecipe(Recipe):
 
 def with_words(recipe: MomentRecipe, rows: datasets.Dataset | None) -> MomentRecipe:
     """The recipe with a tokenizer: if it names none and nothing else brings one, the words of the training sentences."""
-    model, folder = recipe.model, Path(recipe.run.output_dir) / "words"
-    if model.tokenizer is not None or model.from_pretrained is not None or model.parts or rows is None:
+    model, folder, parts = recipe.model, Path(recipe.run.output_dir) / "words", recipe.model.parts or {}
+    if model.tokenizer is not None or model.from_pretrained is not None or rows is None:
+        return recipe
+    if parts and not getattr(load_family(model.family), "needs_words", lambda parts: False)(parts):
         return recipe
     with PartialState().local_main_process_first():
         if not (folder / "tokenizer.json").is_file():
-            build_word_tokenizer(rows["caption"]).save_pretrained(folder)
+            build_word_tokenizer(rows["caption"], glove=parts.get("glove")).save_pretrained(folder)
     return replace(recipe, model=replace(model, tokenizer=str(folder)))
 
 

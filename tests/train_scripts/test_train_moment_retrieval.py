@@ -222,6 +222,19 @@ def test_feature_files_take_the_place_of_videos(shapes, features, tmp_path):
         main(MomentTask(), moment_run(data, tmp_path / "evaluated", *evaluated, *skip))
 
 
+def test_words_of_the_training_sentences_have_the_vectors_of_a_file(shapes, features, tmp_path):
+    glove = tmp_path / "glove.txt"
+    glove.write_text("the 1 2 3\n, 9 9 9\nmoves 4 5 6\nelsewhere 7 8 9\n")
+    sizes = "model.overrides={hidden_size: 16, num_attention_heads: 2}"
+    parts = ["model.config=null", f"model.parts={{glove: {glove}}}", "model.tokenizer=null", sizes]
+    main(MomentTask(), moment_run(shapes, tmp_path / "run", f"data.feature_files={features}", *parts))
+    glove.unlink()
+    model, processor = load_trained(str(tmp_path / "run" / "checkpoints" / "last"))
+    ids = processor(text=["Moves elsewhere, zyzzy"])["input_ids"]
+    assert model.get_input_embeddings()(ids)[0, :2].tolist() == [[4, 5, 6], [7, 8, 9]] and ids[0, 2] == 1
+    assert model.config.text_encoder == "glove_bilstm" and model.config.video_feature_size == 5
+
+
 def test_a_video_that_cannot_be_decoded(shapes, tmp_path):
     folder = tmp_path / "shapes"
     shutil.copytree(shapes, folder)
