@@ -49,7 +49,7 @@ def load_benchmark(
         `Dataset` or `DatasetDict` (`IterableDataset` or `IterableDatasetDict` when streaming): Columns by task.
         Retrieval: `video_id`, `video`, `caption`, `caption_id`; question answering: `video_id`, `video`, `question`,
         `answer`, `options`, `answer_index`, `answer_type`, `question_id`; moments: `video_id`, `video`, `caption`,
-        `start_s`, `end_s`, `duration_s`, `moment_id`. The others are in `datasets_scripts/README.md`.
+        `start_s`, `end_s`, `duration_s`, `moment_id`, `question_id`. The others are in `datasets_scripts/README.md`.
 
     Raises:
         ValueError: If a name, config, split or field is unknown (the known ones are listed), or a record is malformed

@@ -497,6 +497,8 @@ class VideoTextBuilder(datasets.GeneratorBasedBuilder):
                         place = str(record.line) if record.line is not None else record.entry
                         parts = (source, record.file.stem if several else "", place, str(number or ""))
                         row[task.id_column] = "-".join(part for part in parts if part)
+                    if task.group_column and row.get(task.group_column) is None:
+                        row[task.group_column] = row[task.id_column]
                     check_texts(row)
                     task.check(row)
                     for name in once:

@@ -20,6 +20,9 @@ class RowSchema:
     id_column: str
     check: Callable[[dict], None]
     media: str = "video"
+    group_column: str | None = (
+        None  # of what several rows may belong to; where a loader leaves it out, each row by itself
+    )
     defaults: Mapping = field(default_factory=dict)  # of columns that a loader may leave out
 
     @property
@@ -145,10 +148,12 @@ ROW_SCHEMAS = {
                 "end_s": Value("float64"),
                 "duration_s": Value("float64"),  # null where the annotation does not say
                 "moment_id": TEXT,
+                "question_id": TEXT,  # rows of one question are all the windows that answer it
             }
         ),
         "moment_id",
         check_moment,
+        group_column="question_id",
     ),
     "alignment": RowSchema(  # the sentences of a video stand in the order in which they are said
         Features(

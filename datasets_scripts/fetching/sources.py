@@ -15,6 +15,7 @@ ACTIVITYNET = "activitynet/ActivityNet/82304fa9f4a7219421df13dae6347a445c4cf5bc"
 HQGA = "doc-doc/HQGA/f655c8a624fd5d0d21551b744f2589c905ea4cbd"
 MMACTION2 = "open-mmlab/mmaction2/4d6c93474730cad2f25e51109adcf96824efc7a3"
 TSN = "yjxiong/temporal-segment-networks/2c5e5e7c9c4f552cfde46fa90a4c0c230d857afe"
+VIDEOX = "microsoft/VideoX/1744b2159c3d11694f94dab4fcde8660c685e79a"
 VSLNET = "26hzhang/VSLNet/3793c625f2e251a5f19a0d59f0c83b12e386f808"
 
 

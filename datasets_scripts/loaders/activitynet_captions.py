@@ -15,9 +15,10 @@ Splits:    train 10,009 videos (37,421 sentences), val_1 4,917 (17,505), val_2 4
                               papers report.
            retrieval_val_2    the same with validation = val_2; numbers differ from those on val_1.
            moments            train / validation = val_1 / test = val_2, one row a sentence, as in 2D-TAN.
-           moments_vslnet     train / validation = val_2 / test = val_1, the other way round, as in VSLNet: say which
-                              one a figure stands on. In both, validation and test share their videos (not their
-                              sentences).
+           moments_vslnet     train / validation = val_2 / test = val_1, the other way round, as in VSLNet. Papers mean one or
+                              the other by "test", and figures of the two differ: say which one a figure stands on. In
+                              both, validation and test share their videos (not their sentences), so that what is
+                              chosen on the one has seen the videos of the other.
 Videos:    `v_<YouTube id>.mp4`, or .mkv, .webm, as they were downloaded. Part of them is gone from YouTube; papers use
            the subset they have.
 Odd cases: most sentences begin with a blank: stripped. Ends beyond the video (by rounding, up to 0.01 s: 261 in train,
@@ -32,7 +33,8 @@ from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
-from clipbert.datasets_scripts.building.records import Record, is_number, read_json_dict
+from clipbert.datasets_scripts.building.moments import positive_number, timed_sentences
+from clipbert.datasets_scripts.building.records import Record, read_json_dict
 from clipbert.datasets_scripts.fetching.sources import VSLNET, by_hand, github
 
 
@@ -101,8 +103,9 @@ class ActivityNetCaptions(VideoTextBuilder):
         part = PARTS[self.config.name][split]
         known, num_clamped = [], 0
         for video_id, record in read_json_dict(files[0], part):
-            moments = []
-            for number, (start_s, end_s, sentence) in enumerate(read_moments(record)):
+            youtube_id(record)
+            timed, duration_s, moments = timed_sentences(record), positive_number(record, "duration"), []
+            for number, (start_s, end_s, sentence) in enumerate(timed):
                 if start_s >= end_s:
                     if (video_id, number) not in REVERSED:
                         raise record.error(
@@ -111,8 +114,8 @@ class ActivityNetCaptions(VideoTextBuilder):
                     known.append(f"{video_id}-{number}")
                     if self.config.task == "moments":
                         continue
-                num_clamped += end_s > record.values["duration"]
-                moments.append((number, start_s, min(end_s, record.values["duration"]), sentence.strip()))
+                num_clamped += end_s > duration_s
+                moments.append((number, start_s, min(end_s, duration_s), sentence.strip()))
             yield Record({"video_id": video_id, **record.values, "moments": moments}, record.file, entry=video_id)
         if self.config.task == "moments" and (known or num_clamped):
             logger.warning(
@@ -145,21 +148,3 @@ def youtube_id(record: Record) -> str:
     if not record.entry.startswith("v_"):
         raise record.error(f"expected a key v_<YouTube id>, got {record.entry!r}")
     return record.entry[2:]
-
-
-def read_moments(record: Record) -> list[tuple[float, float, str]]:
-    """Start and end in seconds, and sentence, of each moment of a video."""
-    youtube_id(record)
-    times, sentences = record.require("timestamps", list), record.require("sentences", list)
-    if not is_number(record.require("duration", (int, float))) or record.values["duration"] <= 0:
-        raise record.error(f"expected a 'duration' in seconds, got {record.values['duration']}")
-    if len(times) != len(sentences):
-        raise record.error(f"expected as many timestamps as sentences, got {len(times)} and {len(sentences)}")
-    moments = []
-    for number, (span, sentence) in enumerate(zip(times, sentences, strict=True)):
-        if not (isinstance(span, list) and len(span) == 2 and all(map(is_number, span))):
-            raise record.error(f"expected timestamps[{number}] as [start, end] in seconds, got {span!r}")
-        if not isinstance(sentence, str) or not sentence.strip():
-            raise record.error(f"expected sentences[{number}] to be a non-empty text, got {sentence!r}")
-        moments.append((*span, sentence))
-    return moments

@@ -19,7 +19,6 @@ Odd cases: two versions of the training file go about. They differ in four lines
 """
 
 import logging
-import re
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import product
@@ -27,11 +26,11 @@ from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoFacts, VideoTextBuilder
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
-from clipbert.datasets_scripts.building.records import Record, read_csv, read_lines
-from clipbert.datasets_scripts.fetching.sources import VSLNET, Source, github
+from clipbert.datasets_scripts.building.moments import read_timed_lines
+from clipbert.datasets_scripts.building.records import Record, read_csv
+from clipbert.datasets_scripts.fetching.sources import VIDEOX, VSLNET, Source, github
 
 
-VIDEOX = "microsoft/VideoX/1744b2159c3d11694f94dab4fcde8660c685e79a"
 logger = logging.getLogger(__name__)
 
 # video, start and end of the four lines that VideoX's training file has in the wrong order
@@ -131,16 +130,9 @@ class CharadesSTA(VideoTextBuilder):
             logger.warning(
                 "%s: no Charades_v1_%s.csv lies there, ends beyond a video stay as they are", files[0], split
             )
-        left_out, cut, lines = [], 0, {}
-        for record in read_lines(files[0]):
-            match = re.fullmatch(r"(\S+) ([\d.]+) ([\d.]+)##(.*)", record.values["line"].strip())
-            if not match:
-                raise record.error(f"expected '<video> <start> <end>##<sentence>', got {record.values['line']!r}")
-            if (first := lines.setdefault(match[0], record)) is not record:
-                raise record.error(f"expected every line once, got that of {first.place} again")
-            video_id, caption = match[1], match[4]
-            record = Record({"start_s": match[2], "end_s": match[3]}, record.file, record.line)
-            start_s, end_s = record.number("start_s"), record.number("end_s")
+        left_out, cut = [], 0
+        for record in read_timed_lines(files[0]):
+            video_id, start_s, end_s = (record.values[name] for name in ("video_id", "start_s", "end_s"))
             if self.config.name == "videox" and (video_id, start_s, end_s) in REVERSED:
                 left_out.append(f"{video_id} (line {record.line})")
                 continue
@@ -153,9 +145,8 @@ class CharadesSTA(VideoTextBuilder):
                     raise record.error(f"expected a start within the video of {duration_s} s, got {start_s}")
                 cut += end_s > duration_s
                 end_s = min(end_s, duration_s)
-            values = {"video_id": video_id, "caption": caption, "start_s": start_s, "end_s": end_s}
-            values = {**values, "duration_s": duration_s, "moment_id": f"{split}-{record.line}"}
-            yield Record(values, record.file, record.line)
+            more = {"end_s": end_s, "duration_s": duration_s, "moment_id": f"{split}-{record.line}"}
+            yield Record({**record.values, **more}, record.file, record.line)
         if left_out:
             logger.warning("%s: left out %d moments that end before they begin: %s", files[0], len(left_out), left_out)
         if cut:

@@ -12,8 +12,8 @@ Layout:    `highlight_train_release.jsonl`, `highlight_val_release.jsonl`, `high
             "relevant_windows": [[0, 16]], "relevant_clip_ids": [...], "saliency_scores": [...]}
 Splits:    7,218 train / 1,550 validation / 1,542 test queries.
 Videos:    `<vid>.mp4`: the YouTube id, start and end of the clip. Clips of one YouTube video are one recording.
-Odd cases: a query has one or more windows. In `moments` each is a row, with `moment_id` `<qid>-<number of the window>`: rows
-           with one qid are one query. The windows of the test split are held back, so that `moments` has no test split
+Odd cases: a query has one or more windows. In `moments` each is a row, with `moment_id` `<qid>-<number of the window>`; rows
+           with one `question_id`, the qid, are one query. The windows of the test split are held back, so that `moments` has no test split
            (a test file with windows is read); `queries` gives the queries of all splits with their videos. The columns
            of moments have no place for the saliency of clips: read it from the file for highlight detection.
 """
@@ -102,7 +102,8 @@ class QVHighlights(VideoTextBuilder):
             if not isinstance(window, list) or [is_number(second) for second in window] != [True, True]:
                 raise record.error(f"expected windows [start, end] in seconds, got {window!r}")
             span = {"start_s": float(window[0]), "end_s": float(window[1]), "duration_s": duration_s}
-            yield {"video_id": video_id, "caption": caption, **span, "moment_id": f"{qid}-{number}"}
+            ids = {"moment_id": f"{qid}-{number}", "question_id": qid}
+            yield {"video_id": video_id, "caption": caption, **span, **ids}
 
     def video_facts(self) -> dict[str, VideoFacts]:
         facts = {}

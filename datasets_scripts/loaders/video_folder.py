@@ -8,14 +8,18 @@ Layout:    `captions.jsonl`   {"video": "a.mp4", "caption": "a dog runs"}       
            `questions.jsonl`  {"video": "a.mp4", "question": "what runs?", "answer": "dog"}
                               optional "options" (list; "answer" is one of them or its position) and "answer_type"
            `moments.jsonl`    {"video": "a.mp4", "caption": "the dog stops", "start_s": 1.5, "end_s": 3}
-                              optional "duration_s"
+                              or {"video": "a.mp4", "query": "the dog stops", "start": 1.5, "end": 3}, in seconds, too;
+                              optional "duration_s" or "duration". Lines with one "question_id" are windows of one query
            `labels.jsonl`     {"video": "a.mp4", "label": "running"}
                               optional "group": what the clip was cut from, such as a film; clips of one stay together.
                               {"video": "a.mp4", "labels": ["running", "barking"]} where a video shows several or none (in .csv
                               "running|barking"); all lines of the files have the one or the other
            or the same as `.csv` with a header line ("options" as a JSON list). A video may have any number of lines.
            `file="train_9k.json"` names a file that is called otherwise. For captions it may be a JSON object as
-           mmaction2 and Mug-STAN have it, {"a.mp4": ["a dog runs", "the dog stops"], ...}.
+           mmaction2 and Mug-STAN have it, {"a.mp4": ["a dog runs", "the dog stops"], ...}; for moments one as ActivityNet
+           Captions has it, {"a": {"duration": 9.5, "timestamps": [[1.5, 3], ...], "sentences": [...]}, ...}, or lines of
+           text as Charades-STA has them, `a 1.5 3##the dog stops`. The videos of these need no suffix and may lie in
+           sub-folders.
            Classes need no file: folders by class, `running/a.mp4`, or `train/running/a.mp4`, `validation/...`, `test/...`, as
            Kinetics and image classification have them. In labels "video_name" and "tag" may stand for "video" and "label".
            Optional everywhere: "video_id" (else the name as written) and "caption_id" / "question_id" / "moment_id".
@@ -36,22 +40,25 @@ Odd cases: classes are numbered by alphabet. `classes`, `max_train_per_class` an
 import hashlib
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from os.path import splitext
 from pathlib import Path
 
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
 from clipbert.datasets_scripts.building.class_folders import SPLIT_NAMES, class_folders, lone_class, read_class_folders
 from clipbert.datasets_scripts.building.classes import LabelledClip, hold_out, labelled_clips, recording_in_name
-from clipbert.datasets_scripts.building.media import MediaIndex, relative_name
+from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, MediaIndex, relative_name
+from clipbert.datasets_scripts.building.moments import positive_number, read_timed_lines, timed_sentences
 from clipbert.datasets_scripts.building.records import (
     AnnotationError,
     Record,
     parse_json,
     read_csv,
     read_json,
+    read_json_dict,
     read_jsonl,
 )
 from clipbert.datasets_scripts.building.splits import hash_fraction
@@ -65,6 +72,8 @@ FILE_STEMS = {
     "detection": "boxes",  # of generated videos alone
 }
 EVALUATED = ("validation", "test")
+# how moments may call their columns, too
+SHORT_NAMES = {"caption": "query", "start_s": "start", "end_s": "end", "duration_s": "duration"}
 SEVERAL = "labels"  # the column of videos that may be in several classes
 
 
@@ -77,19 +86,42 @@ def read_captions(path: Path) -> Iterator[Record]:
         yield Record({"video": video, "caption": captions}, path, entry=video)
 
 
-READERS = {".jsonl": read_jsonl, ".csv": read_csv, ".json": read_captions}
+def read_timed_videos(path: Path) -> Iterator[Record]:
+    """The moments of each video, as ActivityNet Captions has them; ends beyond the video are cut to its length."""
+    for video, record in read_json_dict(path):
+        duration_s = positive_number(record, "duration")
+        for number, (start_s, end_s, sentence) in enumerate(timed_sentences(record)):
+            times = {"start_s": start_s, "end_s": min(end_s, duration_s), "duration_s": duration_s}
+            yield Record({"video": video, "caption": sentence.strip(), **times}, path, entry=f"{video}[{number}]")
+
+
+def read_timed_names(path: Path) -> Iterator[Record]:
+    """Lines as Charades-STA has them."""
+    for record in read_timed_lines(path):
+        yield Record({"video": record.values.pop("video_id"), **record.values}, path, record.line)
+
+
+READERS = {".jsonl": read_jsonl, ".csv": read_csv}
+READERS_OF_NAMED = {  # of files that `file` names, by task
+    "retrieval": {".json": read_captions},
+    "moments": {".json": read_timed_videos, ".txt": read_timed_names},
+}
+
+
+def readers_of(task: str) -> dict[str, Callable[[Path], Iterator[Record]]]:
+    return READERS | READERS_OF_NAMED.get(task, {})
 
 
 def read_records(path: Path, config: BenchmarkConfig) -> Iterator[Record]:
     """The records of an annotation file, or of a folder whose sub-folders are classes."""
     if is_file_of_records(path):
-        return READERS[path.suffix.lower()](path)
+        return readers_of(config.task)[path.suffix.lower()](path)
     root = Path(config.data_dir)
     return read_class_folders(root, split="" if path == root else path.name)
 
 
 def is_file_of_records(path: Path) -> bool:
-    return path.suffix.lower() in READERS
+    return path.suffix.lower() in {suffix for task in FILE_STEMS for suffix in readers_of(task)}
 
 
 @dataclass
@@ -205,7 +237,7 @@ class VideoFolder(VideoTextBuilder):
             )
         splits = {}
         for path in found:
-            for split in [SPLIT_NAMES[path.parent.name]] if not in_root else splits_inside(path):
+            for split in [SPLIT_NAMES[path.parent.name]] if not in_root else splits_inside(path, config):
                 splits.setdefault(split, []).append(path)
         for split, paths in splits.items():
             if len(paths) > 1:
@@ -214,12 +246,12 @@ class VideoFolder(VideoTextBuilder):
 
     @classmethod
     def named_file(cls, path: Path, config: VideoFolderConfig) -> dict[str, list[Path]]:
-        known = READERS if config.task == "retrieval" else READERS.keys() - {".json"}
+        known = readers_of(config.task)
         if path.suffix.lower() not in known:
             raise ValueError(f"Expected `file` to end in {', '.join(sorted(known))}, got {config.file!r}")
         if not path.is_file():
             raise FileNotFoundError(f"{cls.__name__}: `file` {path} is not there. {cls.LAYOUT}")
-        return {split: [path] for split in splits_inside(path)}
+        return {split: [path] for split in splits_inside(path, config)}
 
     @classmethod
     def content_digest(cls, config: VideoFolderConfig, files: list[Path]) -> str:
@@ -283,6 +315,9 @@ class VideoFolder(VideoTextBuilder):
 
     def video_path(self, record: Record) -> str:
         name, (index, has_videos) = video_name(record), self.video_roots[record.file]
+        if record.file.suffix.lower() in READERS_OF_NAMED["moments"] and self.config.task == "moments":
+            stem, suffix = splitext(name)
+            return index.locate(stem if suffix.lower() in VIDEO_SUFFIXES else name, ".mp4")
         inside = has_videos and not self.config.video_dir and relative_name(name).partition("/")[0] != "videos"
         return index.find(f"videos/{name}" if inside else name)
 
@@ -297,10 +332,7 @@ class VideoFolder(VideoTextBuilder):
         elif task == "qa":
             yield {**row, **question_columns(record)}
         elif task == "moments":
-            seconds = {name: record.number(name) for name in ("start_s", "end_s")}
-            duration_s = record.number("duration_s") if values.get("duration_s") not in (None, "") else None
-            columns = {"caption": record.require("caption"), **seconds, "duration_s": duration_s}
-            yield {**row, **columns, "moment_id": as_text(values.get("moment_id"))}
+            yield {**row, **moment_columns(record)}
         else:
             captions = record.require("caption", (str, list))
             captions = [captions] if isinstance(captions, str) else captions
@@ -319,10 +351,10 @@ def find_files(root: Path, stem: str) -> list[Path]:
     return [path for path in candidates if path.is_file()]
 
 
-def splits_inside(path: Path) -> list[str]:
+def splits_inside(path: Path, config: BenchmarkConfig) -> list[str]:
     """The splits that the column "split" names; without such a column all is for training."""
     found, unnamed = set(), None
-    for record in READERS[path.suffix.lower()](path):
+    for record in read_records(path, config):
         found.add(split_of(record, default=""))
         unnamed = record if "split" not in record.values else unnamed
     if unnamed and found != {""}:
@@ -392,6 +424,20 @@ def divide(ids: Sequence[str], held_out: Sequence[str], share: float) -> dict[st
         splits |= dict.fromkeys(ids[first:end], split)
         first = end
     return splits
+
+
+def moment_columns(record: Record) -> dict:
+    values = record.values
+    names = {name: name if name in values or short not in values else short for name, short in SHORT_NAMES.items()}
+    duration_s = record.number(names["duration_s"]) if values.get(names["duration_s"]) not in (None, "") else None
+    return {
+        "caption": record.require(names["caption"]),
+        "start_s": record.number(names["start_s"]),
+        "end_s": record.number(names["end_s"]),
+        "duration_s": duration_s,
+        "moment_id": as_text(values.get("moment_id")),
+        "question_id": as_text(values.get("question_id")),
+    }
 
 
 def question_columns(record: Record) -> dict:

@@ -253,7 +253,7 @@ def test_captions_as_mmaction2_has_them(load, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"`file` .*other\.json is not there"):
         load("video_folder", "retrieval", file="other.json")
     with pytest.raises(ValueError, match=r"`file` to end in \.csv, \.jsonl, got 'train_9k\.json'"):
-        load("video_folder", "moments", file="train_9k.json")
+        load("video_folder", "qa", file="train_9k.json")
 
 
 # --------------------------------------------------------------------------------------------------------------------

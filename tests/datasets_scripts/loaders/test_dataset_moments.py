@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Charades-STA and QVHighlights: small records of our own in the original layouts, and the real files."""
+"""Charades-STA, TACoS and QVHighlights: small records of our own in the original layouts, and the real files."""
 
 import json
 from pathlib import Path
@@ -83,6 +83,7 @@ def test_charades_sta(load, tmp_path, caplog):
         "end_s": [6.9, 29.5],  # cut to the length of the video
         "duration_s": [33.67, 29.5],
         "moment_id": ["train-1", "train-2"],
+        "question_id": ["train-1", "train-2"],
     }
     assert "cut 1 moments" in caplog.text
     assert list(load("charades_sta", "vslnet", split="train", streaming=True)) == rows.to_list()
@@ -152,6 +153,44 @@ def test_choices_of_charades_sta(load, tmp_path):
 
 
 # --------------------------------------------------------------------------------------------------------------------
+# TACoS
+# --------------------------------------------------------------------------------------------------------------------
+
+TACOS = {"timestamps": [[50, 100], [100, 260], [7, 7]], "sentences": ["He peels. ", "He cuts.", "Done."]}
+TACOS |= {"fps": 25.0, "num_frames": 250}
+
+
+def test_tacos_counts_frames(load, tmp_path, caplog):
+    (tmp_path / "val.json").write_text(json.dumps({"s13-d21.avi": TACOS}))
+    touch(tmp_path, "videos/s13-d21.mp4")
+    rows = load("tacos", split="validation")
+    same = {"video_id": "s13-d21", "video": str(tmp_path / "videos/s13-d21.mp4"), "duration_s": 10.0}
+    ids = [{"moment_id": name, "question_id": name} for name in ("s13-d21-0", "s13-d21-1")]
+    assert rows.to_list() == [
+        {**same, "caption": "He peels.", "start_s": 2.0, "end_s": 4.0, **ids[0]},
+        {**same, "caption": "He cuts.", "start_s": 4.0, "end_s": 10.0, **ids[1]},  # cut to the video
+    ]
+    assert "left out 1 moments without length (s13-d21-2); cut 1 to the end of their video" in caplog.text
+    facts = find_loader("tacos")(str(tmp_path / "cache"), "moments", tmp_path).video_facts()
+    assert facts["s13-d21"].duration_s == 10.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fps": 0}, "expected a 'fps' above 0, got 0"),
+        ({"num_frames": "9"}, "expected 'num_frames' to be a non-empty int or float"),
+        ({"timestamps": [[5, 9]]}, "expected as many timestamps as sentences, got 1 and 3"),
+        ({"timestamps": [[260, 270]] * 3}, "expected 0 <= start_s < end_s in seconds, got 10.4 and 10.0"),
+    ],
+)
+def test_malformed_tacos_videos(change, message, load, tmp_path):
+    (tmp_path / "train.json").write_text(json.dumps({"s13-d21.avi": {**TACOS, **change}}))
+    with pytest.raises(AnnotationError, match=rf"train\.json, s13-d21\.avi: {message}"):
+        load("tacos")
+
+
+# --------------------------------------------------------------------------------------------------------------------
 # QVHighlights
 # --------------------------------------------------------------------------------------------------------------------
 
@@ -169,6 +208,7 @@ def test_qvhighlights(name, load, tmp_path):
         "end_s": 30.5,
         "duration_s": 126.0,
         "moment_id": "8737-1",
+        "question_id": "8737",  # both windows of the query
     }
     assert rows["moment_id"][:] == ["8737-0", "8737-1", "7-0"]
     assert list(load("qvhighlights", "moments", split="train", streaming=True)) == rows.to_list()

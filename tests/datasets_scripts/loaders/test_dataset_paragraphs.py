@@ -144,8 +144,8 @@ def test_anet_paragraphs_and_moments(load, anet):
     same = {"video_id": "v_abcdefghij0", "video": video}
     assert paragraph == {**same, "caption": "A shape moves. It stops.", "caption_id": "v_abcdefghij0"}
     moment = load("activitynet_captions", "moments", "train")[1]
-    times = {"start_s": 7.0, "end_s": 20.5, "duration_s": 20.5}
-    assert moment == {**same, "caption": "It stops.", **times, "moment_id": "v_abcdefghij0-1"}
+    times, name = {"start_s": 7.0, "end_s": 20.5, "duration_s": 20.5}, "v_abcdefghij0-1"
+    assert moment == {**same, "caption": "It stops.", **times, "moment_id": name, "question_id": name}
 
 
 def test_anet_val_2_is_a_protocol_of_its_own(load, anet):
@@ -214,12 +214,12 @@ def test_anet_official_faults_are_the_known_ones(data_dir, tmp_path, caplog):
         ({"timestamps": [[4, 2], [3, 4]]}, r"expected timestamps\[0\] with start < end, got 4 and 2"),
         ({"timestamps": [[0, 2], [3, 3]]}, r"expected timestamps\[1\] with start < end, got 3 and 3"),
         ({"timestamps": [[0, 2]]}, "expected as many timestamps as sentences, got 1 and 2"),
-        ({"timestamps": [[0, 2], [3]]}, r"expected timestamps\[1\] as \[start, end\] in seconds, got \[3\]"),
-        ({"timestamps": [[0, 2], [3, "4"]]}, r"expected timestamps\[1\] as \[start, end\] in seconds"),
+        ({"timestamps": [[0, 2], [3]]}, r"expected timestamps\[1\] as \[start, end\], two numbers, got \[3\]"),
+        ({"timestamps": [[0, 2], [3, "4"]]}, r"expected timestamps\[1\] as \[start, end\], two numbers"),
         ({"timestamps": []}, r"expected 'timestamps' to be a non-empty list, got \[\]"),
         ({"sentences": ["One.", "  "]}, r"expected sentences\[1\] to be a non-empty text, got '  '"),
         ({"sentences": ["One.", 2]}, r"expected sentences\[1\] to be a non-empty text, got 2"),
-        ({"duration": 0}, "expected a 'duration' in seconds, got 0"),
+        ({"duration": 0}, "expected a 'duration' above 0, got 0"),
         ({"duration": "9"}, "expected 'duration' to be a non-empty int or float, got '9'"),
     ],
 )

@@ -213,6 +213,56 @@ def test_moments(folder, load):
     assert [(row["start_s"], row["end_s"], row["duration_s"]) for row in rows] == [(1.5, 3.0, 4.0), (0.0, 1.0, None)]
 
 
+def test_moments_with_short_names_and_several_windows(folder, load):
+    touch(folder, "a.mp4")
+    line = {"video": "a.mp4", "query": "the dog stops", "start": 1.5, "end": 3, "duration": 9, "question_id": 7}
+    write_lines(folder / "moments.jsonl", line, {**line, "start": 5, "end": 6}, {**MOMENT, "moment_id": "x"})
+    rows = load()["train"].to_list()
+    times = [(row["caption"], row["start_s"], row["end_s"], row["duration_s"]) for row in rows]
+    assert times == [("the dog stops", 1.5, 3.0, 9.0), ("the dog stops", 5.0, 6.0, 9.0), ("a dog", 0.0, 1.0, None)]
+    assert [row["question_id"] for row in rows] == ["7", "7", "x"]
+
+
+@pytest.mark.parametrize("name", ["styles.json", "styles.txt"])
+def test_moments_of_any_folder_in_the_layouts_of_activitynet_and_charades(name, folder, load):
+    touch(folder, "clips/a.b.mkv", "clips/c.mp4")
+    if name == "styles.json":
+        entry = {"duration": 3.2, "timestamps": [[0, 1], [1.5, 3.5]], "sentences": ["It stops.", " It runs."]}
+        (folder / name).write_text(json.dumps({"a.b": entry, "c.mp4": {**entry, "timestamps": [[2, 3], [0, 2]]}}))
+    else:
+        write_lines(
+            folder / name, "a.b 0 1##It stops.", "a.b 1.5 3.2##It runs.", "c 2 3##It stops.", "c 0 2##It runs."
+        )
+    rows = load("moments", file=name)["train"].to_list()
+    assert [(Path(row["video"]).name, row["start_s"], row["end_s"]) for row in rows] == [
+        ("a.b.mkv", 0.0, 1.0),
+        ("a.b.mkv", 1.5, 3.2),
+        ("c.mp4", 2.0, 3.0),
+        ("c.mp4", 0.0, 2.0),
+    ]
+    assert {row["duration_s"] for row in rows} == ({3.2} if name == "styles.json" else {None})
+    broken = {"a": {"duration": 3, "timestamps": [[2, 1]], "sentences": ["It stops."]}}
+    (folder / name).write_text(json.dumps(broken) if name == "styles.json" else "a 2 1##It stops.\n")
+    place = r"a\[0\]" if name == "styles.json" else "line 1"
+    with pytest.raises(AnnotationError, match=rf"styles\.\w+, {place}: expected 0 <= start_s < end_s"):
+        load("moments", file=name)
+
+
+def test_moments_of_the_real_clips_in_both_layouts(data_dir, tmp_path):
+    annotations = data_dir / "annotations/tiny_clips"
+    (tmp_path / "clips").mkdir()
+    for name, clip in json.loads((annotations / "clips.json").read_text()).items():
+        (tmp_path / "clips" / (name + Path(clip["file"]).suffix)).symlink_to(data_dir / clip["file"])
+    arguments = {"data_dir": annotations, "video_dir": tmp_path / "clips"}
+    styles = [
+        load_benchmark("video_folder", "moments", split="train", file=file, cache_dir=str(tmp_path), **arguments)
+        for file in ("moments_charades_style.txt", "moments_activitynet_style.json")
+    ]
+    charades, anet = ({(row["video"], row["start_s"], row["end_s"]) for row in rows} for rows in styles)
+    assert charades == anet and len(charades) == 52
+    assert all(Path(video).is_file() for video, *_ in charades)
+
+
 GOOD = {"video": "a.mp4", "caption": "a dog"}
 ASKED = {"video": "a.mp4", "question": "what?", "answer": "dog"}
 MOMENT = {"video": "a.mp4", "caption": "a dog", "start_s": 0, "end_s": 1}
