@@ -7,7 +7,7 @@ from .decoding import VideoDecodeError, decode_video, read_video_metadata
 from .feature_cache import CachedFeatures, FeatureCache, FeatureFingerprint
 from .feature_files import FeatureFiles, VideoFeatures, read_features
 from .feature_rows import FeatureFileError
-from .moment_spans import decode_moments, joint_scores, segment_scores, span_targets, temporal_nms
+from .moment_spans import decode_moments, join_windows, joint_scores, segment_scores, span_targets, temporal_nms
 from .processing_moment_retrieval import MomentRetrievalProcessor
 from .processing_mug_stan import MugSTANProcessor
 from .processing_video_text import VideoTextProcessor
@@ -40,6 +40,7 @@ __all__ = [
     "VideoTextProcessor",
     "decode_moments",
     "decode_video",
+    "join_windows",
     "joint_scores",
     "load_tokenizer",
     "plan_segments",

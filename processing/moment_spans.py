@@ -10,6 +10,7 @@ Letters: Q queries, N segments (n of them real), M spans.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -117,14 +118,29 @@ def segment_scores(segment_logits: torch.Tensor, mask: torch.Tensor) -> torch.Te
     Returns:
         `torch.FloatTensor` of shape `(queries, segments, segments)` in [-1, 1]; it means nothing where i > j.
     """
+    steps = torch.arange(mask.shape[1], device=mask.device)
+    return _inside_less_outside(
+        segment_logits, mask, steps[:, None].expand(len(mask), -1, -1), steps.expand(len(mask), 1, -1)
+    )
+
+
+def _inside_less_outside(
+    segment_logits: torch.Tensor, mask: torch.Tensor, first: torch.Tensor, last: torch.Tensor
+) -> torch.Tensor:
+    """[`segment_scores`] of some pairs of each query: `first` `(queries, M, 1)` with `last` `(queries, 1, M)`, or both `(queries,)`."""
     exists = mask.bool()
     inside = segment_logits.float().sigmoid().where(exists, 0.0)
     before = torch.nn.functional.pad(inside.cumsum(dim=1), (1, 0))  # (Q, N + 1)
-    sums = before[:, None, 1:] - before[:, :-1, None]  # (Q, i, j)
-    steps = torch.arange(mask.shape[1], device=mask.device)
-    lengths = (steps[None] - steps[:, None] + 1).clamp(min=1)
-    rest = exists.sum(dim=1)[:, None, None] - lengths
-    outside = (before[:, -1, None, None] - sums) / rest.clamp(min=1)
+
+    def until(place: torch.Tensor) -> torch.Tensor:
+        return before.gather(1, place.flatten(1) if place.dim() > 1 else place[:, None]).view(place.shape)
+
+    def of_query(values: torch.Tensor) -> torch.Tensor:
+        return values.view(-1, *[1] * (first.dim() - 1))
+
+    sums, lengths = until(last + 1) - until(first), (last - first + 1).clamp(min=1)
+    rest = of_query(exists.sum(dim=1)) - lengths
+    outside = (of_query(before[:, -1]) - sums) / rest.clamp(min=1)
     return sums / lengths - outside.where(rest > 0, 0.0)
 
 
@@ -182,22 +198,25 @@ def decode_moments(
     if max_seconds is not None:
         longest = (max_seconds * (1 + 1e-9) / seconds).long().to(mask.device)  # in segments
         ranks = ranks.masked_fill(steps[None] - steps[:, None] + 1 > longest[:, None, None], -torch.inf)
-    inside = None if output.segment_logits is None else segment_scores(output.segment_logits, mask)
     if weight:
-        ranks = ranks + weight * inside
-    found, ranks = [], ranks.flatten(1)  # (Q, N * N)
+        ranks = ranks + weight * segment_scores(output.segment_logits, mask)
+    has_third, found = output.segment_logits is not None, []
+    precise, tolerance = (torch.float32, 1e-4) if steps.device.type == "mps" else (torch.float64, 1e-9)
+    borders = steps.to(precise)
     for _ in range(min(top_k, size * (size + 1) // 2)):
-        rank, best = ranks.max(dim=1)
+        rank, best = ranks.flatten(1).max(dim=1)
         first, last = best // size, best % size
-        segment_score = torch.zeros_like(rank) if inside is None else inside.flatten(1).gather(1, best[:, None])[:, 0]
-        found.append(torch.stack([each.to(rank.dtype) for each in (first, last, rank, segment_score)], dim=1))
-        # pairs that overlap the best one, by borders in segments
-        shared = (
-            torch.minimum(last[:, None] + 1, steps + 1)[:, None] - torch.maximum(first[:, None], steps)[:, :, None]
-        )
-        union = torch.maximum(last[:, None] + 1, steps + 1)[:, None] - torch.minimum(first[:, None], steps)[:, :, None]
-        is_near = (shared / union > nms_iou).flatten(1)
-        ranks = ranks.masked_fill(is_near, -torch.inf).scatter(1, best[:, None], -torch.inf)
+        inside = torch.zeros_like(rank)
+        if has_third:
+            inside = _inside_less_outside(output.segment_logits, mask, first, last)
+        found.append(torch.stack([each.to(rank.dtype) for each in (first, last, rank, inside)], dim=1))
+        # Pairs whose overlap with the best one is more than nms_iou of both together. shared > t x union is the same as
+        # (1 + t) shared > t x (the sum of the lengths), where start and end fall apart: no division for each pair.
+        ends = torch.minimum(last[:, None] + 1, borders + 1) * (1 + nms_iou) - nms_iou * (borders + 1)  # (Q, N)
+        starts = torch.maximum(first[:, None], borders) * (1 + nms_iou) - nms_iou * borders
+        least = nms_iou * (last + 1 - first).to(precise) + tolerance  # so that rounding decides nothing
+        ranks.masked_fill_((ends - least[:, None])[:, None] > starts[:, :, None], -torch.inf)
+        ranks.flatten(1).scatter_(1, best[:, None], -torch.inf)
     answers = torch.stack(found, dim=1).tolist() if found else [[] for _ in mask]  # (Q, top_k, 4), in one copy
     return [
         [
@@ -205,7 +224,7 @@ def decode_moments(
                 "start_s": first * unit,
                 "end_s": min((last + 1) * unit, duration),
                 "score": math.exp(rank) if is_normalised else rank,
-                "segment_score": None if inside is None else segment_score,
+                "segment_score": segment_score if has_third else None,
             }
             for first, last, rank, segment_score in row
             if rank > -torch.inf
@@ -250,4 +269,36 @@ def temporal_nms(
     return order[torch.tensor(kept, dtype=torch.long, device=order.device)]
 
 
-__all__ = ["RANKINGS", "decode_moments", "joint_scores", "segment_scores", "span_targets", "temporal_nms"]
+def join_windows(
+    of_windows: Sequence[Sequence[dict[str, Any]]], top_k: int = 5, nms_iou: float = 0.5
+) -> list[dict[str, Any]]:
+    """
+    The best moments of windows of a long video, best first, none of which overlaps a better one.
+
+    Args:
+        of_windows (`Sequence[Sequence[dict]]`): Those of each window, as [`decode_moments`] gives them, in seconds of the video.
+        top_k (`int`, defaults to 5): Most moments.
+        nms_iou (`float`, defaults to 0.5): See [`decode_moments`].
+
+    Example:
+        >>> a, b, c = ({"start_s": start, "end_s": start + 4.0, "score": score} for start, score in ((0, 2), (1, 3), (9, 1)))
+        >>> [moment["start_s"] for moment in join_windows([[a], [b, c]])]
+        [1, 9]
+    """
+    moments = [moment for of_window in of_windows for moment in of_window]
+    if len(of_windows) < 2 or not moments:
+        return moments[:top_k]
+    spans = torch.tensor([(moment["start_s"], moment["end_s"]) for moment in moments], dtype=torch.float64)
+    scores = torch.tensor([moment["score"] for moment in moments], dtype=torch.float64)
+    return [moments[number] for number in temporal_nms(spans, scores, nms_iou, top_k).tolist()]
+
+
+__all__ = [
+    "RANKINGS",
+    "decode_moments",
+    "join_windows",
+    "joint_scores",
+    "segment_scores",
+    "span_targets",
+    "temporal_nms",
+]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from clipbert.processing import VideoDecodeError, plan_windows, temporal_nms
+from clipbert.processing import VideoDecodeError, join_windows, plan_windows
 from clipbert.processing.moment_spans import RANKINGS
 from clipbert.processing.option_checks import refuse_unknown_options
 from clipbert.processing.video_sources import describe_source
@@ -245,16 +245,6 @@ def locate_moments(
     texts = check_sentences(texts)
     check_answers(top_k, nms_iou, ranking)  # before the video is opened
     return encode_video(model, processor, video, **options).locate(texts, top_k, nms_iou, ranking)
-
-
-def join_windows(of_windows: Sequence[Sequence[dict[str, Any]]], top_k: int, nms_iou: float) -> list[dict[str, Any]]:
-    """The best moments of windows that overlap, best first; one that overlaps a better one by more is left out."""
-    moments = [moment for of_window in of_windows for moment in of_window]
-    if len(of_windows) == 1 or not moments:
-        return moments
-    spans = torch.tensor([(moment["start_s"], moment["end_s"]) for moment in moments], dtype=torch.float64)
-    scores = torch.tensor([moment["score"] for moment in moments], dtype=torch.float64)
-    return [moments[number] for number in temporal_nms(spans, scores, nms_iou, top_k).tolist()]
 
 
 def check_sentences(texts: str | Sequence[str]) -> list[str]:

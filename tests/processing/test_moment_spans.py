@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from clipbert.processing import decode_moments, joint_scores, segment_scores, span_targets, temporal_nms
+from clipbert.processing import decode_moments, join_windows, joint_scores, segment_scores, span_targets, temporal_nms
 
 
 def overlap(first, second):
@@ -189,3 +189,13 @@ def test_non_maximum_suppression():
         assert temporal_nms(spans, scores, threshold).tolist() == expected
         assert temporal_nms(spans, scores, threshold, top_k=3).tolist() == expected[:3]
     assert temporal_nms(torch.zeros(0, 2), torch.zeros(0)).tolist() == []
+
+
+def test_moments_of_two_windows_that_overlap_are_answered_once():
+    def moment(start_s, end_s, score):
+        return {"start_s": start_s, "end_s": end_s, "score": score, "segment_score": None}
+
+    windows = [[moment(1, 5, 0.2), moment(8, 9, 0.1)], [moment(1, 4, 0.9)], []]
+    assert join_windows(windows, 5, 0.5) == [windows[1][0], windows[0][1]]
+    assert join_windows(windows, 1, 1.0) == [windows[1][0]]
+    assert join_windows([[]], 5, 0.5) == join_windows([[], []], 5, 0.5) == []

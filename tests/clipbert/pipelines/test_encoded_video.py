@@ -10,7 +10,6 @@ from numbered_videos import write_numbered
 from tiny_moments import MOST_SEGMENTS, tiny_frame_model, tiny_model, tiny_processor
 
 from clipbert.pipelines import encode_video, locate_moments
-from clipbert.pipelines.encoded_video import join_windows
 from clipbert.processing import FeatureFileError, VideoDecodeError
 
 
@@ -105,16 +104,6 @@ def test_windows_are_ranked_by_scores_that_can_be_compared(model, video):
     assert moments[0]["score"] == pytest.approx(max(best), abs=1e-5)
     scores = [moment["score"] for moment in moments]
     assert scores == sorted(scores, reverse=True)
-
-
-def test_moments_of_two_windows_that_overlap_are_answered_once():
-    def moment(start_s, end_s, score):
-        return {"start_s": start_s, "end_s": end_s, "score": score, "segment_score": None}
-
-    windows = [[moment(1, 5, 0.2), moment(8, 9, 0.1)], [moment(1, 4, 0.9)], []]
-    assert join_windows(windows, 5, 0.5) == [windows[1][0], windows[0][1]]
-    assert join_windows(windows, 1, 1.0) == [windows[1][0]]
-    assert join_windows([[]], 5, 0.5) == join_windows([[], []], 5, 0.5) == []
 
 
 def test_curves_show_every_second_once(model, video):

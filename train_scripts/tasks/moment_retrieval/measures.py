@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from clipbert.metrics.moment_retrieval import compute_moment_metrics
-from clipbert.processing.moment_spans import RANKINGS, decode_moments, temporal_nms
+from clipbert.processing.moment_spans import RANKINGS, decode_moments, join_windows
 from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.tasks.moment_retrieval.blind import blind_scores
 
@@ -68,16 +68,6 @@ def decode(predictions: Predictions, ranking: str | None = None) -> list[list[di
 
 def _later(moment: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     return {**moment, "start_s": moment["start_s"] + seconds, "end_s": moment["end_s"] + seconds}
-
-
-def join_windows(of_windows: Sequence[Sequence[dict[str, Any]]], top_k: int, nms_iou: float) -> list[dict[str, Any]]:
-    """The best moments of windows that overlap, best first; one that overlaps a better one by more is left out."""
-    moments = [moment for of_window in of_windows for moment in of_window]
-    if len(of_windows) < 2:
-        return moments
-    spans = torch.tensor([(moment["start_s"], moment["end_s"]) for moment in moments], dtype=torch.float64)
-    scores = torch.tensor([moment["score"] for moment in moments], dtype=torch.float64)
-    return [moments[number] for number in temporal_nms(spans, scores, nms_iou, top_k).tolist()]
 
 
 def score(predictions: Predictions, moments: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, float]:
@@ -164,4 +154,4 @@ def add_blind_model(predictions: Predictions, unseen: Predictions) -> None:
             predictions.info[name] = {**predictions.info[name], "model": found}
 
 
-__all__ = ["DECODING", "SELECTION", "add_blind_model", "decode", "describe_blind", "join_windows", "measure", "score"]
+__all__ = ["DECODING", "SELECTION", "add_blind_model", "decode", "describe_blind", "measure", "score"]
