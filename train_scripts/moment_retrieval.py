@@ -174,7 +174,7 @@ class MomentTask(Task):
             lengths, durations = mask.sum(dim=1).tolist(), inputs["durations"].tolist()
             starts = inputs["starts_s"].tolist() if "starts_s" in inputs else [0.0] * len(durations)
             windows = [(at, at + long, n) for at, long, n in zip(starts, durations, lengths, strict=True)]
-            owners = np.repeat(np.arange(len(skipped)), num_windows)[rows[:, 1].cpu()]
+            owners = np.repeat(np.arange(len(skipped)), num_windows)[rows[:, 1].cpu().numpy()]
             for number, count in enumerate(num_windows):
                 seen[number], windows = windows[:count], windows[count:]
                 longest = max((n for *_, n in seen[number]), default=0)

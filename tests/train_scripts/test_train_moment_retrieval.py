@@ -122,6 +122,20 @@ def test_two_processes_give_the_losses_weights_and_answers_of_one(trained, shape
     torch.testing.assert_close(*weights, rtol=1e-3, atol=1e-5)
 
 
+def test_a_single_question_is_evaluated(trained, shapes, tmp_path):
+    data, rows = tmp_path / "shapes", (shapes / "test" / "moments.jsonl").read_text().splitlines()
+    shutil.copytree(shapes, data)
+    (data / "test" / "moments.jsonl").write_text(f"{rows[0]}\n")
+    start = [
+        f"model.from_pretrained={trained[0] / 'checkpoints' / 'last'}",
+        "model.config=null",
+        "model.tokenizer=null",
+    ]
+    more = ("data.dataset=video_folder", "data.train_split=null", "run.total_steps=0")
+    metrics = main(MomentTask(), moment_run(data, tmp_path / "run", *start, *more))["results"]["test"]["metrics"]
+    assert metrics["num_examples"] == 1 and "blind-model_R1@0.5" in metrics
+
+
 def test_a_long_video_is_seen_by_windows(trained, shapes, features, tmp_path):
     output_dir, result = trained
     whole, last = result["results"]["test"]["metrics"], output_dir / "checkpoints" / "last"
@@ -191,12 +205,26 @@ def test_feature_files_take_the_place_of_videos(shapes, features, tmp_path):
     shutil.copytree(shapes, data)
     for path in data.glob("*/videos/*.mp4"):
         path.unlink()
-    words = "model.tokenizer=null"  # those of the training sentences
-    settings = moment_run(data, tmp_path / "run", f"data.feature_files={features}", words, frame_encoder_config=None)
+    (tmp_path / "glove.txt").write_text(
+        "".join(f"{word} 0.5 -0.25\n" for word in ("a", "circle", "moves", "cat", "dog"))
+    )
+    words = ("model.tokenizer=null", "model.config=null", f"model.parts={{glove: {tmp_path / 'glove.txt'}}}")
+    words += ("model.overrides={hidden_size: 16, num_attention_heads: 2, dropout: 0.0}",)
+    settings = moment_run(data, tmp_path / "run", f"data.feature_files={features}", *words)
     main(MomentTask(), settings)
     config = json.loads((tmp_path / "run" / "checkpoints" / "last" / "config.json").read_text())
     known = json.loads((tmp_path / "run" / "checkpoints" / "last" / "tokenizer.json").read_text())["model"]["vocab"]
-    assert config["vocab_size"] == len(known) and {"[PAD]", "[UNK]", "moves", "circle"} <= set(known)
+    # words of training sentences that have a vector, and the most frequent ones of the file
+    assert config["vocab_size"] == len(known) and set(known) == {
+        "[PAD]",
+        "[UNK]",
+        "a",
+        "circle",
+        "moves",
+        "cat",
+        "dog",
+    }
+    assert config["text_encoder"] == "glove_bilstm" and config["word_size"] == 2
     assert config["video_feature_size"] == 5 and config["feature_card"] == {"encoder": "I3D", "dimension": 5}
     rows = read_predictions(tmp_path / "run" / "predictions" / "test").rows
     assert {row["windows_seen"][0][2] for row in rows} == {8}  # pooled to data.max_segments
