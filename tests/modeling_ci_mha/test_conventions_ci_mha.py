@@ -303,6 +303,27 @@ def test_only_the_drawn_segments_keep_a_graph():
     assert seen == [(2 * 15, True)]
 
 
+def test_eight_of_sixty_four_segments_take_a_quarter_of_the_memory():
+    """What a step keeps for its gradients, each storage once."""
+    model = tiny_frame_model(frame_encoder_trainable=True, max_segments=64).train()
+    given = {**tiny_texts([3, 2]), "pixel_values": torch.randn(2, 64, 1, 3, 48, 48)}
+    moments = {"start_positions": torch.tensor([2, 40]), "end_positions": torch.tensor([4, 60])}
+    parameters, taken = {p.untyped_storage().data_ptr() for p in model.parameters()}, []
+    for count in (None, 8):
+        model.base_model.keep_gradients(count)
+        kept = []  # held, so that no address is given twice
+
+        def keep(tensor, kept=kept):
+            kept.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            model(**given, **moments).loss.backward()
+        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept}
+        taken.append(sum(size for place, size in storages.items() if place not in parameters))
+    assert taken[1] <= taken[0] / 4, taken
+
+
 def test_half_of_the_drawn_segments_lie_inside():
     exists = torch.arange(12) < torch.tensor([12, 12, 12, 5, 3])[:, None]
     inside = torch.zeros_like(exists)
