@@ -4,6 +4,7 @@
 Every score stands beside these. On ActivityNet Captions the look-up of sentences alone is better than published models.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from clipbert.train_scripts.tasks.moment_retrieval.questions import group_questi
 NUM_STEPS = 20  # candidates of blind spans begin and end at so many equal parts of a video
 NUM_NEIGHBOURS = 300  # training sentences that vote
 VOTE_POWER = 2  # of their similarity
+NUM_DRAWS = 200  # of two uniform points for all questions
 BLOCK = 4096  # rows against all candidates at once
 
 Answers = list[list[dict[str, float]]]
@@ -58,7 +60,9 @@ def whole_video(rows: Sequence[Mapping[str, Any]]) -> Answers:
     return answers_of(np.array([0.0, 1.0]), rows)
 
 
-def uniform_points(rows: Sequence[Mapping[str, Any]], num_draws: int = 200, strict: bool = False) -> dict[str, float]:
+def uniform_points(
+    rows: Sequence[Mapping[str, Any]], num_draws: int = NUM_DRAWS, strict: bool = False
+) -> dict[str, float]:
     """
     What two uniform points of time as start and end reach on average.
 
@@ -136,29 +140,27 @@ def nearest_sentences(
     """
     known = [_terms(row["caption"]) for row in train_rows]
     counts = Counter(term for terms in known for term in terms)
-    rarity = {term: np.log((1 + len(known)) / count) for term, count in counts.items()}
-    unknown = np.log(1 + len(known))
+    rarity = {term: math.log((1 + len(known)) / count) for term, count in counts.items()}
+    unknown = math.log(1 + len(known))
     holders = {term: [] for term in counts}
     for number, terms in enumerate(known):
         for term in terms:
             holders[term].append(number)
     holders = {term: np.array(numbers) for term, numbers in holders.items()}
-    sizes = np.sqrt([sum(rarity[term] for term in terms) for terms in known])
+    sizes = np.sqrt([sum(rarity[term] for term in terms) for terms in known]).astype(np.float32)
 
     spans, shares = candidate_spans(), shares_of_video(train_rows)
     hits = [_hits(shares, spans, threshold, strict).astype(np.float32) for threshold in thresholds]
     num_neighbours = min(NUM_NEIGHBOURS, len(known))
     chosen = np.empty((len(thresholds), len(rows), 2))
     for number, row in enumerate(rows):
-        terms, likeness = _terms(row["caption"]), np.zeros(len(known))
+        terms, likeness = _terms(row["caption"]), np.zeros(len(known), dtype=np.float32)
         for term in terms:
             if term in holders:
                 likeness[holders[term]] += rarity[term]
-        likeness /= sizes * np.sqrt(sum(rarity.get(term, unknown) for term in terms))
+        likeness /= sizes * math.sqrt(sum(rarity.get(term, unknown) for term in terms))
         nearest = np.argpartition(-likeness, num_neighbours - 1)[:num_neighbours]
-        votes = likeness[nearest].astype(np.float32) ** VOTE_POWER + np.float32(
-            1e-9
-        )  # where nothing is shared all count alike
+        votes = likeness[nearest] ** VOTE_POWER + np.float32(1e-9)  # where nothing is shared all count alike
         chosen[:, number] = [spans[(votes @ hit[nearest]).argmax()] for hit in hits]
     return {threshold: answers_of(each, rows) for threshold, each in zip(thresholds, chosen, strict=True)}
 
