@@ -5,9 +5,12 @@ Run:     python train_scripts/rescore.py OUTPUT_DIR/predictions/test
          python train_scripts/rescore.py OUTPUT_DIR/predictions/test --score_pooling lse > scores.json
          python train_scripts/rescore.py OUTPUT_DIR/predictions/test --rescaling dual_softmax
          python train_scripts/rescore.py OUTPUT_DIR/predictions/test --nms_iou 0.7 --ranking joint_with_segmentation
+         python train_scripts/rescore.py OUTPUT_DIR/predictions/validation --write_submission submission.jsonl
+         python train_scripts/rescore.py OUTPUT_DIR/predictions/validation --submission theirs.jsonl
          python train_scripts/rescore.py OUTPUT_DIR/split?/predictions/test     (each, and the mean of them)
 
 They are printed as a table beside chance and blind baselines; what is written to a file or a pipe is JSON.
+`--write_submission` writes answers in the format of QVHighlights, `--submission` scores such a file on the same questions.
 The training scripts do the same with `--rescore OUTPUT_DIR/predictions/test [--set eval.score_pooling=lse]`. This one knows
 by the predictions which task they are of.
 """
@@ -26,6 +29,11 @@ from clipbert.train_scripts import tasks
 from clipbert.train_scripts.engine import predictions
 from clipbert.train_scripts.engine.draws import average_scores
 from clipbert.train_scripts.engine.report import describe_scores, print_scores
+from clipbert.train_scripts.tasks.moment_retrieval.submissions import (
+    read_questions,
+    score_submission,
+    write_submission,
+)
 from clipbert.train_scripts.tasks.retrieval.options import RESCALINGS
 
 
@@ -71,9 +79,18 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     moments.add_argument("--ranking", choices=RANKINGS, help="by what they are ranked")
     moments.add_argument("--rescore_with_segmentation", type=float, help="weight of the third head in that")
     moments.add_argument("--strict_iou", action="store_true", default=None, help="a hit needs more than the threshold")
+    moments.add_argument("--write_submission", metavar="FILE", help="write the answers as QVHighlights has them")
+    moments.add_argument("--submission", metavar="FILE", help="score the answers of such a file in their place")
     given = vars(parser.parse_args(arguments))
-    folders = given.pop("predictions")
-    found = [rescore(folder, **given) for folder in folders]
+    folders, written, answers = given.pop("predictions"), given.pop("write_submission"), given.pop("submission")
+    if (written or answers) and len(folders) > 1:
+        parser.error(f"one submission has the answers of one folder, got {len(folders)}")
+    if written:
+        write_submission(written, read_questions(folders[0]))
+    if answers:
+        found = [score_submission(answers, read_questions(folders[0]), bool(given["strict_iou"]))]
+    else:
+        found = [rescore(folder, **given) for folder in folders]
     if len(found) == 1:
         print_scores(found[0], folders[0])
         return found[0]

@@ -16,6 +16,7 @@ Odd cases: a query has one or more windows. In `moments` each is a row, with `mo
            with one `question_id`, the qid, are one query. The windows of the test split are held back, so that `moments` has no test split
            (a test file with windows is read); `queries` gives the queries of all splits with their videos. The columns
            of moments have no place for the saliency of clips: read it from the file for highlight detection.
+           `python train_scripts/rescore.py PREDICTIONS --write_submission FILE` writes answers as the evaluation of the authors reads them.
 """
 
 import logging

@@ -98,6 +98,12 @@ def test_predictions_are_scored_again(trained, capsys):
         rescore([folder, "--ranking", "unnormalised"])["R1@0.5"] == expected["R1@0.5"]
     )  # of one window the same order
     assert "blind model" in capsys.readouterr().err
+    file = output_dir / "submission.jsonl"  # in the format of QVHighlights, and back
+    rescore([folder, "--write_submission", str(file)])
+    submitted = rescore([folder, "--submission", str(file)])
+    assert submitted == pytest.approx({name: expected[name] for name in submitted})
+    with pytest.raises(SystemExit):
+        rescore([folder, folder, "--submission", str(file)])
 
 
 @pytest.mark.slow
