@@ -19,8 +19,10 @@ import torch
 from accelerate import PartialState
 from transformers import PreTrainedModel
 
+from clipbert.processing.moment_spans import RANKINGS
 from clipbert.processing.word_tokenizer import build_word_tokenizer
 from clipbert.support.families import load_family
+from clipbert.support.names import did_you_mean
 from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.data import Skipped, check_skipped
 from clipbert.train_scripts.engine.items import NoTrainSet
@@ -76,12 +78,17 @@ class MomentRecipe(Recipe):
                 f"data.other_windows: {self.data.other_windows} other videos take a run.micro_batch_size of more, got "
                 f"{self.run.micro_batch_size}"
             )
-
         if self.data.features is not None and self.eval.window_seconds is not None:
             yield "eval.window_seconds: data.features holds videos as a whole; leave out one of them"
+        known = {"dataset", "config", "data_dir", "options", "skip_list"}
+        if unknown := [name for name in self.eval.other_data if name not in known]:
+            yield f"eval.other_data: {unknown[0]!r} is none. {did_you_mean(unknown[0], known)}"
+        if self.eval.other_data and self.data.train_split in self.eval.splits:
+            yield f"eval.other_data: {self.data.train_split} is trained on and evaluated; leave one of them out"
 
     def metrics(self):
-        return ("R1@0.?", "R5@0.?", "dR1@0.?", "dR5@0.?", "mIoU", "mAP", "mAP@0.5", "mAP@0.75", SELECTION)
+        known = ("R1@0.?", "R5@0.?", "dR1@0.?", "dR5@0.?", "mIoU", "mAP", "mAP@0.5", "mAP@0.75", SELECTION)
+        return (*known, "R1@0.?_one_word", *(f"R1@0.?_by_{ranking}" for ranking in RANKINGS))
 
 
 def with_words(recipe: MomentRecipe, rows: datasets.Dataset | None) -> MomentRecipe:
@@ -109,10 +116,13 @@ class MomentTask(Task):
         data, run = recipe.data, recipe.run
         find_data(data)
         check_head(recipe, "MomentRetrieval")
-        splits = dict.fromkeys(filter(None, (data.train_split, *recipe.eval.splits)))
         if data.feature_files is not None:  # videos need not be there
             data = replace(data, options={"on_missing": "keep", **data.options})
-        rows = {split: load_rows(data, split, KINDS) for split in splits}
+        sources = {} if data.train_split is None else {data.train_split: data}
+        if recipe.eval.other_data:
+            find_data(replace(data, **recipe.eval.other_data))
+        sources |= {split: replace(data, **recipe.eval.other_data) for split in recipe.eval.splits}
+        rows = {split: load_rows(source, split, KINDS) for split, source in sources.items()}
         self.processor = build_processor(with_words(recipe, rows.get(data.train_split)))
         self.coverage = {split: coverage_metrics(rows[split]) for split in recipe.eval.splits}
         self.rows = {split: read_durations(of_split) for split, of_split in rows.items()}

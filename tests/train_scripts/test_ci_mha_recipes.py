@@ -2,20 +2,27 @@
 """Every recipe of CI-MHA, as it stands, on a few records in the real formats, with tiny features in the layouts that it names."""
 
 import json
+import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from tiny_mug_stan import write_clip
 from tiny_runs import one_thread, steps_of  # noqa: F401
 
+from clipbert import CIMHAConfig
+from clipbert.train_scripts.engine.cells import plan_runs, read_grid
 from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.extract import main as extract
 from clipbert.train_scripts.moment_retrieval import MomentRecipe, MomentTask
 
 
 FOLDER = Path(__file__).parents[2] / "train_scripts" / "recipes" / "ci_mha"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.stem.startswith("grid_"))
 QUICK = {"charades_sta_i3d_org", "qvhighlights"}
+FROM_VIDEOS = {"charades_sta_clip", "video_folder"}
 ACTS = ("a dog runs", "the cat sleeps", "a man opens the door")
 SHRUNKEN = [
     "data.num_workers=0",
@@ -24,9 +31,8 @@ SHRUNKEN = [
     "run.eval_every=1",
     "run.global_batch_size=2",
     "run.micro_batch_size=2",
-    "model.config.hidden_size=16",
-    "model.config.num_attention_heads=2",
-    "model.config.word_size=8",
+    "model.overrides.hidden_size=16",
+    "model.overrides.num_attention_heads=2",
 ]
 
 
@@ -73,6 +79,30 @@ def write_activitynet(folder):
     write_hdf5(folder / "sub_activitynet_v1-3.c3d.hdf5", [*parts["train"], "v_a", "v_b"], "c3d_features")
 
 
+def write_tacos(folder):
+    folder.mkdir(parents=True)
+    parts = {"train": [f"s{n}-d1" for n in range(4)], "val": ["s8-d1"], "test": ["s9-d1"]}
+    for part, names in parts.items():
+        told = {"timestamps": [[29, 290], [300, 580], [400, 2900]], "sentences": ACTS, "num_frames": 5880, "fps": 29.4}
+        (folder / f"{part}.json").write_text(json.dumps({f"{name}.avi": told for name in names}))
+    write_hdf5(folder / "tall_c3d_features.hdf5", [name for names in parts.values() for name in names])
+
+
+def write_videos(folder, write_video):
+    """A folder of somebody's own, and the videos of Charades-STA."""
+    (folder / "my_videos").mkdir()
+    lines = [{"video": f"{n}.mp4", "caption": ACTS[n % 3], "start_s": 0.5, "end_s": 1.5} for n in range(24)]
+    (folder / "my_videos" / "moments.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    write_video(folder / "clip.mp4", num_frames=20)
+    charades = folder / "data" / "charades_sta"
+    names = [line.split()[0] for part in ("train", "test") for line in (charades / f"charades_sta_{part}.txt").open()]
+    for path in [
+        *(folder / "my_videos" / line["video"] for line in lines),
+        *(charades / f"{name}.mp4" for name in names),
+    ]:
+        shutil.copy(folder / "clip.mp4", path)
+
+
 def write_qvhighlights(folder):
     folder.mkdir(parents=True)
     names = {"train": [f"t{n}_60.0_210.0" for n in range(40)], "val": ["v1_60.0_210.0", "v2_60.0_210.0"]}
@@ -96,11 +126,18 @@ def write_qvhighlights(folder):
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
+def workspace(tmp_path_factory, write_video):
     folder = tmp_path_factory.mktemp("recipes")
+    (folder / "data").mkdir()
+    (folder / "data" / "glove.840B.300d.txt").write_text(
+        "".join(f"{word} 0.5 -0.25\n" for word in ("a", "the", "dog", "cat"))
+    )
+    write_clip(folder / "clip")
     write_charades(folder / "data" / "charades_sta")
     write_activitynet(folder / "data" / "activitynet")
+    write_tacos(folder / "data" / "tacos")
     write_qvhighlights(folder / "data" / "qvhighlights")
+    write_videos(folder, write_video)
     return folder
 
 
@@ -111,15 +148,23 @@ def test_recipe_trains_and_evaluates(name, workspace, tmp_path, monkeypatch):
     monkeypatch.chdir(workspace)
     path, output_dir = FOLDER / f"{name}.yaml", tmp_path / "run"
     recipe = yaml.safe_load(path.read_text())
-    settings = [part for value in (*SHRUNKEN, f"run.output_dir={output_dir}") for part in ("--set", value)]
-    result = main(MomentTask(), ["--recipe", str(path), *settings])
+    values = [*SHRUNKEN, f"run.output_dir={output_dir}"]
+    if name in FROM_VIDEOS:
+        values += ["model.parts={frame_encoder: clip, text_encoder: clip}"]
+    settings = ["--recipe", str(path), *(part for value in values for part in ("--set", value))]
+    if recipe["data"].get("features"):
+        extract(settings)
+    result = main(MomentTask(), settings)
     assert result["finished"] and set(result["results"]) == set(recipe["eval"]["splits"])
     for row in result["results"].values():
         assert row["metrics"]["num_examples"] > 0 and "blind-nearest-sentences_R1@0.7" in row["metrics"]
     assert [row["step"] for row in steps_of(output_dir)] == [1, 2]
     config = json.loads((output_dir / "checkpoints" / "last" / "config.json").read_text())
-    assert config["dropout"] == 0.2 and config["max_segments"] == recipe["data"]["max_segments"]
-    assert config["video_feature_size"] == (10 if name == "qvhighlights" else 5)
+    assert config["dropout"] == recipe["model"].get("overrides", {}).get("dropout", 0.1)
+    assert config["max_segments"] == recipe["data"]["max_segments"]
+    if name not in FROM_VIDEOS:
+        assert config["video_feature_size"] == (10 if name == "qvhighlights" else 5)
+        assert config["text_encoder"] == "glove_bilstm" and config["vocab_size"] == 6
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -129,4 +174,40 @@ def test_recipe_says_how_to_run_it_and_what_to_expect(name):
     recipe = MomentRecipe.load(FOLDER / f"{name}.yaml")
     assert f"train_scripts/recipes/ci_mha/{name}.yaml" in head and "# Data:" in head and "# Expect:" in head
     assert recipe.data.data_dir in head and recipe.run.output_dir == f"outputs/ci_mha_{name}"
+    assert recipe.data.data_dir.startswith("data/") or name == "video_folder"
     assert not recipe.eval.allow_test_selection and recipe.eval.splits.get("test") in (None, "final")
+
+
+GRIDS = {  # cells, all of three seeds
+    "grid_charades_sta": 3,
+    "grid_activitynet": 6,
+    "grid_rows": 7,
+    "grid_switches": 16,
+    "grid_boundary_noise": 6,
+    "grid_windows": 2,
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("grid_*.yaml")))
+def test_the_grids_of_the_package(name):
+    path = FOLDER / f"{name}.yaml"
+    grid = read_grid(path)
+    runs = plan_runs(grid, MomentRecipe)
+    assert len({run.cell.name for run in runs}) == GRIDS[name] and len(runs) == 3 * GRIDS[name]
+    assert f"python train_scripts/grid.py --grid train_scripts/recipes/ci_mha/{path.name}" in path.read_text()
+    assert "# Expect:" in path.read_text() and "Ours:" in path.read_text()
+    features = {(run.recipe.data.features, run.recipe.data.data_dir) for run in runs}
+    assert len({folder for folder, _ in features}) == len(features)  # one folder of vectors is of one set of videos
+    if name in ("grid_charades_sta", "grid_activitynet"):
+        assert grid.published["slides"].keys() == {run.cell.name for run in runs}
+
+
+def test_a_switch_of_the_grid_is_one_of_the_model():
+    cells = {
+        run.cell.name: run.recipe.model.overrides
+        for run in plan_runs(read_grid(FOLDER / "grid_switches.yaml"), MomentRecipe)
+    }
+    full = cells.pop("full")
+    changed = {name: {key for key in values if values[key] != full.get(key)} for name, values in cells.items()}
+    assert all(len(keys) == 1 for keys in changed.values()), changed
+    assert {*set().union(*changed.values()), "frame_encoder_config"} <= {part.name for part in fields(CIMHAConfig)}

@@ -294,6 +294,11 @@ def test_a_video_that_cannot_be_decoded(shapes, tmp_path):
         ("run.total_steps=0", "a trained model is evaluated"),
         ("data.feature_options={joined: pool}", "feature_options: 'joined' is none. Did you mean 'join'"),
         (["eval.window_seconds=5", "data.features=there"], "data.features holds videos as a whole"),
+        ("eval.other_data={datadir: there}", "other_data: 'datadir' is none. Did you mean 'data_dir'"),
+        (
+            ["eval.other_data={data_dir: there}", "eval.splits={train: final}"],
+            "train is trained on and evaluated",
+        ),
         ("data.feature_options={join: cut}", "feature_options: there are no feature_files"),
     ],
 )

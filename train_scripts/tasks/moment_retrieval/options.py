@@ -60,6 +60,9 @@ class MomentSection(FeatureSection):
 
 @dataclass(kw_only=True)
 class MomentEvalSection(EvalSection):
+    other_data: dict[str, Any] = changeable(
+        {}, "Values of `data` that are others for the evaluated splits: {data_dir: ..., config: ..., options: {...}}."
+    )
     top_k: int = changeable(5, "Answers of a question.", at_least=1)
     nms_iou: float = changeable(0.5, "Answers that overlap a better one by more are left out.", at_least=0, at_most=1)
     ranking: Literal["joint", "joint_with_segmentation", "unnormalised"] | None = changeable(
