@@ -13,6 +13,7 @@ Letters: W windows, N segments of each, K frames of a segment, M frames of the v
 """
 
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ from clipbert.processing.visual_inputs import make_video_batch
 LONG_VIDEO = ("slide", "pool")
 WINDOW_SECONDS = 150.0
 WINDOW_BLOCK = 16  # windows that attend to themselves at a time
-ROW_BLOCK = 256  # pairs of a sentence and a window that are scored at a time
+ROW_BLOCK = 16_384  # segments of pairs of a sentence and a window that are scored at a time
+SHARING = 4  # windows at most that an answer lies in or overlaps
 
 
 class EncodedVideo:
@@ -87,11 +89,17 @@ class EncodedVideo:
         count, found = len(starts), []
         options = {"rescore_with_segmentation": rescore_with_segmentation, **bounds}
         options["ranking"] = ranking or ("joint" if count == 1 else "unnormalised")
+        is_plain = not (rescore_with_segmentation or bounds) and options["ranking"] != "joint_with_segmentation"
         for outputs, windows in self._match(texts):
+            kept = count
+            if is_plain and SHARING * top_k < count:
+                kept = SHARING * top_k
+                rows = promising_rows(outputs, count, kept, options["ranking"] == "joint")
+                outputs, windows = _take(outputs, rows), windows[rows]
             answers = self.processor.post_process_moments(
                 outputs, ends - starts, top_k, nms_iou, video_indices=windows, starts_s=starts, **options
             )
-            found += (answers[row : row + count] for row in range(0, len(answers), count))
+            found += (answers[row : row + kept] for row in range(0, len(answers), kept))
         return [join_windows(of_windows, top_k, nms_iou) for of_windows in found]
 
     @torch.no_grad()
@@ -139,7 +147,7 @@ class EncodedVideo:
         inputs = self.processor(text=list(texts)).to(self.model.device)
         encoded = self.model.encode_texts(inputs["input_ids"], inputs["attention_mask"])
         count = len(self.spans_se)
-        step = max(ROW_BLOCK // count, 1)
+        step = max(ROW_BLOCK // self.videos.mask.numel(), 1)
         for first in range(0, len(texts), step):
             some = type(encoded)(*(part[first : first + step].repeat_interleave(count, dim=0) for part in encoded))
             windows = torch.arange(count, device=self.model.device).repeat(len(some[0]) // count)
@@ -217,6 +225,36 @@ def encode_video(
             for some, is_there in zip(features.split(WINDOW_BLOCK), mask.split(WINDOW_BLOCK), strict=True)
         ]
     return EncodedVideo(model, processor, type(blocks[0])(*map(torch.cat, zip(*blocks, strict=True))), spans)
+
+
+def promising_rows(outputs: Any, count: int, kept: int, is_normalised: bool) -> torch.Tensor:
+    """
+    The rows of the windows with the best spans, so many of each sentence: all others need not be decoded.
+
+    An answer overlaps at most three other windows, so that k answers, with all that they suppress, stand in 4 k windows; the best span
+    of one of lower rank can be none of them.
+
+    Args:
+        outputs: Scores, a row for each of `count` windows of each sentence.
+        count, kept (`int`): Windows of a sentence, and how many to keep.
+        is_normalised (`bool`): Whether spans are ranked by their probability within the window.
+
+    Returns:
+        `torch.LongTensor` of shape `(sentences * kept,)`: Their numbers, rising.
+    """
+    start, end = outputs.start_logits, outputs.end_logits
+    best = (start.cummax(dim=1).values + end).amax(dim=1)  # of all spans that end where they begin, or later
+    if is_normalised:
+        best = best - start.logsumexp(dim=1) - end.logsumexp(dim=1)
+    windows = best.view(-1, count).topk(kept).indices.sort(dim=1).values
+    return (windows + torch.arange(len(windows), device=windows.device)[:, None] * count).flatten()
+
+
+def _take(outputs: Any, rows: torch.Tensor) -> SimpleNamespace:
+    """Some rows of scores."""
+    names = ("start_logits", "end_logits", "segment_logits", "segment_mask")
+    scores = {name: getattr(outputs, name) for name in names}
+    return SimpleNamespace(**{name: None if values is None else values[rows] for name, values in scores.items()})
 
 
 def locate_moments(

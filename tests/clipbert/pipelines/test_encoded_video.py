@@ -106,6 +106,28 @@ def test_windows_are_ranked_by_scores_that_can_be_compared(model, video):
     assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.parametrize("ranking", ["unnormalised", "joint"])
+def test_windows_that_cannot_hold_an_answer_are_not_decoded(model, video, ranking, monkeypatch):
+    encoded = encode_video(model, tiny_processor(), video, window_seconds=0.5, segments_per_second=16)
+    assert len(encoded.spans_se) == 31
+    decoded, decode = [], encoded.processor.post_process_moments
+    monkeypatch.setattr(
+        encoded.processor,
+        "post_process_moments",
+        lambda outputs, *args, **options: (
+            decoded.append(len(outputs.start_logits)) or decode(outputs, *args, **options)
+        ),
+    )
+    for nms_iou in (0.0, 0.5):
+        for top_k in (1, 2, 5):
+            few = encoded.locate(SENTENCES, top_k, nms_iou, ranking)
+            all_of_them = encoded.locate(
+                SENTENCES, top_k, nms_iou, ranking, max_segments=16
+            )  # which leaves nothing out
+            close(few, all_of_them)
+            assert decoded[-2:] == [4 * top_k * 3, 31 * 3]
+
+
 def test_curves_show_every_second_once(model, video):
     encoded = encode_video(model, tiny_processor(), video, window_seconds=2.0, segments_per_second=4)
     for curve, sentence in zip(encoded.curves(SENTENCES), SENTENCES, strict=True):
