@@ -22,6 +22,7 @@ from clipbert.train_scripts.engine.predictions import Predictions, read_predicti
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.extract import main as extract
 from clipbert.train_scripts.moment_retrieval import MomentRecipe, MomentTask
+from clipbert.train_scripts.plots import draw_run
 from clipbert.train_scripts.rescore import main as rescore
 from clipbert.train_scripts.tasks.moment_retrieval.items import AskedCollator, AskedVideos, SeenVideos, group_by_video
 from clipbert.train_scripts.tasks.moment_retrieval.measures import measure
@@ -74,6 +75,13 @@ def test_the_checkpoint_gives_the_seconds_that_were_predicted(trained, shapes):
         "max_segments": 8,
         "frames_per_segment": 1,
     }
+
+
+@pytest.mark.slow
+def test_pictures_of_a_run_show_its_answers(trained):
+    pytest.importorskip("matplotlib")
+    output_dir, _ = trained
+    assert output_dir / "pictures" / "test_moments.png" in list(draw_run(output_dir))
 
 
 def test_resumed_losses_equal_uninterrupted_ones(trained, shapes, tmp_path):

@@ -76,7 +76,7 @@ def by_question(videos: Sequence[AskedVideo], found: Predictions, info: Mapping[
     longest = max((each.shape[2] for each in parts), default=1)
     for row in found.rows:
         seen = row["windows_seen"]
-        known = {"skipped": row["skipped"], "windows_seen": seen}
+        known = {"video": videos[row["number"]].video, "skipped": row["skipped"], "windows_seen": seen}
         for each in videos[row["number"]].questions:
             duration_s = each["duration_s"] or (seen[-1][1] if seen else None)
             rows.append({**each, "duration_s": duration_s, **known})
