@@ -14,6 +14,7 @@ import torch
 from moment_runs import moment_run
 from safetensors.torch import load_file
 from tiny_runs import one_thread, steps_of  # noqa: F401
+from transformers import pipeline
 
 from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.processing import CIMHAVideoProcessor, MomentRetrievalProcessor, load_tokenizer
@@ -75,6 +76,16 @@ def test_the_checkpoint_gives_the_seconds_that_were_predicted(trained, shapes):
         "max_segments": 8,
         "frames_per_segment": 1,
     }
+
+
+def test_the_pipeline_gives_the_moments_that_were_predicted(trained):
+    output_dir, _ = trained
+    pipe = pipeline("moment-retrieval", model=str(output_dir / "checkpoints" / "last"))
+    for row in read_predictions(output_dir / "predictions" / "test").rows[:2]:
+        found = pipe(row["video"], row["caption"])
+        assert len(found) == len(row["moments"])
+        for moment, predicted in zip(found, row["moments"], strict=True):
+            assert moment == pytest.approx({name: predicted[name] for name in moment}, abs=1e-4)
 
 
 @pytest.mark.slow
