@@ -17,6 +17,7 @@ from clipbert.datasets_scripts.synthetic.scenes import Act, Preset, Scene, pick
 
 
 PAUSE_S = 0.25  # the shortest one
+MAGNIFIED = 1.4  # so that a shape can be told in a picture of a few pixels
 LARGEST_SHARE = 0.8  # of a video in which something happens
 
 
@@ -66,7 +67,8 @@ class EventVideo:
                 yield pause
             length = act.end_frame - act.first_frame
             alone = replace(scene, acts=(replace(act, first_frame=0, end_frame=length),))
-            yield from canvas.paint([(alone, animate(alone, length, rng))], length)
+            state = animate(alone, length, rng)
+            yield from canvas.paint([(alone, state | {"radius": MAGNIFIED * state["radius"]})], length)
             shown = act.end_frame
         for _ in range(shown, self.num_frames):
             yield pause

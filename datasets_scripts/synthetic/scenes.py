@@ -100,14 +100,14 @@ TWINS = {
     "is_told": False,
 }
 
-# What happens in a video, and when: colour, shape and movement of an event, of which it shares two with another one.
+# Colour, shape and movement of an event. Few of each, on black: some hundred steps learn them, even from 8 x 8 pixels a frame.
 EVENTS = {
-    "shapes": ("square", "triangle", "cross", "ring"),
-    "colors": ("red", "green", "blue", "yellow", "purple", "cyan"),
-    "backgrounds": ("black", "white", "gray"),
+    "shapes": ("square", "cross", "ring"),
+    "colors": ("red", "green", "blue", "yellow"),
+    "backgrounds": ("black",),
     "sizes": (),
     "numbers": (1,),
-    "motions": ("right", "left", "up", "down", "grow", "shrink"),
+    "motions": ("right", "left", "grow", "shrink"),
     "two_act_share": 0.0,
     "pauses": False,
     "num_frames": None,

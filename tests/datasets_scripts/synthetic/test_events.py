@@ -70,7 +70,7 @@ def test_one_word_queries_fit_one_event_alone(videos):
                 assert video.spans(FPS)[place] == (moment["start_s"], moment["end_s"])
                 num_words += 1
         assert len({moment["caption"] for moment in moments}) == len(moments)
-    assert num_words > 2 * len(videos)
+    assert num_words > len(videos)
 
 
 def test_no_fixed_span_hits_a_quarter(videos):
@@ -126,7 +126,7 @@ def test_rows_of_the_loader(tmp_path):
     (paragraph,) = load_benchmark("synthetic", "retrieval", split="train", **arguments)["caption"]
     assert paragraph == f"{sentences[0]}, then {sentences[3]}"
     facts = read_manifest(tmp_path / "data")
-    assert facts["combinations"] == 6 * 4 * 6 and facts["splits"]["train"]["moments"] == 8
+    assert facts["combinations"] == 4 * 3 * 4 and facts["splits"]["train"]["moments"] == 8
     with pytest.raises(FileExistsError, match="boundary_noise is 0.0 there, 0.1 asked"):
         generate_synthetic(tmp_path / "data", **generate, boundary_noise=0.1)
 
@@ -152,7 +152,7 @@ def test_an_hour_is_drawn_frame_by_frame():
         ({"preset": "easy", "boundary_noise": 0.1}, "no `boundary_noise` of a preset without events"),
         ({"num_frames": 24, "search_phrases": True}, "no `num_frames`, `search_phrases` of a preset with events"),
         ({"boundary_noise": 0.5}, "a `boundary_noise` from 0 to below 0.5, got 0.5"),
-        ({"num_events": 1}, "`num_events` from 2 to 72, got 1"),
+        ({"num_events": 1}, "`num_events` from 2 to 24, got 1"),
         ({"num_events": 7}, "a `duration_s` of 17.5 or more for its events, got 16.0"),
         ({"duration_s": 0}, "a `duration_s` of 15 or more for its events, got 0"),
         ({"shortest_event_s": 20}, "a `shortest_event_s` up to `longest_event_s`"),
