@@ -1,7 +1,8 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """When in a video does it happen? The seconds of a sentence.
 
-Run:     accelerate launch train_scripts/moment_retrieval.py --recipe FILE
+Run:     accelerate launch train_scripts/moment_retrieval.py --recipe train_scripts/recipes/ci_mha/charades_sta_i3d_org.yaml
+Smoke:   accelerate launch --cpu train_scripts/moment_retrieval.py --recipe train_scripts/recipes/quickstart/moment_retrieval.yaml
 
 For every family with a head `...ForMomentRetrieval`: see the contract in `tasks/moment_retrieval/__init__.py`. A video is read
 once for all of its sentences. Every score stands beside what is reached without looking: the whole video, two uniform points, the

@@ -13,6 +13,7 @@ from tiny_mug_stan import write_clip
 from tiny_runs import one_thread, steps_of  # noqa: F401
 
 from clipbert import CIMHAConfig
+from clipbert.datasets_scripts.synthetic.random_backbones import write_random_backbones
 from clipbert.train_scripts.engine.cells import plan_runs, read_grid
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.extract import main as extract
@@ -176,6 +177,19 @@ def test_recipe_says_how_to_run_it_and_what_to_expect(name):
     assert recipe.data.data_dir in head and recipe.run.output_dir == f"outputs/ci_mha_{name}"
     assert recipe.data.data_dir.startswith("data/") or name == "video_folder"
     assert not recipe.eval.allow_test_selection and recipe.eval.splits.get("test") in (None, "final")
+
+
+@pytest.mark.slow
+def test_the_quickstart_from_features_in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = FOLDER.parent / "quickstart" / "moment_retrieval_features.yaml"
+    write_random_backbones("outputs/quickstart/backbones")
+    generate = {"preset": "events", "size": 48, "num_train": 6, "num_validation": 2, "num_test": 2}
+    values = [f"data.options.generate={json.dumps(generate)}", "run.total_steps=2", "data.num_workers=0"]
+    settings = ["--recipe", str(path), *(part for value in values for part in ("--set", value))]
+    extract(settings)
+    metrics = main(MomentTask(), settings)["results"]["test"]["metrics"]
+    assert metrics["num_videos"] == 2 and metrics["num_examples_one_word"] > 0
 
 
 GRIDS = {  # cells, all of three seeds

@@ -21,6 +21,7 @@ from clipbert.train_scripts import quickstart
 from clipbert.train_scripts.action_detection import DetectionTask
 from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.image_qa import ImageQATask
+from clipbert.train_scripts.moment_retrieval import MomentTask
 from clipbert.train_scripts.pretrain import PretrainTask
 from clipbert.train_scripts.retrieval import RetrievalTask
 from clipbert.train_scripts.search import VideoSearch, find_videos, read_pairs
@@ -33,12 +34,14 @@ RECIPE = quickstart.RECIPE
 TASKS = {
     "action_detection": DetectionTask,
     "image_qa": ImageQATask,
+    "moment_retrieval": MomentTask,
     "pretrain": PretrainTask,
     "retrieval": RetrievalTask,
     "video_classification": ClassificationTask,
     "video_qa": VideoQATask,
 }
 RECIPES = sorted(RECIPE.parent.glob("*.yaml"))
+IN_SEVERAL_STEPS = {"multiple_choice", "moment_retrieval_features"}
 RECIPE_OF_NAMES = RECIPE.with_name("mug_stan_classification.yaml")
 
 
@@ -193,15 +196,20 @@ def test_quickstart_works_in_the_folder_it_is_started_in(tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in RECIPES if path.stem != "multiple_choice"], ids=lambda path: path.stem
+    "path", [path for path in RECIPES if path.stem not in IN_SEVERAL_STEPS], ids=lambda path: path.stem
 )
 def test_each_recipe_makes_its_own_data_in_an_empty_folder(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = yaml.safe_load(path.read_text())
-    generate = recipe["data"]["options"]["generate"] | {"num_train": 40, "num_validation": 12, "num_test": 12}
+    sizes = (6, 2, 2) if recipe["data"]["options"]["generate"]["preset"] == "events" else (40, 12, 12)  # a minute each
+    generate = recipe["data"]["options"]["generate"] | dict(
+        zip(("num_train", "num_validation", "num_test"), sizes, strict=True)
+    )
     settings = ["run.total_steps=1", "data.num_workers=0", f"data.options.generate={json.dumps(generate)}"]
     if "gallery_size" in recipe["eval"]:
         settings.append("eval.gallery_size=6")
+    if generate["preset"] == "events":
+        settings += ["run.global_batch_size=2", "run.micro_batch_size=2"]
     script = re.search(r"train_scripts/(\w+)\.py", path.read_text()).group(1)  # of its line "Run:"
     result = main(TASKS[script](), ["--recipe", str(path), *(part for each in settings for part in ("--set", each))])
     assert result["finished"]
