@@ -16,6 +16,7 @@ import pytest
 from oldest_versions import oldest_versions
 
 import clipbert
+from clipbert.train_scripts import extract
 from clipbert.train_scripts.engine.cells import load_task, plan_runs, read_grid
 from clipbert.train_scripts.engine.values import RECIPES
 from clipbert.train_scripts.grid import GridRunner
@@ -139,6 +140,8 @@ def test_commands_in_documents_have_options_that_exist(document):
             chosen.seeds = chosen.seeds[:1]
             runs = plan_runs(chosen, task_of(chosen.script).recipe_class, settings)
             GridRunner("grid", chosen, runs, patterns=values_of("--cells", words) or ["*"])
+        elif script == "train_scripts/extract.py" and recipe and not is_placeholder(recipe[0]):
+            extract.read_recipe(extract.parse_arguments(words[words.index(script) + 1 :]))  # of one of several tasks
         elif recipe and not is_placeholder(recipe[0]):
             task_of(script).recipe_class.load(recipe[0], [*settings, "run.output_dir=."])
         given = {word for word in words[words.index(script) :] if word.startswith("--")}
