@@ -147,10 +147,20 @@ def read_scores(results: Path, checkpoint: Path) -> list[dict[str, Any]]:
         if row["purpose"] == "tuning":
             split = f"{split} (selected on)"
             of_row.append("The checkpoint was chosen for its score on this split: on new data expect less.")
+        elif selection := _describe_selection(evaluation):
+            of_row.append(selection)
         scores.append(
             {"dataset": dataset, "split": split, "metrics": row["metrics"], "note": " ".join(of_row) or None}
         )
     return scores
+
+
+def _describe_selection(evaluation: Mapping[str, Any]) -> str | None:
+    """Which score chose the checkpoint that the final splits were evaluated with."""
+    splits = [split for split, purpose in evaluation.get("splits", {}).items() if purpose == "tuning"]
+    if not splits or evaluation.get("final_checkpoint") == "last":
+        return None
+    return f"The checkpoint was chosen by {evaluation['metric']} on {splits[0]}."
 
 
 def measured_rows(results: Path) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+import yaml
 from clean_process import run_without_package
 from fakehub import FakeHub
 from numbered_videos import write_numbered
@@ -18,6 +19,7 @@ from transformers import pipeline
 
 import clipbert
 from clipbert.train_scripts.publishing import save_for_hub
+from clipbert.train_scripts.publishing.runs import read_scores
 
 
 ROOT = Path(__file__).parents[3]
@@ -52,7 +54,21 @@ def test_the_folder_has_the_pipeline_its_entry_and_nothing_of_home(published):
     assert not [name for name, code in files.items() if re.search(r"^\s*(from|import) clipbert", code, re.MULTILINE)]
     card = (published / "README.md").read_text()
     assert 'pipeline("moment-retrieval", model=name, trust_remote_code=True)' in card
+    assert "| what features of videos are made of; others are refused | `feature_card={'encoder': 'I3D'" in card
     assert "says when in a video something happens" in card and "moment-retrieval" in card.split("---")[1]
+
+
+@pytest.mark.parametrize("final_checkpoint, note", [("best", "by R1@0.7+mIoU on validation."), ("last", None)])
+def test_scores_say_what_the_checkpoint_was_chosen_by(final_checkpoint, note, tmp_path):
+    splits = {"validation": "tuning", "test": "final"}
+    evaluation = {"splits": splits, "metric": "R1@0.7+mIoU", "final_checkpoint": final_checkpoint}
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "state.json").write_text('{"step": 3}')
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"data": {"dataset": "charades_sta"}, "eval": evaluation}))
+    row = {"step": 3, "purpose": "final", "split": "test", "metrics": {"R1@0.7": 0.5}}
+    (tmp_path / "results.json").write_text(json.dumps({"splits": {"test": row}}))
+    (scores,) = read_scores(tmp_path / "results.json", tmp_path)
+    assert scores["note"] == (note and f"The checkpoint was chosen {note}")
 
 
 def test_without_trust_the_class_that_is_installed_answers_when_it_is_named(published, video):
