@@ -5,7 +5,7 @@ Run:     python -m benchmarks.run_all --output benchmarks/reports/all_<hardware>
 GPU:     python -m benchmarks.run_all --device cuda --dtype bfloat16 --compile --full --output ...
 CNN-RNN: python -m benchmarks.run_all --family cnn_rnn --output ...          (twenty minutes on two cores)
 Mug-STAN: python -m benchmarks.run_all --family mug_stan --output ...        (half an hour on two cores, 8 GB)
-CI-MHA:  python -m benchmarks.run_all --family ci_mha --output ...           (ten minutes on two cores)
+CI-MHA:  python -m benchmarks.run_all --family ci_mha --output ...           (a quarter of an hour on two cores)
 Try out: python -m benchmarks.run_all --toy                                  (a minute; the figures say nothing)
 """
 
@@ -24,6 +24,7 @@ from benchmarks import (
     guidance,
     loading,
     moments,
+    moments_step,
     mug_stan_step,
     recurrent,
     scoring,
@@ -43,6 +44,7 @@ TOY_FEATURES = (
     "--num-videos 2 --num-frames 5 --memory-videos 2 --image-size 32 --backbone-depths 1 1 1 1 --backbone-width 8"
 )
 TOY_MOMENTS = "--seconds 2 --num-texts 4 --image-size 32 --tower-size 64 --tower-layers 1 --hidden-size 16"
+TOY_MOMENTS_STEP = "--num-segments 4 --num-grad-segments 2 --num-pairs 3 --image-size 32 --hidden-size 16"
 TOY_TEXTS = "--num-texts 8 --num-clips 1 2"
 TOY_PAIRS = "--num-texts 20 --num-videos 20 --num-frames 6 --max-words 16 --shortest 4 --longest 8 --width 512"
 TOY_STEP = "--clip tiny --num-frames 3 --num-classes 5"
@@ -65,8 +67,9 @@ def plan_runs(options: argparse.Namespace) -> list[tuple[Benchmark, list[str]]]:
             (recurrent.BENCHMARK, [*shared, *device, *lengths, *([] if options.no_memory else ["--no-memory"])]),
         ]
     if options.family == "ci_mha":
-        sizes = TOY_MOMENTS.split() if options.toy else []
-        return [(moments.BENCHMARK, [*shared, "--device", options.device, *sizes])]
+        sizes, step = (TOY_MOMENTS.split(), TOY_MOMENTS_STEP.split()) if options.toy else ([], [])
+        shared += ["--device", options.device]
+        return [(moments.BENCHMARK, [*shared, *sizes]), (moments_step.BENCHMARK, [*shared, *step])]
     model = [*shared, "--device", options.device, "--dtype", options.dtype]
     model += ["--compile"] if options.compile else []
     if options.family == "mug_stan":

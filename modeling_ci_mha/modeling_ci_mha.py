@@ -624,15 +624,19 @@ class CIMHAModel(CIMHAPreTrainedModel):
         return vectors.sum(dim=2) / exists.sum(dim=2).clamp(min=1)[..., None]
 
     def _encode_some(self, frames, keeps):
-        """Vectors `(M, D_v)` of frames, of which those that `keeps` alone build a graph."""
+        """Vectors `(M, D_v)` of frames, of which those that `keeps` alone build a graph, the others as many at a time."""
         if keeps is None or bool(keeps.all()):
             return self.encode_frames(frames)
+        config, num_kept = self.config, max(int(keeps.sum()), 1)
+        size = config.frame_chunk_size
+        if not config.train_batchnorm:  # whose statistics are those of a chunk
+            size = num_kept if size is None else min(size, num_kept)
         with torch.no_grad():
-            rest = self.encode_frames(frames[~keeps])
+            rest = self.frame_encoder.encode(frames[~keeps], size)
         vectors = rest.new_zeros(len(frames), rest.shape[-1]).masked_scatter(~keeps[:, None], rest)
-        return (
-            vectors.masked_scatter(keeps[:, None], self.encode_frames(frames[keeps])) if bool(keeps.any()) else vectors
-        )
+        if not bool(keeps.any()):
+            return vectors
+        return vectors.masked_scatter(keeps[:, None], self.encode_frames(frames[keeps]))
 
     def keep_gradients(self, num_segments: int | None) -> None:
         """

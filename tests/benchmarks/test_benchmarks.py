@@ -16,6 +16,7 @@ from benchmarks import (
     loading,
     measure,
     moments,
+    moments_step,
     mug_stan_step,
     recurrent,
     run_all,
@@ -455,6 +456,24 @@ def test_a_tower_that_runs_for_each_sentence_or_other_losses_are_noticed(tmp_pat
 def test_each_side_of_moments_runs_alone(case, alone):
     options = parse(moments.BENCHMARK, *TOY_MOMENTS, "--case", str(case), "--alone", alone)
     assert moments.build_lonely_work(options)() is not None
+
+
+def test_other_gradients_of_a_step_of_moments_are_noticed(monkeypatch):
+    options = parse(moments_step.BENCHMARK, *TOY, *run_all.TOY_MOMENTS_STEP.split())
+    for case in (moments_step.SPARSE, moments_step.PUBLISHED):
+        assert moments_step.check(options, case) <= 1e-5
+    monkeypatch.setattr(
+        moments_step.Sides, "ours", lambda sides: sides.step(start_positions=sides.inputs["end_positions"])
+    )
+    with pytest.raises(AssertionError, match="nothing was timed"):
+        moments_step.check(options, moments_step.SPARSE)
+
+
+@pytest.mark.parametrize("case", [0, 1])
+@pytest.mark.parametrize("alone", measure.SIDES)
+def test_each_side_of_a_step_of_moments_runs_alone(case, alone):
+    arguments = [*TOY, *run_all.TOY_MOMENTS_STEP.split(), "--case", str(case), "--alone", alone]
+    assert moments_step.build_lonely_work(parse(moments_step.BENCHMARK, *arguments))().isfinite()
 
 
 # ----------------------------------------------------------------------------------------------------------------------
