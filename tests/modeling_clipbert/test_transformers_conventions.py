@@ -434,6 +434,7 @@ def loss_and_gradients(model, inputs, call):
     return loss, gradients
 
 
+@pytest.mark.slow
 @ALL_HEADS
 def test_compiled_training_in_one_graph(model_class, fresh_compiler):
     model = tiny_model(model_class, num_hidden_layers=1, **NO_DROPOUT).train()

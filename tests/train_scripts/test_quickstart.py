@@ -201,14 +201,14 @@ def test_quickstart_works_in_the_folder_it_is_started_in(tmp_path, monkeypatch, 
 def test_each_recipe_makes_its_own_data_in_an_empty_folder(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = yaml.safe_load(path.read_text())
-    sizes = (6, 2, 2) if recipe["data"]["options"]["generate"]["preset"] == "events" else (40, 12, 12)  # a minute each
-    generate = recipe["data"]["options"]["generate"] | dict(
-        zip(("num_train", "num_validation", "num_test"), sizes, strict=True)
-    )
+    generate = recipe["data"]["options"]["generate"]
+    is_long = generate.get("preset") == "events"  # up to a minute each
+    sizes = (6, 2, 2) if is_long else (40, 12, 12)
+    generate = generate | dict(zip(("num_train", "num_validation", "num_test"), sizes, strict=True))
     settings = ["run.total_steps=1", "data.num_workers=0", f"data.options.generate={json.dumps(generate)}"]
     if "gallery_size" in recipe["eval"]:
         settings.append("eval.gallery_size=6")
-    if generate["preset"] == "events":
+    if is_long:
         settings += ["run.global_batch_size=2", "run.micro_batch_size=2"]
     script = re.search(r"train_scripts/(\w+)\.py", path.read_text()).group(1)  # of its line "Run:"
     result = main(TASKS[script](), ["--recipe", str(path), *(part for each in settings for part in ("--set", each))])

@@ -115,6 +115,7 @@ def assert_the_same_run(first, second):
     assert all(ours[name].equal(theirs[name]) for name in ours)
 
 
+@pytest.mark.slow
 def test_a_dual_encoder(folder, shapes, tmp_path, capsys):
     whole = main(RetrievalTask(), duo_settings(shapes, tmp_path / "whole"))
     assert steps_of(tmp_path / "whole")[-1]["loss"] < steps_of(tmp_path / "whole")[0]["loss"]

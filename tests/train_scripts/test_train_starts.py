@@ -73,7 +73,7 @@ def checkpoints(data, tmp_path_factory):
             "moments",
             "options",
             "retrieval, open_qa, action, transition, frameqa, count",
-            "retrieval.py",
+            "moment_retrieval.py, or retrieval.py",
         ),
     ],
 )

@@ -420,6 +420,7 @@ print(json.dumps({"one": one, "several": several, "labels": [model.config.id2lab
 """
 
 
+@pytest.mark.slow
 def test_it_is_published_and_read_where_this_package_is_not_installed(trained, clips, tmp_path):
     output_dir, result = trained
     short = tmp_path / "short.mp4"  # fewer frames than the processor would take

@@ -135,6 +135,7 @@ def load_real(data_dir, tmp_path, name, config, split, **fields) -> Dataset:
     return builder.as_dataset(split=split)
 
 
+@pytest.mark.slow
 def test_the_vocabulary_of_frameqa(data_dir, tmp_path):
     """HQGA published the 1,540 answers of the training questions, most frequent first; ties are in another order."""
     published = AnswerVocabulary.load(data_dir / "annotations" / "tgif_qa" / "frameqa_ans_word_hqga.json")
@@ -151,6 +152,7 @@ def test_the_vocabulary_of_frameqa(data_dir, tmp_path):
     assert repaired.coverage(test) == pytest.approx(0.982, abs=5e-4)
 
 
+@pytest.mark.slow
 def test_the_ceiling_of_a_classifier_on_msrvtt_qa(data_dir, tmp_path):
     published = AnswerVocabulary.load(data_dir / "annotations" / "msrvtt_qa" / "ans_word_4000.json")
     test = load_real(data_dir, tmp_path, "msrvtt_qa", "open_ended", "test")

@@ -492,6 +492,7 @@ def script_of(launcher, name, settings):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+@pytest.mark.slow
 def test_kill_and_resume(tars, tmp_path):
     more = ["run.total_steps=60", "run.save_every=7", "data.num_workers=1", "eval.splits={}"]
     run(tars, tmp_path / "whole", *more)

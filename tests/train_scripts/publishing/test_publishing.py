@@ -407,6 +407,7 @@ print(json.dumps(results))
 """
 
 
+@pytest.mark.slow
 def test_the_code_of_the_cards_runs_as_printed(published, write_video, tmp_path):
     for model_class in MODELS:
         write_video(published / model_class.__name__ / "video.mp4", num_frames=20)
