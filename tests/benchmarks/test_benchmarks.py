@@ -267,6 +267,7 @@ def test_peak_memory_is_measured_in_processes_of_their_own():
     assert peaks.keys() == set(measure.SIDES) and all(peak > 100e6 for peak in peaks.values())
 
 
+@pytest.mark.slow
 def test_run_all_writes_what_it_prints(tmp_path, capsys):
     output = tmp_path / "reports" / "toy.md"
     arguments = ["--toy", "--repetitions", "1", "--no-memory", "--threads", "1", "--output", str(output)]

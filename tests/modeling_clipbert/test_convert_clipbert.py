@@ -716,6 +716,7 @@ def test_the_command_line_says_what_is_missing(capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_module_runs_as_a_command():
     command = [sys.executable, "-m", "modeling_clipbert.convert_clipbert_checkpoint", "--help"]
     assert "--checkpoint_path" in subprocess.run(command, capture_output=True, text=True, check=True).stdout

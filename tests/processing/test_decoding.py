@@ -862,6 +862,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mp4_h264", "avi_mpeg4_b_frames"])
 def test_memory_follows_the_request(name, tmp_path):
     """Two frames of a long video take about as much as two frames of a short one; all its frames are 132 MB."""
@@ -886,6 +887,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
 
+@pytest.mark.slow
 def test_large_pictures_are_held_one_by_one(tmp_path):
     """Of 16 pictures with 4 MP, few are in memory at once, as RGB (12 MB) or as FFmpeg holds them (16 MB)."""
     kind = KINDS["gif"]
@@ -969,12 +971,13 @@ UNREADABLE = {"audio_only.mp3": "holds audio only", "zero_byte.webm": "0 bytes"}
 BROKEN_FROM = {"corrupted.mp4": 28}  # frames that a plain decode gives before it breaks off
 
 
-def test_real_videos(data_dir):
-    """Sparse requests give what decoding from the start gives, bit for bit, on every real video."""
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_real_videos(data_dir, every):
+    """Sparse requests give what decoding from the start gives, bit for bit, on every real video (on every fourth, quickly)."""
     rng = np.random.default_rng(0)
     paths = sorted(path for path in (data_dir / "videos").rglob("*") if path.is_file())
     assert len(paths) > 40
-    for path in paths:
+    for path in paths[::every]:
         if path.name in UNREADABLE:
             with pytest.raises(VideoDecodeError, match=UNREADABLE[path.name]):
                 decode_video(path, [0])

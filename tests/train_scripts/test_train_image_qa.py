@@ -131,6 +131,7 @@ def test_two_steps_save_resume_and_reload(pictures, tmp_path, capsys):
     torch.testing.assert_close(tensors["clip_logits"][3, 0], logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.hub
 def test_a_run_with_a_tuning_split_alone_publishes_its_best_checkpoint(pictures, tmp_path):
     # without progress the first of equals is the best, and not the last

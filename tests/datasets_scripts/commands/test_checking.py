@@ -262,6 +262,7 @@ def test_the_real_broken_file(data_dir):
     assert "audio only" in probe_media(str(data_dir / "videos/technical/audio_only.mp3"), "header").reason
 
 
+@pytest.mark.slow
 def test_real_videos_are_fine_at_every_level(data_dir, tmp_path):
     broken = {"corrupted.mp4", "zero_byte.webm", "audio_only.mp3"}
     paths = [str(path) for path in sorted((data_dir / "videos").glob("*/*")) if path.name not in broken]

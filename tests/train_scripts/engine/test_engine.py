@@ -178,6 +178,7 @@ def test_unknown_tracker_is_refused(tmp_path):
         run(tmp_path, "run.log_with=[tensorbord]")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="fp16 is for accelerators")
 def test_fp16_without_a_gradient_scaler_is_refused(tmp_path):
     process = launch(tmp_path, "run.mixed_precision=fp16")  # a process of its own: accelerate keeps the precision
@@ -318,6 +319,7 @@ def kill_and_resume(tmp_path, rng):
     ).resolve().name
 
 
+@pytest.mark.slow
 def test_kill_at_a_random_moment_and_resume(tmp_path):
     kill_and_resume(tmp_path, random.Random())
 

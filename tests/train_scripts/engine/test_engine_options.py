@@ -743,6 +743,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_with_a_message_and_keeps_what_was_saved(shapes, small_disk, tmp_path):
     settings = ["run.save_every=1", "run.save_total_limit=null"]
     code, output = retrieval(*retrieval_settings(shapes, small_disk / "run", *settings))
@@ -860,6 +861,7 @@ def test_a_script_that_fails_does_not_wait_for_its_workers(tmp_path):
     assert "Training item item3: Cannot decode item3.mp4" in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_workers_outlive_a_signal_to_the_whole_group(tmp_path, number):
     """Ctrl-C and schedulers signal every process of a group; the loop still needs its workers for the running step."""

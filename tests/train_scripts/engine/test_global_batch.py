@@ -132,6 +132,7 @@ def test_micro_batches_change_nothing_without_dropout(tmp_path, monkeypatch):
     assert steps_of(tmp_path / "8")[-1]["loss"] < steps_of(tmp_path / "8")[0]["loss"]
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_steps_of_one(tmp_path):
     run(tmp_path / "one", *STEP, task=PairsTask())
     launcher = (*TWO_PROCESSES, "--main_process_port", "0")

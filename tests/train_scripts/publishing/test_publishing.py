@@ -645,6 +645,7 @@ assert type(names["processor"]).__name__ == "VideoTextProcessor"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.hub
 def test_script_pushes_and_the_hub_gives_back_the_same(checkpoint, tmp_path, write_video):
     with FakeHub() as hub:

@@ -91,6 +91,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_they_are_read_where_this_package_is_not_installed(published, videos, tmp_path):
     folder, expected = published
     found = json.loads(run_without_package(READ, tmp_path, folder, *videos).splitlines()[-1])
