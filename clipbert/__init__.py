@@ -8,6 +8,7 @@ datasets) is loaded when a name is asked for.
 
     clipbert.load_benchmark, clipbert.list_benchmarks           tables of the benchmarks
     clipbert.VideoTextProcessor, clipbert.decode_video, ...     videos and words to model inputs
+    clipbert.load_pipeline                                      a checkpoint, a video and a sentence to an answer
     clipbert.encode_video, clipbert.locate_moments              when in a video something happens
     clipbert.metric_path                                        a metric for `evaluate.load`
     clipbert.ClipBERTConfig, clipbert.ClipBERTForVideoQA, ...   all public classes of all families
@@ -21,14 +22,18 @@ from pathlib import Path
 
 
 _PLACES = {  # public names and where they live; those of the families are found by looking
+    "ClipVideoClassificationPipeline": "pipelines",
     "MomentRetrievalPipeline": "pipelines",
     "VideoDecodeError": "processing",
+    "VideoQuestionAnsweringPipeline": "pipelines",
     "VideoTextProcessor": "processing",
+    "VideoTextRetrievalPipeline": "pipelines",
     "__version__": "support.version",
     "decode_video": "processing",
     "encode_video": "pipelines",
     "list_benchmarks": "datasets_scripts",
     "load_benchmark": "datasets_scripts",
+    "load_pipeline": "loading",
     "load_tokenizer": "processing",
     "locate_moments": "pipelines",
     "metric_path": "metrics",

@@ -38,7 +38,10 @@ AutoVideoProcessor.register(ClipBERTConfig, ClipBERTVideoProcessor)
 AutoProcessor.register(ClipBERTConfig, VideoTextProcessor)
 AutoModel.register(ClipBERTConfig, ClipBERTModel)
 AutoModelForPreTraining.register(ClipBERTConfig, ClipBERTForPreTraining)
-AutoModelForVisualQuestionAnswering.register(ClipBERTConfig, ClipBERTForVideoQA)
+# of several classes transformers takes the one that the checkpoint names
+AutoModelForVisualQuestionAnswering.register(
+    ClipBERTConfig, (ClipBERTForVideoQA, ClipBERTForMultipleChoice, ClipBERTForRegression)
+)
 AutoModelForMultipleChoice.register(ClipBERTConfig, ClipBERTForMultipleChoice)
 # transformers has no class for retrieval or regression over pairs; `config.architectures` decides between the two
 AutoModelForSequenceClassification.register(ClipBERTConfig, (ClipBERTForVideoTextRetrieval, ClipBERTForRegression))

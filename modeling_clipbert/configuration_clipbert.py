@@ -104,6 +104,8 @@ class ClipBERTConfig(PreTrainedConfig):
             `"ce"`, `"bce"` (soft scores), `"rank"` (hinge between matching and other texts of a video) or `"mse"`.
             By default the head's own: `"mse"` for one label, otherwise `"ce"`.
         margin (`float`, *optional*, defaults to 0.2): Margin of the ranking loss, in units of the sigmoid score.
+        count_range (`list[int]`, *optional*): Least and greatest count that a model which counts was trained on; its rounded
+            answers are kept within.
         mlm_loss_reduction (`str`, *optional*, defaults to `"masked"`):
             `"masked"` averages over the masked words. `"all"` divides by all positions, padding included, as the
             official pre-training does, which makes the loss about seven times smaller.
@@ -178,6 +180,7 @@ class ClipBERTConfig(PreTrainedConfig):
     score_pooling: Literal["mean", "max", "lse"] = "mean"
     loss_type: Literal["ce", "bce", "rank", "mse"] | None = None
     margin: float | int = 0.2
+    count_range: list[int] | None = None
     mlm_loss_reduction: Literal["masked", "all"] = "masked"
     mlm_on_mismatched_pairs: bool = False
 
@@ -254,6 +257,12 @@ class ClipBERTConfig(PreTrainedConfig):
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
                 raise ValueError(f"{name} must be a finite number in [{low}, {high}], got {value}.")
+
+    def validate_count_range(self):
+        if self.count_range is not None and not (
+            len(self.count_range) == 2 and self.count_range == sorted(self.count_range)
+        ):
+            raise ValueError(f"count_range must be [least, greatest], got {self.count_range}.")
 
     def validate_activations(self):
         from transformers.activations import ACT2FN  # not above: it loads torch

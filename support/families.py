@@ -11,6 +11,8 @@ import importlib.util
 import os
 import pkgutil
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -139,14 +141,39 @@ def processor_classes(config: type) -> tuple[type | None, type]:
     return PROCESSOR_MAPPING.get(config, None), video_processor
 
 
-def load_trained(name_or_path: str | os.PathLike, head: str | None = None, **config_overrides: Any) -> tuple[Any, Any]:
+def find_checkpoint(name: str | os.PathLike) -> str:
+    """
+    A checkpoint folder or a name on the Hub; of a run its best checkpoint, else its last.
+
+    Raises:
+        FileNotFoundError: If it is a folder and neither of them.
+    """
+    folder = Path(name)
+    for checkpoint in (folder, *(folder / "checkpoints" / which for which in ("best", "last"))):
+        if (checkpoint / "config.json").is_file():
+            return str(checkpoint)
+    if folder.exists():
+        raise FileNotFoundError(
+            f"{name}: neither a checkpoint (it has no config.json) nor a run with a finished one "
+            "(checkpoints/best or checkpoints/last)."
+        )
+    return str(name)
+
+
+def load_trained(
+    name_or_path: str | os.PathLike,
+    head: str | None = None,
+    hub_options: Mapping[str, Any] | None = None,
+    **config_overrides: Any,
+) -> tuple[Any, Any]:
     """
     A trained model, as the class that its config names, and its processor.
 
     Args:
         name_or_path (`str` or `os.PathLike`): Folder of a checkpoint, or its name on the Hub.
         head (`str`, *optional*): Another class of its family than that one, see [`find_head`].
-        **config_overrides: Config values that replace those of the checkpoint.
+        hub_options (`dict`, *optional*): `revision`, `token`, `cache_dir` and the like.
+        **config_overrides: Config values that replace those of the checkpoint, and options of the model's `from_pretrained`.
 
     Raises:
         CheckpointError: If it is a checkpoint of a run and its files are not those that were written.
@@ -155,7 +182,8 @@ def load_trained(name_or_path: str | os.PathLike, head: str | None = None, **con
     from transformers import AutoConfig, AutoProcessor, AutoVideoProcessor
 
     verify_if_recorded(name_or_path)
-    config = AutoConfig.from_pretrained(name_or_path)
+    hub_options = hub_options or {}
+    config = AutoConfig.from_pretrained(name_or_path, **hub_options)
     classes = {cls.__name__: cls for group in registered_models(type(config)).values() for cls in group}
     name = (config.architectures or [None])[0] if head is None else find_head(type(config), head).__name__
     if name not in classes:
@@ -163,8 +191,8 @@ def load_trained(name_or_path: str | os.PathLike, head: str | None = None, **con
             f"{name_or_path}/config.json names the architecture {name!r}; known are {', '.join(classes) or 'none'}."
         )
     has_words = processor_classes(type(config))[0] is not None
-    processor = (AutoProcessor if has_words else AutoVideoProcessor).from_pretrained(name_or_path)
-    return classes[name].from_pretrained(name_or_path, **config_overrides), processor
+    processor = (AutoProcessor if has_words else AutoVideoProcessor).from_pretrained(name_or_path, **hub_options)
+    return classes[name].from_pretrained(name_or_path, **hub_options, **config_overrides), processor
 
 
 def _package_name(model_type: str) -> str | None:
@@ -180,6 +208,7 @@ def _package_name(model_type: str) -> str | None:
 
 __all__ = [
     "config_class",
+    "find_checkpoint",
     "find_head",
     "has_family",
     "list_families",

@@ -8,40 +8,20 @@ When in a video something happens, as a pipeline of transformers: task `moment-r
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from transformers import Pipeline
-
-from clipbert.processing.option_checks import refuse_unknown_options
-from clipbert.processing.visual_inputs import make_video_batch
+from clipbert.processing import VideoDecodeError
 
 from .encoded_video import LONG_VIDEO, check_answers, check_sentences, encode_video
+from .video_pipeline import Question, VideoPipeline, find_span
 
 
 ENCODING = ("long_video", "window_seconds")
 ANSWERS = ("top_k", "nms_iou", "ranking", "rescore_with_segmentation", "max_seconds")
-INPUTS = ("video", "video_features", "duration_s", "query", "start_s", "end_s")
 PLAIN = ("start_s", "end_s", "score")
 
 
-@dataclass
-class Asked:
-    """
-    A video and what is asked about it. (No dictionary: the base class would move its tensors.)
-
-    Args:
-        source (`dict`): `video`, or `video_features` and `duration_s`; and `span_se`.
-        queries (`list[str]`): The sentences.
-        is_one (`bool`): Whether one was asked that was not in a list.
-    """
-
-    source: dict[str, Any]
-    queries: list[str]
-    is_one: bool
-
-
-class MomentRetrievalPipeline(Pipeline):
+class MomentRetrievalPipeline(VideoPipeline):
     r"""
     Says when in a video sentences happen.
 
@@ -67,17 +47,11 @@ class MomentRetrievalPipeline(Pipeline):
         [{'start_s': 2.4, 'end_s': 6.1, 'score': 0.61}]
     """
 
-    _load_processor = True
-    _load_image_processor = _load_video_processor = _load_feature_extractor = _load_tokenizer = False
+    keys = ("query", "duration_s")
+    answers = (*ENCODING, *ANSWERS, "return_curves")
+    visuals = ("video", "video_features")
 
-    def __call__(
-        self,
-        inputs: Any = None,
-        query: str | list[str] | None = None,
-        num_workers=None,
-        batch_size=None,
-        **options: Any,
-    ) -> Any:
+    def __call__(self, inputs: Any = None, query: str | list[str] | None = None, **options: Any) -> Any:
         """
         Find the moments of sentences.
 
@@ -99,95 +73,51 @@ class MomentRetrievalPipeline(Pipeline):
             ValueError: If something is missing or does not fit.
             VideoDecodeError: If a video cannot be read; the message names it.
         """
-        mine = self._sanitize_parameters(**options)
-        before = (self._preprocess_params, self._forward_params, self._postprocess_params)
-        parameters = [{**kept, **given} for kept, given in zip(before, mine, strict=True)]
+        return super().__call__(inputs, **({} if query is None else {"query": query}), **options)
 
-        def answer(entry: Any) -> Any:
-            asked = dict(entry) if _is_question(entry) else {"video": entry}
-            return self.run_single({"query": query, **asked}, *parameters)
-
-        if _is_one(inputs):
-            return answer(inputs)
-        answers = map(answer, inputs)
-        return list(answers) if isinstance(inputs, list | tuple) else answers
-
-    def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
-        of_video = list(self.processor.video_processor.valid_kwargs.__annotations__)
-        known = [*ENCODING, *ANSWERS, "return_curves", *of_video]
-        refuse_unknown_options(options, known, type(self).__name__)
+    def check_answers(self, options: Mapping[str, Any]) -> None:
         if options.get("long_video", "slide") not in LONG_VIDEO:
             raise ValueError(
                 f"long_video must be one of {', '.join(map(repr, LONG_VIDEO))}, got {options['long_video']!r}."
             )
         check_answers(options.get("top_k", 5), options.get("nms_iou", 0.5), options.get("ranking"))
-        wants_curves = {name: options.pop(name) for name in ("return_curves",) if name in options}
-        return {}, {**options, **wants_curves}, {}
 
-    def preprocess(self, inputs: Mapping[str, Any]) -> Asked:
-        """Check what is asked, without opening the video."""
-        refuse_unknown_options(inputs, INPUTS, f"An input of {type(self).__name__}")
-        query = inputs["query"]
-        if query is None:
+    def find_source(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        source = {name: given[name] for name in (*self.visuals, "duration_s") if given.get(name) is not None}
+        span_se = find_span(given)
+        return source if span_se is None else {**source, "span_se": span_se}
+
+    def check_asked(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if "query" not in asked:
             raise ValueError('Expected sentences: pipe("film.mp4", "a man opens the door"), or a key "query".')
-        source = {
-            name: inputs[name] for name in ("video", "video_features", "duration_s") if inputs.get(name) is not None
-        }
-        start_s, end_s = inputs.get("start_s"), inputs.get("end_s")
-        if (start_s is None) != (end_s is None):
-            raise ValueError(f"start_s and end_s go together, got {start_s} and {end_s}.")
-        if start_s is not None:
-            source["span_se"] = (float(start_s), float(end_s))
-        return Asked(source, check_sentences(query), isinstance(query, str))
+        return {"queries": check_sentences(asked["query"]), "is_one": isinstance(asked["query"], str)}
 
-    def _forward(self, asked: Asked, return_curves: bool = False, **options: Any) -> list[dict[str, Any]]:
-        how = {name: options.pop(name) for name in ANSWERS if name in options}
-        encoded = encode_video(self.model, self.processor, **asked.source, **options)
-        found = [{"moments": moments} for moments in encoded.locate(asked.queries, **how)]
-        for answer, curves in zip(found, encoded.curves(asked.queries) if return_curves else (), strict=False):
-            answer["curves"] = {name: curves[name] for name in ("start_s", "end_s", "start", "end", "inside")}
-        return [{**answer, "is_one": asked.is_one} for answer in found]
+    def preprocess(self, question: Question, **options: Any) -> dict[str, Any]:
+        """Nothing is read ahead: a video streams through the model."""
+        return options
 
-    def postprocess(self, found: list[dict[str, Any]]) -> Any:
-        """Plain lists and dictionaries."""
-        results = []
-        for answer in found:
-            moments = [{name: moment[name] for name in PLAIN} for moment in answer["moments"]]
-            results.append({"moments": moments, "curves": answer["curves"]} if "curves" in answer else moments)
-        return results[0] if found[0]["is_one"] else results
-
-    def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
-        """
-        Save model and processor: what `pipeline("moment-retrieval", model=save_directory)` loads where this package is.
-
-        Raises:
-            ValueError: If the pipeline came with a checkpoint, whose code would be left behind: copy that folder instead.
-        """
-        if type(self).__module__.startswith("transformers_modules."):
-            raise ValueError(
-                "This pipeline was loaded with trust_remote_code, and its code lies in the folder of the checkpoint: copy that "
-                "folder. Fine-tuned weights go into the copy with `pipe.model.save_pretrained(COPY)`."
-            )
-        self.model.config.__dict__.pop("custom_pipelines", None)  # the code of which is not saved here
-        self.model.save_pretrained(save_directory, **kwargs)
-        self.processor.save_pretrained(save_directory, **kwargs)
-
-
-def _is_question(entry: Any) -> bool:
-    """Whether it is a dictionary that asks, and none of the path and the bytes of a video."""
-    return isinstance(entry, Mapping) and set(entry) != {"path", "bytes"}
-
-
-def _is_one(inputs: Any) -> bool:
-    """Whether it is one video or one question, and no list or stream of them."""
-    if inputs is None or isinstance(inputs, Mapping):
-        return True
-    if isinstance(inputs, list | tuple) and (not inputs or any(map(_is_question, inputs))):
-        return False
-    try:
-        return make_video_batch(inputs)[0] is inputs
-    except TypeError:  # no video; what is no stream either is refused as a video
-        return not hasattr(inputs, "__iter__") and not hasattr(inputs, "__getitem__")
+    def answer(self, questions: list[Question], return_curves: bool = False, **options: Any) -> list[Any]:
+        encoding = {name: options.pop(name) for name in ENCODING if name in options}
+        found = []
+        for question in questions:
+            try:
+                encoded = encode_video(self.model, self.processor, **question.source, **encoding, **question.video)
+            except VideoDecodeError as error:
+                found.append(error)
+                continue
+            queries = question.asked["queries"]
+            moments = [
+                [{name: moment[name] for name in PLAIN} for moment in of_query]
+                for of_query in encoded.locate(queries, **options)
+            ]
+            if return_curves:
+                names = ("start_s", "end_s", "start", "end", "inside")
+                curves = ({name: of_query[name] for name in names} for of_query in encoded.curves(queries))
+                moments = [
+                    {"moments": of_query, "curves": curve} for of_query, curve in zip(moments, curves, strict=True)
+                ]
+            found.append(moments[0] if question.asked["is_one"] else moments)
+        return found
 
 
 __all__ = ["MomentRetrievalPipeline"]

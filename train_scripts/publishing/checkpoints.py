@@ -202,7 +202,7 @@ def _add_tables(folder: Path, auto_map: dict[str, str], processor: Any, task: st
     tables = {"auto_map": auto_map}
     if task is not None:
         found = TASKS[task]
-        entry = {"impl": _flat_name(found.pipeline_class), "pt": list(found.auto_classes), "type": "multimodal"}
+        entry = {"impl": _flat_name(found.pipeline_class), "pt": [found.auto_class], "type": "multimodal"}
         tables["custom_pipelines"] = {task: entry}
     _edit_json(folder / "config.json", lambda settings: settings.update(tables))
     video_auto_map = {"AutoVideoProcessor": _flat_name(type(getattr(processor, "video_processor", processor)))}

@@ -18,11 +18,13 @@ import yaml
 from clean_process import run_without_package
 from fakehub import FakeHub
 from huggingface_hub import ModelCard, parse_eval_result_entries
+from numbered_videos import write_numbered
 from tiny_models import MODELS, VOCAB_SIZE, tiny_model
-from transformers import AutoProcessor, BertConfig, BertModel, BertTokenizer
+from transformers import AutoProcessor, BertConfig, BertModel, BertTokenizer, pipeline
 
 import clipbert.modeling_clipbert as modeling_clipbert
 import clipbert.processing as processing
+from clipbert import load_pipeline
 from clipbert.modeling_clipbert import (
     ClipBERTForMultipleChoice,
     ClipBERTForRegression,
@@ -134,10 +136,13 @@ def test_folder_holds_weights_settings_code_and_card(model_class, published):
     for name in code:  # an exact copy, and nothing that is not needed
         (source,) = (
             REPOSITORY / package / name
-            for package in ("modeling_clipbert", "processing")
+            for package in ("modeling_clipbert", "processing", "clipbert/pipelines")
             if (REPOSITORY / package / name).exists()
         )
-        assert (folder / name).read_text() == source.read_text()
+        copied, home = (file.read_text().splitlines() for file in (folder / name, source))
+        if source.parent.name == "pipelines":  # what they take of `processing` lies beside them there
+            copied, home = ([line for line in lines if not line.startswith("from ")] for lines in (copied, home))
+        assert copied == home
     assert not {name for name in code if name.startswith(("__", "convert", "version"))}
 
 
@@ -147,6 +152,8 @@ def test_table_names_all_heads_whichever_was_saved(model_class, published):
     expected = dict(AUTO_MAP)
     if model_class is ClipBERTForRegression:  # shares its Auto class with retrieval: the saved one is meant
         expected["AutoModelForSequenceClassification"] = "modeling_clipbert.ClipBERTForRegression"
+    if model_class in (ClipBERTForMultipleChoice, ClipBERTForRegression):  # they answer questions, too
+        expected["AutoModelForVisualQuestionAnswering"] = f"modeling_clipbert.{model_class.__name__}"
     assert json.loads((folder / "config.json").read_text())["auto_map"] == expected
     settings = json.loads((folder / "processor_config.json").read_text())
     assert settings["auto_map"] == {"AutoProcessor": "processing_video_text.VideoTextProcessor"}
@@ -173,8 +180,9 @@ root = Path(sys.argv[1])
 for folder in sorted(path for path in root.iterdir() if path.is_dir()):
     record = torch.load(root / f"{folder.name}.pt", weights_only=True)
     table = json.loads((folder / "config.json").read_text())["auto_map"]
-    (auto_class,) = [name for name, path in table.items() if path.endswith("." + folder.name)]
-    model = getattr(transformers, auto_class).from_pretrained(folder, trust_remote_code=True)
+    for auto_class in [name for name, path in table.items() if path.endswith("." + folder.name)]:
+        model = getattr(transformers, auto_class).from_pretrained(folder, trust_remote_code=True)
+        assert type(model).__name__ == folder.name
     assert type(model).__name__ == folder.name and type(model).__module__.startswith("transformers_modules.")
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trained == {name for name, parameter in type(model)(model.config).named_parameters() if parameter.requires_grad}
@@ -211,6 +219,62 @@ print("done")
 
 def test_everything_loads_and_agrees_where_the_package_is_not_installed(published, tmp_path):
     assert run_without_package(LOAD_ALL, tmp_path, published).endswith("done\n")
+
+
+ASKED = {
+    "ClipBERTForVideoTextRetrieval": ("video-text-retrieval", {"candidate_texts": ["a dog runs", "a man is cooking"]}),
+    "ClipBERTForVideoQA": ("video-question-answering", {"question": "what is the man doing?"}),
+    "ClipBERTForMultipleChoice": ("video-question-answering", {"question": "what?", "options": ["run", "eat"]}),
+    "ClipBERTForRegression": ("video-question-answering", {"question": ["how", "a dog?"]}),
+}
+
+ANSWER_ALL = """
+import json
+import sys
+from pathlib import Path
+
+from transformers import pipeline
+
+root, video, asked = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+found = {}
+for name, (task, questions) in asked.items():
+    pipe = pipeline(model=str(root / name), trust_remote_code=True, device="cpu")
+    assert type(pipe).__module__.startswith("transformers_modules.") and pipe.task == task
+    found[name] = pipe(video, **questions)
+    again = pipeline(task, model=str(root / name), trust_remote_code=True, device="cpu")
+    assert len(again([video, video], **questions, batch_size=2)) == 2
+    try:
+        pipe.save_pretrained("again")
+        raise AssertionError("its code would have been left behind")
+    except ValueError as error:
+        assert "copy that folder" in str(error)
+print(json.dumps(found))
+"""
+
+
+def test_checkpoints_bring_their_pipeline(published, tmp_path):
+    video = str(write_numbered(tmp_path / "video.mp4", 30))
+    answers = run_without_package(ANSWER_ALL, tmp_path, published, video, json.dumps(ASKED))
+    found = json.loads(answers.splitlines()[-1])
+    for name, (task, asked) in ASKED.items():
+        with pytest.raises(ValueError, match="trust_remote_code"):
+            pipeline(task, model=str(published / name))
+        pipe = load_pipeline(published / name, device="cpu")  # the code that is installed
+        assert type(pipe).__module__.startswith("clipbert.pipelines.") and pipe.task == task
+        _assert_close(found[name], pipe(video, **asked))
+
+
+def _assert_close(found, expected):
+    """Plain Python, numbers equal to the last bit or two."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        found, expected = list(found.values()), list(expected.values())
+    if isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            _assert_close(one, other)
+    else:
+        assert found == (pytest.approx(expected, abs=1e-6) if isinstance(expected, float) else expected)
 
 
 def test_publishing_leaves_model_processor_and_classes_as_they_were(tmp_path):

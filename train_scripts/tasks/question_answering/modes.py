@@ -298,7 +298,7 @@ class Counts(Answering):
         )
 
     def config_values(self):
-        return {"num_labels": 1}
+        return {"num_labels": 1, "count_range": list(self.count_range)}
 
     def prepare_head(self, model):
         *_, last = (module for module in model.modules() if isinstance(module, nn.Linear))

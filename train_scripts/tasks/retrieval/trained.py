@@ -6,21 +6,16 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from clipbert.support import families
 from clipbert.support.families import load_trained
 
 
 def find_checkpoint(name: str, option: str = "--checkpoint") -> str:
-    """A checkpoint folder or a name on the Hub; of a run its best checkpoint, else its last. `option` is what named it."""
-    folder = Path(name)
-    for checkpoint in (folder, *(folder / "checkpoints" / which for which in ("best", "last"))):
-        if (checkpoint / "config.json").is_file():
-            return str(checkpoint)
-    if folder.exists():
-        raise SystemExit(
-            f"{option} {name}: neither a checkpoint (it has no config.json) nor a run with a finished one "
-            "(checkpoints/best or checkpoints/last)."
-        )
-    return name
+    """As that of `support.families`; a folder that is none ends the program. `option` is what named it."""
+    try:
+        return families.find_checkpoint(name)
+    except FileNotFoundError as error:
+        raise SystemExit(f"{option} {error}") from error
 
 
 def load_model(name: str) -> tuple[PreTrainedModel, Any]:

@@ -1,0 +1,396 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Pipelines that rank, answer and classify: `video-text-retrieval`, `video-question-answering`, `video-classification`."""
+
+import io
+import json
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import tiny_cnn_rnn
+import tiny_models
+import tiny_mug_stan
+import torch
+from numbered_videos import write_numbered
+from PIL import Image
+from text_ends import clip_tokenizer, wordpiece_tokenizer
+from transformers import pipeline
+from transformers.pipelines.pt_utils import KeyDataset
+
+from clipbert import (
+    ClipBERTForMultipleChoice,
+    ClipBERTForRegression,
+    ClipBERTForVideoQA,
+    ClipBERTForVideoTextRetrieval,
+    ClipBERTVideoProcessor,
+    CNNRNNVideoProcessor,
+    MugSTANProcessor,
+    MugSTANVideoProcessor,
+    VideoTextProcessor,
+    load_pipeline,
+)
+from clipbert.pipelines import (
+    ClipVideoClassificationPipeline,
+    VideoQuestionAnsweringPipeline,
+    VideoTextRetrievalPipeline,
+)
+from clipbert.processing import VideoDecodeError
+
+
+TEXTS = ["a man opens the door", "the door", "a man"]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    return [str(write_numbered(folder / f"{count} frames, 'it' é.mp4", count)) for count in (30, 7, 12)]
+
+
+def clipbert_pipeline(pipeline_class, model_class, **options):
+    tokenizer = wordpiece_tokenizer()
+    model = tiny_models.tiny_model(model_class, vocab_size=len(tokenizer), score_pooling="mean")
+    processor = VideoTextProcessor(ClipBERTVideoProcessor(size=64, num_clips=2, num_frames=2), tokenizer)
+    return pipeline_class(model=model, processor=processor, device="cpu", **options)
+
+
+@pytest.fixture(scope="module")
+def retrieval():
+    return clipbert_pipeline(VideoTextRetrievalPipeline, ClipBERTForVideoTextRetrieval)
+
+
+@pytest.fixture(scope="module")
+def open_answers():
+    return clipbert_pipeline(VideoQuestionAnsweringPipeline, ClipBERTForVideoQA)
+
+
+@pytest.fixture(scope="module")
+def choices():
+    return clipbert_pipeline(VideoQuestionAnsweringPipeline, ClipBERTForMultipleChoice)
+
+
+@pytest.fixture(scope="module")
+def classes():
+    model = tiny_cnn_rnn.tiny_model()
+    processor = CNNRNNVideoProcessor(size=tiny_cnn_rnn.IMAGE_SIZE, num_frames=4)
+    return ClipVideoClassificationPipeline(model=model, video_processor=processor, device="cpu")
+
+
+def mug_stan_retrieval():
+    tokenizer = clip_tokenizer(20)
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
+    clip = tiny_mug_stan.tiny_clip(text_config={"vocab_size": len(tokenizer), **ends})
+    model = tiny_mug_stan.tiny_model(clip=clip)
+    processor = MugSTANProcessor(MugSTANVideoProcessor(size=tiny_mug_stan.IMAGE_SIZE, num_frames=3), tokenizer)
+    return VideoTextRetrievalPipeline(model=model, processor=processor, device="cpu")
+
+
+def assert_same(found, expected):
+    """Answers equal to 1e-5, in all that they have."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            assert_same(found[key], expected[key])
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_same(one, other)
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, abs=1e-5)
+    else:
+        assert found == expected
+
+
+# What they say
+
+
+def test_texts_are_ranked_by_the_scores_of_the_model(retrieval, videos):
+    found = retrieval(videos[0], candidate_texts=TEXTS)
+    inputs = retrieval.processor(text=[TEXTS], videos=videos[:1], return_metadata=True)
+    with torch.no_grad():
+        outputs = retrieval.model(**inputs)
+    by_text = {answer["label"]: answer for answer in found}
+    assert [answer["score"] for answer in found] == sorted((answer["score"] for answer in found), reverse=True)
+    for row, text in enumerate(TEXTS):
+        assert by_text[text]["score"] == pytest.approx(outputs.match_odds[row].item(), abs=1e-6)
+        clips = by_text[text]["clips"]
+        assert [clip["score"] for clip in clips] == pytest.approx(outputs.clip_odds[row].tolist(), abs=1e-6)
+        assert [clip["start_s"] for clip in clips] == inputs["frame_seconds"][0, :, 0].tolist()
+        assert [clip["end_s"] for clip in clips] == inputs["frame_seconds"][0, :, -1].tolist()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    plain = retrieval(videos[0], candidate_texts=TEXTS, return_clips=False, top_k=1)
+    assert plain == [{"label": found[0]["label"], "score": pytest.approx(found[0]["score"], abs=1e-5)}]
+
+
+@pytest.mark.parametrize("build", [None, mug_stan_retrieval])
+def test_videos_are_ranked_for_texts(retrieval, videos, build):
+    pipe = retrieval if build is None else build()
+    found = pipe({"text": "the door", "videos": videos})
+    one_by_one = {video: pipe(video, candidate_texts=["the door"])[0] for video in videos}
+    assert [answer["score"] for answer in found] == sorted((answer["score"] for answer in found), reverse=True)
+    for answer in found:
+        assert_same({**answer, "label": "the door"}, {**one_by_one[answer["video"]], "video": answer["video"]})
+    several = pipe({"text": TEXTS, "videos": iter(videos)}, batch_size=2, top_k=2)
+    assert_same(several[1], found[:2])
+    assert_same(pipe(text=TEXTS, videos=videos, top_k=2), several)
+    assert_same(pipe([{"text": "the door", "videos": videos}, {"text": "a man", "videos": videos}])[0], found)
+    frames = [np.full((6, 32, 32, 3), grey, np.uint8) for grey in (0, 200)]
+    assert {answer["video"] for answer in pipe({"text": "a man", "videos": frames})} == {0, 1}
+
+
+def test_answers_are_probabilities_of_all_that_a_model_knows(open_answers, videos):
+    found = open_answers(videos[0], question="the door", top_k=None)
+    inputs = open_answers.processor(text=["the door"], videos=videos[:1])
+    with torch.no_grad():
+        outputs = open_answers.model(**inputs)
+    assert sum(answer["score"] for answer in found) == pytest.approx(1)
+    expected = outputs.logits.softmax(-1)[0]
+    names = open_answers.model.config.label2id
+    assert [names[answer["answer"]] for answer in found] == expected.argsort(descending=True).tolist()
+    for answer in found:
+        assert answer["score"] == pytest.approx(expected[names[answer["answer"]]].item(), abs=1e-6)
+        of_clips = outputs.clip_logits.softmax(-1)[0, :, names[answer["answer"]]]
+        assert [clip["score"] for clip in answer["clips"]] == pytest.approx(of_clips.tolist(), abs=1e-6)
+
+
+def test_one_video_is_read_and_encoded_once_for_its_questions(open_answers, videos, monkeypatch):
+    alone = [open_answers(videos[0], question=question) for question in TEXTS]
+    calls = {"decoded": 0, "encoded": 0}
+    read, encode = type(open_answers).preprocess, open_answers.model.encode_videos
+
+    def counted_read(*args, **options):
+        calls["decoded"] += 1
+        return read(*args, **options)
+
+    def counted_encode(pixel_values, **mask):
+        calls["encoded"] += len(pixel_values)
+        return encode(pixel_values, **mask)
+
+    monkeypatch.setattr(type(open_answers), "preprocess", counted_read)
+    monkeypatch.setattr(open_answers.model, "encode_videos", counted_encode)
+    assert_same(open_answers({"video": videos[0], "question": TEXTS}), alone)
+    assert calls == {"decoded": 1, "encoded": 1}
+    rows = [{"video": videos[0], "question": question} for question in TEXTS]
+    assert_same(open_answers(rows, batch_size=3), alone)
+    assert calls == {"decoded": 2, "encoded": 2}
+
+
+def test_questions_may_have_different_numbers_of_options(choices, videos):
+    rows = [
+        {"video": videos[0], "question": "the door", "options": ["a man", "the door"]},
+        {"video": videos[1], "question": ["a man", "the door"], "options": [["a", "the", "man"], ["man", "door"]]},
+        {"image": Image.new("RGB", (40, 40), "red"), "question": "a man", "options": ["door", "the", "a", "man"]},
+    ]
+    one_by_one = [choices(row) for row in rows]
+    assert [len(answers) for answers in one_by_one] == [2, 2, 4]
+    assert [len(answers) for answers in one_by_one[1]] == [3, 2]
+    assert_same(choices(rows, batch_size=3), one_by_one)
+    assert_same(choices(video=videos[0], question="the door", options=["a man", "the door"]), one_by_one[0])
+    assert len(one_by_one[2][0]["clips"]) == 1 and one_by_one[2][0]["clips"][0]["start_s"] == 0
+
+
+def test_counts_are_rounded_and_kept_within_those_that_were_learnt(videos):
+    pipe = clipbert_pipeline(VideoQuestionAnsweringPipeline, ClipBERTForRegression)
+    for bias, count_range, expected in ((2.6, None, 3), (40.0, [1, 10], 10), (-7.0, [1, 10], 1), (2.5, [0, 9], 3)):
+        with torch.no_grad():
+            pipe.model.regressor.out_proj.weight.zero_()
+            pipe.model.regressor.out_proj.bias.fill_(bias)
+        pipe.model.config.count_range = count_range
+        ((answer),) = pipe(videos[0], question="the door")
+        assert answer["answer"] == expected and answer["value"] == pytest.approx(bias)
+        assert [clip["score"] for clip in answer["clips"]] == pytest.approx([bias, bias])
+
+
+def test_classes_and_their_windows(classes, videos):
+    found = classes(videos[0], sampling="multi_clip", num_clips=3, top_k=None)
+    inputs = classes.video_processor(videos=videos[:1], sampling="multi_clip", num_clips=3, return_metadata=True)
+    with torch.no_grad():
+        outputs = classes.model(**inputs)
+    expected, names = outputs.logits.softmax(-1)[0], classes.model.config.label2id
+    for answer in found:
+        number = names[answer["label"]]
+        assert answer["score"] == pytest.approx(expected[number].item(), abs=1e-6)
+        assert len(answer["clips"]) == inputs["pixel_values"].shape[1] == 3
+        of_windows = outputs.window_logits.softmax(-1)[0, :, number]
+        assert [clip["score"] for clip in answer["clips"]] == pytest.approx(of_windows.tolist(), abs=1e-6)
+
+
+# The same by every way
+
+
+def ways_of(pipe, videos, **asked):
+    rows = [{"video": video, **asked} for video in videos]
+    table = datasets.Dataset.from_list(rows)
+    return {
+        "list": pipe(videos, **asked),
+        "tuple": pipe(tuple(map(Path, videos)), **asked),
+        "batches of 2": pipe(rows, batch_size=2),
+        "a batch of 8, read ahead": pipe(rows, batch_size=8, num_workers=2),
+        "read ahead": pipe(rows, num_workers=1),
+        "bytes": pipe([Path(video).read_bytes() for video in videos], batch_size=3, **asked),
+        "open files": pipe([io.BytesIO(Path(video).read_bytes()) for video in videos], **asked),
+        "generator": list(pipe((row for row in rows), batch_size=2)),
+        "data set": list(pipe(table, batch_size=2)),
+        "stream": list(pipe(table.to_iterable_dataset(), batch_size=2)),
+        "column": list(pipe(KeyDataset(table, "video"), **asked)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("retrieval", {"candidate_texts": TEXTS}),
+        ("open_answers", {"question": "the door"}),
+        ("choices", {"question": "the door", "options": ["a man", "a door"]}),
+        ("classes", {}),
+    ],
+)
+def test_every_way_to_hand_in_videos_gives_the_same(request, videos, name, asked):
+    pipe = request.getfixturevalue(name)
+    expected = [pipe(video, **asked) for video in videos]
+    for way, found in ways_of(pipe, videos, **asked).items():
+        try:
+            assert_same(found, expected)
+        except AssertionError as error:
+            raise AssertionError(way) from error
+    assert pipe([]) == [] and pipe([], **asked) == []
+    frames = np.stack([np.full((32, 48, 3), 20 * number, np.uint8) for number in range(9)])
+    of_array = pipe(frames, **asked)
+    assert_same(pipe(torch.from_numpy(frames), **asked), of_array)
+    assert_same(pipe([Image.fromarray(frame) for frame in frames], **asked), of_array)
+    assert of_array[0]["clips"][0]["start_s"] is None  # nobody knows its frame rate
+    json.dumps(of_array, allow_nan=False)
+    of_known = pipe(frames, video_metadata={"fps": 3.0}, **asked)
+    assert of_known[0]["clips"][-1]["end_s"] == pytest.approx(8 / 3, abs=0.8)
+
+
+def test_clips_that_do_not_exist_are_absent(retrieval, videos):
+    options = {"short_video": "mask", "num_clips": 4, "fps": 2, "candidate_texts": TEXTS}
+    found = retrieval(videos, **options, batch_size=3)
+    numbers = [len(answer[0]["clips"]) for answer in found]
+    assert numbers[0] > numbers[1] >= 1
+    assert_same(found, [retrieval(video, **options) for video in videos])
+    still = retrieval(np.zeros((1, 32, 32, 3), np.uint8), candidate_texts=TEXTS)
+    assert still[0]["clips"]
+
+
+def test_a_part_of_a_file_is_told_in_its_seconds(retrieval, videos):
+    found = retrieval({"video": videos[0], "start_s": 0.5, "end_s": 1.0}, candidate_texts=TEXTS)
+    assert all(0.4 <= clip["start_s"] <= clip["end_s"] <= 1.1 for clip in found[0]["clips"])
+
+
+# Errors
+
+
+@pytest.fixture
+def broken(tmp_path, videos):
+    bad = tmp_path / "broken.mp4"
+    bad.write_bytes(b"no video")
+    return [videos[0], str(bad), videos[1]]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_broken_video_is_raised_skipped_or_told(retrieval, broken, videos, batch_size, num_workers):
+    options = {"candidate_texts": TEXTS, "batch_size": batch_size, "num_workers": num_workers}
+    expected = [retrieval(video, candidate_texts=TEXTS) for video in videos[:2]]
+    answers = retrieval(iter(broken), **options)
+    assert_same(next(answers), expected[0])
+    with pytest.raises(VideoDecodeError, match="broken.mp4"):
+        next(answers)
+    assert_same(retrieval(broken, **options, on_error="skip"), expected)
+    assert [failure["input"] for failure in retrieval.failed] == [broken[1]]
+    first, told, last = retrieval(broken, **options, on_error="yield")
+    assert told["input"] == broken[1] and "broken.mp4" in told["error"]
+    assert_same([first, last], expected)
+    assert retrieval(broken[1], candidate_texts=TEXTS, on_error="skip") == [] and len(retrieval.failed) == 1
+    ranked = retrieval({"text": "the door", "videos": broken}, on_error="skip")
+    assert len(ranked) == 2 and len(retrieval.failed) == 1
+    assert "error" in retrieval({"text": "the door", "videos": broken}, on_error="yield")[-1]
+
+
+def test_a_stream_is_read_as_far_as_answers_need(retrieval, videos):
+    read = []
+
+    def stream():
+        for number in range(20):
+            read.append(number)
+            yield {"video": videos[number % 3], "candidate_texts": TEXTS}
+
+    answers = retrieval(stream(), batch_size=2)
+    assert read == []
+    next(answers)
+    assert len(read) == 2
+    read.clear()
+    answers = retrieval(stream(), batch_size=2, num_workers=2)
+    next(answers)
+    assert len(read) <= 2 * (2 + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "options", "error", "message"),
+    [
+        ("retrieval", "nowhere.mp4", {}, ValueError, "candidate_texts="),
+        ("retrieval", "nowhere.mp4", {"candidate_texts": TEXTS}, VideoDecodeError, "nowhere.mp4"),
+        ("retrieval", "nowhere.mp4", {"candidate_textz": TEXTS}, TypeError, "did you mean candidate_texts"),
+        ("retrieval", "nowhere.mp4", {"candidate_texts": TEXTS, "num_clip": 2}, TypeError, "did you mean num_clips"),
+        ("retrieval", "nowhere.mp4", {"candidate_texts": [" "]}, ValueError, "Expected candidate_texts with words"),
+        ("retrieval", "nowhere.mp4", {"candidate_texts": [3]}, TypeError, "candidate_texts to be a str"),
+        ("retrieval", "nowhere.mp4", {"candidate_texts": TEXTS, "top_k": 0}, ValueError, "top_k must be"),
+        ("retrieval", "nowhere.mp4", {"candidate_texts": TEXTS, "on_error": "ignore"}, ValueError, "on_error must be"),
+        ("retrieval", "nowhere.mp4", {"candidate_texts": TEXTS, "batch_size": 0}, ValueError, "batch_size must be"),
+        ("retrieval", {"text": "a", "video": "x.mp4"}, {}, ValueError, "Expected the keys text and videos"),
+        ("retrieval", {"text": "a", "videos": "x.mp4"}, {}, TypeError, "a list of videos"),
+        ("retrieval", {"video": "x.mp4", "question": "a"}, {}, TypeError, "no option 'question'"),
+        ("retrieval", {"video": "x.mp4", "start_s": 1.0}, {"candidate_texts": TEXTS}, ValueError, "go together"),
+        ("retrieval", None, {"candidate_texts": TEXTS}, ValueError, "Expected a video or image"),
+        ("open_answers", "nowhere.mp4", {}, ValueError, "question="),
+        ("open_answers", "nowhere.mp4", {"question": "a", "options": ["b"]}, ValueError, "takes no options"),
+        ("choices", "nowhere.mp4", {"question": "a"}, ValueError, "chooses among options"),
+        ("choices", "nowhere.mp4", {"question": ["a", "b"], "options": [["c"]]}, ValueError, "each of 2 questions"),
+        ("classes", "nowhere.mp4", {"question": "a"}, TypeError, "no option 'question'"),
+        ("classes", {"image": "x.png"}, {}, TypeError, "no option 'image'"),
+    ],
+)
+def test_bad_input_is_told_before_a_video_is_opened(request, name, inputs, options, error, message):
+    with pytest.raises(error, match=message):
+        request.getfixturevalue(name)(inputs, **options)
+
+
+# Loading and saving
+
+
+@pytest.mark.parametrize("name", ["retrieval", "open_answers", "choices", "classes"])
+def test_what_is_saved_is_loaded(request, tmp_path, videos, name):
+    pipe = request.getfixturevalue(name)
+    asked = {
+        "retrieval": {"candidate_texts": TEXTS},
+        "open_answers": {"question": "the door"},
+        "choices": {"question": "the door", "options": ["a man", "a door"]},
+        "classes": {},
+    }[name]
+    expected = pipe(videos[0], **asked)
+    pipe.save_pretrained(tmp_path / "once")
+    again = load_pipeline(tmp_path / "once", device="cpu")
+    assert type(again) is type(pipe)
+    assert again(videos[0], **asked) == expected
+    again.save_pretrained(tmp_path / "checkpoints" / "best")
+    assert load_pipeline(tmp_path, device="cpu", **asked, batch_size=2)(videos[0]) == expected
+    if name != "classes":
+        task = {"retrieval": "video-text-retrieval"}.get(name, "video-question-answering")
+        assert pipeline(task, model=str(tmp_path / "once"), device="cpu")(videos[0], **asked) == expected
+    with pytest.raises(ValueError, match="expected moment-retrieval"):
+        load_pipeline(tmp_path / "once", task="moment-retrieval")
+    with pytest.raises(ValueError, match="did you mean|no task"):
+        load_pipeline(tmp_path / "once", task="retrieval")
+
+
+def test_a_family_that_is_unknown_is_not_run_unasked(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "stranger", "auto_map": {"AutoConfig": "evil.Config"}}')
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(ValueError, match="trust_remote_code=True"):
+        load_pipeline(tmp_path)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(FileNotFoundError, match="neither a checkpoint"):
+        (tmp_path / "empty").mkdir()
+        load_pipeline(tmp_path / "empty")
