@@ -147,10 +147,12 @@ def find_checkpoint(name: str | os.PathLike) -> str:
 
     Raises:
         FileNotFoundError: If it is a folder and neither of them.
+        CheckpointError: If a run wrote it and its files are not those that were written.
     """
     folder = Path(name)
     for checkpoint in (folder, *(folder / "checkpoints" / which for which in ("best", "last"))):
         if (checkpoint / "config.json").is_file():
+            verify_if_recorded(checkpoint)  # before its config is read, which says less of what is wrong
             return str(checkpoint)
     if folder.exists():
         raise FileNotFoundError(

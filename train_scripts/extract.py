@@ -30,7 +30,7 @@ from transformers import AutoConfig, BaseVideoProcessor, PreTrainedModel
 from clipbert.processing import FeatureCache, FeatureFileError, FeatureFiles, SparseVideoProcessor
 from clipbert.processing.feature_cache import DTYPES
 from clipbert.processing.feature_files import card_path
-from clipbert.support.families import config_class, find_head, has_family
+from clipbert.support.families import config_class, find_checkpoint, find_head, has_family
 from clipbert.support.files import write_whole
 from clipbert.support.terminal import printable
 from clipbert.support.weights import listed, read_json_object
@@ -66,6 +66,7 @@ NO_RUN = ("data.dataset=video_folder", "run.output_dir=.", "run.total_steps=1", 
 
 def read_model_name(name: str) -> list[str]:
     """What a recipe says of a model: a checkpoint of one of our families, or a backbone for a new one."""
+    name = find_checkpoint(name)
     if has_family(AutoConfig.from_pretrained(name).model_type):
         return [f"model.from_pretrained={name}"]
     return ["model.family=cnn_rnn", f"model.parts={{backbone: {name}}}"]

@@ -31,7 +31,7 @@ from transformers import AutoConfig
 
 from clipbert.datasets_scripts import find_loader
 from clipbert.datasets_scripts.building.usable_videos import UnusableVideosError
-from clipbert.support.families import load_family
+from clipbert.support.families import find_checkpoint, load_family
 from clipbert.support.files import write_whole
 from clipbert.support.terminal import printable, printable_lines
 from clipbert.train_scripts.engine.cells import load_task
@@ -39,7 +39,6 @@ from clipbert.train_scripts.engine.draws import average_scores
 from clipbert.train_scripts.engine.recipe import Recipe, RecipeError
 from clipbert.train_scripts.engine.task import Task, run_script
 from clipbert.train_scripts.tasks.building import RECIPES
-from clipbert.train_scripts.tasks.classification.prediction import find_checkpoint
 from clipbert.train_scripts.tasks.rows import NoDataError
 
 

@@ -36,6 +36,7 @@ from transformers.dynamic_module_utils import custom_object_save, get_relative_i
 import clipbert.processing
 from clipbert.pipelines import TASKS, find_task
 from clipbert.support.families import load_trained, registered_models
+from clipbert.support.manifest import verify_if_recorded
 from clipbert.train_scripts.publishing.card import ModelCardInfo, build_model_card, eval_result_entries
 
 
@@ -102,6 +103,7 @@ def load_checkpoint(folder: Path) -> tuple[PreTrainedModel, Any]:
         raise FileNotFoundError(
             f"{folder} has no {' or '.join(PROCESSOR_FILES)}: save the processor beside the model."
         )
+    verify_if_recorded(folder)
     config = AutoConfig.from_pretrained(folder)
     score_pooling = read_recipe(folder).get("eval", {}).get("score_pooling")
     if score_pooling is None or not hasattr(config, "score_pooling"):

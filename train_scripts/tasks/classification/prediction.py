@@ -18,7 +18,7 @@ from clipbert.processing import VideoDecodeError, read_video_metadata
 from clipbert.processing.streaming import stream_video
 from clipbert.processing.video_sources import describe_source
 from clipbert.processing.window_sampling import sample_windows
-from clipbert.support.families import load_trained
+from clipbert.support.families import find_checkpoint, load_trained
 from clipbert.support.terminal import printable
 
 
@@ -197,12 +197,6 @@ def show_clock(seconds: float) -> str:
     return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02}:{int(seconds) % 60:02}"
 
 
-def find_checkpoint(name: str | Path) -> str:
-    """Of a run its best checkpoint, else its last; a folder with a checkpoint, or a name on the Hub, as it is."""
-    places = (Path(name), *(Path(name) / "checkpoints" / which for which in ("best", "last")))
-    return str(next((place for place in places if (place / "config.json").is_file()), name))
-
-
 def read_class_names(given: str) -> list[str]:
     """
     Names of classes: the lines of a file of this name, else what stands between commas.
@@ -238,4 +232,4 @@ def find_videos(places: Iterable[Path]) -> list[Path]:
     return found
 
 
-__all__ = ["LabelledSpan", "VideoClassifier", "find_checkpoint", "find_videos", "read_class_names"]
+__all__ = ["LabelledSpan", "VideoClassifier", "find_videos", "read_class_names"]

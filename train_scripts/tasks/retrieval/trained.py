@@ -8,13 +8,14 @@ from transformers import PreTrainedModel
 
 from clipbert.support import families
 from clipbert.support.families import load_trained
+from clipbert.support.manifest import CheckpointError
 
 
 def find_checkpoint(name: str, option: str = "--checkpoint") -> str:
     """As that of `support.families`; a folder that is none ends the program. `option` is what named it."""
     try:
         return families.find_checkpoint(name)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, CheckpointError) as error:
         raise SystemExit(f"{option} {error}") from error
 
 
