@@ -253,7 +253,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=60, help="of a video")
     parser.add_argument("--num-texts", type=int, default=100, help="sentences about the first video")
     parser.add_argument("--baseline-texts", type=int, default=1, help="sentences that the baseline is timed for")
-    parser.add_argument("--queries-per-video", type=int, default=8, help="sentences of a training step")
+    parser.add_argument(
+        "--queries-per-video", type=int, default=4, help="sentences of a training step (ActivityNet: 3.7 a video)"
+    )
     parser.add_argument("--image-size", type=int, default=224, help="side of a frame in pixels")
     parser.add_argument("--tower-size", type=int, default=768, help="width of the tower; a head has 64")
     parser.add_argument("--tower-layers", type=int, default=12, help="as CLIP-B/32")

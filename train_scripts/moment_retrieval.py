@@ -111,7 +111,7 @@ class MomentTask(Task):
     name = "moment_retrieval"
     recipe_class = MomentRecipe
     averaged_target = "start_positions"
-    rescore_options = ("top_k", "nms_iou", "ranking", "rescore_with_segmentation", "strict_iou")
+    rescore_options = ("top_k", "nms_iou", "ranking", "rescore_with_segmentation", "max_seconds", "strict_iou")
 
     def build(self, recipe: MomentRecipe) -> Parts:
         data, run = recipe.data, recipe.run

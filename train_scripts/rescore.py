@@ -78,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     moments.add_argument("--top_k", type=int, help="answers of a question")
     moments.add_argument("--ranking", choices=RANKINGS, help="by what they are ranked")
     moments.add_argument("--rescore_with_segmentation", type=float, help="weight of the third head in that")
+    moments.add_argument("--max_seconds", type=float, help="longest answer")
     moments.add_argument("--strict_iou", action="store_true", default=None, help="a hit needs more than the threshold")
     moments.add_argument("--write_submission", metavar="FILE", help="write the answers as QVHighlights has them")
     moments.add_argument("--submission", metavar="FILE", help="score the answers of such a file in their place")

@@ -26,7 +26,7 @@ from clipbert.train_scripts.moment_retrieval import MomentRecipe, MomentTask
 from clipbert.train_scripts.plots import draw_run
 from clipbert.train_scripts.rescore import main as rescore
 from clipbert.train_scripts.tasks.moment_retrieval.items import AskedCollator, AskedVideos, SeenVideos, group_by_video
-from clipbert.train_scripts.tasks.moment_retrieval.measures import measure
+from clipbert.train_scripts.tasks.moment_retrieval.measures import decode, measure
 
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +111,8 @@ def test_predictions_are_scored_again(trained, capsys):
     assert rescore([folder, "--nms_iou", "1.0", "--top_k", "36"])["R5@0.7"] <= 1
     everything = rescore([folder, "--nms_iou", "1.0", "--top_k", "1"])
     assert everything["R5@0.3"] == everything["R1@0.3"] == expected["R1@0.3"]
+    assert rescore([folder, "--max_seconds", "1000"]) == pytest.approx(expected)
+    assert rescore([folder, "--max_seconds", "0.01"])["R5@0.3"] == 0  # less than a segment: no answer
     strict = rescore([folder, "--strict_iou"])
     assert strict["R1@0.5"] <= expected["R1@0.5"] and "blind-model_R1@0.5" not in strict
     assert (
@@ -447,6 +449,12 @@ def test_questions_of_one_word_are_counted_apart():
     assert measure(found)["R1@0.5"] == 1 and measure(found)["num_skipped_questions"] == 1
     with pytest.raises(ValueError, match="no third head"):
         measure(predictions_of(["dog"], [(0, 1)], [(0, 2)], ranking="joint_with_segmentation"))
+
+
+def test_answers_are_no_longer_than_asked():
+    predictions = predictions_of(["dog"], [(0, 3)], [(0, 1)], max_seconds=1.0)
+    assert all(answer["end_s"] - answer["start_s"] <= 1 for answer in decode(predictions)[0])
+    assert measure(predictions)["R1@0.7"] == 1 > measure(predictions_of(["dog"], [(0, 3)], [(0, 1)]))["R1@0.7"]
 
 
 def test_help_lists_the_keys_of_the_family(capsys):

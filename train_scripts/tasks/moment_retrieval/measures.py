@@ -14,7 +14,13 @@ from clipbert.train_scripts.tasks.moment_retrieval.blind import blind_scores
 
 
 BLOCK = 128  # questions that are decoded at a time: all pairs of segments of each
-DECODING = ("top_k", "nms_iou", "ranking", "rescore_with_segmentation")  # of `info`, what `decode_moments` takes
+DECODING = (
+    "top_k",
+    "nms_iou",
+    "ranking",
+    "rescore_with_segmentation",
+    "max_seconds",
+)  # of `info`, what `decode_moments` takes
 SELECTION = "R1@0.7+mIoU"
 BLIND, ONE_WORD = "blind", "one_word"
 RECALLS = ("R1@0.3", "R1@0.5", "R1@0.7")
@@ -47,8 +53,8 @@ def decode(predictions: Predictions, ranking: str | None = None) -> list[list[di
             end and the number of segments of each; `info` says how many moments are wanted, and by what they are ranked.
         ranking (`str`, *optional*): In the place of that of `info`.
     """
-    options = {name: predictions.info[name] for name in DECODING}
-    options["ranking"] = ranking or options["ranking"]
+    options = {name: predictions.info[name] for name in DECODING if name in predictions.info}
+    options |= {"ranking": ranking or options["ranking"], "max_seconds": options.get("max_seconds") or None}
     seen = [window for row in predictions.rows for window in row["windows_seen"]]
     moments: list[list[dict[str, Any]]] = []
     for first in range(0, len(seen), BLOCK):

@@ -69,6 +69,7 @@ class MomentEvalSection(EvalSection):
         None, "By what answers are ranked, see `decode_moments`; null: joint, and unnormalised between windows."
     )
     rescore_with_segmentation: float = changeable(0.0, "Weight of the scores of the third head in that.", at_least=0)
+    max_seconds: float = changeable(0.0, "Longest answer; 0: as long as its video.", at_least=0)
     strict_iou: bool = changeable(False, "Whether a hit needs an IoU above the threshold, not just the threshold.")
     window_seconds: float | None = changeable(
         None,
