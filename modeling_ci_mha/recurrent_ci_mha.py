@@ -55,6 +55,10 @@ class CIMHABiLSTM(nn.Module):
 
     def run_reversed(self, vectors, lengths):
         """Forwards as they are; backwards over rows of which the real steps, and they alone, are turned round."""
+        if vectors.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            # autocast asks oneDNN for an LSTM in half precision, which it does not have for every processor
+            with torch.autocast("cpu", enabled=False):
+                return self.run_reversed(vectors.to(self.lstm.weight_ih_l0.dtype), lengths)
         steps = torch.arange(vectors.shape[1], device=vectors.device)
         mirror = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)[
             ..., None

@@ -63,6 +63,10 @@ def run_padded(rnn, vectors, lengths):
     direction the frames of each row, and they alone, are turned round. Where looking at the lengths costs nothing, which is
     on a CPU, each pass is short and leaves out the rows that have ended; else it is one, for any lengths.
     """
+    if vectors.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        # autocast asks oneDNN for an LSTM in half precision, which it does not have for every processor
+        with torch.autocast("cpu", enabled=False):
+            return run_padded(rnn, vectors.to(rnn.weight_ih_l0.dtype), lengths)
     num_rows, num_frames = vectors.shape[:2]
     starts = torch.arange(num_rows, device=vectors.device) * num_frames
     steps = torch.arange(num_frames, device=vectors.device)[:, None]

@@ -88,7 +88,9 @@ def test_saved_models_come_back_bit_for_bit(model_class, clip, tmp_path):
         assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
         state = loaded.state_dict()
         assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
-        assert torch.equal(main_output(model_class, loaded(**inputs)), main_output(model_class, model(**inputs)))
+        # where a weight lies in memory decides by which kernel some processors multiply it
+        found, expected = (main_output(model_class, each(**inputs)) for each in (loaded, model))
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
         assert trained(loaded) == trained(model)
     assert AutoConfig.from_pretrained(tmp_path).layers_read == [[3, 4]]
 
