@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from clipbert.support.version import __version__
+
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[2]
@@ -180,6 +182,15 @@ def test_commands_by_the_name_of_their_module(run, checkpoint, recipes):
     found = run("-m", "clipbert.train_scripts.search", "--checkpoint", checkpoint, "--videos",
                 "outputs/quickstart/data/test", "a red circle")  # fmt: skip
     assert "test_0000" in found
+
+
+def test_the_wheel_installs_the_command(run, installed, checkpoint):
+    command = installed / "bin" / "clipbert"
+    assert f"clipbert {__version__}" in run(command, "--version")
+    videos = "outputs/quickstart/data/test"
+    found = run(command, "search", videos, "a red circle", "--checkpoint", checkpoint, "--top_k", "1")
+    assert json.loads(found)["video"].startswith(f"{videos}/videos/test_0000")
+    assert json.loads(run("-m", "clipbert", "look", json.loads(found)["video"]))["decodes"]
 
 
 def test_published_code_needs_no_installation(run, checkpoint, work):
