@@ -54,6 +54,8 @@ class DecodedVideoMetadata(VideoMetadata):
             of the delivered pictures.
         damage (`str`, *optional*): What is wrong with the file, as far as was noticed when the frames were found.
         timing ([`VideoTiming`], *optional*): Time stamps of all frames and values of the header.
+        key_frames (`np.ndarray`, *optional*): Numbers of the frames at which decoding can start, by what the packets say;
+            `None` for frames that are not read from packets.
     """
 
     frames_seconds: list[float] | None = None
@@ -63,6 +65,7 @@ class DecodedVideoMetadata(VideoMetadata):
     pixel_ratio: float = 1.0
     damage: str | None = None
     timing: VideoTiming | None = field(default=None, compare=False, repr=False)
+    key_frames: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @property
     def timestamps(self) -> list[float]:
@@ -286,6 +289,7 @@ def _metadata_of_file(reader: VideoReader) -> DecodedVideoMetadata:
             start_pts=int(pts[0]) if pts is not None and len(pts) else stream.start_time or 0,
             is_complete=held >= total,
         ),
+        key_frames=reader.index.key_frames,
     )
 
 

@@ -91,6 +91,11 @@ class PacketIndex:
         return len(self.frame_pts)
 
     @property
+    def key_frames(self) -> np.ndarray:
+        """Numbers of the frames at which decoding can start, by what the file says, int64."""
+        return np.flatnonzero(self.is_key[self.frame_packet])
+
+    @property
     def is_complete(self) -> bool:
         return self.promised_num_frames <= self.num_frames and self.is_damaged_from is None
 

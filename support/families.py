@@ -141,9 +141,14 @@ def processor_classes(config: type) -> tuple[type | None, type]:
     return PROCESSOR_MAPPING.get(config, None), video_processor
 
 
-def find_checkpoint(name: str | os.PathLike) -> str:
+def find_checkpoint(name: str | os.PathLike, is_verified: bool = True) -> str:
     """
     A checkpoint folder or a name on the Hub; of a run its best checkpoint, else its last.
+
+    Args:
+        name (`str` or `os.PathLike`): The folder of a run or of a checkpoint, or a name on the Hub.
+        is_verified (`bool`, *optional*, defaults to `True`): Whether to compare the files of a run's checkpoint with what was
+            written, which reads all of them.
 
     Raises:
         FileNotFoundError: If it is a folder and neither of them.
@@ -152,7 +157,8 @@ def find_checkpoint(name: str | os.PathLike) -> str:
     folder = Path(name)
     for checkpoint in (folder, *(folder / "checkpoints" / which for which in ("best", "last"))):
         if (checkpoint / "config.json").is_file():
-            verify_if_recorded(checkpoint)  # before its config is read, which says less of what is wrong
+            if is_verified:
+                verify_if_recorded(checkpoint)  # before its config is read, which says less of what is wrong
             return str(checkpoint)
     if folder.exists():
         raise FileNotFoundError(

@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Text of other people (names of files, captions, labels) as a terminal, a log or a model card may show it."""
+"""Text of other people (names of files, captions, labels), and seconds, as a terminal, a log or a model card may show them."""
 
 import logging
 import re
@@ -25,6 +25,22 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
+def show_seconds(seconds: float) -> str:
+    """
+    Seconds as a table has them, with minutes and hours where there are any.
+
+    Example:
+        >>> show_seconds(7.25), show_seconds(75), show_seconds(3675.96)
+        ('7.2 s', '1:15.0', '1:01:16.0')
+    """
+    tenths = round(seconds * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02d}:{tenths / 10:04.1f}"
+    return f"{minutes}:{tenths / 10:04.1f}" if minutes else f"{tenths / 10:.1f} s"
+
+
 class PlainFormatter(logging.Formatter):
     """Log lines whose parts may come from names of files, captions and labels."""
 
@@ -32,4 +48,4 @@ class PlainFormatter(logging.Formatter):
         return printable_lines(super().format(record))
 
 
-__all__ = ["PlainFormatter", "printable", "printable_lines"]
+__all__ = ["PlainFormatter", "printable", "printable_lines", "show_seconds"]

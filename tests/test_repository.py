@@ -16,6 +16,7 @@ import pytest
 from oldest_versions import oldest_versions
 
 import clipbert
+from clipbert.command_line import build_parser
 from clipbert.train_scripts import extract
 from clipbert.train_scripts.engine.cells import load_task, plan_runs, read_grid
 from clipbert.train_scripts.engine.values import RECIPES
@@ -146,6 +147,18 @@ def test_commands_in_documents_have_options_that_exist(document):
             task_of(script).recipe_class.load(recipe[0], [*settings, "run.output_dir=."])
         given = {word for word in words[words.index(script) :] if word.startswith("--")}
         assert not {option for option in given if f'"{option}"' not in known}, words
+
+
+def test_commands_of_the_shell_in_documents_are_understood():
+    found = 0
+    for document in DOCUMENTS:
+        for block in re.findall(r"```\w*\n(.*?)```", document.read_text(), re.DOTALL):
+            for line in re.findall(r"(?:^|\| )(clipbert .*)", block.replace("\\\n", " "), re.MULTILINE):
+                words = shlex.split(line, comments=True)[1:]
+                words = list(itertools.takewhile(lambda word: word not in ("|", ">"), words))
+                assert build_parser().parse_known_args(words)[1] == [], line
+                found += 1
+    assert found >= 6
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

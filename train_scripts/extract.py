@@ -27,6 +27,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, BaseVideoProcessor, PreTrainedModel
 
+from clipbert.datasets_scripts.building.media import find_videos
 from clipbert.processing import FeatureCache, FeatureFileError, FeatureFiles, SparseVideoProcessor
 from clipbert.processing.feature_cache import DTYPES
 from clipbert.processing.feature_files import card_path
@@ -51,7 +52,6 @@ from clipbert.train_scripts.tasks.cached import (
     what_is_drawn,
 )
 from clipbert.train_scripts.tasks.cards import describe_features
-from clipbert.train_scripts.tasks.classification.prediction import find_videos
 from clipbert.train_scripts.tasks.extraction import Extraction, FeatureCacheError, extract_features
 from clipbert.train_scripts.tasks.holdings import describe_holdings, show_bytes
 
@@ -143,7 +143,7 @@ def plan_extraction(
     if given.videos:
         processor = build_processor(recipe)
         model = build_model(recipe, head, processor)
-        videos = {FILES: list(map(str, find_videos(given.videos)))}
+        videos = {FILES: [str(path) for place in given.videos for path in find_videos(place)]}
         # files are seen as an evaluation sees them
         recipe = replace(
             recipe, run=replace(recipe.run, total_steps=0), eval=replace(recipe.eval, splits={FILES: "final"})

@@ -19,9 +19,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from clipbert.datasets_scripts.building.media import find_videos
 from clipbert.processing import VideoDecodeError
 from clipbert.support.terminal import printable
-from clipbert.train_scripts.tasks.classification.prediction import VideoClassifier, find_videos, read_class_names
+from clipbert.train_scripts.tasks.classification.prediction import VideoClassifier, read_class_names
 
 
 def predict(classifier: VideoClassifier, paths: Sequence[Path], seconds: float | None) -> Iterator[dict[str, Any]]:
@@ -102,7 +103,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     given = parse_arguments(arguments)
     try:
-        paths = find_videos(given.videos)
+        paths = [path for place in given.videos for path in find_videos(place)]
     except FileNotFoundError as error:
         raise SystemExit(printable(str(error))) from error
     if given.picture and len(paths) > 1:

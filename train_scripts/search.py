@@ -27,7 +27,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from clipbert.datasets_scripts import load_benchmark
-from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES, MediaIndex
+from clipbert.datasets_scripts.building.media import find_videos
 from clipbert.pipelines import encode_video
 from clipbert.processing import VideoDecodeError
 from clipbert.support.terminal import printable
@@ -51,18 +51,6 @@ from clipbert.train_scripts.tasks.texts import describe_losses
 DEFAULT_SHORTLIST = 50  # for a reranker
 SCORE = "score: larger fits better; not a probability"
 COSINE = "cosine of the vectors"
-
-
-def find_videos(place: Path) -> list[Path]:
-    """The videos below a folder, by their suffix; or one file, whatever it is called."""
-    if place.is_file():
-        return [place]
-    if not place.is_dir():
-        raise SystemExit(f"--videos {place}: no such folder or file.")
-    found = sorted(place / name for names in MediaIndex(place).files.values() for name in names)
-    if not found:
-        raise SystemExit(f"--videos {place}: no file there ends in {', '.join(sorted(VIDEO_SUFFIXES))}.")
-    return found
 
 
 def read_pairs(folder: Path) -> list[tuple[Path, str]]:
@@ -214,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             pairs = read_benchmark(given.benchmark, given.videos)
             paths = list(dict.fromkeys(path for path, _ in pairs))
     except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(f"--videos {given.videos}: {error}") from error
+        raise SystemExit(f"--videos {error}") from error
     disable_progress_bar()  # of transformers: a second of loading
     search = build_search(given.checkpoint, paths, given.num_clips)
     try:

@@ -16,6 +16,7 @@ VIDEO_SUFFIXES = frozenset(
     (".3g2", ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov")
     + (".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv")
 )
+SEPARATORS = os.sep + (os.altsep or "")
 IMAGE_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 
 
@@ -102,7 +103,7 @@ class MediaIndex:
             ):  # a link to itself is neither, and no error
                 yield from self.walk(entry.path, seen)
             elif splitext(entry.name)[1].lower() in self.suffixes:
-                yield entry.path[len(self.root) :].lstrip("/\\").replace(os.sep, "/")
+                yield entry.path[len(self.root) :].lstrip(SEPARATORS).replace(os.sep, "/")
 
     def digest(self) -> str:
         """Hash of all names: changes when a file comes, goes or is renamed."""
@@ -148,3 +149,21 @@ class MediaIndex:
         if folder and len(fitting) > 1:
             fitting = [path for path in fitting if f"/{splitext(path)[0]}".endswith(f"/{name}")] or fitting
         return f"{self.root}/{self.single(name, fitting) or name + default_suffix}"
+
+
+def find_videos(place: str | os.PathLike) -> list[Path]:
+    """
+    The videos of a place that a command line names: a file, whatever it is called, or those below a folder, by their suffix.
+
+    Raises:
+        FileNotFoundError: If there is nothing of the name, or no video in the folder.
+    """
+    place = Path(place)
+    if not place.is_dir():
+        if not place.exists():
+            raise FileNotFoundError(f"{place}: no such folder or file.")
+        return [place]
+    found = sorted(place / name for name in MediaIndex(place).walk(fspath(place), set()))
+    if not found:
+        raise FileNotFoundError(f"{place}: no file there ends in {', '.join(sorted(VIDEO_SUFFIXES))}.")
+    return found

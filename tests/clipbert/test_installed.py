@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from clipbert.support.version import __version__
+
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[2]
@@ -182,6 +184,15 @@ def test_commands_by_the_name_of_their_module(run, checkpoint, recipes):
     assert "test_0000" in found
 
 
+def test_the_wheel_installs_the_command(run, installed, checkpoint):
+    command = installed / "bin" / "clipbert"
+    assert f"clipbert {__version__}" in run(command, "--version")
+    videos = "outputs/quickstart/data/test"
+    found = run(command, "search", videos, "a red circle", "--checkpoint", checkpoint, "--top_k", "1")
+    assert json.loads(found)["video"].startswith(f"{videos}/videos/test_0000")
+    assert json.loads(run("-m", "clipbert", "look", json.loads(found)["video"]))["decodes"]
+
+
 def test_published_code_needs_no_installation(run, checkpoint, work):
     run("-m", "clipbert.train_scripts.publish", "--checkpoint", checkpoint, "--output_dir", work / "published")
     code = """
@@ -211,4 +222,4 @@ from clipbert.metrics.retrieval import compute_retrieval_metrics
 def test_quickstart_writes_below_the_working_folder(run, work, checkpoint):
     (work / "outputs").rename(work / "earlier")  # the last test: others have read the checkpoint
     output = run("-m", "clipbert.train_scripts.quickstart", "a red circle", "--set", "run.total_steps=2")
-    assert (work / "outputs" / "quickstart" / "checkpoints" / "best").exists() and "chance" in output
+    assert (work / "outputs" / "quickstart" / "checkpoints" / "best").exists() and "a red circle" in output

@@ -359,7 +359,7 @@ def test_windows_cover_a_video_once(trained, clips):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "nowhere: there is no such file or folder"),
+        (["nowhere"], "nowhere: no such folder or file"),
         (["--checkpoint", "{folder}", "{video}"], "--checkpoint .*test: .*config.json"),
         (["--windows", "0", "{video}"], "2"),  # the exit code of argparse
         (["--picture", "x.png", "{video}"], "2"),

@@ -3,7 +3,7 @@
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.processing import VideoDecodeError, read_video_metadata
 from clipbert.processing.streaming import stream_video
 from clipbert.processing.video_sources import describe_source
@@ -210,26 +209,4 @@ def read_class_names(given: str) -> list[str]:
     return [name.strip() for name in names]
 
 
-def find_videos(places: Iterable[Path]) -> list[Path]:
-    """
-    Files as they are named, and the videos below folders, by their suffix.
-
-    Raises:
-        FileNotFoundError: If there is nothing of the name, or no video in a folder.
-    """
-    found: list[Path] = []
-    for place in places:
-        if place.is_file():
-            found.append(place)
-            continue
-        if not place.is_dir():
-            raise FileNotFoundError(f"{place}: there is no such file or folder.")
-        below = (Path(root, name) for root, _, names in os.walk(place, followlinks=True) for name in names)
-        videos = sorted(path for path in below if path.suffix.lower() in VIDEO_SUFFIXES)
-        if not videos:
-            raise FileNotFoundError(f"{place}: no file there ends in {', '.join(sorted(VIDEO_SUFFIXES))}.")
-        found += videos
-    return found
-
-
-__all__ = ["LabelledSpan", "VideoClassifier", "find_videos", "read_class_names"]
+__all__ = ["LabelledSpan", "VideoClassifier", "read_class_names"]

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from clipbert.metrics.moment_retrieval import temporal_iou
+from clipbert.support.terminal import show_seconds
 from clipbert.train_scripts.engine.pictures import mark_time, new_figure, save_figure, shorten
-from clipbert.train_scripts.tasks.moment_retrieval.showing import read_thumbnails, show_seconds
+from clipbert.train_scripts.tasks.moment_retrieval.showing import read_thumbnails
 
 
 WIDTH, STRIP, BAR, WORD = 11.0, 0.8, 0.22, 0.2  # inches

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from clipbert.processing import decode_video, read_video_metadata
 from clipbert.processing.video_processing import times_of_frames
 from clipbert.support.families import load_trained
-from clipbert.support.terminal import printable
+from clipbert.support.terminal import printable, show_seconds
 from clipbert.train_scripts.tasks.retrieval.trained import find_checkpoint
 
 
@@ -34,22 +34,6 @@ def load_locator(name: str, option: str = "--checkpoint") -> tuple[PreTrainedMod
             "train_scripts/moment_retrieval.py."
         )
     return model, processor
-
-
-def show_seconds(seconds: float) -> str:
-    """
-    Seconds as a table has them, with minutes and hours where there are any.
-
-    Example:
-        >>> show_seconds(7.25), show_seconds(75), show_seconds(3675.96)
-        ('7.2 s', '1:15.0', '1:01:16.0')
-    """
-    tenths = round(seconds * 10)
-    minutes, tenths = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}:{minutes:02d}:{tenths / 10:04.1f}"
-    return f"{minutes}:{tenths / 10:04.1f}" if minutes else f"{tenths / 10:.1f} s"
 
 
 def describe_moments(query: str, moments: Sequence[Mapping[str, Any]]) -> str:
@@ -139,4 +123,4 @@ def read_thumbnails(
     return [(second, decoded.frames[place]) for second, place in zip(seconds.tolist(), places, strict=True)]
 
 
-__all__ = ["cut_film", "describe_moments", "load_locator", "read_thumbnails", "show_seconds"]
+__all__ = ["cut_film", "describe_moments", "load_locator", "read_thumbnails"]
