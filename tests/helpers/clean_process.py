@@ -4,9 +4,8 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
-
-import torch
 
 
 def run_without_package(code, folder, *arguments, **environment):
@@ -14,10 +13,12 @@ def run_without_package(code, folder, *arguments, **environment):
     Run code in a process that cannot import this package.
 
     -I keeps the working folder and PYTHONPATH out, -S the packages installed beside this one: an editable install puts
-    a finder there. The folder of third-party packages is added back by hand.
+    a finder there. The folders of third-party packages are added back by hand.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    packages = Path(torch.__file__).parents[1]
+    # which may lie apart where a virtual environment sees those of another
+    specs = map(find_spec, ("torch", "sentence_transformers", "mteb"))
+    packages = list(dict.fromkeys(str(Path(spec.origin).parents[1]) for spec in specs if spec is not None))
     names = [
         "clipbert",
         "modeling_clipbert",
@@ -31,7 +32,7 @@ def run_without_package(code, folder, *arguments, **environment):
     ]
     prologue = f"""
 import importlib.util, sys
-sys.path.append({str(packages)!r})
+sys.path += {packages!r}
 assert not [name for name in {names} if importlib.util.find_spec(name)], "the package can be imported"
 assert not any("editable" in type(finder).__module__ or "editable" in repr(finder) for finder in sys.meta_path)
 """

@@ -17,6 +17,7 @@ from clipbert.support.families import load_family
 from clipbert.support.names import did_you_mean
 from clipbert.support.terminal import printable, printable_lines
 from clipbert.train_scripts.engine.report import results_of, show_interval, show_score
+from clipbert.train_scripts.publishing.neighbours import REQUIREMENT, find_neighbour
 
 
 logger = logging.getLogger(__name__)
@@ -204,7 +205,7 @@ def build_model_card(
     """
     family = describe_family(model)
     head = describe_head(model, family)
-    title = info.title or f"{family.name} for {head.title}"
+    title, neighbour = info.title or f"{family.name} for {head.title}", find_neighbour(model)
     data = ModelCardData(
         language=info.language,
         license=info.license,
@@ -212,7 +213,7 @@ def build_model_card(
         license_link=info.license_link,
         library_name="transformers",
         pipeline_tag=head.pipeline_tag,
-        tags=["video", model.config.model_type, head.task_type],
+        tags=["video", model.config.model_type, head.task_type, *(["sentence-transformers"] if neighbour else [])],
         datasets=info.dataset_ids or None,
         base_model=info.base_models or None,
         model_name=repo_id or title if info.scores else None,
@@ -236,6 +237,8 @@ def build_model_card(
         place=f'name = "{repo_id}"' if repo_id else 'name = "."  # this folder',
         auto_processor=auto_processor,
         auto_model=auto_class,
+        neighbour=neighbour,
+        requirement=REQUIREMENT,
         settings=list(_settings(model, processor, family)),
         scores=_scores_table(info.scores),
         training="\n\n".join(_training(info)),

@@ -9,6 +9,7 @@ installed:
     OUT/config.json, model.safetensors, processor_config.json, tokenizer.json ...    as `save_pretrained` writes them
         configuration_clipbert.py, modeling_clipbert.py, processing_video_text.py ... and what they import, flat
         moment_retrieval.py ...          the pipeline of the model's task, where there is one (`clipbert.pipelines`)
+        modules.json ...                 what sentence-transformers loads, where it can (`neighbours.py`)
         README.md                                                                    the model card
         .eval_results/scores.yaml        for leaderboards of the Hub, if scores name the task of a benchmark
 
@@ -38,6 +39,7 @@ from clipbert.pipelines import TASKS, find_task
 from clipbert.support.families import load_trained, registered_models
 from clipbert.support.manifest import verify_if_recorded
 from clipbert.train_scripts.publishing.card import ModelCardInfo, build_model_card, eval_result_entries
+from clipbert.train_scripts.publishing.neighbours import find_neighbour, write_neighbour_files
 
 
 logger = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ def save_for_hub(
     pipeline = [] if task is None else [TASKS[task].pipeline_class]
     for part in dict.fromkeys((model, processor, getattr(processor, "video_processor", processor), *pipeline)):
         custom_object_save(part, folder)  # the file of its class and what that imports from its own folder
+    write_neighbour_files(folder, find_neighbour(model))
     _bring_processing_along(folder)
     _add_tables(folder, auto_map, processor, task)
     readme.save(folder / "README.md")

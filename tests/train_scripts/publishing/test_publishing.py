@@ -45,6 +45,7 @@ from clipbert.train_scripts.publishing import (
     read_card,
     save_for_hub,
 )
+from clipbert.train_scripts.publishing.neighbours import FILES
 from clipbert.train_scripts.publishing.runs import languages_of, trace_origins
 
 
@@ -130,7 +131,13 @@ def test_folder_holds_weights_settings_code_and_card(model_class, published):
     files = {file.name for file in folder.iterdir()}
     code = {name for name in files if name.endswith(".py")}
     settings = {"config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json"}
-    assert files - code == {"README.md", "model.safetensors", *settings}
+    card = (folder / "README.md").read_text()
+    assert ("- sentence-transformers" in card) == (model_class is ClipBERTForVideoTextRetrieval)
+    assert ("model = CrossEncoder(name, trust_remote_code=True)" in card) == (
+        model_class is ClipBERTForVideoTextRetrieval
+    )
+    of_neighbours = set(FILES) if model_class is ClipBERTForVideoTextRetrieval else set()
+    assert files - code == {"README.md", "model.safetensors", *settings, *of_neighbours}
     assert {"configuration_clipbert.py", "modeling_clipbert.py"} < code
     assert {"processing_video_text.py", "video_processing_clipbert.py", "sampling.py", "decoding.py"} < code
     for name in code:  # an exact copy, and nothing that is not needed
@@ -454,7 +461,7 @@ import transformers
 
 def run_card(folder, printed):  # in a process of its own: "." is another repository in each
     os.chdir(folder)
-    (code,) = re.findall(r"```python\\n(.*?)```", Path("README.md").read_text(), re.DOTALL)
+    code, *_ = re.findall(r"```python\\n(.*?)```", Path("README.md").read_text(), re.DOTALL)
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         exec(code, {})
@@ -702,7 +709,7 @@ from huggingface_hub import ModelCard
 
 card = ModelCard.load("user/jumps")
 card.validate()
-(code,) = re.findall(r"```python\\n(.*?)```", card.text, re.DOTALL)
+code, *_ = re.findall(r"```python\\n(.*?)```", card.text, re.DOTALL)
 exec(code, names := {})
 assert type(names["model"]).__name__ == "ClipBERTForRegression"
 assert type(names["processor"]).__name__ == "VideoTextProcessor"

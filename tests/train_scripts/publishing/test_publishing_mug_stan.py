@@ -102,7 +102,7 @@ for place in sorted(Path(folder).iterdir()):
         inputs = processor(text=[texts], videos=[video])
     with torch.no_grad():
         own["output"] = model(**inputs)[main[kind]].tolist()
-    (code,) = re.findall(r"```python\\n(.*?)```", (place / "README.md").read_text(), re.DOTALL)
+    code, *_ = re.findall(r"```python\\n(.*?)```", (place / "README.md").read_text(), re.DOTALL)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(code.replace('name = "."', f"name = {name!r}").replace("video.mp4", video), {})
     own["card"] = printed.getvalue()
@@ -176,3 +176,8 @@ def test_what_travels_and_what_cards_say(published):
     assert "3 classes: `dog runs`, `cat jumps`, `moves left`." in cards["classes"]
     assert "similarity='wti'" in cards["retrieval"] and "num_frames=4" in cards["retrieval"]
     assert all("liu2023mugstan" in card for card in cards.values())
+    for name, card in cards.items():
+        is_encoder = name.startswith("retrieval")  # which has vectors of texts and videos
+        assert ("- sentence-transformers" in card) == is_encoder == (folder / name / "modules.json").exists()
+        assert ("model = SentenceTransformer(name, trust_remote_code=True)" in card) == is_encoder
+        assert "library_name: transformers" in card
