@@ -253,11 +253,13 @@ def test_every_way_to_hand_in_videos_gives_the_same(request, videos, name, asked
             assert_same(found, expected)
         except AssertionError as error:
             raise AssertionError(way) from error
-    assert pipe([]) == [] and pipe([], **asked) == []
+    assert pipe([]) == [] and pipe((), **asked) == [] and list(pipe(iter([]), **asked)) == []
+    assert_same(pipe(videos, **asked, batch_size=None, num_workers=None), expected)
     frames = np.stack([np.full((32, 48, 3), 20 * number, np.uint8) for number in range(9)])
     of_array = pipe(frames, **asked)
     assert_same(pipe(torch.from_numpy(frames), **asked), of_array)
     assert_same(pipe([Image.fromarray(frame) for frame in frames], **asked), of_array)
+    assert_same(pipe(np.stack([frames, frames]), **asked), [of_array, of_array])
     assert of_array[0]["clips"][0]["start_s"] is None  # nobody knows its frame rate
     json.dumps(of_array, allow_nan=False)
     of_known = pipe(frames, video_metadata={"fps": 3.0}, **asked)
@@ -309,6 +311,50 @@ def test_a_broken_video_is_raised_skipped_or_told(retrieval, broken, videos, bat
     assert "error" in retrieval({"text": "the door", "videos": broken}, on_error="yield")[-1]
 
 
+@pytest.mark.parametrize("as_inputs", [list, iter])
+def test_failures_of_all_inputs_are_listed(retrieval, videos, as_inputs):
+    gone = [f"nowhere/{number}.mp4" for number in range(3)]
+    inputs = [
+        {"text": "the door", "videos": [gone[0], videos[0], gone[1]]},
+        {"video": gone[2], "candidate_texts": TEXTS},
+        {"text": TEXTS[:2], "videos": iter([videos[1], {"video": gone[1], "start_s": 0, "end_s": 1}])},
+    ]
+    found = list(retrieval(as_inputs(inputs), on_error="skip"))
+    assert [failure["input"] for failure in retrieval.failed] == [
+        *gone[:2],
+        inputs[1],
+        {"video": gone[1], "start_s": 0, "end_s": 1},
+    ]
+    assert [[answer["video"] for answer in found[0]], [len(ranking) for ranking in found[1]]] == [[videos[0]], [1, 1]]
+    assert all(name in failure["error"] for name, failure in zip(gone, retrieval.failed, strict=False))
+    retrieval(videos[0], candidate_texts=TEXTS)
+    assert retrieval.failed == []
+
+
+def test_streams_that_are_read_in_turns_list_their_own_failures(classes, videos):
+    first = classes(iter(["nowhere/1.mp4", videos[0]]), on_error="skip")
+    of_first = classes.failed
+    second = classes(iter(["nowhere/2.mp4", videos[0]]), on_error="skip")
+    assert next(first) and next(second)
+    assert [[failure["input"] for failure in failed] for failed in (of_first, classes.failed)] == [
+        ["nowhere/1.mp4"],
+        ["nowhere/2.mp4"],
+    ]
+
+
+def test_texts_are_encoded_anew_when_weights_have_changed(videos):
+    pipe = clipbert_pipeline(VideoTextRetrievalPipeline, ClipBERTForVideoTextRetrieval)
+    before = pipe(videos[0], candidate_texts=TEXTS)
+    with torch.no_grad():
+        for name, parameter in pipe.model.named_parameters():
+            if "embeddings" in name:
+                parameter.mul_(1.5)
+    fresh = VideoTextRetrievalPipeline(model=pipe.model, processor=pipe.processor, device="cpu")
+    after = pipe(videos[0], candidate_texts=TEXTS)
+    assert_same(after, fresh(videos[0], candidate_texts=TEXTS))
+    assert after != before
+
+
 def test_a_stream_is_read_as_far_as_answers_need(retrieval, videos):
     read = []
 
@@ -344,12 +390,46 @@ def test_a_stream_is_read_as_far_as_answers_need(retrieval, videos):
         ("retrieval", {"video": "x.mp4", "question": "a"}, {}, TypeError, "no option 'question'"),
         ("retrieval", {"video": "x.mp4", "start_s": 1.0}, {"candidate_texts": TEXTS}, ValueError, "go together"),
         ("retrieval", None, {"candidate_texts": TEXTS}, ValueError, "Expected a video or image"),
+        ("retrieval", ["nowhere.mp4", None], {"candidate_texts": TEXTS}, ValueError, "Input 1 of 2: Expected a video"),
+        (
+            "retrieval",
+            ["nowhere.mp4", {"question": "a"}],
+            {"candidate_texts": TEXTS},
+            TypeError,
+            "Input 1 .*'question'",
+        ),
+        ("retrieval", {"text": "a", "videos": ["nowhere.mp4", 5]}, {}, TypeError, "Video 1 of 2: Got <int>"),
+        ("retrieval", {"text": "a", "videos": np.zeros((3, 8, 8, 3), np.uint8)}, {}, TypeError, "a list of videos"),
+        (
+            "retrieval",
+            {"text": "a", "videos": [{"video": "x.mp4", "candidate_texts": TEXTS}]},
+            {},
+            ValueError,
+            "leave",
+        ),
+        ("retrieval", {"text": "a", "videos": ["x.mp4"]}, {"candidate_texts": TEXTS}, ValueError, "got both"),
+        ("retrieval", "nowhere.mp4", {"text": "a", "videos": ["x.mp4"]}, ValueError, "got both"),
+        ("retrieval", "nowhere.mp4", {"candidate_texts": TEXTS, "video": "x.mp4"}, ValueError, "one by name"),
+        ("retrieval", {"video": ["x.mp4", "y.mp4"]}, {"candidate_texts": TEXTS}, ValueError, "got several"),
+        (
+            "retrieval",
+            {"video": "x.mp4", "start_s": "a", "end_s": 2},
+            {"candidate_texts": TEXTS},
+            TypeError,
+            "numbers",
+        ),
         ("open_answers", "nowhere.mp4", {}, ValueError, "question="),
+        ("open_answers", {"text": "a", "videos": ["x.mp4"]}, {"question": "a"}, TypeError, "no option 'text'"),
+        ("open_answers", {"video": "x.mp4", "query": "a"}, {}, TypeError, "no option 'query'"),
         ("open_answers", "nowhere.mp4", {"question": "a", "options": ["b"]}, ValueError, "takes no options"),
         ("choices", "nowhere.mp4", {"question": "a"}, ValueError, "chooses among options"),
         ("choices", "nowhere.mp4", {"question": ["a", "b"], "options": [["c"]]}, ValueError, "each of 2 questions"),
         ("classes", "nowhere.mp4", {"question": "a"}, TypeError, "no option 'question'"),
         ("classes", {"image": "x.png"}, {}, TypeError, "no option 'image'"),
+        ("classes", np.zeros((8, 8, 3), np.uint8), {}, TypeError, "shape .8, 8, 3."),
+        ("classes", "nowhere.mp4", {"return_clips": "no"}, ValueError, "return_clips must be"),
+        ("classes", "nowhere.mp4", {"num_workers": -1}, ValueError, "num_workers must be"),
+        ("classes", None, {}, ValueError, "Expected a video"),
     ],
 )
 def test_bad_input_is_told_before_a_video_is_opened(request, name, inputs, options, error, message):
@@ -373,12 +453,12 @@ def test_what_is_saved_is_loaded(request, tmp_path, videos, name):
     pipe.save_pretrained(tmp_path / "once")
     again = load_pipeline(tmp_path / "once", device="cpu")
     assert type(again) is type(pipe)
-    assert again(videos[0], **asked) == expected
+    assert_same(again(videos[0], **asked), expected)
     again.save_pretrained(tmp_path / "checkpoints" / "best")
-    assert load_pipeline(tmp_path, device="cpu", **asked, batch_size=2)(videos[0]) == expected
+    assert_same(load_pipeline(tmp_path, device="cpu", **asked, batch_size=2)(videos[0]), expected)
     if name != "classes":
         task = {"retrieval": "video-text-retrieval"}.get(name, "video-question-answering")
-        assert pipeline(task, model=str(tmp_path / "once"), device="cpu")(videos[0], **asked) == expected
+        assert_same(pipeline(task, model=str(tmp_path / "once"), device="cpu")(videos[0], **asked), expected)
     with pytest.raises(ValueError, match="expected moment-retrieval"):
         load_pipeline(tmp_path / "once", task="moment-retrieval")
     with pytest.raises(ValueError, match="did you mean|no task"):
