@@ -32,7 +32,7 @@ class ClipVideoClassificationPipeline(VideoPipeline):
         [{'label': 'archery', 'score': 0.93}]
     """
 
-    _load_processor, _load_video_processor = False, True
+    _load_processor, _load_video_processor = False, True  # families that read no words have the second alone
     answers = ("top_k", "return_clips")
     visuals = ("video",)
 

@@ -99,9 +99,11 @@ class VideoPipeline(Pipeline):
     answers: ClassVar[tuple[str, ...]] = ()  # options of its answers
     visuals: ClassVar[tuple[str, ...]] = ("video", "image")  # keys of what can be looked at
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, processor: Any = None, video_processor: Any = None, **kwargs: Any):
         self.failed: list[dict[str, Any]] = []
-        super().__init__(*args, **kwargs)
+        processor = video_processor if processor is None else processor  # models that read no words have no other
+        video_processor = getattr(processor, "video_processor", processor)
+        super().__init__(*args, processor=processor, video_processor=video_processor, **kwargs)
 
     # Steps that a pipeline writes -------------------------------------------------------------------------------------
 
@@ -182,15 +184,13 @@ class VideoPipeline(Pipeline):
         return options, forward, asked
 
     def _video_options(self) -> list[str]:
-        processor = getattr(self.processor, "video_processor", self.processor) or self.video_processor
-        return [*processor.valid_kwargs.__annotations__]
+        return [*self.video_processor.valid_kwargs.__annotations__]
 
     def preprocess(self, question: Question, **options: Any) -> ReadVideo:
         """Read the video of a question."""
-        processor = self.processor if self.processor is not None else self.video_processor
-        found = processor(**question.source, return_metadata=True, **options)
+        found = self.processor(**question.source, return_metadata=True, **options)
         inputs = {
-            name: found[name] for name in processor.model_input_names if isinstance(found.get(name), torch.Tensor)
+            name: found[name] for name in self.processor.model_input_names if isinstance(found.get(name), torch.Tensor)
         }
         inputs = {name: values for name, values in inputs.items() if name not in ("frame_indices", "frame_seconds")}
         return ReadVideo(inputs, _clip_spans(found))
@@ -316,11 +316,13 @@ class VideoPipeline(Pipeline):
                 "This pipeline was loaded with trust_remote_code, and its code lies in the folder of the checkpoint: copy that "
                 "folder. Fine-tuned weights go into the copy with `pipe.model.save_pretrained(COPY)`."
             )
-        self.model.config.__dict__.pop("custom_pipelines", None)  # the code of which is not saved here
+        for table in (
+            "auto_map",
+            "custom_pipelines",
+        ):  # of a published checkpoint, the code of which is not saved here
+            self.model.config.__dict__.pop(table, None)
         self.model.save_pretrained(save_directory, **kwargs)
-        (self.processor if self.processor is not None else self.video_processor).save_pretrained(
-            save_directory, **kwargs
-        )
+        self.processor.save_pretrained(save_directory, **kwargs)
 
 
 def find_span(given: Mapping[str, Any]) -> tuple[float, float] | None:

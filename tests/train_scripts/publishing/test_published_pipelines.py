@@ -102,8 +102,7 @@ def check_handler(name, asked):
     lay_weights_anew(handler.pipe)
     files = [base64.b64encode(Path(video).read_bytes()).decode() for video in videos]
     answers = [handler({"inputs": file, "parameters": asked}) for file in files[:2]]
-    assert handler({"inputs": [{"video": file, **asked} for file in files[:2]]} if name != "moments" else
-                   {"inputs": files[:2], "parameters": asked}) == answers
+    assert handler({"inputs": [{"video": file, **asked} for file in files[:2]]}) == answers
     assert handler({"inputs": "data:video/mp4;base64," + files[0], "parameters": asked}) == answers[0]
     assert handler({"inputs": address, "parameters": asked}) == answers[0]
     told = handler({"inputs": files, "parameters": {**asked, "on_error": "yield"}})[2]
@@ -180,7 +179,7 @@ def test_checkpoints_bring_their_pipeline_and_serve_it(published, planted, video
     assert found == {name: [expected[name]] * 2 for name in names}  # to the last bit
 
 
-def test_here_nothing_of_a_checkpoint_is_run_either(planted, videos, expected):
+def test_here_nothing_of_a_checkpoint_is_run_either(planted, videos, expected, tmp_path):
     (planted / "ran").unlink(missing_ok=True)
     for number, (name, (task, asked)) in enumerate(ASKED.items()):
         with pytest.raises(ValueError, match="trust_remote_code"):
@@ -190,6 +189,11 @@ def test_here_nothing_of_a_checkpoint_is_run_either(planted, videos, expected):
         )  # its family is one of ours
         lay_weights_anew(pipe.model)
         assert [pipe(video, **asked) for video in videos[:2]] == expected[name]
+        pipe.save_pretrained(tmp_path / name)  # without its code, and without the tables of it
+        again = load_pipeline(tmp_path / name, device="cpu")
+        lay_weights_anew(again.model)
+        assert again(videos[0], **asked) == expected[name][0]
+        assert not {"auto_map", "custom_pipelines"} & json.loads((tmp_path / name / "config.json").read_text()).keys()
     assert not (planted / "ran").exists()
 
 
@@ -197,7 +201,7 @@ def test_with_trust_the_pipeline_is_that_of_the_checkpoint_and_the_rest_of_this_
     for name, (task, asked) in ASKED.items():
         pipe = pipeline(task, model=str(published / name), trust_remote_code=True, device="cpu")
         assert type(pipe).__module__.startswith("transformers_modules.")
-        processor = pipe.processor or pipe.video_processor
+        processor = pipe.processor
         assert {type(part).__module__.split(".")[0] for part in (pipe.model, processor)} == {"clipbert"}
         lay_weights_anew(pipe.model)
         assert [pipe(video, **asked) for video in videos[:2]] == expected[name]
