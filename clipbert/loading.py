@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 import transformers
-from transformers import AutoConfig, Pipeline, PreTrainedConfig, ProcessorMixin
+from transformers import AutoConfig, Pipeline, PreTrainedConfig
 
 from clipbert.pipelines import TASKS, find_task
 from clipbert.support.families import find_checkpoint, has_family, load_trained
@@ -68,15 +68,10 @@ def load_pipeline(
     if found is None or task not in (None, found):
         what = f"answers {found!r}" if found else "has no pipeline"
         raise ValueError(f"{checkpoint}: {type(model).__name__} {what}; expected {task or ' or '.join(TASKS)}.")
-    pipeline_class = TASKS[found].pipeline_class
-    if pipeline_class._load_processor:
-        parts = {"processor": processor}
-    else:
-        parts = {"video_processor": processor.video_processor if isinstance(processor, ProcessorMixin) else processor}
     is_placed = getattr(model, "hf_device_map", None) is not None
     if not is_placed and options.get("device") is None:
         options["device"] = model.device if of_loading.get("device_map") is not None else None
-    return pipeline_class(model=model.eval(), task=found, **parts, **options)
+    return TASKS[found].pipeline_class(model=model.eval(), processor=processor, task=found, **options)
 
 
 __all__ = ["load_pipeline"]

@@ -28,6 +28,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--card", type=Path, metavar="FILE", help="YAML with what the model card says")
     parser.add_argument("--results", type=Path, metavar="FILE", help="results.json of the run, for the card")
+    parser.add_argument(
+        "--endpoint_handler", action="store_true", help="add handler.py, which Inference Endpoints of Hugging Face run"
+    )
     parser.add_argument("--license", help="licence of the weights, by its identifier on the Hub")
     parser.add_argument(
         "--base_models", nargs="+", metavar="NAME", help="Hub names of the models the weights come from"
@@ -41,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         raise FileExistsError(f"{given.output_dir} is not empty, and all of it would be published. Name a new folder.")
     model, processor = load_checkpoint(given.checkpoint)
     info = read_card(given.card, given.checkpoint, given.results, license=given.license, base_models=given.base_models)
-    folder = save_for_hub(model, processor, given.output_dir, info, repo_id=given.push_to_hub)
+    folder = save_for_hub(model, processor, given.output_dir, info, given.push_to_hub, given.endpoint_handler)
     print(f"{type(model).__name__} with its code and model card: {folder}")
     if given.push_to_hub:
         print(f"Uploaded: {push_folder(folder, given.push_to_hub, private=given.private)}")

@@ -10,10 +10,8 @@ When in a video something happens, as a pipeline of transformers: task `moment-r
 from collections.abc import Mapping
 from typing import Any
 
-from clipbert.processing import VideoDecodeError
-
-from .encoded_video import LONG_VIDEO, check_answers, check_sentences, encode_video
-from .video_pipeline import Question, VideoPipeline, find_span
+from .encoded_video import LONG_VIDEO, EncodedVideo, check_answers, check_sentences, encode_video
+from .video_pipeline import Question, VideoPipeline, find_span, is_unreadable
 
 
 ENCODING = ("long_video", "window_seconds")
@@ -26,8 +24,8 @@ class MomentRetrievalPipeline(VideoPipeline):
     Says when in a video sentences happen.
 
     Videos are streamed through the model a few frames at a time, so their length and number do not matter, and each is
-    encoded once for all of its sentences. `batch_size` and `num_workers` are taken as by other pipelines; they change
-    nothing.
+    encoded once for all of its sentences. `batch_size` and `num_workers` are taken as by other pipelines; they change no answer:
+    inputs of a batch that follow each other and ask about one file share what was encoded of it.
 
     Options, of the pipeline or of a call:
         top_k (`int`, defaults to 5): Most answers of a sentence.
@@ -83,7 +81,7 @@ class MomentRetrievalPipeline(VideoPipeline):
         check_answers(options.get("top_k", 5), options.get("nms_iou", 0.5), options.get("ranking"))
 
     def find_source(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        source = {name: given[name] for name in (*self.visuals, "duration_s") if given.get(name) is not None}
+        source = {name: given[name] for name in (self.find_visual(given), "duration_s") if given.get(name) is not None}
         span_se = find_span(given)
         return source if span_se is None else {**source, "span_se": span_se}
 
@@ -98,12 +96,12 @@ class MomentRetrievalPipeline(VideoPipeline):
 
     def answer(self, questions: list[Question], return_curves: bool = False, **options: Any) -> list[Any]:
         encoding = {name: options.pop(name) for name in ENCODING if name in options}
-        found = []
+        found, last, encoded = [], None, None
         for question in questions:
-            try:
-                encoded = encode_video(self.model, self.processor, **question.source, **encoding, **question.video)
-            except VideoDecodeError as error:
-                found.append(error)
+            if question.file is None or question.file != last:
+                last, encoded = question.file, self._encode(question, encoding)
+            if isinstance(encoded, Exception):
+                found.append(encoded)
                 continue
             queries = question.asked["queries"]
             moments = [
@@ -118,6 +116,15 @@ class MomentRetrievalPipeline(VideoPipeline):
                 ]
             found.append(moments[0] if question.asked["is_one"] else moments)
         return found
+
+    def _encode(self, question: Question, encoding: Mapping[str, Any]) -> EncodedVideo | ValueError:
+        """The video of a question, or why it cannot be read."""
+        try:
+            return encode_video(self.model, self.processor, **question.source, **encoding, **question.video)
+        except ValueError as error:
+            if not is_unreadable(error):
+                raise
+            return error
 
 
 __all__ = ["MomentRetrievalPipeline"]

@@ -9,10 +9,9 @@ Its task is `video-classification`, as that of transformers: a published checkpo
 library's own is replaced.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
-from .video_pipeline import Question, VideoPipeline, check_top_k
+from .video_pipeline import Question, VideoPipeline
 
 
 DEFAULT_TOP_K = 5
@@ -33,7 +32,7 @@ class ClipVideoClassificationPipeline(VideoPipeline):
         [{'label': 'archery', 'score': 0.93}]
     """
 
-    _load_processor, _load_video_processor = False, True
+    _load_processor, _load_video_processor = False, True  # families that read no words have the second alone
     answers = ("top_k", "return_clips")
     visuals = ("video",)
 
@@ -53,9 +52,6 @@ class ClipVideoClassificationPipeline(VideoPipeline):
             TypeError, ValueError, VideoDecodeError: See [`VideoPipeline.__call__`].
         """
         return super().__call__(inputs, **options)
-
-    def check_answers(self, options: Mapping[str, Any]) -> None:
-        check_top_k(options.get("top_k"))
 
     def check_asked(self, asked: dict[str, Any]) -> dict[str, Any]:
         return asked

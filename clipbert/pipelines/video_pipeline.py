@@ -17,13 +17,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from PIL import Image
 from transformers import Pipeline
 
-from clipbert.processing import VideoDecodeError
 from clipbert.processing.option_checks import refuse_unknown_options
-from clipbert.processing.visual_inputs import make_video_batch
+from clipbert.processing.visual_inputs import make_image_batch, make_video_batch
 
 
 ON_ERROR = ("raise", "skip", "yield")
@@ -38,6 +38,8 @@ class Question:
         source (`dict`): What the processor takes: `videos` or `images`, and `spans_se`.
         asked (`dict`): The other keys of the input.
         entry: The input as it came, for reports.
+        file (`tuple`, *optional*): The path and the seconds to read. Questions about one file share what was read of it; `None` of
+            others: an array may be filled anew, an open file has been read.
         video (*optional*): What was read of it.
         error (`Exception`, *optional*): Why it could not be read.
     """
@@ -45,14 +47,9 @@ class Question:
     source: dict[str, Any]
     asked: dict[str, Any]
     entry: Any = None
+    file: tuple[Any, ...] | None = None
     video: Any = None
     error: Exception | None = None
-
-    @property
-    def file(self) -> tuple[str, Any] | None:
-        """The path and the seconds to read; `None` of others: an array may be filled anew, an open file has been read."""
-        (visual,) = self.source.get("videos") or self.source.get("images") or (None,)
-        return (str(visual), self.source.get("spans_se")) if isinstance(visual, str | os.PathLike) else None
 
 
 @dataclass
@@ -102,14 +99,19 @@ class VideoPipeline(Pipeline):
     answers: ClassVar[tuple[str, ...]] = ()  # options of its answers
     visuals: ClassVar[tuple[str, ...]] = ("video", "image")  # keys of what can be looked at
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, processor: Any = None, video_processor: Any = None, **kwargs: Any):
         self.failed: list[dict[str, Any]] = []
-        super().__init__(*args, **kwargs)
+        processor = video_processor if processor is None else processor  # models that read no words have no other
+        video_processor = getattr(processor, "video_processor", processor)
+        super().__init__(*args, processor=processor, video_processor=video_processor, **kwargs)
 
     # Steps that a pipeline writes -------------------------------------------------------------------------------------
 
     def check_answers(self, options: Mapping[str, Any]) -> None:
         """Refuse options of answers that are out of range."""
+        check_top_k(options.get("top_k"))
+        if not isinstance(options.get("return_clips", True), bool):
+            raise ValueError(f"return_clips must be True or False, got {options['return_clips']!r}.")
 
     @abstractmethod
     def check_asked(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +130,7 @@ class VideoPipeline(Pipeline):
         Args:
             inputs: A video (path, URL, bytes, open file, array, tensor, list of PIL images), an image, or a dictionary with
                 `video` or `image`, `start_s` and `end_s` for a part of it, and what is asked. Several of them as a list or a
-                tuple; a generator or a data set gives an iterator.
+                tuple, or an array of five dimensions; a generator or a data set gives an iterator.
             options: See the class. What is asked of all videos stands here, too.
 
         Returns:
@@ -136,33 +138,38 @@ class VideoPipeline(Pipeline):
 
         Raises:
             TypeError: If an option or a key is unknown; the message has the nearest one.
-            ValueError: If something is missing or does not fit.
+            ValueError: If something is missing or does not fit. In a list, either is raised before a video is opened.
             VideoDecodeError: If a video cannot be read; the message names it.
         """
         common = {
             name: options.pop(name) for name in (*self.visuals, "start_s", "end_s", *self.keys) if name in options
         }
         how, common = self._how(options), {**self._postprocess_params, **common}
-        self.failed = []
+        how["failed"] = self.failed = []  # a list for each call: streams of several calls may be read in turns
         if inputs is None and not common.keys().isdisjoint(self.visuals):
             inputs = {}
-        if _is_one(inputs):
+        if is_one(inputs):
             found = list(self._stream([inputs], common, **how))
             return found[0] if found else []
-        answers = self._stream(inputs, common, **how)
-        return list(answers) if isinstance(inputs, list | tuple) else answers
+        if not isinstance(inputs, list | tuple | np.ndarray | torch.Tensor):
+            return self._stream(inputs, common, **how)
+        for place, entry in enumerate(inputs):
+            try:
+                self.check(entry, common)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"Input {place} of {len(inputs)}: {error}") from error
+        return list(self._stream(inputs, common, **how))
 
     def _how(self, options: dict[str, Any]) -> dict[str, Any]:
         """Options of a call beside those of the pipeline."""
         mine, own = self._sanitize_parameters(**options), (self._preprocess_params, self._forward_params)
         preprocess, forward = ({**kept, **given} for kept, given in zip(own, mine, strict=False))
-        stream = {"batch_size": self._batch_size or 1, "num_workers": self._num_workers or 0}
-        stream |= {name: forward.pop(name) for name in (*stream, "on_error") if forward.get(name) is not None}
+        stream = {"batch_size": self._batch_size, "num_workers": self._num_workers}
+        stream |= {name: forward.pop(name) for name in (*stream, "on_error") if name in forward}
         for name, least in (("batch_size", 1), ("num_workers", 0)):
-            value = stream[name]
+            value = stream[name] = least if stream[name] is None else stream[name]
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
-        forward.pop("on_error", None)
         return {"reading": preprocess, "answering": forward, **stream}
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
@@ -177,15 +184,13 @@ class VideoPipeline(Pipeline):
         return options, forward, asked
 
     def _video_options(self) -> list[str]:
-        processor = getattr(self.processor, "video_processor", self.processor) or self.video_processor
-        return [*processor.valid_kwargs.__annotations__]
+        return [*self.video_processor.valid_kwargs.__annotations__]
 
     def preprocess(self, question: Question, **options: Any) -> ReadVideo:
         """Read the video of a question."""
-        processor = self.processor if self.processor is not None else self.video_processor
-        found = processor(**question.source, return_metadata=True, **options)
+        found = self.processor(**question.source, return_metadata=True, **options)
         inputs = {
-            name: found[name] for name in processor.model_input_names if isinstance(found.get(name), torch.Tensor)
+            name: found[name] for name in self.processor.model_input_names if isinstance(found.get(name), torch.Tensor)
         }
         inputs = {name: values for name, values in inputs.items() if name not in ("frame_indices", "frame_seconds")}
         return ReadVideo(inputs, _clip_spans(found))
@@ -198,6 +203,10 @@ class VideoPipeline(Pipeline):
 
     # The stream -------------------------------------------------------------------------------------------------------
 
+    def check(self, entry: Any, common: Mapping[str, Any]) -> None:
+        """Refuse an input that cannot be answered, whatever its video is."""
+        self.ask(entry, common)
+
     def ask(self, entry: Any, common: Mapping[str, Any]) -> Question:
         """What an input asks, checked."""
         visual = "image" if isinstance(entry, Image.Image) else "video"
@@ -205,22 +214,33 @@ class VideoPipeline(Pipeline):
         refuse_unknown_options(
             given, [*self.visuals, "start_s", "end_s", *self.keys], f"An input of {type(self).__name__}"
         )
+        if all(not some.keys().isdisjoint(self.visuals) for some in (common, given)):
+            raise ValueError("Expected one video, got one as input and one by name, for all inputs: leave one out.")
         given = {**common, **given}
         source = self.find_source(given)
         asked = self.check_asked({name: given[name] for name in self.keys if given.get(name) is not None})
-        return Question(source, asked, entry)
+        visual = given[self.find_visual(given)]
+        is_path = isinstance(visual, str | os.PathLike)
+        return Question(source, asked, entry, file=(str(visual), find_span(given)) if is_path else None)
+
+    def find_visual(self, given: Mapping[str, Any]) -> str:
+        """The key of what is looked at, which is one video or image; it is not opened yet."""
+        found = [name for name in self.visuals if given.get(name) is not None]
+        if len(found) != 1:
+            raise ValueError(f"Expected a {' or '.join(self.visuals)}, got {' and '.join(found) or 'none'}.")
+        make_batch = {"video": make_video_batch, "image": make_image_batch}.get(found[0])
+        if make_batch is not None and len(make_batch(given[found[0]])) > 1:
+            raise ValueError(f"Expected one {found[0]}, got several: each is an input of its own.")
+        return found[0]
 
     def find_source(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The video or the image of an input, as the processor takes it."""
-        visuals = [name for name in self.visuals if given.get(name) is not None]
-        if len(visuals) != 1:
-            raise ValueError(f"Expected a {' or '.join(self.visuals)}, got {' and '.join(visuals) or 'none'}.")
-        source = {f"{visuals[0]}s": [given[visuals[0]]]}
-        if (span_se := find_span(given)) is not None:
-            if visuals[0] != "video":
-                raise ValueError(f"start_s and end_s are of a video: leave them out for an {visuals[0]}.")
-            source["spans_se"] = [span_se]
-        return source
+        name, span_se = self.find_visual(given), find_span(given)
+        if span_se is None:
+            return {f"{name}s": [given[name]]}
+        if name != "video":
+            raise ValueError(f"start_s and end_s are of a video: leave them out for an {name}.")
+        return {"videos": [given[name]], "spans_se": [span_se]}
 
     def _stream(
         self,
@@ -230,21 +250,25 @@ class VideoPipeline(Pipeline):
         answering: Mapping[str, Any],
         batch_size: int,
         num_workers: int,
+        failed: list[dict[str, Any]],
         on_error: str = "raise",
     ) -> Iterator[Any]:
+        """Answers of inputs, in order; those that cannot be read are added to `failed`."""
         questions = (self.ask(entry, common) for entry in entries)
         batch: list[Question] = []
         for question in _read_ahead(questions, lambda one: self.preprocess(one, **reading), batch_size, num_workers):
             if question.error is not None and on_error == "raise":
-                yield from self._answers(batch, answering, on_error)
+                yield from self._answers(batch, answering, failed, on_error)
                 raise question.error
             batch.append(question)
             if len(batch) == batch_size:
-                yield from self._answers(batch, answering, on_error)
+                yield from self._answers(batch, answering, failed, on_error)
                 batch = []
-        yield from self._answers(batch, answering, on_error)
+        yield from self._answers(batch, answering, failed, on_error)
 
-    def _answers(self, batch: list[Question], answering: Mapping[str, Any], on_error: str) -> Iterator[Any]:
+    def _answers(
+        self, batch: list[Question], answering: Mapping[str, Any], failed: list[dict[str, Any]], on_error: str
+    ) -> Iterator[Any]:
         """The answers of a batch, in order."""
         readable = [question for question in batch if question.error is None]
         answers = iter(self.forward({"questions": readable}, **answering) if readable else ())
@@ -255,7 +279,7 @@ class VideoPipeline(Pipeline):
                 continue
             if on_error == "raise":
                 raise found
-            self.failed.append({"input": question.entry, "error": str(found)})
+            failed.append({"input": question.entry, "error": str(found)})
             if on_error == "yield":
                 yield {"error": str(found), "input": question.entry}
 
@@ -292,11 +316,13 @@ class VideoPipeline(Pipeline):
                 "This pipeline was loaded with trust_remote_code, and its code lies in the folder of the checkpoint: copy that "
                 "folder. Fine-tuned weights go into the copy with `pipe.model.save_pretrained(COPY)`."
             )
-        self.model.config.__dict__.pop("custom_pipelines", None)  # the code of which is not saved here
+        for table in (
+            "auto_map",
+            "custom_pipelines",
+        ):  # of a published checkpoint, the code of which is not saved here
+            self.model.config.__dict__.pop(table, None)
         self.model.save_pretrained(save_directory, **kwargs)
-        (self.processor if self.processor is not None else self.video_processor).save_pretrained(
-            save_directory, **kwargs
-        )
+        self.processor.save_pretrained(save_directory, **kwargs)
 
 
 def find_span(given: Mapping[str, Any]) -> tuple[float, float] | None:
@@ -304,7 +330,22 @@ def find_span(given: Mapping[str, Any]) -> tuple[float, float] | None:
     start_s, end_s = given.get("start_s"), given.get("end_s")
     if (start_s is None) != (end_s is None):
         raise ValueError(f"start_s and end_s go together, got {start_s} and {end_s}.")
-    return None if start_s is None else (float(start_s), float(end_s))
+    if start_s is None:
+        return None
+    try:
+        return float(start_s), float(end_s)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"start_s and end_s must be numbers, got {start_s!r} and {end_s!r}.") from error
+
+
+def is_unreadable(error: Exception) -> bool:
+    """
+    Whether a video could not be read: a `VideoDecodeError`.
+
+    By its name: a processor that comes with a checkpoint, or is installed where the pipeline comes with one, has another copy of
+    the class than the pipeline.
+    """
+    return any(cls.__name__ == "VideoDecodeError" for cls in type(error).__mro__)
 
 
 def check_top_k(top_k: Any) -> None:
@@ -333,7 +374,9 @@ def _read_ahead(
     def finish(question: Question, future: Future) -> Question:
         try:
             question.video = future.result()
-        except VideoDecodeError as error:
+        except ValueError as error:
+            if not is_unreadable(error):
+                raise
             question.error = error
         return question
 
@@ -386,16 +429,27 @@ def _is_question(entry: Any) -> bool:
     return isinstance(entry, Mapping) and set(entry) != {"path", "bytes"}
 
 
-def _is_one(inputs: Any) -> bool:
+def is_one(inputs: Any) -> bool:
     """Whether it is one video or one question, and no list or stream of them."""
     if inputs is None or isinstance(inputs, Mapping | Image.Image):
         return True
     if isinstance(inputs, list | tuple) and (not inputs or any(map(_is_question, inputs))):
         return False
+    if isinstance(inputs, np.ndarray | torch.Tensor):
+        return inputs.ndim != 5
     try:
         return make_video_batch(inputs)[0] is inputs
     except TypeError:  # no video; what is no stream either is refused as a video
         return not hasattr(inputs, "__iter__") and not hasattr(inputs, "__getitem__")
 
 
-__all__ = ["Question", "ReadVideo", "VideoPipeline", "check_texts", "check_top_k", "find_span"]
+__all__ = [
+    "Question",
+    "ReadVideo",
+    "VideoPipeline",
+    "check_texts",
+    "check_top_k",
+    "find_span",
+    "is_one",
+    "is_unreadable",
+]

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from .video_pipeline import Question, VideoPipeline, check_texts, check_top_k
+from .video_pipeline import Question, VideoPipeline, check_texts
 
 
 DEFAULT_TOP_K = 5
@@ -67,9 +67,6 @@ class VideoQuestionAnsweringPipeline(VideoPipeline):
         if name.endswith("MultipleChoice"):
             return "choice"
         return "count" if name.endswith("Regression") or self.model.config.num_labels == 1 else "open"
-
-    def check_answers(self, options: Mapping[str, Any]) -> None:
-        check_top_k(options.get("top_k"))
 
     def check_asked(self, asked: dict[str, Any]) -> dict[str, Any]:
         if "question" not in asked:

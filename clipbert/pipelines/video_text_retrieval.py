@@ -7,15 +7,17 @@ Which text fits a video, and which video fits a text, as a pipeline of transform
     pipe({"text": "a dog runs", "videos": ["one.mp4", "two.mp4"]})       # [{"video": "two.mp4", "score": 3.2, "clips": [...]}, ...]
 """
 
+import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 
-from .video_pipeline import Question, VideoPipeline, check_texts, check_top_k
+from .video_pipeline import Question, VideoPipeline, check_texts, is_one
 
 
+SEARCH = ("text", "videos")  # keys of an input that asks which of several videos fits
 PAIRS = 256  # of a text and a video that are compared at a time
 
 
@@ -61,50 +63,88 @@ class VideoTextRetrievalPipeline(VideoPipeline):
         Raises:
             TypeError, ValueError, VideoDecodeError: See [`VideoPipeline.__call__`].
         """
-        is_search = isinstance(inputs, Mapping) and not {"text", "videos"}.isdisjoint(inputs)
-        if inputs is None and not {"text", "videos"}.isdisjoint(options):
-            inputs, is_search = {name: options.pop(name) for name in ("text", "videos") if name in options}, True
-        if is_search:
-            return self._search(dict(inputs), options)
-        if isinstance(inputs, list | tuple) and any(isinstance(each, Mapping) and "videos" in each for each in inputs):
-            return [self(each, **options) for each in inputs]
+        named = {name: options.pop(name) for name in SEARCH if name in options}
+        if named and inputs is not None:
+            raise ValueError(f"Expected an input, or {' and '.join(SEARCH)}, got both.")
+        inputs = named or inputs
+        if _is_search(inputs) and "candidate_texts" in options:
+            raise ValueError("Expected candidate_texts of a video, or text of videos, got both.")
+        self._encoded = None  # weights may have changed since the last call
         return super().__call__(inputs, **options)
 
-    def _search(self, inputs: dict[str, Any], options: dict[str, Any]) -> Any:
-        if set(inputs) != {"text", "videos"}:
+    def check(self, entry: Any, common: Mapping[str, Any]) -> None:
+        if _is_search(entry):
+            self._check_search(entry, common)
+        else:
+            super().check(entry, common)
+
+    def _check_search(self, entry: Mapping[str, Any], common: Mapping[str, Any]) -> list[str]:
+        """The sentences of an input that has videos to choose from; no video is opened yet."""
+        if set(entry) != set(SEARCH):
             raise ValueError(
-                f"Expected the keys text and videos, got {', '.join(inputs)}: a video with texts takes candidate_texts."
+                f"Expected the keys text and videos, got {', '.join(entry)}: a video with texts takes candidate_texts."
             )
-        texts, videos = check_texts(inputs["text"], "text"), inputs["videos"]
-        if isinstance(videos, str | bytes | Mapping) or not hasattr(videos, "__iter__"):
+        videos = entry["videos"]
+        if not isinstance(videos, list | tuple) and is_one(videos):
             raise TypeError(f"Expected videos to be a list of videos, got {type(videos).__name__}.")
-        options = {**options, "candidate_texts": texts}
-        top_k, on_error = options.pop("top_k", self._forward_params.get("top_k")), options.pop("on_error", None)
-        check_top_k(top_k)
-        on_error = on_error or self._forward_params.get("on_error", "raise")
+        texts = check_texts(entry["text"], "text")
+        for place, video in enumerate(videos if isinstance(videos, list | tuple) else ()):
+            try:
+                self._ask_about(texts, video, common)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"Video {place} of {len(videos)}: {error}") from error
+        return texts
+
+    def _ask_about(self, texts: list[str], video: Any, common: Mapping[str, Any]) -> Question:
+        """A question about one of the videos to choose from."""
+        if isinstance(video, Mapping) and "candidate_texts" in video:
+            raise ValueError("It has candidate_texts, and is one of the videos to rank for text: leave them out.")
+        return self.ask(video, {**common, "candidate_texts": texts})
+
+    def _stream(self, entries: Iterable[Any], common: Mapping[str, Any], **how: Any) -> Iterator[Any]:
+        for is_search, some in itertools.groupby(entries, key=_is_search):
+            if is_search:
+                yield from (self._search(entry, common, **how) for entry in some)
+            else:
+                yield from super()._stream(some, common, **how)
+
+    def _search(
+        self,
+        entry: Mapping[str, Any],
+        common: Mapping[str, Any],
+        answering: Mapping[str, Any],
+        on_error: str = "raise",
+        **how: Any,
+    ) -> list[Any]:
+        """Videos for the sentences of an input, best first."""
+        texts = self._check_search(entry, common)
         taken: list[str | int] = []  # paths; of other videos their number, so that nothing is held
 
-        def remembered() -> Iterator[Any]:
-            for video in videos:
+        def asked() -> Iterator[Any]:
+            for video in entry["videos"]:
+                self._ask_about(texts, video, common)
                 taken.append(str(video) if isinstance(video, str | os.PathLike) else len(taken))
                 yield video
 
         rankings: list[list[dict[str, Any]]] = [[] for _ in texts]
         errors = []
-        wanted = "yield" if on_error == "skip" else on_error  # so that places stay those of the videos
-        answers = super().__call__(remembered(), **options, top_k=None, on_error=wanted)
+        answers = super()._stream(
+            asked(),
+            {**common, "candidate_texts": texts},
+            answering={**answering, "top_k": None},
+            on_error="raise" if on_error == "raise" else "yield",  # so that places stay those of the videos
+            **how,
+        )
         for place, answer in enumerate(answers):
             if isinstance(answer, Mapping):
-                errors += [{"error": answer["error"], "input": answer["input"]}] if on_error == "yield" else []
+                errors += [answer] if on_error == "yield" else []
                 continue
             by_text = {found.pop("label"): found for found in answer}
             for ranking, text in zip(rankings, texts, strict=True):
                 ranking.append({"video": taken[place], **by_text[text]})
+        top_k = answering.get("top_k")
         rankings = [sorted(ranking, key=lambda found: -found["score"])[:top_k] + errors for ranking in rankings]
-        return rankings[0] if isinstance(inputs["text"], str) else rankings
-
-    def check_answers(self, options: Mapping[str, Any]) -> None:
-        check_top_k(options.get("top_k"))
+        return rankings[0] if isinstance(entry["text"], str) else rankings
 
     def check_asked(self, asked: dict[str, Any]) -> dict[str, Any]:
         if "candidate_texts" not in asked:
@@ -155,11 +195,17 @@ class VideoTextRetrievalPipeline(VideoPipeline):
 
     def _encode_texts(self, texts: list[str]) -> dict[str, torch.Tensor]:
         """Those of the last batch are kept: a stream is mostly asked the same of all videos."""
-        if self._encoded is None or self._encoded[0] != tuple(texts):
+        kept, asked = self._encoded, tuple(texts)
+        if kept is None or kept[0] != asked:
             words = self.processor(text=texts).to(self.model.device)
             encoded = self.model.encode_texts(words["input_ids"], words["attention_mask"])
-            self._encoded = tuple(texts), {name: values for name, values in encoded.items() if values is not None}
-        return self._encoded[1]
+            self._encoded = kept = asked, {name: values for name, values in encoded.items() if values is not None}
+        return kept[1]
+
+
+def _is_search(entry: Any) -> bool:
+    """Whether it asks for videos that fit a text."""
+    return isinstance(entry, Mapping) and not entry.keys().isdisjoint(SEARCH)
 
 
 __all__ = ["VideoTextRetrievalPipeline"]

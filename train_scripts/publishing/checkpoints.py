@@ -10,6 +10,7 @@ installed:
         configuration_clipbert.py, modeling_clipbert.py, processing_video_text.py ... and what they import, flat
         moment_retrieval.py ...          the pipeline of the model's task, where there is one (`clipbert.pipelines`)
         modules.json ...                 what sentence-transformers loads, where it can (`neighbours.py`)
+        handler.py, requirements.txt     for Inference Endpoints of Hugging Face, if asked for (`endpoint_handler`)
         README.md                                                                    the model card
         .eval_results/scores.yaml        for leaderboards of the Hub, if scores name the task of a benchmark
 
@@ -44,6 +45,9 @@ from clipbert.train_scripts.publishing.neighbours import find_neighbour, write_n
 
 logger = logging.getLogger(__name__)
 PROCESSOR_FILES = ("processor_config.json", "video_preprocessor_config.json")
+HANDLER = Path(__file__).with_name("handler.py")
+# what images of Inference Endpoints lack, or have older; the last one opens addresses
+HANDLER_NEEDS = {"transformers": ">=5.23", "av": ">=18.1", "aiohttp": ""}
 EVAL_RESULTS = Path(".eval_results", "scores.yaml")  # the Hub reads every YAML file of that folder
 
 
@@ -53,6 +57,7 @@ def save_for_hub(
     output_dir: str | Path,
     card: ModelCardInfo | Mapping[str, Any] | None = None,
     repo_id: str | None = None,
+    endpoint_handler: bool = False,
 ) -> Path:
     """
     Save a model and its processor with their code and a model card.
@@ -64,21 +69,26 @@ def save_for_hub(
         card (`ModelCardInfo` or `dict`, *optional*): What the card cannot find out by itself.
         repo_id (`str`, *optional*): Name on the Hub, for the example of the card. Without it the example is to be run
             in the folder itself.
+        endpoint_handler (`bool`, *optional*, defaults to `False`): Whether to add what Inference Endpoints of Hugging Face run.
 
     Returns:
         `Path`: The folder.
 
     Raises:
-        ValueError: If no Auto class knows the model, or the card has unknown keys.
+        ValueError: If no Auto class knows the model, the card has unknown keys, or there is no pipeline for endpoints to run.
     """
     card = card if isinstance(card, ModelCardInfo) else ModelCardInfo.from_dict(card or {})
     folder = Path(output_dir)
     auto_map, auto_class = auto_class_table(model)
     readme = build_model_card(model, processor, card, auto_class, repo_id)
+    task = find_task(type(model))
+    if endpoint_handler and task is None:
+        raise ValueError(
+            f"{type(model).__name__} has no pipeline, which is what endpoints run: leave out endpoint_handler."
+        )
 
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    task = find_task(type(model))
     pipeline = [] if task is None else [TASKS[task].pipeline_class]
     for part in dict.fromkeys((model, processor, getattr(processor, "video_processor", processor), *pipeline)):
         custom_object_save(part, folder)  # the file of its class and what that imports from its own folder
@@ -86,6 +96,9 @@ def save_for_hub(
     _bring_processing_along(folder)
     _add_tables(folder, auto_map, processor, task)
     readme.save(folder / "README.md")
+    if endpoint_handler:
+        shutil.copy(HANDLER, folder)
+        (folder / "requirements.txt").write_text("".join(f"{name}{bound}\n" for name, bound in HANDLER_NEEDS.items()))
     (folder / EVAL_RESULTS).unlink(missing_ok=True)
     if entries := eval_result_entries(card.scores):
         (folder / EVAL_RESULTS).parent.mkdir(exist_ok=True)

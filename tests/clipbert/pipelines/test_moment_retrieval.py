@@ -92,6 +92,17 @@ def test_a_generator_is_read_as_far_as_answers_are_asked_for(pipe, videos):
     assert len(read) == 1
 
 
+def test_questions_of_a_batch_about_one_file_encode_it_once(pipe, videos, monkeypatch):
+    rows = [{"video": video, "query": query} for video in videos for query in ("the door", "a man")]
+    expected, calls, encode = [pipe(row) for row in rows], [], pipe.model.encode_frames
+    monkeypatch.setattr(pipe.model, "encode_frames", lambda frames: (calls.append(len(frames)), encode(frames))[1])
+    pipe(rows[:1]), pipe(rows[2:3])
+    alone = sum(calls)
+    assert pipe(rows, batch_size=4) == expected and sum(calls) == 2 * alone
+    bad = [{"video": "nowhere.mp4", "query": query} for query in ("the door", "a man")]
+    assert pipe([*bad, rows[0]], batch_size=4, on_error="skip") == expected[:1] and len(pipe.failed) == 2
+
+
 def test_a_part_of_a_file_is_asked_in_its_seconds(pipe, videos):
     moments = pipe({"video": videos[0], "query": "the door", "start_s": 1.0, "end_s": 2.0})
     assert moments and all(1 <= moment["start_s"] < moment["end_s"] <= 2 for moment in moments)
@@ -127,7 +138,9 @@ def test_equal_letters_get_equal_answers(pipe, videos):
         ({"video": "nowhere.mp4", "start_s": 3.0}, {}, ValueError, "start_s and end_s go together"),
         (None, {}, ValueError, "Expected a video"),
         (5, {}, TypeError, "Got <int>"),
-        (["nowhere.mp4", 5], {}, VideoDecodeError, "nowhere.mp4"),
+        (["nowhere.mp4", 5], {}, TypeError, "Input 1 of 2: Got <int>"),
+        (["nowhere.mp4", {"question": "a"}], {}, TypeError, "Input 1 of 2: .*no option 'question'"),
+        ({"video": "x.mp4", "video_features": "x.npy"}, {}, ValueError, "got video and video_features"),
     ],
 )
 def test_what_cannot_be_answered_is_said(pipe, inputs, options, error, message):

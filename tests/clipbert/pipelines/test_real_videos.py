@@ -5,6 +5,7 @@ import re
 
 import pytest
 from tiny_moments import tiny_frame_model, tiny_processor
+from tiny_pipelines import CASES, answers_by_every_way, assert_same, make_pipeline
 
 from clipbert.pipelines import encode_video
 from clipbert.processing import VideoDecodeError
@@ -33,3 +34,14 @@ def test_every_file_ends_in_an_answer_or_an_error_that_names_it(data_dir, tmp_pa
         best = moments[0]
         assert cut_film(path, (best["start_s"], min(best["end_s"], best["start_s"] + 0.5)), tmp_path / "film.mp4") > 0
     assert refused == BROKEN & {path.name for path in paths}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_every_way_to_hand_in_real_files_gives_the_same(data_dir, name):
+    paths = [path for path in sorted((data_dir / "videos").rglob("*.*")) if path.is_file() and path.name not in BROKEN]
+    videos = [str(path) for path in sorted(paths, key=lambda path: path.stat().st_size)[:12]]
+    pipe, asked = make_pipeline(name), CASES[name].asked
+    expected = [pipe(video, **asked) for video in videos]
+    for way, found in answers_by_every_way(pipe, videos, asked).items():
+        assert_same(found, expected, way)

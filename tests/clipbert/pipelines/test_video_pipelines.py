@@ -1,104 +1,55 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Pipelines that rank, answer and classify: `video-text-retrieval`, `video-question-answering`, `video-classification`."""
 
-import io
+import functools
 import json
-from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
-import tiny_cnn_rnn
-import tiny_models
-import tiny_mug_stan
 import torch
 from numbered_videos import write_numbered
 from PIL import Image
-from text_ends import clip_tokenizer, wordpiece_tokenizer
+from tiny_pipelines import CASES, TEXTS, answers_by_every_way, assert_same, make_pipeline
 from transformers import pipeline
-from transformers.pipelines.pt_utils import KeyDataset
 
-from clipbert import (
-    ClipBERTForMultipleChoice,
-    ClipBERTForRegression,
-    ClipBERTForVideoQA,
-    ClipBERTForVideoTextRetrieval,
-    ClipBERTVideoProcessor,
-    CNNRNNVideoProcessor,
-    MugSTANProcessor,
-    MugSTANVideoProcessor,
-    VideoTextProcessor,
-    load_pipeline,
-)
-from clipbert.pipelines import (
-    ClipVideoClassificationPipeline,
-    VideoQuestionAnsweringPipeline,
-    VideoTextRetrievalPipeline,
-)
+from clipbert import load_pipeline
+from clipbert.pipelines import TASKS, VideoTextRetrievalPipeline
 from clipbert.processing import VideoDecodeError
 
 
-TEXTS = ["a man opens the door", "the door", "a man"]
+OF_CLIPS = [name for name in CASES if name != "moments"]
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("videos")
-    return [str(write_numbered(folder / f"{count} frames, 'it' é.mp4", count)) for count in (30, 7, 12)]
-
-
-def clipbert_pipeline(pipeline_class, model_class, **options):
-    tokenizer = wordpiece_tokenizer()
-    model = tiny_models.tiny_model(model_class, vocab_size=len(tokenizer), score_pooling="mean")
-    processor = VideoTextProcessor(ClipBERTVideoProcessor(size=64, num_clips=2, num_frames=2), tokenizer)
-    return pipeline_class(model=model, processor=processor, device="cpu", **options)
+    return [str(write_numbered(folder / f"{count} frames, 'it' é.mp4", count)) for count in (30, 7, 12, 1)]
 
 
 @pytest.fixture(scope="module")
-def retrieval():
-    return clipbert_pipeline(VideoTextRetrievalPipeline, ClipBERTForVideoTextRetrieval)
+def pipelines():
+    """Of every case by its name, each made once."""
+    return functools.cache(make_pipeline)
 
 
-@pytest.fixture(scope="module")
-def open_answers():
-    return clipbert_pipeline(VideoQuestionAnsweringPipeline, ClipBERTForVideoQA)
+@pytest.fixture
+def retrieval(pipelines):
+    return pipelines("retrieval")
 
 
-@pytest.fixture(scope="module")
-def choices():
-    return clipbert_pipeline(VideoQuestionAnsweringPipeline, ClipBERTForMultipleChoice)
+@pytest.fixture
+def open_answers(pipelines):
+    return pipelines("open_answers")
 
 
-@pytest.fixture(scope="module")
-def classes():
-    model = tiny_cnn_rnn.tiny_model()
-    processor = CNNRNNVideoProcessor(size=tiny_cnn_rnn.IMAGE_SIZE, num_frames=4)
-    return ClipVideoClassificationPipeline(model=model, video_processor=processor, device="cpu")
+@pytest.fixture
+def choices(pipelines):
+    return pipelines("choices")
 
 
-def mug_stan_retrieval():
-    tokenizer = clip_tokenizer(20)
-    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
-    clip = tiny_mug_stan.tiny_clip(text_config={"vocab_size": len(tokenizer), **ends})
-    model = tiny_mug_stan.tiny_model(clip=clip)
-    processor = MugSTANProcessor(MugSTANVideoProcessor(size=tiny_mug_stan.IMAGE_SIZE, num_frames=3), tokenizer)
-    return VideoTextRetrievalPipeline(model=model, processor=processor, device="cpu")
-
-
-def assert_same(found, expected):
-    """Answers equal to 1e-5, in all that they have."""
-    if isinstance(expected, dict):
-        assert found.keys() == expected.keys()
-        for key in expected:
-            assert_same(found[key], expected[key])
-    elif isinstance(expected, list):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            assert_same(one, other)
-    elif isinstance(expected, float):
-        assert found == pytest.approx(expected, abs=1e-5)
-    else:
-        assert found == expected
+@pytest.fixture
+def classes(pipelines):
+    return pipelines("classes")
 
 
 # What they say
@@ -122,25 +73,25 @@ def test_texts_are_ranked_by_the_scores_of_the_model(retrieval, videos):
     assert plain == [{"label": found[0]["label"], "score": pytest.approx(found[0]["score"], abs=1e-5)}]
 
 
-@pytest.mark.parametrize("build", [None, mug_stan_retrieval])
-def test_videos_are_ranked_for_texts(retrieval, videos, build):
-    pipe = retrieval if build is None else build()
-    found = pipe({"text": "the door", "videos": videos})
-    one_by_one = {video: pipe(video, candidate_texts=["the door"])[0] for video in videos}
+@pytest.mark.parametrize("name", ["retrieval", "dual_encoder"])
+def test_videos_are_ranked_for_texts(pipelines, videos, name):
+    pipe, videos = pipelines(name), videos[:3]
+    found = pipe({"text": "the cat", "videos": videos})
+    one_by_one = {video: pipe(video, candidate_texts=["the cat"])[0] for video in videos}
     assert [answer["score"] for answer in found] == sorted((answer["score"] for answer in found), reverse=True)
     for answer in found:
-        assert_same({**answer, "label": "the door"}, {**one_by_one[answer["video"]], "video": answer["video"]})
+        assert_same({**answer, "label": "the cat"}, {**one_by_one[answer["video"]], "video": answer["video"]})
     several = pipe({"text": TEXTS, "videos": iter(videos)}, batch_size=2, top_k=2)
     assert_same(several[1], found[:2])
     assert_same(pipe(text=TEXTS, videos=videos, top_k=2), several)
-    assert_same(pipe([{"text": "the door", "videos": videos}, {"text": "a man", "videos": videos}])[0], found)
+    assert_same(pipe([{"text": "the cat", "videos": videos}, {"text": "a dog", "videos": videos}])[0], found)
     frames = [np.full((6, 32, 32, 3), grey, np.uint8) for grey in (0, 200)]
-    assert {answer["video"] for answer in pipe({"text": "a man", "videos": frames})} == {0, 1}
+    assert {answer["video"] for answer in pipe({"text": "a dog", "videos": frames})} == {0, 1}
 
 
 def test_answers_are_probabilities_of_all_that_a_model_knows(open_answers, videos):
-    found = open_answers(videos[0], question="the door", top_k=None)
-    inputs = open_answers.processor(text=["the door"], videos=videos[:1])
+    found = open_answers(videos[0], question="the cat", top_k=None)
+    inputs = open_answers.processor(text=["the cat"], videos=videos[:1])
     with torch.no_grad():
         outputs = open_answers.model(**inputs)
     assert sum(answer["score"] for answer in found) == pytest.approx(1)
@@ -177,26 +128,26 @@ def test_one_video_is_read_and_encoded_once_for_its_questions(open_answers, vide
 
 def test_questions_may_have_different_numbers_of_options(choices, videos):
     rows = [
-        {"video": videos[0], "question": "the door", "options": ["a man", "the door"]},
-        {"video": videos[1], "question": ["a man", "the door"], "options": [["a", "the", "man"], ["man", "door"]]},
-        {"image": Image.new("RGB", (40, 40), "red"), "question": "a man", "options": ["door", "the", "a", "man"]},
+        {"video": videos[0], "question": "the cat", "options": ["a dog", "the cat"]},
+        {"video": videos[1], "question": ["a dog", "the cat"], "options": [["a", "the", "dog"], ["dog", "cat"]]},
+        {"image": Image.new("RGB", (40, 40), "red"), "question": "a dog", "options": ["cat", "the", "a", "dog"]},
     ]
     one_by_one = [choices(row) for row in rows]
     assert [len(answers) for answers in one_by_one] == [2, 2, 4]
     assert [len(answers) for answers in one_by_one[1]] == [3, 2]
     assert_same(choices(rows, batch_size=3), one_by_one)
-    assert_same(choices(video=videos[0], question="the door", options=["a man", "the door"]), one_by_one[0])
+    assert_same(choices(video=videos[0], question="the cat", options=["a dog", "the cat"]), one_by_one[0])
     assert len(one_by_one[2][0]["clips"]) == 1 and one_by_one[2][0]["clips"][0]["start_s"] == 0
 
 
 def test_counts_are_rounded_and_kept_within_those_that_were_learnt(videos):
-    pipe = clipbert_pipeline(VideoQuestionAnsweringPipeline, ClipBERTForRegression)
+    pipe = make_pipeline("counts")
     for bias, count_range, expected in ((2.6, None, 3), (40.0, [1, 10], 10), (-7.0, [1, 10], 1), (2.5, [0, 9], 3)):
         with torch.no_grad():
             pipe.model.regressor.out_proj.weight.zero_()
             pipe.model.regressor.out_proj.bias.fill_(bias)
         pipe.model.config.count_range = count_range
-        ((answer),) = pipe(videos[0], question="the door")
+        ((answer),) = pipe(videos[0], question="the cat")
         assert answer["answer"] == expected and answer["value"] == pytest.approx(bias)
         assert [clip["score"] for clip in answer["clips"]] == pytest.approx([bias, bias])
 
@@ -218,60 +169,56 @@ def test_classes_and_their_windows(classes, videos):
 # The same by every way
 
 
-def ways_of(pipe, videos, **asked):
-    rows = [{"video": video, **asked} for video in videos]
-    table = datasets.Dataset.from_list(rows)
-    return {
-        "list": pipe(videos, **asked),
-        "tuple": pipe(tuple(map(Path, videos)), **asked),
-        "batches of 2": pipe(rows, batch_size=2),
-        "a batch of 8, read ahead": pipe(rows, batch_size=8, num_workers=2),
-        "read ahead": pipe(rows, num_workers=1),
-        "bytes": pipe([Path(video).read_bytes() for video in videos], batch_size=3, **asked),
-        "open files": pipe([io.BytesIO(Path(video).read_bytes()) for video in videos], **asked),
-        "generator": list(pipe((row for row in rows), batch_size=2)),
-        "data set": list(pipe(table, batch_size=2)),
-        "stream": list(pipe(table.to_iterable_dataset(), batch_size=2)),
-        "column": list(pipe(KeyDataset(table, "video"), **asked)),
-    }
-
-
-@pytest.mark.parametrize(
-    ("name", "asked"),
-    [
-        ("retrieval", {"candidate_texts": TEXTS}),
-        ("open_answers", {"question": "the door"}),
-        ("choices", {"question": "the door", "options": ["a man", "a door"]}),
-        ("classes", {}),
-    ],
-)
-def test_every_way_to_hand_in_videos_gives_the_same(request, videos, name, asked):
-    pipe = request.getfixturevalue(name)
+@pytest.mark.parametrize("name", OF_CLIPS)
+def test_every_way_to_hand_in_videos_gives_the_same(pipelines, videos, name):
+    pipe, asked = pipelines(name), CASES[name].asked
     expected = [pipe(video, **asked) for video in videos]
-    for way, found in ways_of(pipe, videos, **asked).items():
-        try:
-            assert_same(found, expected)
-        except AssertionError as error:
-            raise AssertionError(way) from error
-    assert pipe([]) == [] and pipe([], **asked) == []
+    for way, found in answers_by_every_way(pipe, videos, asked).items():
+        assert_same(found, expected, way)
+    assert pipe([]) == [] and pipe((), **asked) == [] and list(pipe(iter([]), **asked)) == []
+    assert_same(pipe(videos, **asked, batch_size=None, num_workers=None), expected)
     frames = np.stack([np.full((32, 48, 3), 20 * number, np.uint8) for number in range(9)])
     of_array = pipe(frames, **asked)
     assert_same(pipe(torch.from_numpy(frames), **asked), of_array)
     assert_same(pipe([Image.fromarray(frame) for frame in frames], **asked), of_array)
-    assert of_array[0]["clips"][0]["start_s"] is None  # nobody knows its frame rate
+    assert_same(pipe(np.stack([frames, frames]), **asked), [of_array, of_array])
     json.dumps(of_array, allow_nan=False)
-    of_known = pipe(frames, video_metadata={"fps": 3.0}, **asked)
-    assert of_known[0]["clips"][-1]["end_s"] == pytest.approx(8 / 3, abs=0.8)
 
 
-def test_clips_that_do_not_exist_are_absent(retrieval, videos):
-    options = {"short_video": "mask", "num_clips": 4, "fps": 2, "candidate_texts": TEXTS}
-    found = retrieval(videos, **options, batch_size=3)
-    numbers = [len(answer[0]["clips"]) for answer in found]
-    assert numbers[0] > numbers[1] >= 1
-    assert_same(found, [retrieval(video, **options) for video in videos])
-    still = retrieval(np.zeros((1, 32, 32, 3), np.uint8), candidate_texts=TEXTS)
-    assert still[0]["clips"]
+def test_seconds_of_frames_without_a_rate_are_not_known(retrieval):
+    frames = np.zeros((9, 32, 48, 3), np.uint8)
+    assert retrieval(frames, candidate_texts=TEXTS)[0]["clips"][0]["start_s"] is None
+    found = retrieval(frames, candidate_texts=TEXTS, video_metadata={"fps": 3.0})
+    assert found[0]["clips"][-1]["end_s"] == pytest.approx(8 / 3, abs=0.8)
+
+
+@pytest.mark.parametrize("name", OF_CLIPS)
+def test_a_batch_may_hold_clips_of_every_kind(pipelines, videos, name):
+    pipe, asked = pipelines(name), CASES[name].asked
+    still = np.full((1, 32, 48, 3), 90, np.uint8)
+    given = [
+        {"video": videos[0]},
+        {"video": still},
+        {"video": videos[3]},
+        {"video": videos[0], "start_s": 0.2, "end_s": 0.9},
+    ]
+    if "image" in pipe.visuals:
+        pictures = [Image.new("RGB", size, "red") for size in ((40, 40), (50, 30))]
+        given[1:1] = [{"image": pictures[0]}, pictures[1]]
+    one_by_one = [pipe(one, **asked) for one in given]
+    assert_same(pipe(given, **asked, batch_size=8), one_by_one)
+    assert_same(pipe(given, **asked, batch_size=3, num_workers=2), one_by_one)
+
+
+@pytest.mark.parametrize("name", ["retrieval", "open_answers", "choices", "counts"])
+def test_clips_that_do_not_exist_are_absent(pipelines, videos, name):
+    pipe, options = pipelines(name), {"short_video": "mask", "num_clips": 4, "fps": 2, **CASES[name].asked}
+    found = pipe(videos, **options, batch_size=4)
+    numbers = [
+        len(answer["clips"]) for answer in (of_one[0][0] if name == "counts" else of_one[0] for of_one in found)
+    ]
+    assert numbers[0] > numbers[1] >= 1 and numbers[3] == 1
+    assert_same(found, [pipe(video, **options) for video in videos])
 
 
 def test_a_part_of_a_file_is_told_in_its_seconds(retrieval, videos):
@@ -304,9 +251,53 @@ def test_a_broken_video_is_raised_skipped_or_told(retrieval, broken, videos, bat
     assert told["input"] == broken[1] and "broken.mp4" in told["error"]
     assert_same([first, last], expected)
     assert retrieval(broken[1], candidate_texts=TEXTS, on_error="skip") == [] and len(retrieval.failed) == 1
-    ranked = retrieval({"text": "the door", "videos": broken}, on_error="skip")
+    ranked = retrieval({"text": "the cat", "videos": broken}, on_error="skip")
     assert len(ranked) == 2 and len(retrieval.failed) == 1
-    assert "error" in retrieval({"text": "the door", "videos": broken}, on_error="yield")[-1]
+    assert "error" in retrieval({"text": "the cat", "videos": broken}, on_error="yield")[-1]
+
+
+@pytest.mark.parametrize("as_inputs", [list, iter])
+def test_failures_of_all_inputs_are_listed(retrieval, videos, as_inputs):
+    gone = [f"nowhere/{number}.mp4" for number in range(3)]
+    inputs = [
+        {"text": "the cat", "videos": [gone[0], videos[0], gone[1]]},
+        {"video": gone[2], "candidate_texts": TEXTS},
+        {"text": TEXTS[:2], "videos": iter([videos[1], {"video": gone[1], "start_s": 0, "end_s": 1}])},
+    ]
+    found = list(retrieval(as_inputs(inputs), on_error="skip"))
+    assert [failure["input"] for failure in retrieval.failed] == [
+        *gone[:2],
+        inputs[1],
+        {"video": gone[1], "start_s": 0, "end_s": 1},
+    ]
+    assert [[answer["video"] for answer in found[0]], [len(ranking) for ranking in found[1]]] == [[videos[0]], [1, 1]]
+    assert all(name in failure["error"] for name, failure in zip(gone, retrieval.failed, strict=False))
+    retrieval(videos[0], candidate_texts=TEXTS)
+    assert retrieval.failed == []
+
+
+def test_streams_that_are_read_in_turns_list_their_own_failures(classes, videos):
+    first = classes(iter(["nowhere/1.mp4", videos[0]]), on_error="skip")
+    of_first = classes.failed
+    second = classes(iter(["nowhere/2.mp4", videos[0]]), on_error="skip")
+    assert next(first) and next(second)
+    assert [[failure["input"] for failure in failed] for failed in (of_first, classes.failed)] == [
+        ["nowhere/1.mp4"],
+        ["nowhere/2.mp4"],
+    ]
+
+
+def test_texts_are_encoded_anew_when_weights_have_changed(videos):
+    pipe = make_pipeline("retrieval")
+    before = pipe(videos[0], candidate_texts=TEXTS)
+    with torch.no_grad():
+        for name, parameter in pipe.model.named_parameters():
+            if "embeddings" in name:
+                parameter.mul_(1.5)
+    fresh = VideoTextRetrievalPipeline(model=pipe.model, processor=pipe.processor, device="cpu")
+    after = pipe(videos[0], candidate_texts=TEXTS)
+    assert_same(after, fresh(videos[0], candidate_texts=TEXTS))
+    assert after != before
 
 
 def test_a_stream_is_read_as_far_as_answers_need(retrieval, videos):
@@ -344,12 +335,46 @@ def test_a_stream_is_read_as_far_as_answers_need(retrieval, videos):
         ("retrieval", {"video": "x.mp4", "question": "a"}, {}, TypeError, "no option 'question'"),
         ("retrieval", {"video": "x.mp4", "start_s": 1.0}, {"candidate_texts": TEXTS}, ValueError, "go together"),
         ("retrieval", None, {"candidate_texts": TEXTS}, ValueError, "Expected a video or image"),
+        ("retrieval", ["nowhere.mp4", None], {"candidate_texts": TEXTS}, ValueError, "Input 1 of 2: Expected a video"),
+        (
+            "retrieval",
+            ["nowhere.mp4", {"question": "a"}],
+            {"candidate_texts": TEXTS},
+            TypeError,
+            "Input 1 .*'question'",
+        ),
+        ("retrieval", {"text": "a", "videos": ["nowhere.mp4", 5]}, {}, TypeError, "Video 1 of 2: Got <int>"),
+        ("retrieval", {"text": "a", "videos": np.zeros((3, 8, 8, 3), np.uint8)}, {}, TypeError, "a list of videos"),
+        (
+            "retrieval",
+            {"text": "a", "videos": [{"video": "x.mp4", "candidate_texts": TEXTS}]},
+            {},
+            ValueError,
+            "leave",
+        ),
+        ("retrieval", {"text": "a", "videos": ["x.mp4"]}, {"candidate_texts": TEXTS}, ValueError, "got both"),
+        ("retrieval", "nowhere.mp4", {"text": "a", "videos": ["x.mp4"]}, ValueError, "got both"),
+        ("retrieval", "nowhere.mp4", {"candidate_texts": TEXTS, "video": "x.mp4"}, ValueError, "one by name"),
+        ("retrieval", {"video": ["x.mp4", "y.mp4"]}, {"candidate_texts": TEXTS}, ValueError, "got several"),
+        (
+            "retrieval",
+            {"video": "x.mp4", "start_s": "a", "end_s": 2},
+            {"candidate_texts": TEXTS},
+            TypeError,
+            "numbers",
+        ),
         ("open_answers", "nowhere.mp4", {}, ValueError, "question="),
+        ("open_answers", {"text": "a", "videos": ["x.mp4"]}, {"question": "a"}, TypeError, "no option 'text'"),
+        ("open_answers", {"video": "x.mp4", "query": "a"}, {}, TypeError, "no option 'query'"),
         ("open_answers", "nowhere.mp4", {"question": "a", "options": ["b"]}, ValueError, "takes no options"),
         ("choices", "nowhere.mp4", {"question": "a"}, ValueError, "chooses among options"),
         ("choices", "nowhere.mp4", {"question": ["a", "b"], "options": [["c"]]}, ValueError, "each of 2 questions"),
         ("classes", "nowhere.mp4", {"question": "a"}, TypeError, "no option 'question'"),
         ("classes", {"image": "x.png"}, {}, TypeError, "no option 'image'"),
+        ("classes", np.zeros((8, 8, 3), np.uint8), {}, TypeError, "shape .8, 8, 3."),
+        ("classes", "nowhere.mp4", {"return_clips": "no"}, ValueError, "return_clips must be"),
+        ("classes", "nowhere.mp4", {"num_workers": -1}, ValueError, "num_workers must be"),
+        ("classes", None, {}, ValueError, "Expected a video"),
     ],
 )
 def test_bad_input_is_told_before_a_video_is_opened(request, name, inputs, options, error, message):
@@ -360,15 +385,9 @@ def test_bad_input_is_told_before_a_video_is_opened(request, name, inputs, optio
 # Loading and saving
 
 
-@pytest.mark.parametrize("name", ["retrieval", "open_answers", "choices", "classes"])
-def test_what_is_saved_is_loaded(request, tmp_path, videos, name):
-    pipe = request.getfixturevalue(name)
-    asked = {
-        "retrieval": {"candidate_texts": TEXTS},
-        "open_answers": {"question": "the door"},
-        "choices": {"question": "the door", "options": ["a man", "a door"]},
-        "classes": {},
-    }[name]
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_saved_is_loaded(pipelines, tmp_path, videos, name):
+    (task, _, asked), pipe = CASES[name], pipelines(name)
     expected = pipe(videos[0], **asked)
     pipe.save_pretrained(tmp_path / "once")
     again = load_pipeline(tmp_path / "once", device="cpu")
@@ -376,11 +395,11 @@ def test_what_is_saved_is_loaded(request, tmp_path, videos, name):
     assert_same(again(videos[0], **asked), expected)
     again.save_pretrained(tmp_path / "checkpoints" / "best")
     assert_same(load_pipeline(tmp_path, device="cpu", **asked, batch_size=2)(videos[0]), expected)
-    if name != "classes":
-        task = {"retrieval": "video-text-retrieval"}.get(name, "video-question-answering")
+    if task != "video-classification":
         assert_same(pipeline(task, model=str(tmp_path / "once"), device="cpu")(videos[0], **asked), expected)
-    with pytest.raises(ValueError, match="expected moment-retrieval"):
-        load_pipeline(tmp_path / "once", task="moment-retrieval")
+    other = next(each for each in TASKS if each != task)
+    with pytest.raises(ValueError, match=f"expected {other}"):
+        load_pipeline(tmp_path / "once", task=other)
     with pytest.raises(ValueError, match="did you mean|no task"):
         load_pipeline(tmp_path / "once", task="retrieval")
 
