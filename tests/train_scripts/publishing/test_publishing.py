@@ -314,7 +314,7 @@ def test_metadata_is_what_the_hub_reads(card):
     assert (data["license"], data["library_name"], data["language"]) == ("apache-2.0", "transformers", "en")
     assert data["base_model"] == ["microsoft/resnet-50", "google-bert/bert-base-uncased"]
     assert data["datasets"] == ["user/msrvtt"]
-    assert data["tags"] == ["video", "clipbert", "video-text-retrieval"]
+    assert data["tags"] == ["video", "clipbert", "video-text-retrieval", "sentence-transformers"]
     assert card.data.model_name == "user/dogs"
     results = {(item.dataset_type, item.dataset_split, item.metric_type): item for item in card.data.eval_results}
     assert set(results) == {
