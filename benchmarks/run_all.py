@@ -26,6 +26,7 @@ from benchmarks import (
     moments,
     moments_step,
     mug_stan_step,
+    pipelines,
     recurrent,
     scoring,
     shortlist,
@@ -46,6 +47,7 @@ TOY_FEATURES = (
 TOY_MOMENTS = "--seconds 2 --num-texts 4 --image-size 32 --tower-size 64 --tower-layers 1 --hidden-size 16"
 TOY_MOMENTS_STEP = "--num-segments 4 --num-grad-segments 2 --num-pairs 3 --image-size 32 --hidden-size 16"
 TOY_TEXTS = "--num-texts 8 --num-clips 1 2"
+TOY_FILES = "--num-videos 3 --num-video-frames 12 --large-size 64 96"
 TOY_PAIRS = "--num-texts 20 --num-videos 20 --num-frames 6 --max-words 16 --shortest 4 --longest 8 --width 512"
 TOY_STEP = "--clip tiny --num-frames 3 --num-classes 5"
 TOY_CONTRAST = (
@@ -85,12 +87,12 @@ def plan_runs(options: argparse.Namespace) -> list[tuple[Benchmark, list[str]]]:
             (mug_stan_step.BENCHMARK, [*model, *step]),
             (contrast.BENCHMARK, [*shared, *batch]),
         ]
-    videos, texts, full = [], [], []
+    videos, texts, files, full = [], [], [], []
     if options.toy:
-        videos, texts = TOY_VIDEOS.split(), TOY_TEXTS.split()
+        videos, texts, files = TOY_VIDEOS.split(), TOY_TEXTS.split(), TOY_FILES.split()
         model += TOY_MODEL.split()
     elif options.full:
-        full, texts = ["--full"], ["--image-size", "448"]
+        full, texts, files = ["--full"], ["--image-size", "448"], ["--image-size", "448"]
 
     runs = [(loading.BENCHMARK, [*shared, *videos])]
     if options.videos is not None:
@@ -98,7 +100,7 @@ def plan_runs(options: argparse.Namespace) -> list[tuple[Benchmark, list[str]]]:
     for length in MAX_LENGTHS:
         runs.append((training_step.BENCHMARK, [*full, *model, "--max-length", str(length)]))
     runs.append((training_step.BENCHMARK, [*full, *model, "--unused-parameters", "0"]))
-    return [*runs, (scoring.BENCHMARK, [*model, *texts])]
+    return [*runs, (scoring.BENCHMARK, [*model, *texts]), (pipelines.BENCHMARK, [*model, *files])]
 
 
 def main(arguments: Sequence[str] | None = None) -> str:

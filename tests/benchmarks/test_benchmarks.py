@@ -18,6 +18,7 @@ from benchmarks import (
     moments,
     moments_step,
     mug_stan_step,
+    pipelines,
     recurrent,
     run_all,
     scoring,
@@ -256,6 +257,17 @@ def test_every_benchmark_runs_one_side_alone(side, capsys, tmp_path, write_video
     assert len(lines) == 3 and all(json.loads(line)["peak_bytes"] > 0 for line in lines)
 
 
+def test_pipelines_answer_as_loops_by_hand(tmp_path):
+    options = parse(pipelines.BENCHMARK, *TOY_MODEL, *run_all.TOY_FILES.split())
+    bench = pipelines.Bench(options, tmp_path)
+    for case in pipelines.CASES:
+        work = bench.work(case)
+        assert pipelines.check(case, work) < 1e-5
+        right = work["baseline"]
+        with pytest.raises(AssertionError, match="scores differ by"):
+            pipelines.check(case, {**work, "baseline": lambda right=right: [score + 1e-3 for score in right()]})
+
+
 def test_process_that_fails_is_reported():
     with pytest.raises(RuntimeError, match="(?s)benchmarks.nothing .*--alone baseline.*No module named"):
         measure.measure_peak_bytes("benchmarks.nothing", ["--threads", "1"])
@@ -275,7 +287,14 @@ def test_run_all_writes_what_it_prints(tmp_path, capsys):
     assert output.read_text(encoding="utf-8") == report
     printed = capsys.readouterr().out
     titles = [line for line in report.splitlines() if line.startswith("## ")]
-    assert [title.split()[1] for title in titles] == ["Video", "Training", "Training", "Training", "Retrieval"]
+    assert [title.split()[1] for title in titles] == [
+        "Video",
+        "Training",
+        "Training",
+        "Training",
+        "Retrieval",
+        "Pipelines:",
+    ]
     assert all(line in printed for line in report.splitlines())
     for fact in (
         "processor:",
