@@ -11,7 +11,7 @@ library's own is replaced.
 
 from typing import Any
 
-from .video_pipeline import Question, VideoPipeline
+from .video_pipeline import Question, ReadVideo, VideoPipeline
 
 
 DEFAULT_TOP_K = 5
@@ -55,6 +55,12 @@ class ClipVideoClassificationPipeline(VideoPipeline):
 
     def check_asked(self, asked: dict[str, Any]) -> dict[str, Any]:
         return asked
+
+    def preprocess(self, question: Question, **options: Any) -> ReadVideo:
+        """Read the video of a question, with the number of frames that the model's config fixes, if it does."""
+        if (num_frames := getattr(self.model.config, "num_frames", None)) is not None:
+            options = {"num_frames": num_frames, **options}
+        return super().preprocess(question, **options)
 
     def answer(
         self, questions: list[Question], top_k: int | None = DEFAULT_TOP_K, return_clips: bool = True

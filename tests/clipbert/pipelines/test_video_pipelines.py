@@ -166,6 +166,14 @@ def test_classes_and_their_windows(classes, videos):
         assert [clip["score"] for clip in answer["clips"]] == pytest.approx(of_windows.tolist(), abs=1e-6)
 
 
+def test_a_number_of_frames_that_the_model_fixes_is_kept_to(videos):
+    pipe = make_pipeline("classes")
+    asked = [pipe(videos[0], num_frames=number) for number in (3, 5)]
+    assert asked[0] != asked[1]
+    pipe.model.config.num_frames = 3
+    assert pipe(videos[0]) == asked[0] and pipe(videos[0], num_frames=5) == asked[1]
+
+
 # The same by every way
 
 
