@@ -287,7 +287,7 @@ def test_files_and_folders(folder, clips, tmp_path):
     target = ["--set", f"data.features={tmp_path / 'mine'}", "data.num_workers=1"]
     report = extract.main(["--model", str(checkpoint), *target, "--videos", str(clips / "test"), str(one)])
     assert report.num_written == len(list((tmp_path / "mine").iterdir())) == 7
-    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+    with pytest.raises(FileNotFoundError, match="no such folder or file"):
         extract.main(["--model", str(checkpoint), *target, "--videos", "nowhere"])
     with pytest.raises(RecipeError, match="model.from_pretrained: a model has one start"):
         extract.main([*target, "--videos", str(one)])
