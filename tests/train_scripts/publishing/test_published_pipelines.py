@@ -21,6 +21,7 @@ from transformers import VideoClassificationPipeline, pipeline
 
 from clipbert import load_pipeline
 from clipbert.modeling_clipbert import ClipBERTModel
+from clipbert.pipelines import TASKS
 from clipbert.train_scripts.publishing import save_for_hub
 
 
@@ -198,8 +199,10 @@ def test_here_nothing_of_a_checkpoint_is_run_either(planted, videos, expected, t
 
 
 def test_with_trust_the_pipeline_is_that_of_the_checkpoint_and_the_rest_of_this_package(
-    published, videos, expected, tmp_path
+    published, videos, expected, tmp_path, monkeypatch
 ):
+    for task in TASKS.values():  # the installed one is of another version, too
+        monkeypatch.setattr(task.pipeline_class, "answer", None)
     for name, (task, asked) in ASKED.items():
         folder = shutil.copytree(published / name, tmp_path / name)
         for kind in (
