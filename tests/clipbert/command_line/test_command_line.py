@@ -13,48 +13,33 @@ import time
 from pathlib import Path
 
 import pytest
-import tiny_cnn_rnn
-import tiny_models
-import tiny_moments
 from numbered_videos import write_numbered
-from text_ends import wordpiece_tokenizer
+from tiny_pipelines import CASES
 
-from clipbert import (
-    ClipBERTForMultipleChoice,
-    ClipBERTForRegression,
-    ClipBERTForVideoQA,
-    ClipBERTForVideoTextRetrieval,
-    ClipBERTVideoProcessor,
-    CNNRNNVideoProcessor,
-    VideoTextProcessor,
-    load_pipeline,
-)
+from clipbert import load_pipeline
 from clipbert.command_line import COMMANDS, main
 from clipbert.command_line.output import Output
 
 
 ROOT = Path(__file__).parents[3]
 TEXTS = ["a dog runs", "the cat"]
-HEADS = {
-    "match": ClipBERTForVideoTextRetrieval,
-    "open": ClipBERTForVideoQA,
-    "choose": ClipBERTForMultipleChoice,
-    "count": ClipBERTForRegression,
+CHECKPOINTS = {  # by what is asked of them, and the case of each
+    "match": "retrieval",
+    "open": "open_answers",
+    "choose": "choices",
+    "count": "counts",
+    "classify": "classes",
+    "locate": "moments",
 }
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
     """A folder with a checkpoint of each kind, by what it answers."""
-    folder, tokenizer = tmp_path_factory.mktemp("checkpoints"), wordpiece_tokenizer()
-    for name, model_class in HEADS.items():
-        tiny_models.tiny_model(model_class, vocab_size=len(tokenizer)).save_pretrained(folder / name)
-        video_processor = ClipBERTVideoProcessor(size=64, num_clips=2, num_frames=2)
-        VideoTextProcessor(video_processor, tokenizer).save_pretrained(folder / name)
-    tiny_cnn_rnn.tiny_model().save_pretrained(folder / "classify")
-    CNNRNNVideoProcessor(size=tiny_cnn_rnn.IMAGE_SIZE, num_frames=4).save_pretrained(folder / "classify")
-    tiny_moments.tiny_frame_model().save_pretrained(folder / "locate")
-    tiny_moments.tiny_processor().save_pretrained(folder / "locate")
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for name, case in CHECKPOINTS.items():
+        for part in CASES[case].build():
+            part.save_pretrained(folder / name)
     return folder
 
 
