@@ -22,8 +22,8 @@ OF_PIPELINES = (
     "revision",
     "task",
     "trust_remote_code",
+    "video_processor",
 )
-OF_PIPELINES += ("video_processor",)
 
 
 class UsageError(ValueError):

@@ -316,10 +316,8 @@ class VideoPipeline(Pipeline):
                 "This pipeline was loaded with trust_remote_code, and its code lies in the folder of the checkpoint: copy that "
                 "folder. Fine-tuned weights go into the copy with `pipe.model.save_pretrained(COPY)`."
             )
-        for table in (
-            "auto_map",
-            "custom_pipelines",
-        ):  # of a published checkpoint, the code of which is not saved here
+        # of a published checkpoint, the code of which is not saved here
+        for table in ("auto_map", "custom_pipelines"):
             self.model.config.__dict__.pop(table, None)
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)

@@ -21,9 +21,8 @@ from clipbert.pipelines import find_task
 
 
 REQUIREMENT = "sentence-transformers>=6.0"
-MODULES = Path(clipbert.pipelines.__file__).with_name(
-    "sentence_modules.py"
-)  # imports what is an extra: never imported here
+# imports what is an extra: never imported here
+MODULES = Path(clipbert.pipelines.__file__).with_name("sentence_modules.py")
 FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
 
 

@@ -19,6 +19,7 @@ from clipbert import (
     MugSTANVideoProcessor,
     VideoTextProcessor,
 )
+from clipbert.datasets_scripts.building import media
 from clipbert.pipelines import VideoTextRetrievalPipeline
 from clipbert.processing import VideoDecodeError
 from clipbert.processing.decoding import decode_video
@@ -27,7 +28,7 @@ from clipbert.processing.decoding import decode_video
 sentence_transformers = pytest.importorskip(
     "sentence_transformers", reason="the extra sentence-transformers is not installed"
 )
-from clipbert.pipelines.sentence_modules import VideoTextEncoder, VideoTextScorer  # noqa: E402
+from clipbert.pipelines.sentence_modules import VIDEO_SUFFIXES, VideoTextEncoder, VideoTextScorer  # noqa: E402
 
 
 TEXTS = ["a man opens the door", "the door", "a man"]
@@ -163,3 +164,7 @@ def test_a_video_of_a_batch_is_read_once(scorer, videos):
 def test_other_backends_are_refused():
     with pytest.raises(ValueError, match="in torch alone, got backend='onnx'"):
         VideoTextEncoder.load("nothing", backend="onnx")
+
+
+def test_files_of_videos_end_as_everywhere_here():
+    assert set(VIDEO_SUFFIXES) == media.VIDEO_SUFFIXES  # a copy, because the file travels with checkpoints

@@ -205,12 +205,8 @@ def test_with_trust_the_pipeline_is_that_of_the_checkpoint_and_the_rest_of_this_
         monkeypatch.setattr(task.pipeline_class, "answer", None)
     for name, (task, asked) in ASKED.items():
         folder = shutil.copytree(published / name, tmp_path / name)
-        for kind in (
-            "configuration",
-            "modeling",
-            "processing",
-            "video_processing",
-        ):  # as of a version that does not fit
+        # as of a version that does not fit
+        for kind in ("configuration", "modeling", "processing", "video_processing"):
             for path in folder.glob(f"{kind}_*.py"):
                 path.write_text("raise RuntimeError('code of another version')")
         pipe = pipeline(task, model=str(folder), trust_remote_code=True, device="cpu")
