@@ -68,7 +68,7 @@ class EncodedSegment:
 
 
 @runtime_checkable
-class VideoReader(Protocol):
+class SegmentReader(Protocol):
     """
     A model that reads videos: what `encoder` and `reranker` share.
 
@@ -88,7 +88,7 @@ class VideoReader(Protocol):
 
 
 @runtime_checkable
-class Encoder(VideoReader, Protocol):
+class Encoder(SegmentReader, Protocol):
     """A model that has a vector for each text and each video; the nearer the better."""
 
     width: int
@@ -98,7 +98,7 @@ class Encoder(VideoReader, Protocol):
 
 
 @runtime_checkable
-class Reranker(VideoReader, Protocol):
+class Reranker(SegmentReader, Protocol):
     """A model that says how well a text fits a video. An [`Encoder`] may be one, too: then it orders exactly by itself."""
 
     def encode_texts(self, texts: Sequence[str]) -> Any:
@@ -208,6 +208,6 @@ __all__ = [
     "Reranker",
     "SearchIndexError",
     "Span",
-    "VideoReader",
+    "SegmentReader",
     "VideoStore",
 ]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from clipbert.search.protocols import EncodedSegment, SearchIndexError, VideoReader
+from clipbert.search.protocols import EncodedSegment, SearchIndexError, SegmentReader
 
 
 PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}  # without it two writers leave the same row twice
@@ -61,7 +61,7 @@ def segment_id(video_id: str, segment: int) -> str:
 
 
 def model_fields(
-    encoder: VideoReader | None, reranker: VideoReader | None, dtype: str = "float32", width: int | None = None
+    encoder: SegmentReader | None, reranker: SegmentReader | None, dtype: str = "float32", width: int | None = None
 ) -> list[pa.Field]:
     """
     The columns of models.
