@@ -77,6 +77,7 @@ class SegmentReader(Protocol):
 
     name: str  # of the checkpoint: a folder or a name on the Hub
     fingerprint: str  # of weights, config and processor
+    stage: str  # name of its scores: the first word of its family's, such as "clipbert" or "mug"
     parts_shape: tuple[int, ...] | None  # of `EncodedSegment.parts`, or None if nothing but a vector is made
     seconds_shape: tuple[int, int]  # of `EncodedSegment.seconds`
 
@@ -146,6 +147,10 @@ class VideoStore(Protocol):
     @property
     def schema(self) -> pa.Schema:
         """Columns: those of `rows.FACTS`, those of the models, and metadata."""
+
+    @property
+    def version(self) -> Any:
+        """Something that is another one after each change of the rows."""
 
     def add_columns(self, fields: Sequence[pa.Field]) -> None:
         """Further columns, NULL in all rows; those that exist with the same type already are left."""
