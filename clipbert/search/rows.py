@@ -142,7 +142,7 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         if value is not None:
             flat[place] = value
     numbers = pa.array(flat.ravel(), kind.value_type)
-    missing = np.array([value is None for value in values])
+    missing = np.array([value is None for value in values], bool)  # of no row, too
     return pa.FixedSizeListArray.from_arrays(numbers, type=kind, mask=pa.array(missing))
 
 
