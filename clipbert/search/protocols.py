@@ -161,6 +161,12 @@ class VideoStore(Protocol):
     def write_setting(self, name: str, value: bytes) -> None:
         """Set it for all readers."""
 
+    def setting_names(self, prefix: str = "") -> list[str]:
+        """Names of the settings that begin so, in order."""
+
+    def delete_settings(self, names: Collection[str]) -> None:
+        """Delete these settings; those that are not there are left out."""
+
     def replace(self, rows: pa.Table, video_ids: Collection[str]) -> None:
         """These rows become all that there is of these videos, in one step. Both may name videos that the other does not."""
 
@@ -193,6 +199,9 @@ class VideoStore(Protocol):
 
     def compact(self) -> None:
         """Join small files, bring the index of vectors up to date, drop old versions. Waits for writers, and they for it."""
+
+    def ensure_index(self) -> None:
+        """Index the vectors if there are many, or many that are not in it: after rows were added."""
 
     def verify(self) -> list[str]:
         """What is wrong with the files of the store, a line each that names the file; the rows are checked by the index."""
