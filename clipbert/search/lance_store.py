@@ -40,6 +40,7 @@ SETTING_COLUMNS = pa.schema(
 )
 MIN_INDEXED = 20_000  # vectors; fewer are compared one by one
 MAX_UNINDEXED = 10_000  # vectors that are compared one by one beside the index: some 15 ms
+MAX_APPROXIMATE = 1_000  # rows of an answer; for more it is quicker to compare all
 ROWS_PER_PARTITION = 250_000  # of the index: a graph of each, built in memory
 KEPT_VERSIONS = timedelta(hours=1)  # for readers that began before
 NO_SPACE = ("(os error 27)", "(os error 28)", "(os error 122)")  # file too large, no space, quota
@@ -292,10 +293,10 @@ class LanceStore:
             query = query.distance_type("cosine").limit(limit).select([*columns, "_distance"])
             if condition:
                 query = query.where(condition, prefilter=True)
-            if exact:
+            if exact or limit > MAX_APPROXIMATE:
                 query = query.bypass_vector_index()
-            else:
-                query = query.ef(max(4 * limit, 200)).refine_factor(2)
+            else:  # measured: benchmarks/index_engine.py
+                query = query.ef(max(4 * limit, 200)).refine_factor(2)  # and exact cosines of twice as many
             found = query.to_arrow()
         similarity = pa.array(1 - found.column("_distance").to_numpy(), pa.float32())
         return found.drop_columns("_distance").append_column("similarity", similarity)
@@ -306,7 +307,7 @@ class LanceStore:
             query = self._table(SEGMENTS).search().where(f"id IN {_listed(ids)}" if ids else "FALSE").select(names)
             found = query.to_arrow()
         places = {id: place for place, id in enumerate(found.column("id").to_pylist())}
-        return found.take([places[id] for id in ids if id in places])
+        return found.take(pa.array([places[id] for id in ids if id in places], pa.int64()))
 
     # -----------------------------------------------------------------------------------------------------------------
     # Upkeep

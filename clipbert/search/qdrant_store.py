@@ -46,8 +46,7 @@ class QdrantStore:
         self.uri = str(uri)
         location, _, name = _parts(self.uri)
         self._prefix = f"{name}_" if name else ""
-        with self._named_errors():
-            self._client = _connect(location, options)
+        self._client = _connect(location, options)
 
     # -----------------------------------------------------------------------------------------------------------------
     # The whole
@@ -59,7 +58,7 @@ class QdrantStore:
         store = cls(uri, **options)
         from qdrant_client import models
 
-        with store._named_errors():
+        with _named_errors(uri):
             if store._client.collection_exists(store._segments) and not overwrite:
                 raise SearchIndexError(f"{uri} has an index already: open it, or replace it with overwrite=True.")
             for name in (store._segments, store._settings):  # what has no segments is no index
@@ -76,7 +75,7 @@ class QdrantStore:
     def open(cls, uri: str, **options: Any) -> "QdrantStore":
         """The store that is there; errors as of `LanceStore.open`."""
         store = cls(uri, **options)
-        with store._named_errors():
+        with _named_errors(uri):
             if not store._client.collection_exists(store._segments):
                 raise SearchIndexError(f"{uri} is no index: expected an address that VideoIndex.create was given.")
         return store
@@ -108,22 +107,12 @@ class QdrantStore:
     def locked(self):
         return nullcontext()  # a folder is open in one process alone; a server has no lock
 
-    @contextmanager
-    def _named_errors(self):
-        """Errors of the client as those of an index."""
-        from qdrant_client.http.exceptions import ApiException
-
-        try:
-            yield
-        except (ApiException, RuntimeError, OSError, json.JSONDecodeError) as error:
-            raise SearchIndexError(f"{self.uri} does not answer, or not as expected: {error}") from error
-
     # -----------------------------------------------------------------------------------------------------------------
     # Settings
     # -----------------------------------------------------------------------------------------------------------------
 
     def read_setting(self, name: str) -> bytes | None:
-        with self._named_errors():
+        with _named_errors(self.uri):
             found = self._client.retrieve(self._settings, [_point_id(name)], with_payload=["value"])
         return base64.b64decode(found[0].payload["value"]) if found else None
 
@@ -131,7 +120,7 @@ class QdrantStore:
         from qdrant_client import models
 
         payload = {"name": name, "value": base64.b64encode(value).decode()}
-        with self._named_errors():
+        with _named_errors(self.uri):
             self._client.upsert(self._settings, [models.PointStruct(id=_point_id(name), vector={}, payload=payload)])
 
     def setting_names(self, prefix: str = "") -> list[str]:
@@ -141,7 +130,7 @@ class QdrantStore:
 
     def delete_settings(self, names: Collection[str]) -> None:
         if names:
-            with self._named_errors():
+            with _named_errors(self.uri):
                 self._client.delete(self._settings, [_point_id(name) for name in names])
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -158,7 +147,7 @@ class QdrantStore:
                 raise SearchIndexError(
                     f"{self.uri} has a column {field.name!r} of {schema.field(field.name).type}, and cannot have one of {field.type}."
                 )
-        with self._named_errors():
+        with _named_errors(self.uri):
             for field in new:
                 if field.name == VECTOR:
                     size, product = field.type.list_size, models.Distance.DOT
@@ -175,7 +164,7 @@ class QdrantStore:
             return
         columns = self._read_columns(rows)
         size = _batch_size(rows)
-        with self._named_errors():
+        with _named_errors(self.uri):
             for start in range(0, rows.num_rows, size):
                 some = range(start, min(start + size, rows.num_rows))
                 self._client.upsert(self._segments, [_point(columns, row) for row in some])
@@ -186,7 +175,7 @@ class QdrantStore:
         from qdrant_client import models
 
         columns, ids = self._read_columns(rows), rows.column("id").to_pylist()
-        with self._named_errors():
+        with _named_errors(self.uri):
             for start in range(0, len(ids), size := _batch_size(rows)):
                 wanted = {_point_id(id): start + place for place, id in enumerate(ids[start : start + size])}
                 known = self._client.retrieve(self._segments, list(wanted), with_payload=False)
@@ -214,7 +203,7 @@ class QdrantStore:
         if not video_ids:
             return 0
         where = models.Filter(must=[_is_one_of(video_ids)])
-        with self._named_errors():
+        with _named_errors(self.uri):
             number = self._client.count(self._segments, where).count
             self._client.delete(self._segments, where)
         return number
@@ -239,7 +228,7 @@ class QdrantStore:
 
     def count(self, where: "Filter | None" = None) -> int:
         condition = self._where(where)
-        with self._named_errors():
+        with _named_errors(self.uri):
             return self._client.count(self._segments, condition).count
 
     def scan(
@@ -252,7 +241,7 @@ class QdrantStore:
     def _scroll(self, collection: str, size: int, where: "models.Filter | None" = None, **selection) -> Iterator[list]:
         offset = None
         while True:
-            with self._named_errors():
+            with _named_errors(self.uri):
                 points, offset = self._client.scroll(collection, where, limit=size, offset=offset, **selection)
             if points:
                 yield points
@@ -271,7 +260,7 @@ class QdrantStore:
 
         query = np.asarray(vector, np.float32) / np.linalg.norm(vector)
         condition, schema = self._where(where), self.schema
-        with self._named_errors():
+        with _named_errors(self.uri):
             points = self._client.query_points(
                 self._segments,
                 query.tolist(),
@@ -288,7 +277,7 @@ class QdrantStore:
 
     def take(self, ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
         names = list(dict.fromkeys(["id", *columns]))
-        with self._named_errors():
+        with _named_errors(self.uri):
             found = self._client.retrieve(self._segments, [_point_id(id) for id in ids], **_selection(names))
         points = {str(point.id): point for point in found}
         there = [points[point] for point in map(_point_id, ids) if point in points]
@@ -308,7 +297,7 @@ class QdrantStore:
         return []  # files are the server's own
 
     def describe(self) -> dict[str, Any]:
-        with self._named_errors():
+        with _named_errors(self.uri):
             collection = self._client.get_collection(self._segments)
             rows = self._client.count(self._segments).count
         indexed = collection.indexed_vectors_count or 0
@@ -341,15 +330,27 @@ def _parts(uri: str) -> _Address:
     return _Address(f"{kind.removeprefix('qdrant+')}://{server}", True, name)
 
 
+@contextmanager
+def _named_errors(uri: str):
+    """Errors of the client as those of an index."""
+    from qdrant_client.http.exceptions import ApiException
+
+    try:
+        yield
+    except (ApiException, RuntimeError, OSError, json.JSONDecodeError) as error:
+        raise SearchIndexError(f"{uri} does not answer, or not as expected: {error}") from error
+
+
 def _connect(location: str, options: Mapping[str, Any]) -> "QdrantClient":
     try:
         from qdrant_client import QdrantClient
     except ImportError as error:
         raise ImportError("An index in Qdrant needs its client: pip install 'clipbert[qdrant]'") from error
-    if "://" in location:
-        return QdrantClient(url=location, **options)
-    client = _CLIENTS.get(location) or QdrantClient(path=location, force_disable_check_same_thread=True, **options)
-    return _CLIENTS.setdefault(location, client)
+    with _named_errors(location):
+        if "://" in location:
+            return QdrantClient(url=location, **options)
+        client = _CLIENTS.get(location) or QdrantClient(path=location, force_disable_check_same_thread=True, **options)
+        return _CLIENTS.setdefault(location, client)
 
 
 @atexit.register

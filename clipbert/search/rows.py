@@ -185,6 +185,8 @@ def array_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
             column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     size = column.type.list_size
     values = column.values.slice(column.offset * size, len(column) * size)  # `flatten` leaves those of NULL out
+    if pa.types.is_boolean(values.type):
+        values = values.fill_null(False)  # in rows that are NULL; with any, numpy would get objects
     return values.to_numpy(zero_copy_only=False).reshape(len(column), size)
 
 
