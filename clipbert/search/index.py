@@ -22,7 +22,7 @@ from clipbert.processing.option_checks import refuse_unknown_options
 from clipbert.search import rows, upkeep
 from clipbert.search.adding import IndexReport
 from clipbert.search.cascade import Candidates, Cascade, Source
-from clipbert.search.files import Changes, KnownFile, compare, resolve, scan
+from clipbert.search.files import Changes, KnownFile, absence, compare, resolve, scan
 from clipbert.search.filters import Filter, check, field
 from clipbert.search.hits import SearchHits, VideoHit
 from clipbert.search.protocols import (
@@ -114,7 +114,7 @@ class VideoIndex:
             SearchIndexError: If there is no model that can order anything, or an index already.
             ImportError: If the store is not installed.
         """
-        from clipbert.search.models import load_models
+        from clipbert.search.models import load_model, load_models
         from clipbert.search.stores import create_store
 
         root = _clean_root(root)
@@ -122,24 +122,22 @@ class VideoIndex:
             raise SearchIndexError(f"segment_s: expected seconds above 0, or None for whole videos, got {segment_s}.")
         if dtype not in ("float32", "float16"):
             raise SearchIndexError(f"dtype: expected 'float32' or 'float16', got {dtype!r}.")
-        loaded = load_models(
-            encoder,
-            reranker,
-            locator,
-            device=device,
-            encoder_options=encoder_options,
-            reranker_options=reranker_options,
-        )
-        models = dict(zip(("encoder", "reranker", "locator"), loaded, strict=True))
-        if models["encoder"] is None and models["reranker"] is None:
+        if encoder is None and reranker is None:
             raise SearchIndexError("Expected an encoder or a reranker: nothing else can say what fits.")
+        if encoder_options:
+            encoder = load_model(encoder, device=device, **encoder_options)
+        if reranker_options:
+            reranker = load_model(reranker, device=device, **reranker_options)
+        models = load_models(encoder, reranker, locator, device=device)._asdict()
+        is_turned = encoder is not None and models["encoder"] is None  # a ClipBERT
+        options = {"encoder": encoder_options, "reranker": encoder_options if is_turned else reranker_options}
         settings = IndexSettings(
             root=root, segment_s=segment_s, dtype=dtype, follow_links=follow_links, keep_clips=keep_clips
         )
         for name, model in models.items():
             if model is not None:
-                options = {"encoder": encoder_options, "reranker": reranker_options}.get(name)
-                setattr(settings, name, ModelSettings(str(model.name), model.fingerprint, dict(options or {})))
+                about = ModelSettings(str(model.name), model.fingerprint, dict(options.get(name) or {}))
+                setattr(settings, name, about)
         kept = models["reranker"] if keep_clips else None
         schema = pa.schema([*rows.FACTS, *rows.model_fields(models["encoder"], kept, dtype)])
         store = create_store(uri, schema, overwrite=overwrite)
@@ -231,10 +229,10 @@ class VideoIndex:
     @cached_property
     def cascade(self) -> Cascade:
         """The stages of a search."""
+        from clipbert.search.models import keeps
+
         encoder, reranker = self.encoder, self.reranker
-        exact = encoder if encoder is not None and encoder.parts_shape is not None else None
-        if exact is not None and not isinstance(exact, Reranker):
-            exact = None
+        exact = encoder if keeps(Reranker, encoder) else None
         return Cascade(
             self.store,
             encoder or self.heads,
@@ -263,9 +261,10 @@ class VideoIndex:
         elsewhere are opened to see whether they were moved.
         """
         ignored: dict[str, str] = {}
-        places = [self.settings.root] if places is None else list(places)
-        found = list(scan(places, self.settings.root, self.settings.follow_links, ignored))
-        return compare(found, self._known()), ignored
+        root, follow_links = self.settings.root, self.settings.follow_links
+        places = [root] if places is None else list(places)
+        found = scan(places, root, follow_links, ignored)
+        return compare(found, self._known(), absence(places, root, follow_links, ignored)), ignored
 
     def _known(self) -> dict[str, KnownFile]:
         """The files that are in the index."""
@@ -515,7 +514,7 @@ class VideoIndex:
 
     def _vector_of(self, query: Any) -> np.ndarray | None:
         """The vector of a query, if vectors order first."""
-        from clipbert.search.models import query_vector
+        from clipbert.search.queries import query_vector
 
         encoder = self.cascade.encoder
         if encoder is None:
@@ -528,7 +527,7 @@ class VideoIndex:
 
     def _describe(self, found: Candidates) -> list[VideoHit]:
         """Hits of segments."""
-        from clipbert.search.models import best_span, list_clips
+        from clipbert.search.matching import best_span, list_clips
 
         if not len(found):
             return []

@@ -100,6 +100,7 @@ class MatchingReader:
         if device is not None:
             model.to(device)
         self.block_size = block_size
+        self.stage = model.config.model_type.split("_")[0]
         self.read = ProcessorReading(processor, **sampling)
         if self.read.option("sampling") == "random":
             raise SearchIndexError(
