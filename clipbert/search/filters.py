@@ -308,6 +308,18 @@ def _fit(filter: Filter, schema: pa.Schema) -> Filter:
     return filter
 
 
+def check_columns(names: Iterable[str], schema: pa.Schema) -> None:
+    """
+    Columns that are asked for, of any type.
+
+    Raises:
+        SearchIndexError: If the index has no such column.
+    """
+    for name in names:
+        if name not in schema.names:
+            raise SearchIndexError(f"The index has no column {name!r:.200}. {did_you_mean(name, schema.names)}")
+
+
 def _column_type(name: str, schema: pa.Schema) -> pa.DataType:
     scalars = [
         each.name for each in schema if _is_scalar(each.type) and each.name.isidentifier()
@@ -532,6 +544,7 @@ __all__ = [
     "NullTest",
     "TextTest",
     "check",
+    "check_columns",
     "field",
     "matches",
     "to_qdrant",
