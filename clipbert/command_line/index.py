@@ -51,7 +51,7 @@ def add_models(parser: CommandParser, meaning: str) -> None:
 def add_reading(parser: CommandParser) -> None:
     parser.add_argument("--metadata", type=Path, metavar="FILE", help="columns of your own: captions.jsonl, or CSV")
     parser.add_argument("--retry_failed", action="store_true", help="try again what could not be read")
-    parser.add_argument("--batch_size", type=positive, default=8, metavar="N", help="segments encoded at once")
+    parser.add_argument("--batch_size", type=positive, default=1, metavar="N", help="segments encoded at once (1)")
     parser.add_argument("--num_workers", type=not_negative, default=0, metavar="N", help="processes that read videos")
     parser.add_argument(
         "--max_decode_error_rate", type=share, default=0.5, metavar="SHARE", help="stop if more cannot be read (0.5)"

@@ -143,7 +143,8 @@ class Candidates:
 
     def order(self) -> "Candidates":
         """Best first; of equal ones the first id."""
-        return self.take(np.lexsort((np.array([_path_order(one) for one in self.ids], dtype=object), -self.scores)))
+        places = range(len(self))
+        return self.take(sorted(places, key=lambda place: (-self.scores[place], _path_order(self.ids[place]))))
 
     def first_videos(self, count: int) -> "Candidates":
         """The segments of the best so many videos; they are in order."""
@@ -299,13 +300,13 @@ class Cascade:
         if num_parts is None or not source.is_kept:
             yield from (source.load(block, num_parts) for block in blocks)
             return
-        key = (self.store.version, tuple(ids))
+        version = self.store.version
+        size = 4 * len(ids) * num_parts * int(np.prod(source.reader.parts_shape[1:]))
+        if version is None or size > FIRST_CLIPS_BYTES:
+            yield from (source.load(block, num_parts) for block in blocks)
+            return
+        key = (version, tuple(ids))
         if self._first_clips is None or self._first_clips[0] != key:
-            parts = source.reader.parts_shape
-            is_small = 4 * len(ids) * num_parts * int(np.prod(parts[1:])) <= FIRST_CLIPS_BYTES
-            if not is_small:
-                yield from (source.load(block, num_parts) for block in blocks)
-                return
             self._first_clips = key, [source.load(block, num_parts) for block in blocks]
         yield from self._first_clips[1]
 

@@ -221,10 +221,12 @@ class VideoIndex:
     @cached_property
     def heads(self) -> Any:
         """What distillation left: an encoder by the clips of the reranker; `None` without one."""
+        value = self.store.read_setting(HEADS)
+        if value is None:
+            return None
         from clipbert.search.distilled import DistilledEncoder
 
-        value = self.store.read_setting(HEADS)
-        return None if value is None else DistilledEncoder.from_bytes(value, self.reranker)
+        return DistilledEncoder.from_bytes(value, self.reranker)
 
     @cached_property
     def cascade(self) -> Cascade:
@@ -291,7 +293,7 @@ class VideoIndex:
         on_error: str = "skip",
         retry_failed: bool = False,
         shard: tuple[int, int] = (0, 1),
-        batch_size: int = 8,
+        batch_size: int = 1,
         num_workers: int = 0,
         max_decode_error_rate: float = 0.5,
         progress: bool | None = None,
@@ -309,7 +311,8 @@ class VideoIndex:
                 are as they were.
             shard (`tuple[int, int]`, *optional*, defaults to `(0, 1)`): Of several processes the number of this one, and how many: each takes
                 its own videos.
-            batch_size (`int`, *optional*, defaults to 8): Segments that go through the models at once.
+            batch_size (`int`, *optional*, defaults to 1): Segments that go through the models at once. More are faster on an accelerator, and
+                change scores in their last bits.
             num_workers (`int`, *optional*, defaults to 0): Processes that read videos.
             max_decode_error_rate (`float`, *optional*, defaults to 0.5): More failures end it.
             progress (`bool`, *optional*): Whether to show a bar; by default on a terminal.

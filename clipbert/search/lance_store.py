@@ -128,6 +128,11 @@ class LanceStore:
         with self._named_errors():
             return self._table(SEGMENTS).schema
 
+    @property
+    def version(self) -> int:
+        with self._named_errors():
+            return self._table(SEGMENTS).version
+
     def locked(self):
         if self.folder is None:
             return nullcontext()

@@ -150,7 +150,7 @@ class VideoStore(Protocol):
 
     @property
     def version(self) -> Any:
-        """Something that is another one after each change of the rows."""
+        """Something that is another one after each change of the rows; `None` where nobody knows."""
 
     def add_columns(self, fields: Sequence[pa.Field]) -> None:
         """Further columns, NULL in all rows; those that exist with the same type already are left."""
