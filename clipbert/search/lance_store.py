@@ -12,8 +12,11 @@ each call.
 """
 
 import os
+import random
+import re
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -43,6 +46,8 @@ MAX_UNINDEXED = 10_000  # vectors that are compared one by one beside the index:
 MAX_APPROXIMATE = 1_000  # rows of an answer; for more it is quicker to compare all
 ROWS_PER_PARTITION = 250_000  # of the index: a graph of each, built in memory
 KEPT_VERSIONS = timedelta(hours=1)  # for readers that began before
+ATTEMPTS = 6  # of a change that others are in the way of, with pauses of up to 1, 2, 4 ... seconds
+OVERTAKEN = re.compile(r"concurrent writers|commit conflict", re.IGNORECASE)  # the engine's own attempts are used up
 NO_SPACE = ("(os error 27)", "(os error 28)", "(os error 122)")  # file too large, no space, quota
 
 
@@ -139,11 +144,19 @@ class LanceStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         return FileLock(self.folder / ".lock", is_singleton=True)  # of this path, so that it may be taken twice
 
-    @contextmanager
-    def _commit(self):
+    def _commit(self, change: Callable[[], Any]) -> Any:
+        """Do it; again where writers on other machines are in the way. A change may be done twice."""
         with self.locked(), self._named_errors():
-            yield
+            for attempt in range(ATTEMPTS):
+                try:
+                    result = change()
+                    break
+                except RuntimeError as error:
+                    if attempt == ATTEMPTS - 1 or not OVERTAKEN.search(str(error)):
+                        raise
+                    time.sleep(random.uniform(0, 2**attempt))
             self._record()
+        return result
 
     def _record(self) -> None:
         if self._records:
@@ -167,8 +180,7 @@ class LanceStore:
                 ) from error
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
-            faults = self._records.differing(by_size=True) if self._records else {}
-            known = "".join(f"\n{self.folder / path} {fault}." for path, fault in faults.items())
+            known = "".join(f"\n{line}" for line in self._faults(with_rows=False))
             raise IndexDamagedError(
                 f"{self.uri} cannot be read or written; `verify` compares all files with their checksums.{known}\n{text}"
             ) from error
@@ -184,9 +196,8 @@ class LanceStore:
 
     def write_setting(self, name: str, value: bytes) -> None:
         row = pa.Table.from_pylist([{"name": name, "value": value}], schema=SETTING_COLUMNS)
-        with self._commit():
-            merge = self._table(SETTINGS).merge_insert("name")
-            merge.when_matched_update_all().when_not_matched_insert_all().execute(row)
+        merge = self._table(SETTINGS).merge_insert("name").when_matched_update_all().when_not_matched_insert_all()
+        self._commit(lambda: merge.execute(row))
 
     def setting_names(self, prefix: str = "") -> list[str]:
         with self._named_errors():
@@ -196,46 +207,44 @@ class LanceStore:
 
     def delete_settings(self, names: Collection[str]) -> None:
         if names:
-            with self._commit():
-                self._table(SETTINGS).delete(f"name IN {_listed(names)}")
+            self._commit(lambda: self._table(SETTINGS).delete(f"name IN {_listed(names)}"))
 
     # -----------------------------------------------------------------------------------------------------------------
     # Changes
     # -----------------------------------------------------------------------------------------------------------------
 
     def add_columns(self, fields: Sequence[pa.Field]) -> None:
-        with self._commit():
+        def add():
             schema = self._table(SEGMENTS).schema
-            new = [field for field in fields if field.name not in schema.names]
             for field in fields:
-                if field not in new and schema.field(field.name).type != field.type:
+                if field.name in schema.names and schema.field(field.name).type != field.type:
+                    kind = schema.field(field.name).type
                     raise SearchIndexError(
-                        f"{self.uri} has a column {field.name!r} of {schema.field(field.name).type}, and cannot have one of {field.type}."
+                        f"{self.uri} has a column {field.name!r} of {kind}, and cannot have one of {field.type}."
                     )
-            if new:
+            if new := [field for field in fields if field.name not in schema.names]:
                 self._table(SEGMENTS).add_columns(new)
 
+        self._commit(add)
+
     def replace(self, rows: pa.Table, video_ids: Collection[str]) -> None:
-        videos = sorted({*video_ids, *rows.column("video_id").to_pylist()})
-        if videos:
-            with self._commit():
-                merge = (
-                    self._table(SEGMENTS).merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-                )
-                merge = merge.when_not_matched_by_source_delete(f"video_id IN {_listed(videos)}")
-                merge.execute(self._fitted(rows, self._table(SEGMENTS).schema.names), on_bad_vectors="null")
+        if not (videos := sorted({*video_ids, *rows.column("video_id").to_pylist()})):
+            return
+        merge = self._table(SEGMENTS).merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+        merge = merge.when_not_matched_by_source_delete(f"video_id IN {_listed(videos)}")
+        self._commit(
+            lambda: merge.execute(self._fitted(rows, self._table(SEGMENTS).schema.names), on_bad_vectors="null")
+        )
 
     def update(self, rows: pa.Table) -> None:
         if rows.num_rows:
-            with self._commit():
-                merge = self._table(SEGMENTS).merge_insert("id").when_matched_update_all()
-                merge.execute(self._fitted(rows, rows.schema.names), on_bad_vectors="null")
+            merge = self._table(SEGMENTS).merge_insert("id").when_matched_update_all()
+            self._commit(lambda: merge.execute(self._fitted(rows, rows.schema.names), on_bad_vectors="null"))
 
     def delete(self, video_ids: Collection[str]) -> int:
         if not video_ids:
             return 0
-        with self._commit():
-            return self._table(SEGMENTS).delete(f"video_id IN {_listed(video_ids)}").num_deleted_rows
+        return self._commit(lambda: self._table(SEGMENTS).delete(f"video_id IN {_listed(video_ids)}")).num_deleted_rows
 
     def _fitted(self, rows: pa.Table, names: Sequence[str]) -> pa.Table:
         """Rows as LanceDB takes them unchanged: it makes NULL of every list of one length that has a NaN in it."""
@@ -319,21 +328,27 @@ class LanceStore:
     # -----------------------------------------------------------------------------------------------------------------
 
     def compact(self, keep: timedelta = KEPT_VERSIONS, min_indexed: int = MIN_INDEXED) -> None:
-        with self._commit():
+        def compact():
+            self._refuse_damage()
             for name in (SEGMENTS, SETTINGS):
                 self._table(name).optimize(cleanup_older_than=keep)  # brings an index up to date, too
             if self._index() is None:
                 self._build_index(min_indexed)
+
+        with self.locked():
+            self._commit(compact)
             if self._records:
                 self._records.join()
 
     def ensure_index(self, min_indexed: int = MIN_INDEXED, max_unindexed: int = MAX_UNINDEXED) -> None:
-        with self._commit():
-            index = self._index()
-            if index is None:
+        def ensure():
+            if (index := self._index()) is None:
                 self._build_index(min_indexed)
             elif self._table(SEGMENTS).index_stats(index).num_unindexed_rows > max_unindexed:
+                self._refuse_damage()
                 self._table(SEGMENTS).optimize()
+
+        self._commit(ensure)
 
     def _index(self) -> str | None:
         names = [index.name for index in self._table(SEGMENTS).list_indices() if index.columns == [VECTOR]]
@@ -349,14 +364,22 @@ class LanceStore:
             table.create_index(VECTOR, config=HnswSq(distance_type="cosine", num_partitions=partitions))
 
     def verify(self) -> list[str]:
+        return self._faults()
+
+    def _faults(self, with_rows: bool = True) -> list[str]:
         if self._records is None:
             return []
-        faults = self._records.differing()
-        if faults:  # unless a writer has just deleted them
+        faults = self._records.differing(with_rows)
+        if faults and os.access(self.folder, os.W_OK):  # a writer may just have deleted them
             with self.locked():
                 recorded = self._records.read()
             faults = {path: fault for path, fault in faults.items() if path in recorded}
         return [f"{self.folder / path} {fault}." for path, fault in sorted(faults.items())]
+
+    def _refuse_damage(self) -> None:
+        """Before files are made of others, whose damage would no longer be seen; rows have checksums of their own."""
+        if faults := self._faults(with_rows=False):
+            raise IndexDamagedError(f"{self.uri} is damaged, and is left as it is:\n" + "\n".join(faults))
 
     def describe(self) -> dict[str, Any]:
         with self._named_errors():
@@ -380,6 +403,7 @@ def _connect(uri: str, storage_options: dict[str, str]):
         import lancedb
     except ImportError as error:
         raise ImportError("An index needs LanceDB: pip install 'clipbert[search]'") from error
+    os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")  # in figures of an index; else it warns of them
     return lancedb.connect(uri, read_consistency_interval=timedelta(0), storage_options=storage_options or None)
 
 
