@@ -71,7 +71,7 @@ def _is_video(name: str) -> bool:
     return splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
-def _rest(path: str, folder: str, separator: str) -> str | None:
+def rest_of(path: str, folder: str, separator: str) -> str | None:
     """What of a path is below a folder, `""` for the folder itself, or `None`."""
     if path == folder:
         return ""
@@ -89,14 +89,14 @@ class LocalRoot:
         """The name of a place below the root, `""` for the root."""
         if isinstance(place, str) and place.startswith("file://"):
             place = url2pathname(urlparse(place).path)
-        below = _rest(abspath(place), self.path, os.sep)
-        below = _rest(realpath(place), self.real, os.sep) if below is None else below
+        below = rest_of(abspath(place), self.path, os.sep)
+        below = rest_of(realpath(place), self.real, os.sep) if below is None else below
         if below is None:
             raise SearchIndexError(f"{place}: expected a place below the root of the collection, {self.path}.")
         return below.replace(os.sep, "/")
 
     def _leaves(self, path: str) -> bool:
-        return not self.follow_links and _rest(realpath(path), self.real, os.sep) is None
+        return not self.follow_links and rest_of(realpath(path), self.real, os.sep) is None
 
     def walk(self, name: str, ignored: dict[str, str]) -> Iterator[ListedFile]:
         """The videos below a place, and, where the place is a file, that one. Nothing is opened."""
@@ -194,7 +194,7 @@ class RemoteRoot:
         links = str(place).split("::")
         number = len(self.before)
         same = links[:number] == self.before and links[number + 1 :] == self.after and number < len(links)
-        below = _rest(links[number].rstrip("/"), self.head.rstrip("/"), "/") if same else None
+        below = rest_of(links[number].rstrip("/"), self.head.rstrip("/"), "/") if same else None
         if below is None:
             raise SearchIndexError(f"{place}: expected a place below the root of the collection, {self.url}.")
         return below.lstrip("/")
@@ -214,7 +214,7 @@ class RemoteRoot:
         if name and not found:
             raise SearchIndexError(f"{address}: no such folder or file.")
         for full, facts in sorted(found.items()):
-            below = (_rest(full, path, "/") if path else full) or ""
+            below = (rest_of(full, path, "/") if path else full) or ""
             spelt = "/".join(part for part in (name, below) if part)
             clean = spelt.removeprefix("./")
             if any(part.startswith(".") for part in clean.split("/")) or not (_is_video(clean) or not below):
@@ -259,4 +259,4 @@ def read_version(facts: dict[str, Any]) -> int | None:
     return int(time * 1_000_000_000) if isinstance(time, int | float) else None
 
 
-__all__ = ["ListedFile", "LocalRoot", "RemoteRoot", "clean_name", "open_root", "read_version", "shown"]
+__all__ = ["ListedFile", "LocalRoot", "RemoteRoot", "clean_name", "open_root", "read_version", "rest_of", "shown"]
