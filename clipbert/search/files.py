@@ -31,7 +31,7 @@ class FileState:
 
     Args:
         video_id (`str`): Its path below the root, with `/`, NFC.
-        path (`Path` or `str`): What opens it: a path, or the address of an object (`s3://...`).
+        path (`Path` or `str`): What opens it: a path, or the address of an object (`s3://...`, `tar://a.mp4::file:///shard.tar`).
         size (`int`): Bytes.
         mtime_ns (`int`, *optional*): When it was written; of objects a number made of their version, where the store has versions.
             `None`: nothing is known.
@@ -83,14 +83,16 @@ def scan(
     """
     The videos at some places of a collection, by their suffix (a file that is a place is one, whatever it is called).
 
-    Hidden files and folders are passed over. A folder that several names lead to is listed once, by its own one if that is there.
+    Hidden files and folders are passed over. A folder that several names lead to is listed once, by its own one if that is there. Members of
+    `.tar` files in a folder are videos, too: `shard.tar/a.mp4`, with the time of the whole file; to list them, its headers are read. In object
+    stores a tar is not looked into, unless it is the root itself.
 
     Args:
         places: Files and folders below the root; of an address, addresses.
         root (`str` or `os.PathLike`): A folder, or an address of fsspec, such as `s3://bucket/videos` or `tar://::FILE.tar`.
         follow_links (`bool`, *optional*, defaults to `False`): Whether links that lead out of the root are followed.
         ignored (`dict[str, str]`, *optional*): Gets what was not looked at, by name, and why: such links, pipes, folders that cannot be listed,
-            names that are no UTF-8.
+            names that are no UTF-8, broken tars.
 
     Returns:
         `list[FileState]`: In the order of ids.
@@ -155,10 +157,10 @@ def resolve(root: str | os.PathLike, video_id: str, follow_links: bool = False) 
         follow_links (`bool`, *optional*, defaults to `False`): Whether links may lead out of the root.
 
     Returns:
-        `Path`, or the address of an object as `str`: Whether it is there is not checked.
+        `Path`, or the address of an object, or of a member of a tar, as `str`. Whether it is there is not checked.
 
     Raises:
-        SearchIndexError: If it leads out of the root.
+        SearchIndexError: If it leads out of the root, or into a tar that is broken.
     """
     return open_root(root, follow_links).find(clean_name(video_id))
 

@@ -9,7 +9,9 @@ import hashlib
 import os
 import re
 import stat
+import tarfile
 import unicodedata
+import zipfile
 from collections.abc import Iterator
 from datetime import datetime
 from os.path import abspath, isdir, join, lexists, realpath, splitext
@@ -29,6 +31,8 @@ from clipbert.support.terminal import printable
 LEAVES = "a link that leads out of the collection"
 VERSIONS = ("ETag", "etag", "blob_id", "sha256", "md5Hash", "content_md5")  # what stores call the version of a file
 TIMES = ("mtime", "LastModified", "last_modified", "created")
+SHARD = ".tar"
+BROKEN = (tarfile.TarError, zipfile.BadZipFile)
 
 
 class ListedFile(NamedTuple):
@@ -71,7 +75,15 @@ def _is_video(name: str) -> bool:
     return splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
-def _rest(path: str, folder: str, separator: str) -> str | None:
+def _is_shard(name: str) -> bool:
+    return splitext(name)[1].lower() == SHARD
+
+
+def _is_listed(name: str) -> bool:
+    return _is_video(name) or _is_shard(name)
+
+
+def rest_of(path: str, folder: str, separator: str) -> str | None:
     """What of a path is below a folder, `""` for the folder itself, or `None`."""
     if path == folder:
         return ""
@@ -80,7 +92,10 @@ def _rest(path: str, folder: str, separator: str) -> str | None:
 
 
 class LocalRoot:
-    """A folder. Links that leave it are not followed unless `follow_links`; hidden files and folders are passed over."""
+    """
+    A folder, and `.tar` files in it as if they were folders. Links that leave it are not followed unless `follow_links`; hidden files and
+    folders are passed over.
+    """
 
     def __init__(self, root: str | os.PathLike, follow_links: bool = False):
         self.path, self.real, self.follow_links = abspath(root), realpath(root), follow_links
@@ -89,17 +104,17 @@ class LocalRoot:
         """The name of a place below the root, `""` for the root."""
         if isinstance(place, str) and place.startswith("file://"):
             place = url2pathname(urlparse(place).path)
-        below = _rest(abspath(place), self.path, os.sep)
-        below = _rest(realpath(place), self.real, os.sep) if below is None else below
+        below = rest_of(abspath(place), self.path, os.sep)
+        below = rest_of(realpath(place), self.real, os.sep) if below is None else below
         if below is None:
             raise SearchIndexError(f"{place}: expected a place below the root of the collection, {self.path}.")
         return below.replace(os.sep, "/")
 
     def _leaves(self, path: str) -> bool:
-        return not self.follow_links and _rest(realpath(path), self.real, os.sep) is None
+        return not self.follow_links and rest_of(realpath(path), self.real, os.sep) is None
 
     def walk(self, name: str, ignored: dict[str, str]) -> Iterator[ListedFile]:
-        """The videos below a place, and, where the place is a file, that one. Nothing is opened."""
+        """The videos below a place, and, where the place is a file, that one. Nothing but tars is opened."""
         path = join(self.path, name) if name else self.path
         if not os.path.exists(path):
             raise SearchIndexError(f"{path}: no such folder or file.")
@@ -132,11 +147,11 @@ class LocalRoot:
                     continue
                 is_link = entry.is_symlink()
                 is_folder = isdir(entry.path) if is_link else entry.is_dir()
-                if is_link and (is_folder or _is_video(entry.name)) and self._leaves(entry.path):
+                if is_link and (is_folder or _is_listed(entry.name)) and self._leaves(entry.path):
                     ignored[shown(entry_name)] = LEAVES
                 elif is_folder:
                     (linked if is_link else folders).append((entry.path, entry_name))
-                elif _is_video(entry.name):
+                elif _is_listed(entry.name):
                     yield from self._list_file(entry.path, entry_name, ignored)
 
     def _list_file(self, path: str, name: str, ignored: dict[str, str]) -> Iterator[ListedFile]:
@@ -145,21 +160,41 @@ class LocalRoot:
         except OSError as error:  # a link to nothing, or to itself
             ignored[shown(name)] = str(error.strerror)
             return
-        if stat.S_ISREG(state.st_mode):
-            yield ListedFile(name, Path(path), state.st_size, state.st_mtime_ns)
-        else:
+        if not stat.S_ISREG(state.st_mode):
             ignored[shown(name)] = "a pipe, a socket or a device"
+        elif _is_shard(name):
+            yield from self._list_shard(path, name, ignored)
+        else:
+            yield ListedFile(name, Path(path), state.st_size, state.st_mtime_ns)
 
-    def find(self, name: str) -> Path:
-        """The file of a name in NFC, however the system spells it; where it would be, if there is none."""
-        path = self.path
-        for part in name.split("/"):
+    @staticmethod
+    def _list_shard(path: str, name: str, ignored: dict[str, str]) -> Iterator[ListedFile]:
+        inside: dict[str, str] = {}
+        try:
+            members = list(_shard(path).walk("", inside))
+        except SearchIndexError as error:
+            ignored[shown(name)] = str(error)
+            return
+        ignored |= {f"{shown(name)}/{member}": why for member, why in inside.items()}
+        for member in members:
+            yield member._replace(name=f"{name}/{member.name}")
+
+    def find(self, name: str) -> Path | str:
+        """The file of a name in NFC, however the system spells it; where it would be, if there is none. Of a tar the address in it."""
+        path, parts = self.path, name.split("/")
+        for place, part in enumerate(parts, start=1):
             path = self._spelt(path, part)
+            if _is_shard(part) and place < len(parts) and os.path.isfile(path):
+                self._check(path, name)
+                return _shard(path).find("/".join(parts[place:]))
+        self._check(path, name)
+        return Path(path)
+
+    def _check(self, path: str, name: str) -> None:
         if self._leaves(path):
             raise SearchIndexError(
                 f"{shown(name)!r:.300}: {LEAVES}, {self.path}. Open an index whose collection has such links with follow_links=True."
             )
-        return Path(path)
 
     @staticmethod
     def _spelt(folder: str, part: str) -> str:
@@ -171,7 +206,14 @@ class LocalRoot:
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
-        return os.path.exists(self.find(name))
+        path = self.find(name)
+        return path.exists() if isinstance(path, Path) else is_object(path)
+
+
+def _shard(path: str) -> "RemoteRoot":
+    if "::" in path:
+        raise SearchIndexError(f"{shown(path)!r:.300}: '::' in a name is no part of an address.")
+    return RemoteRoot(f"tar://::file://{path}")
 
 
 class RemoteRoot:
@@ -194,7 +236,7 @@ class RemoteRoot:
         links = str(place).split("::")
         number = len(self.before)
         same = links[:number] == self.before and links[number + 1 :] == self.after and number < len(links)
-        below = _rest(links[number].rstrip("/"), self.head.rstrip("/"), "/") if same else None
+        below = rest_of(links[number].rstrip("/"), self.head.rstrip("/"), "/") if same else None
         if below is None:
             raise SearchIndexError(f"{place}: expected a place below the root of the collection, {self.url}.")
         return below.lstrip("/")
@@ -202,19 +244,14 @@ class RemoteRoot:
     def walk(self, name: str, ignored: dict[str, str]) -> Iterator[ListedFile]:
         """The videos below a place, as the store lists them now."""
         address = self.url_of(name) if name else self.url
-        files, path = self._open(address)
-        if self.is_archive:
-            files.clear_instance_cache()  # they keep the list of an archive that may have been replaced
-            files, path = self._open(address)
-        files.invalidate_cache()
         try:
-            found = files.find(path, detail=True)
-        except (OSError, ValueError) as error:
+            found, path, version = self._list(address)
+        except (OSError, ValueError, ImportError, *BROKEN) as error:
             raise SearchIndexError(f"{address}: cannot be listed: {error}") from error
         if name and not found:
             raise SearchIndexError(f"{address}: no such folder or file.")
         for full, facts in sorted(found.items()):
-            below = (_rest(full, path, "/") if path else full) or ""
+            below = (rest_of(full, path, "/") if path else full) or ""
             spelt = "/".join(part for part in (name, below) if part)
             clean = spelt.removeprefix("./")
             if any(part.startswith(".") for part in clean.split("/")) or not (_is_video(clean) or not below):
@@ -224,14 +261,20 @@ class RemoteRoot:
             elif facts.get("linkname"):
                 ignored[shown(clean)] = "a link inside an archive"
             else:
-                yield ListedFile(clean, self.url_of(spelt), facts["size"] or 0, read_version(facts))
+                yield ListedFile(clean, self.url_of(spelt), facts["size"] or 0, version or read_version(facts))
 
-    @staticmethod
-    def _open(address: str) -> tuple[Any, str]:
-        try:
-            return url_to_fs(address)
-        except (OSError, ValueError, ImportError) as error:
-            raise SearchIndexError(f"{address}: {error}") from error
+    def _list(self, address: str) -> tuple[dict[str, dict[str, Any]], str, int | None]:
+        """What fsspec tells of the files below an address, its path there, and the version of the archive, if it is one."""
+        files, path = url_to_fs(address)
+        files.invalidate_cache()
+        if not self.is_archive:
+            return files.find(path, detail=True), path, None
+        files.clear_instance_cache()  # it has the list of an archive that may have been replaced since
+        files, path = url_to_fs(address)
+        archives, archive = url_to_fs("::".join(self.after))
+        found = files.find(path, detail=True), path, read_version(archives.info(archive))
+        files.clear_instance_cache()  # it keeps the archive open
+        return found
 
     def find(self, name: str) -> str:
         """The address of the file of a name in NFC, however the store spells it; where it would be, if there is none."""
@@ -239,10 +282,23 @@ class RemoteRoot:
             raise SearchIndexError(f"{shown(name)!r:.300}: '::' in a name is no part of an address.")
         if self.is_archive or not name.isascii():
             for spelling in (name, unicodedata.normalize("NFD", name), f"./{name}"):
-                files, path = self._open(self.url_of(spelling))
-                if files.isfile(path):
+                if is_object(self.url_of(spelling)):
                     return self.url_of(spelling)
         return self.url_of(name)
+
+
+def is_object(address: str) -> bool:
+    """
+    Whether there is such an object.
+
+    Raises:
+        SearchIndexError: If it is in an archive that is none.
+    """
+    try:
+        files, path = url_to_fs(address)
+        return files.isfile(path)
+    except (OSError, ValueError, ImportError, *BROKEN) as error:
+        raise SearchIndexError(f"{address}: {error}") from error
 
 
 def read_version(facts: dict[str, Any]) -> int | None:
@@ -259,4 +315,4 @@ def read_version(facts: dict[str, Any]) -> int | None:
     return int(time * 1_000_000_000) if isinstance(time, int | float) else None
 
 
-__all__ = ["ListedFile", "LocalRoot", "RemoteRoot", "clean_name", "open_root", "read_version", "shown"]
+__all__ = ["ListedFile", "LocalRoot", "RemoteRoot", "clean_name", "open_root", "read_version", "rest_of", "shown"]

@@ -187,7 +187,7 @@ def test_five_thousand_files_are_listed_quickly(root):
     for folder in range(50):
         (root / str(folder)).mkdir()
         for number in range(100):
-            (root / str(folder) / f"{number}.mp4").touch()
+            open(f"{root}/{folder}/{number}.mp4", "wb").close()
     started = time.process_time()
     assert len(scan([root], root)) == 5000
     assert time.process_time() - started < 1
@@ -405,18 +405,79 @@ def test_unknown_addresses():
         scan(["nosuch://x"], "nosuch://x")
 
 
-def test_a_tar(tmp_path):
-    write(tmp_path / "in", ["a.mp4", "b/c.mp4", "b/c.txt"])
-    (tmp_path / "in" / "link.mp4").symlink_to("/etc/passwd")
-    for name in ("plain", "dotted"):
-        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
-            for path in sorted((tmp_path / "in").rglob("*.*")):
-                below = path.relative_to(tmp_path / "in").as_posix()
-                archive.add(path, below if name == "plain" else f"./{below}")
-        root, ignored = f"tar://::{(tmp_path / f'{name}.tar').as_uri()}", {}
-        found = scan([root], root, ignored=ignored)
-        assert ids(found) == ["a.mp4", "b/c.mp4"] and list(ignored) == ["link.mp4"]
-        assert [read(file.path) for file in found] == [b"content of a.mp4", b"content of b/c.mp4"]
-        assert [resolve(root, file.video_id) for file in found] == [file.path for file in found]
-        assert abs(found[0].mtime_ns - (tmp_path / "in" / "a.mp4").stat().st_mtime_ns) < 2 * 10**9
-        assert len(compare(found, state_of(root)).unchanged) == 2
+def pack(path, folder, names, before="") -> None:
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name in names:
+            member = archive.gettarinfo(folder / name, before + name)
+            member.mtime = 0  # as those write them who want the same archive each time
+            with open(folder / name, "rb") as file:
+                archive.addfile(member, file if member.isreg() else None)
+
+
+@pytest.fixture
+def unpacked(tmp_path):
+    """A folder with what goes into archives."""
+    folder = tmp_path / "unpacked"
+    write(folder, ["a.mp4", "b/it's #?%20[1].mp4", "b/c.txt", "b/.hidden.mp4", "b/two::colons.mp4"])
+    (folder / "link.mp4").symlink_to("/etc/passwd")
+    return folder, ["a.mp4", "b/it's #?%20[1].mp4", "b/c.txt", "b/.hidden.mp4", "b/two::colons.mp4", "link.mp4"]
+
+
+@posix
+@pytest.mark.parametrize("before", ["", "./"])
+def test_a_tar_as_root(tmp_path, unpacked, before):
+    pack(tmp_path / "a b.tar", *unpacked, before)
+    root, ignored = f"tar://::file://{tmp_path / 'a b.tar'}", {}
+    found = scan([root], root, ignored=ignored)
+    assert ids(found) == ["a.mp4", "b/it's #?%20[1].mp4"] and sorted(ignored) == ["b/two::colons.mp4", "link.mp4"]
+    assert [read(file.path).decode() for file in found] == [f"content of {file.video_id}" for file in found]
+    assert [resolve(root, file.video_id) for file in found] == [file.path for file in found]
+    assert ids(compare(found, state_of(root)).unchanged) == ids(found)
+
+
+@posix
+def test_tars_in_a_folder(root, unpacked, opened):
+    write(root, ["plain.mp4", "broken.tar", "folder.tar/d.mp4"])
+    pack(root / "shards" / "0.tar", *unpacked)
+    pack(root / "shards" / "1.tar", *unpacked, "./")
+    ignored = {}
+    found = scan([root], root, ignored=ignored)
+    members = ["a.mp4", "b/it's #?%20[1].mp4"]
+    expected = ["folder.tar/d.mp4", "plain.mp4", *(f"shards/{shard}.tar/{name}" for shard in "01" for name in members)]
+    assert ids(found) == expected
+    assert "broken.tar" in ignored and "shards/0.tar/link.mp4" in ignored
+    assert read(found[-1].path) == b"content of b/it's #?%20[1].mp4"
+    assert [resolve(root, file.video_id) for file in found] == [file.path for file in found]
+    assert scan([root / "shards" / "1.tar"], root) == found[-2:]
+    with pytest.raises(SearchIndexError, match="broken.tar"):
+        resolve(root, "broken.tar/a.mp4")
+    with pytest.raises(SearchIndexError, match="below the root"):
+        resolve(root, "shards/0.tar/../../../a.mp4")
+
+    known = state_of(root) | {"broken.tar/a.mp4": KnownFile(1, 1, ""), "shards/0.tar/gone.mp4": KnownFile(1, 1, "")}
+    opened.clear()
+    (root / "shards" / "1.tar").rename(root / "shards" / "2.tar")
+    changes = compare(scan([root], root, ignored=ignored), known, absence([root], root, ignored=ignored))
+    assert len(changes.unchanged) == 4 and changes.missing == ["shards/0.tar/gone.mp4"]
+    assert {old: file.video_id for old, file in changes.moved.items()} == {
+        f"shards/1.tar/{name}": f"shards/2.tar/{name}" for name in members
+    }
+    assert len(opened) == 2
+    place = [root / "plain.mp4"]
+    assert compare(scan(place, root), known, absence(place, root)).missing == sorted(
+        ["shards/0.tar/gone.mp4", *(f"shards/1.tar/{name}" for name in members)]
+    )
+
+
+@posix
+def test_a_tar_that_is_replaced_by_one_of_the_same_sizes(root, unpacked):
+    folder, names = unpacked
+    pack(root / "0.tar", folder, names)
+    known = state_of(root)
+    (folder / "a.mp4").write_bytes(b"CONTENT of a.mp4")
+    pack(root / "0.tar", folder, names)
+    os.utime(root / "0.tar", ns=(5, 5))
+    changes = compare(scan([root], root), known)
+    assert (ids(changes.changed), ids(changes.touched)) == (["0.tar/a.mp4"], ["0.tar/b/it's #?%20[1].mp4"])
+    assert read(changes.changed[0].path) == b"CONTENT of a.mp4"
