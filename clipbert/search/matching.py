@@ -8,61 +8,20 @@ scored in blocks of 16 videos as `train_scripts/search.py` does all of that, so 
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from clipbert.processing.pictures import holds_frames
 from clipbert.search.fingerprints import compute_fingerprint
 from clipbert.search.protocols import EncodedSegment, SearchIndexError, Span
+from clipbert.search.reading import ProcessorReading
 from clipbert.train_scripts.tasks.retrieval.collection import VIDEOS_PER_BLOCK
 from clipbert.train_scripts.tasks.scoring import Texts, VideoBlock, match_texts, repeat_texts
 
 
-KEPT = ("pixel_values", "clip_mask", "frame_seconds")  # of what a processor returns
 BLANK_SIDE = 64  # pixels
-
-
-class ProcessorReading:
-    """
-    `read` of a model: its processor and the options, without weights, for workers of a loader.
-
-    Args:
-        processor (`ProcessorMixin` or `BaseVideoProcessor`): Saved with the model.
-        sampling: Options that differ from its own, such as `num_clips`.
-    """
-
-    def __init__(self, processor: Any, **sampling: Any):
-        self.processor, self.sampling = processor, sampling
-
-    @property
-    def video_processor(self) -> Any:
-        return getattr(self.processor, "video_processor", self.processor)
-
-    def option(self, name: str, default: Any = None) -> Any:
-        """What is used: the option that was given, else the processor's own."""
-        own = getattr(self.video_processor, name, None)
-        return self.sampling.get(name, default if own is None else own)
-
-    def __call__(self, video: str | Path | np.ndarray, span: Span | None = None) -> dict[str, torch.Tensor]:
-        """
-        The inputs of one video.
-
-        Args:
-            video (`str`, `Path` or `np.ndarray` of shape `(frames, height, width, 3)`): A file, or frames in uint8.
-            span (`Span`, *optional*): The part to look at; nothing else is decoded.
-
-        Raises:
-            VideoDecodeError: If it cannot be read, or ends before its span.
-        """
-        options = {} if span is None else {"spans_se": [tuple(span)]}
-        if holds_frames(video):
-            options["video_metadata"] = {"fps": self.option("fps", 1.0)}
-        inputs = self.processor(videos=[video], return_metadata=True, **options, **self.sampling)
-        return {name: inputs[name] for name in KEPT if name in inputs}
 
 
 class MatchingReader:
@@ -307,4 +266,4 @@ def _span_of(seconds: np.ndarray, place: int, num_places: int) -> Span:
     return Span(float(shown[0]), float(shown[-1]))
 
 
-__all__ = ["MatchingEncoder", "MatchingReader", "ProcessorReading", "best_span", "build_matching", "list_clips"]
+__all__ = ["MatchingEncoder", "MatchingReader", "best_span", "build_matching", "list_clips"]

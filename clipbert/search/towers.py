@@ -7,80 +7,22 @@ Vectors of videos by any model of transformers with a tower for texts and one fo
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import torch
 import torch.nn.functional as F  # noqa: N812
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from clipbert.processing import VideoDecodeError, decode_video, sample_clips
-from clipbert.processing.decoding import DecodedVideoMetadata
 from clipbert.processing.processing_mug_stan import FIXED_LENGTH
-from clipbert.processing.video_processing import cut_out
-from clipbert.processing.video_sources import describe_source
 from clipbert.search.fingerprints import compute_fingerprint
-from clipbert.search.protocols import EncodedSegment, SearchIndexError, Span
+from clipbert.search.protocols import EncodedSegment, SearchIndexError
+from clipbert.search.reading import FrameReading
 
 
 NUM_FRAMES = 12
 BLANK = "a"  # a text, for the sake of its shape
-
-
-@dataclass(frozen=True)
-class FrameReading:
-    """
-    `read` of a tower, without weights: frames that lie evenly over a video, each as the checkpoint's image processor makes it.
-
-    Args:
-        image_processor (`BaseImageProcessor`): The checkpoint's own.
-        num_frames (`int`): Frames of a video; short ones show some several times.
-    """
-
-    image_processor: Any
-    num_frames: int
-
-    def __call__(self, video: str | Path | np.ndarray, span: Span | None = None) -> dict[str, torch.Tensor]:
-        """
-        The inputs of one video, `(num_frames, ...)`, and `frame_seconds` `(num_frames,)`.
-
-        Args:
-            video (`str`, `Path` or `np.ndarray` of shape `(frames, height, width, 3)`): A file, or frames in uint8.
-            span (`Span`, *optional*): The part to look at; nothing else is decoded.
-
-        Raises:
-            VideoDecodeError: If it cannot be read, or ends before its span.
-        """
-        numbers = np.zeros(0)
-
-        def choose_frames(metadata: DecodedVideoMetadata) -> np.ndarray:
-            nonlocal numbers
-            try:
-                first, part = (0, metadata) if span is None else cut_out(metadata, tuple(span))
-            except ValueError as error:
-                raise VideoDecodeError(describe_source(video), str(error)) from error
-            sample = sample_clips(part.total_num_frames, num_clips=1, num_frames=self.num_frames)
-            numbers = sample.frame_indices[0] + first
-            return numbers
-
-        decoded = decode_video(video, choose_frames, transform=self.prepare)
-        places = np.searchsorted(decoded.metadata.frames_indices, numbers)
-        seconds = decoded.metadata.frames_seconds
-        seconds = np.full(len(numbers), np.nan) if seconds is None else np.array(seconds, np.float64)[places]
-        frames = [decoded.frames[place] for place in places]
-        together = {name: torch.cat([frame[name] for frame in frames]) for name in frames[0]}
-        return together | {"frame_seconds": torch.from_numpy(seconds)}
-
-    def prepare(self, picture: np.ndarray) -> dict[str, torch.Tensor]:
-        """A picture `(height, width, 3)` in uint8 as the inputs of the tower, `(1, ...)`."""
-        inputs = self.image_processor(PIL.Image.fromarray(picture), return_tensors="pt")
-        if inputs["pixel_values"].ndim == 5:  # of an image processor that takes it for a video
-            inputs["pixel_values"] = inputs["pixel_values"].flatten(0, 1)
-        return dict(inputs)
 
 
 class TowerEncoder:
@@ -188,4 +130,4 @@ def longest_text(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
     return min(positions, tokenizer.model_max_length)
 
 
-__all__ = ["NUM_FRAMES", "FrameReading", "TowerEncoder", "longest_text"]
+__all__ = ["NUM_FRAMES", "TowerEncoder", "longest_text"]
