@@ -77,6 +77,7 @@ class SegmentReader(Protocol):
 
     name: str  # of the checkpoint: a folder or a name on the Hub
     fingerprint: str  # of weights, config and processor
+    stage: str  # name of its scores: the first word of its family's, such as "clipbert" or "mug"
     parts_shape: tuple[int, ...] | None  # of `EncodedSegment.parts`, or None if nothing but a vector is made
     seconds_shape: tuple[int, int]  # of `EncodedSegment.seconds`
 
@@ -147,6 +148,10 @@ class VideoStore(Protocol):
     def schema(self) -> pa.Schema:
         """Columns: those of `rows.FACTS`, those of the models, and metadata."""
 
+    @property
+    def version(self) -> Any:
+        """Something that is another one after each change of the rows."""
+
     def add_columns(self, fields: Sequence[pa.Field]) -> None:
         """Further columns, NULL in all rows; those that exist with the same type already are left."""
 
@@ -155,6 +160,12 @@ class VideoStore(Protocol):
 
     def write_setting(self, name: str, value: bytes) -> None:
         """Set it for all readers."""
+
+    def setting_names(self, prefix: str = "") -> list[str]:
+        """Names of the settings that begin so, in order."""
+
+    def delete_settings(self, names: Collection[str]) -> None:
+        """Delete these settings; those that are not there are left out."""
 
     def replace(self, rows: pa.Table, video_ids: Collection[str]) -> None:
         """These rows become all that there is of these videos, in one step. Both may name videos that the other does not."""
@@ -188,6 +199,9 @@ class VideoStore(Protocol):
 
     def compact(self) -> None:
         """Join small files, bring the index of vectors up to date, drop old versions. Waits for writers, and they for it."""
+
+    def ensure_index(self) -> None:
+        """Index the vectors if there are many, or many that are not in it: after rows were added."""
 
     def verify(self) -> list[str]:
         """What is wrong with the files of the store, a line each that names the file; the rows are checked by the index."""

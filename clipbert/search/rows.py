@@ -129,11 +129,12 @@ def build_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Tabl
     columns = {}
     for field in schema:
         values = [row.get(field.name) for row in rows]
-        columns[field.name] = _column(values, field.type)
+        columns[field.name] = build_column(values, field.type)
     return with_checksums(pa.table(columns, schema=schema))
 
 
-def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+def build_column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Values as a column; those of one with lists of one length are flat arrays, or `None`."""
     if not pa.types.is_fixed_size_list(kind):
         return pa.array(values, kind)
     dtype, size = kind.value_type.to_pandas_dtype(), kind.list_size
@@ -142,7 +143,7 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         if value is not None:
             flat[place] = value
     numbers = pa.array(flat.ravel(), kind.value_type)
-    missing = np.array([value is None for value in values])
+    missing = np.array([value is None for value in values], bool)  # of no row, too
     return pa.FixedSizeListArray.from_arrays(numbers, type=kind, mask=pa.array(missing))
 
 
@@ -184,6 +185,8 @@ def array_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
             column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     size = column.type.list_size
     values = column.values.slice(column.offset * size, len(column) * size)  # `flatten` leaves those of NULL out
+    if pa.types.is_boolean(values.type):
+        values = values.fill_null(False)  # in rows that are NULL; with any, numpy would get objects
     return values.to_numpy(zero_copy_only=False).reshape(len(column), size)
 
 
@@ -197,6 +200,7 @@ __all__ = [
     "MAX_TEXT",
     "VECTOR",
     "array_of",
+    "build_column",
     "build_table",
     "compute_checksums",
     "metadata_field",

@@ -1,0 +1,389 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""
+Rows of an index in LanceDB: a folder, object storage (`s3://`, `gs://`, `az://`), or a managed server (`db://`).
+
+    segments    a table: a row for each segment of a video
+    settings    a table: names and bytes
+    digests/    checksums of the files of both, in folders alone      `file_records.py`
+    .lock       held by a writer for its commit, in folders alone
+
+Every change is one commit; the key of the table lets one of two writers of the same rows begin anew. Readers look for a newer version at
+each call.
+"""
+
+import os
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from filelock import FileLock
+
+from clipbert.search.file_records import FOLDER, FileRecords
+from clipbert.search.protocols import IndexDamagedError, SearchIndexError
+from clipbert.search.rows import PRIMARY_KEY, VECTOR, array_of
+
+
+if TYPE_CHECKING:
+    from lancedb.table import Table
+
+    from clipbert.search.filters import Filter
+
+
+SEGMENTS, SETTINGS = "segments", "settings"
+SETTING_COLUMNS = pa.schema(
+    [pa.field("name", pa.string(), nullable=False, metadata=PRIMARY_KEY), pa.field("value", pa.large_binary())]
+)
+MIN_INDEXED = 20_000  # vectors; fewer are compared one by one
+MAX_UNINDEXED = 10_000  # vectors that are compared one by one beside the index: some 15 ms
+MAX_APPROXIMATE = 1_000  # rows of an answer; for more it is quicker to compare all
+ROWS_PER_PARTITION = 250_000  # of the index: a graph of each, built in memory
+KEPT_VERSIONS = timedelta(hours=1)  # for readers that began before
+NO_SPACE = ("(os error 27)", "(os error 28)", "(os error 122)")  # file too large, no space, quota
+
+
+class LanceStore:
+    """A [`VideoStore`] in LanceDB. Made by [`create_store`] and [`open_store`]."""
+
+    def __init__(self, uri: str, **storage_options: str):
+        self.uri = str(uri)
+        self.folder = None if "://" in self.uri else Path(self.uri).absolute()
+        self._records = self.folder and FileRecords(
+            self.folder, tuple(f"{name}.lance" for name in (SEGMENTS, SETTINGS))
+        )
+        self._database = _connect(self.uri, storage_options)
+        self._tables: dict[str, Table] = {}
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # The whole
+    # -----------------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, uri: str, schema: pa.Schema, overwrite: bool = False, **storage_options: str) -> "LanceStore":
+        """
+        A store without rows.
+
+        Args:
+            uri (`str`): A folder, which may be there if it is empty; or an address.
+            schema (`pa.Schema`): Columns, with those of `rows.FACTS`.
+            overwrite (`bool`, *optional*, defaults to `False`): Delete the index that is there.
+            storage_options: Of LanceDB, such as `aws_endpoint`.
+
+        Raises:
+            SearchIndexError: If there is something already.
+        """
+        store = cls(uri, **storage_options)
+        with store._named_errors():
+            names = store._database.list_tables().tables
+        if SEGMENTS in names and not overwrite:
+            raise SearchIndexError(f"{uri} has an index already: open it, or replace it with overwrite=True.")
+        if store.folder and store.folder.exists():
+            ours = {FOLDER, *store._records.folders}
+            strange = sorted(f.name for f in store.folder.iterdir() if f.name not in ours and f.name[0] != ".")
+            if strange and SEGMENTS not in names:
+                raise SearchIndexError(
+                    f"{uri} is no index, and not empty ({', '.join(strange[:3])}, ...): expected a folder of its own."
+                )
+        with store.locked(), store._named_errors():
+            for name in (SEGMENTS, SETTINGS):  # what has no segments is no index
+                if name in names:
+                    store._database.drop_table(name)
+            if store.folder:
+                shutil.rmtree(store.folder / FOLDER, ignore_errors=True)
+            store._database.create_table(SETTINGS, schema=SETTING_COLUMNS)
+            store._database.create_table(SEGMENTS, schema=schema)
+            store._record()
+        return store
+
+    @classmethod
+    def open(cls, uri: str, **storage_options: str) -> "LanceStore":
+        """
+        The store that is there.
+
+        Raises:
+            SearchIndexError: If there is none.
+            IndexDamagedError: If it cannot be read.
+        """
+        if "://" not in str(uri) and not Path(uri, f"{SEGMENTS}.lance").is_dir():
+            what = "is no index" if Path(uri).exists() else "does not exist"
+            raise SearchIndexError(f"{uri} {what}: expected a folder that VideoIndex.create has made.")
+        store = cls(uri, **storage_options)
+        with store._named_errors():
+            if SEGMENTS not in store._database.list_tables().tables:
+                raise SearchIndexError(f"{uri} is no index: expected an address that VideoIndex.create was given.")
+            store._table(SEGMENTS), store._table(SETTINGS)
+        return store
+
+    def _table(self, name: str) -> "Table":
+        if name not in self._tables:
+            self._tables[name] = self._database.open_table(name)
+        return self._tables[name]
+
+    @property
+    def schema(self) -> pa.Schema:
+        with self._named_errors():
+            return self._table(SEGMENTS).schema
+
+    def locked(self):
+        if self.folder is None:
+            return nullcontext()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / ".lock", is_singleton=True)  # of this path, so that it may be taken twice
+
+    @contextmanager
+    def _commit(self):
+        with self.locked(), self._named_errors():
+            yield
+            self._record()
+
+    def _record(self) -> None:
+        if self._records:
+            self._records.add_new()
+
+    @contextmanager
+    def _named_errors(self):
+        """Errors of the engine as those of an index."""
+        try:
+            yield
+        except (SearchIndexError, ImportError, KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # its panics are no `Exception`
+            text = str(error)
+            if isinstance(error, OSError) and error.errno is not None:
+                text += f" (os error {error.errno})"
+            if any(mark in text for mark in NO_SPACE):
+                raise SearchIndexError(
+                    f"No space left on {self.uri}: nothing of this change is in the index, and what was before is. Make space, and run it "
+                    f"again.\n{text}"
+                ) from error
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            faults = self._records.differing(by_size=True) if self._records else {}
+            known = "".join(f"\n{self.folder / path} {fault}." for path, fault in faults.items())
+            raise IndexDamagedError(
+                f"{self.uri} cannot be read or written; `verify` compares all files with their checksums.{known}\n{text}"
+            ) from error
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Settings
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def read_setting(self, name: str) -> bytes | None:
+        with self._named_errors():
+            found = self._table(SETTINGS).search().where(f"name = {_quoted(name)}").select(["value"]).to_arrow()
+        return found.column("value")[0].as_py() if found.num_rows else None
+
+    def write_setting(self, name: str, value: bytes) -> None:
+        row = pa.Table.from_pylist([{"name": name, "value": value}], schema=SETTING_COLUMNS)
+        with self._commit():
+            merge = self._table(SETTINGS).merge_insert("name")
+            merge.when_matched_update_all().when_not_matched_insert_all().execute(row)
+
+    def setting_names(self, prefix: str = "") -> list[str]:
+        with self._named_errors():
+            where = f"starts_with(name, {_quoted(prefix)})"
+            found = self._table(SETTINGS).search().where(where).select(["name"]).to_arrow()
+        return sorted(found.column("name").to_pylist())
+
+    def delete_settings(self, names: Collection[str]) -> None:
+        if names:
+            with self._commit():
+                self._table(SETTINGS).delete(f"name IN {_listed(names)}")
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Changes
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def add_columns(self, fields: Sequence[pa.Field]) -> None:
+        with self._commit():
+            schema = self._table(SEGMENTS).schema
+            new = [field for field in fields if field.name not in schema.names]
+            for field in fields:
+                if field not in new and schema.field(field.name).type != field.type:
+                    raise SearchIndexError(
+                        f"{self.uri} has a column {field.name!r} of {schema.field(field.name).type}, and cannot have one of {field.type}."
+                    )
+            if new:
+                self._table(SEGMENTS).add_columns(new)
+
+    def replace(self, rows: pa.Table, video_ids: Collection[str]) -> None:
+        videos = sorted({*video_ids, *rows.column("video_id").to_pylist()})
+        if videos:
+            with self._commit():
+                merge = (
+                    self._table(SEGMENTS).merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+                )
+                merge = merge.when_not_matched_by_source_delete(f"video_id IN {_listed(videos)}")
+                merge.execute(self._fitted(rows, self._table(SEGMENTS).schema.names), on_bad_vectors="null")
+
+    def update(self, rows: pa.Table) -> None:
+        if rows.num_rows:
+            with self._commit():
+                merge = self._table(SEGMENTS).merge_insert("id").when_matched_update_all()
+                merge.execute(self._fitted(rows, rows.schema.names), on_bad_vectors="null")
+
+    def delete(self, video_ids: Collection[str]) -> int:
+        if not video_ids:
+            return 0
+        with self._commit():
+            return self._table(SEGMENTS).delete(f"video_id IN {_listed(video_ids)}").num_deleted_rows
+
+    def _fitted(self, rows: pa.Table, names: Sequence[str]) -> pa.Table:
+        """Rows as LanceDB takes them unchanged: it makes NULL of every list of one length that has a NaN in it."""
+        schema = self._table(SEGMENTS).schema
+        if strange := sorted(set(rows.schema.names) - set(schema.names)):
+            raise SearchIndexError(f"{self.uri} has no column {strange[0]!r}: add it first, see `add_columns`.")
+        columns, fields = [], []
+        for field in (schema.field(name) for name in names):
+            column = (
+                rows.column(field.name).cast(field.type)
+                if field.name in rows.schema.names
+                else pa.nulls(rows.num_rows, field.type)
+            )
+            if field.name == VECTOR:
+                if not np.isfinite(array_of(column.drop_null())).all():
+                    raise SearchIndexError(
+                        f"A vector of {rows.column('id')[0]} or a row after it has NaN or infinity."
+                    )
+            elif pa.types.is_fixed_size_list(field.type):
+                field = field.with_type(pa.list_(field.type.value_type))
+                column = column.cast(field.type)
+            columns.append(column)
+            fields.append(field)
+        return pa.table(columns, schema=pa.schema(fields))
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Reading
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _where(self, where: "Filter | None") -> str | None:
+        if where is None:
+            return None
+        from clipbert.search.filters import to_sql
+
+        return to_sql(where, self.schema)
+
+    def count(self, where: "Filter | None" = None) -> int:
+        condition = self._where(where)
+        with self._named_errors():
+            return self._table(SEGMENTS).count_rows(condition)
+
+    def scan(
+        self, columns: Sequence[str], where: "Filter | None" = None, batch_size: int = 1024
+    ) -> Iterator[pa.RecordBatch]:
+        query, condition = self._table(SEGMENTS).search().select(list(columns)), self._where(where)
+        with self._named_errors():
+            yield from (query.where(condition) if condition else query).to_batches(batch_size)
+
+    def nearest(
+        self,
+        vector: np.ndarray,
+        limit: int,
+        columns: Sequence[str],
+        where: "Filter | None" = None,
+        exact: bool = False,
+    ) -> pa.Table:
+        condition = self._where(where)
+        with self._named_errors():
+            query = self._table(SEGMENTS).search(np.asarray(vector, np.float32), vector_column_name=VECTOR)
+            query = query.distance_type("cosine").limit(limit).select([*columns, "_distance"])
+            if condition:
+                query = query.where(condition, prefilter=True)
+            if exact or limit > MAX_APPROXIMATE:
+                query = query.bypass_vector_index()
+            else:  # measured: benchmarks/index_engine.py
+                query = query.ef(max(4 * limit, 200)).refine_factor(2)  # and exact cosines of twice as many
+            found = query.to_arrow()
+        similarity = pa.array(1 - found.column("_distance").to_numpy(), pa.float32())
+        return found.drop_columns("_distance").append_column("similarity", similarity)
+
+    def take(self, ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
+        names = list(dict.fromkeys(["id", *columns]))
+        with self._named_errors():
+            query = self._table(SEGMENTS).search().where(f"id IN {_listed(ids)}" if ids else "FALSE").select(names)
+            found = query.to_arrow()
+        places = {id: place for place, id in enumerate(found.column("id").to_pylist())}
+        return found.take(pa.array([places[id] for id in ids if id in places], pa.int64()))
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Upkeep
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def compact(self, keep: timedelta = KEPT_VERSIONS, min_indexed: int = MIN_INDEXED) -> None:
+        with self._commit():
+            for name in (SEGMENTS, SETTINGS):
+                self._table(name).optimize(cleanup_older_than=keep)  # brings an index up to date, too
+            if self._index() is None:
+                self._build_index(min_indexed)
+            if self._records:
+                self._records.join()
+
+    def ensure_index(self, min_indexed: int = MIN_INDEXED, max_unindexed: int = MAX_UNINDEXED) -> None:
+        with self._commit():
+            index = self._index()
+            if index is None:
+                self._build_index(min_indexed)
+            elif self._table(SEGMENTS).index_stats(index).num_unindexed_rows > max_unindexed:
+                self._table(SEGMENTS).optimize()
+
+    def _index(self) -> str | None:
+        names = [index.name for index in self._table(SEGMENTS).list_indices() if index.columns == [VECTOR]]
+        return names[0] if names else None
+
+    def _build_index(self, min_indexed: int) -> None:
+        from lancedb.index import HnswSq
+
+        table = self._table(SEGMENTS)
+        vectors = table.count_rows(f"{VECTOR} IS NOT NULL") if VECTOR in table.schema.names else 0
+        if vectors >= min_indexed:
+            partitions = 1 + vectors // ROWS_PER_PARTITION
+            table.create_index(VECTOR, config=HnswSq(distance_type="cosine", num_partitions=partitions))
+
+    def verify(self) -> list[str]:
+        if self._records is None:
+            return []
+        faults = self._records.differing()
+        if faults:  # unless a writer has just deleted them
+            with self.locked():
+                recorded = self._records.read()
+            faults = {path: fault for path, fault in faults.items() if path in recorded}
+        return [f"{self.folder / path} {fault}." for path, fault in sorted(faults.items())]
+
+    def describe(self) -> dict[str, Any]:
+        with self._named_errors():
+            table, index = self._table(SEGMENTS), self._index()
+            stats = table.index_stats(index) if index else None
+            figures = {
+                "store": "lancedb",
+                "rows": table.count_rows(),
+                "version": table.version,
+                "index": stats.index_type if stats else None,
+                "unindexed_rows": stats.num_unindexed_rows if stats else table.count_rows(),
+            }
+        if self.folder:
+            files = (os.path.join(place, name) for place, _, names in os.walk(self.folder) for name in names)
+            figures |= {"bytes": sum(map(os.path.getsize, files)), "unrecorded_files": len(self._records.unrecorded())}
+        return figures
+
+
+def _connect(uri: str, storage_options: dict[str, str]):
+    try:
+        import lancedb
+    except ImportError as error:
+        raise ImportError("An index needs LanceDB: pip install 'clipbert[search]'") from error
+    return lancedb.connect(uri, read_consistency_interval=timedelta(0), storage_options=storage_options or None)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _listed(texts: Collection[str]) -> str:
+    return f"({', '.join(map(_quoted, texts))})"
+
+
+__all__ = ["LanceStore"]
