@@ -18,21 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import pyarrow as pa
 
+from clipbert.search.errors import FingerprintError, IndexDamagedError, SearchIndexError
+
 
 if TYPE_CHECKING:
     from clipbert.search.filters import Filter
-
-
-class SearchIndexError(ValueError):
-    """An index that cannot be used as it stands, or not so; the message says what to do."""
-
-
-class IndexDamagedError(SearchIndexError):
-    """Files, or rows, of an index that are not what was written; the message names them."""
-
-
-class FingerprintError(SearchIndexError):
-    """A model that is not the one which an index was made with."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------

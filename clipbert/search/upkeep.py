@@ -2,7 +2,8 @@
 """
 Keeping an index true to its collection: what is new is encoded, what moved keeps its rows, what is damaged is named.
 
-Every step leaves an index that answers, and can be done again: whoever is killed loses what was not committed, and no more.
+Every step leaves an index that answers, and can be done again: whoever is killed loses what was not committed, and no more. `index` is a
+[`VideoIndex`] everywhere.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,9 +37,6 @@ from clipbert.search.rows import (
 )
 
 
-if TYPE_CHECKING:
-    from clipbert.search.index import VideoIndex
-
 FAILED = "failed/"  # settings about videos that cannot be read
 VIDEOS_PER_REWRITE = 64
 SHARE_OF_DISK = 0.5  # of what is free, that rows may fill
@@ -50,7 +48,7 @@ SHARE_OF_DISK = 0.5  # of what is free, that rows may fill
 
 
 def bring_up_to_date(
-    index: "VideoIndex",
+    index: Any,
     places: Iterable[Any] | None,
     *,
     metadata: Any,
@@ -109,7 +107,7 @@ def _own_share(shard: tuple[int, int]) -> Callable[[str], bool]:
 
 
 def _encode(
-    index: "VideoIndex",
+    index: Any,
     new: Sequence[FileState],
     changed: Sequence[FileState],
     given: Metadata,
@@ -163,7 +161,7 @@ def _encode(
     )
 
 
-def encode_segments(index: "VideoIndex", readers: Sequence[Any], inputs: Sequence[Sequence[Any]]) -> Iterator[tuple]:
+def encode_segments(index: Any, readers: Sequence[Any], inputs: Sequence[Sequence[Any]]) -> Iterator[tuple]:
     """What encoder and reranker make of some segments; after distillation the vector comes from the clips of the latter."""
     made = [
         [None] * len(inputs) if reader is None else reader.encode([one[place] for one in inputs])
@@ -188,7 +186,7 @@ def facts_of(file: FileState) -> dict[str, Any]:
     }
 
 
-def _check_disk(index: "VideoIndex", num_videos: int) -> None:
+def _check_disk(index: Any, num_videos: int) -> None:
     folder = Path(index.store.uri)
     if not folder.is_dir():  # object storage
         return
@@ -203,7 +201,7 @@ def _check_disk(index: "VideoIndex", num_videos: int) -> None:
 # Failures --------------------------------------------------------------------------------------------------------------
 
 
-def read_failures(index: "VideoIndex") -> dict[str, dict[str, Any]]:
+def read_failures(index: Any) -> dict[str, dict[str, Any]]:
     """Videos that could not be read: `cause`, `count` of tries, `size` and `mtime_ns` of the file then."""
     names = index.store.setting_names(FAILED)
     found = ((name, index.store.read_setting(name)) for name in names)
@@ -222,7 +220,7 @@ def _is_known_failure(file: FileState, failures: Mapping[str, dict[str, Any]], r
 # Rows that are written again -------------------------------------------------------------------------------------------
 
 
-def rewrite(index: "VideoIndex", videos: Sequence[str], change: Callable[[pa.Table], pa.Table]) -> None:
+def rewrite(index: Any, videos: Sequence[str], change: Callable[[pa.Table], pa.Table]) -> None:
     """Change rows of videos, some videos at a time, each with all its rows."""
     store = index.store
     for first in range(0, len(videos), VIDEOS_PER_REWRITE):
@@ -255,14 +253,14 @@ def _with_files(files: Mapping[str, FileState]) -> Callable[[pa.Table], pa.Table
     return change
 
 
-def move(index: "VideoIndex", moved: Mapping[str, FileState]) -> None:
+def move(index: Any, moved: Mapping[str, FileState]) -> None:
     """Videos that have another name now, by the old one. Chains and swaps are one step each: a new id may be an old one."""
     if set(moved) & {new.video_id for new in moved.values()}:
         raise AssertionError("a file that is found cannot be a missing one")
     rewrite(index, list(moved), _with_files(moved))
 
 
-def touch(index: "VideoIndex", files: Sequence[FileState]) -> None:
+def touch(index: Any, files: Sequence[FileState]) -> None:
     """Files whose size and content are as before, and whose time is not."""
     rewrite(index, [one.video_id for one in files], _with_files({one.video_id: one for one in files}))
 
@@ -270,7 +268,7 @@ def touch(index: "VideoIndex", files: Sequence[FileState]) -> None:
 # Metadata ----------------------------------------------------------------------------------------------------------------
 
 
-def _add_columns(index: "VideoIndex", types: Mapping[str, type]) -> None:
+def _add_columns(index: Any, types: Mapping[str, type]) -> None:
     """Columns of metadata that are not there yet."""
     schema, new = index.store.schema, []
     for name, kind in types.items():
@@ -287,7 +285,7 @@ def _add_columns(index: "VideoIndex", types: Mapping[str, type]) -> None:
         index.store.add_columns(new)
 
 
-def read_metadata_of(index: "VideoIndex", videos: Sequence[str]) -> dict[str, dict[str, Any]]:
+def read_metadata_of(index: Any, videos: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Your own columns, by video."""
     names = metadata_names(index.store.schema)
     if not names or not videos:
@@ -299,7 +297,7 @@ def read_metadata_of(index: "VideoIndex", videos: Sequence[str]) -> dict[str, di
     return found
 
 
-def write_metadata(index: "VideoIndex", videos: Sequence[str], given: Metadata) -> None:
+def write_metadata(index: Any, videos: Sequence[str], given: Metadata) -> None:
     """Metadata of videos that are in the index already, where it is another one."""
     named = [video for video in videos if video in given.rows]
     known = read_metadata_of(index, named)
@@ -325,7 +323,7 @@ def write_metadata(index: "VideoIndex", videos: Sequence[str], given: Metadata) 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def find_damage(index: "VideoIndex") -> list[str]:
+def find_damage(index: Any) -> list[str]:
     """What is wrong with the files and rows of an index, a line each."""
     store = index.store
     problems = store.verify()
@@ -364,7 +362,7 @@ def find_damage(index: "VideoIndex") -> list[str]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def fill_vectors(index: "VideoIndex", heads: Any) -> None:
+def fill_vectors(index: Any, heads: Any) -> None:
     """Give every row the vector that the heads make of its clips."""
     store = index.store
     if VECTOR not in store.schema.names:
@@ -382,13 +380,13 @@ def fill_vectors(index: "VideoIndex", heads: Any) -> None:
     rewrite(index, all_videos(index), change)
 
 
-def all_videos(index: "VideoIndex") -> list[str]:
+def all_videos(index: Any) -> list[str]:
     """The ids of all videos, sorted."""
     batches = index.store.scan(["video_id"], field("segment") == 0, batch_size=2**14)
     return sorted(video for batch in batches for video in batch["video_id"].to_pylist())
 
 
-def remove(index: "VideoIndex", videos: Collection[str]) -> int:
+def remove(index: Any, videos: Collection[str]) -> int:
     """Delete videos, and what is noted of those that could not be read; returns how many were there."""
     known = [video for video in all_videos(index) if video in set(videos)]
     index.store.delete(known)
