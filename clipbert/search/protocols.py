@@ -13,26 +13,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 
-
-if TYPE_CHECKING:
-    from clipbert.search.filters import Filter
-
-
-class SearchIndexError(ValueError):
-    """An index that cannot be used as it stands, or not so; the message says what to do."""
-
-
-class IndexDamagedError(SearchIndexError):
-    """Files, or rows, of an index that are not what was written; the message names them."""
-
-
-class FingerprintError(SearchIndexError):
-    """A model that is not the one which an index was made with."""
+from clipbert.search.errors import FingerprintError, IndexDamagedError, SearchIndexError
+from clipbert.search.filters import Filter
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -176,11 +163,11 @@ class VideoStore(Protocol):
     def delete(self, video_ids: Collection[str]) -> int:
         """Delete all rows of these videos; returns how many rows there were."""
 
-    def count(self, where: "Filter | None" = None) -> int:
+    def count(self, where: Filter | None = None) -> int:
         """Rows that fit."""
 
     def scan(
-        self, columns: Sequence[str], where: "Filter | None" = None, batch_size: int = 1024
+        self, columns: Sequence[str], where: Filter | None = None, batch_size: int = 1024
     ) -> Iterator[pa.RecordBatch]:
         """All rows that fit, in any order, some at a time: memory does not grow with their number."""
 
@@ -189,7 +176,7 @@ class VideoStore(Protocol):
         vector: np.ndarray,
         limit: int,
         columns: Sequence[str],
-        where: "Filter | None" = None,
+        where: Filter | None = None,
         exact: bool = False,
     ) -> pa.Table:
         """The rows that fit whose `vector` has the largest cosine with this one, best first; with the column `similarity` besides."""
