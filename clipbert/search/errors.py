@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""What can be wrong with an index."""
+"""What can be wrong with an index; `protocols` has these names, too."""
 
 
 class SearchIndexError(ValueError):

@@ -17,7 +17,7 @@ from pathlib import Path
 from fsspec.core import url_to_fs
 
 from clipbert.processing.video_sources import URL
-from clipbert.search.protocols import SearchIndexError
+from clipbert.search.errors import SearchIndexError
 from clipbert.search.roots import LocalRoot, clean_name, open_root, shown
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from qdrant_client import models as qdrant
 
 
-MAX_TEXT = 10_000  # characters of a value
+MAX_TEXT = 10_000  # characters of a text, here and in metadata
 MAX_VALUES = 100_000  # of `is_in`: LanceDB takes a second to read them
 MAX_TESTS = 1_000  # of a filter
 MAX_DEPTH = 20  # of & in | in & ...: the parser of LanceDB stops at some 40

@@ -19,8 +19,8 @@ import numpy as np
 
 from clipbert.datasets_scripts.building.media import relative_name
 from clipbert.datasets_scripts.building.records import DECIMAL, AnnotationError, Record, read_csv, read_jsonl
+from clipbert.search.errors import SearchIndexError
 from clipbert.search.filters import MAX_TEXT
-from clipbert.search.protocols import SearchIndexError
 from clipbert.search.roots import LocalRoot, clean_name, open_root, rest_of, shown
 from clipbert.search.rows import METADATA_TYPES, metadata_field
 

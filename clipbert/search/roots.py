@@ -24,7 +24,7 @@ from fsspec.core import url_to_fs
 
 from clipbert.datasets_scripts.building.media import VIDEO_SUFFIXES
 from clipbert.processing.video_sources import URL
-from clipbert.search.protocols import SearchIndexError
+from clipbert.search.errors import SearchIndexError
 from clipbert.support.terminal import printable
 
 

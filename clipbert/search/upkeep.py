@@ -39,6 +39,7 @@ from clipbert.search.rows import (
 
 FAILED = "failed/"  # settings about videos that cannot be read
 VIDEOS_PER_REWRITE = 64
+VIDEOS_PER_FILTER = 10_000
 SHARE_OF_DISK = 0.5  # of what is free, that rows may fill
 
 
@@ -288,11 +289,10 @@ def _add_columns(index: Any, types: Mapping[str, type]) -> None:
 def read_metadata_of(index: Any, videos: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Your own columns, by video."""
     names = metadata_names(index.store.schema)
-    if not names or not videos:
-        return {}
-    found = {}
-    for batch in index.store.scan(["video_id", *names], field("video_id").is_in(videos) & (field("segment") == 0)):
-        for row in batch.to_pylist():
+    found: dict[str, dict[str, Any]] = {}
+    for first in range(0, len(videos) if names else 0, VIDEOS_PER_FILTER):
+        some = field("video_id").is_in(videos[first : first + VIDEOS_PER_FILTER]) & (field("segment") == 0)
+        for row in (row for batch in index.store.scan(["video_id", *names], some) for row in batch.to_pylist()):
             found[row.pop("video_id")] = row
     return found
 
