@@ -369,7 +369,7 @@ def run_distill(given: argparse.Namespace, output: Output) -> dict[str, Any]:
     index = open_index(given)
     with naming_index(given.index):
         found = index.distill(None if given.texts is None else read_texts(given.texts))
-    return {"index": given.index, **found}
+    return {"index": given.index, **asdict(found)}
 
 
 def add_calibrate(parser: CommandParser) -> None:

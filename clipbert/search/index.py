@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,11 +39,15 @@ from clipbert.search.shortlists import ShortlistReport, TextRanking, measure_los
 from clipbert.support.names import did_you_mean
 
 
+if TYPE_CHECKING:  # what is heavy, and few need
+    from clipbert.search.distilled import DistillationReport
+
 SHORTLIST = 200  # videos that are scored exactly
 RERANK = 50  # of these, that a reranker scores, too
 ROLES = ("encoder", "reranker", "locator")
 HEADS = "heads"  # the setting that distillation leaves
 TIMED = 20  # sentences whose searches are timed
+SAMPLE_BYTES, MIN_SAMPLE = 2**30, 200  # of the videos that heads learn from
 LOOK_AROUND = 0.5  # of a segment's length, in which a moment may begin before it and end behind it
 
 
@@ -226,7 +230,7 @@ class VideoIndex:
             return None
         from clipbert.search.distilled import DistilledEncoder
 
-        return DistilledEncoder.from_bytes(value, self.reranker)
+        return DistilledEncoder.from_bytes(value, self.reranker, self.settings.min_first_kept)
 
     @cached_property
     def cascade(self) -> Cascade:
@@ -637,6 +641,72 @@ class VideoIndex:
         exact, _ = self.cascade.find(text, vector, None, None, where, exhaustive=True)
         exact, first = exact.best_of_videos(), self.cascade.first_order(text, vector, None, where).best_of_videos()
         return TextRanking(exact.video_ids, exact.scores, first.video_ids, owner)
+
+    def distill(
+        self,
+        texts: Sequence[str] | None = None,
+        *,
+        min_first_kept: float | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> "DistillationReport":
+        """
+        Give the index of a model without vectors, such as ClipBERT, vectors for its shortlists: two small heads learn its scores.
+
+        Args:
+            texts (`list[str]`, *optional*): Sentences as people will search with; by default the captions of the videos.
+            min_first_kept (`float`, *optional*): Share of first places that the heads have to keep among held-out texts and videos to be used;
+                0.9 unless it was said before.
+            seed (`int`, *optional*, defaults to 0): Of what is held out, and of the training.
+            options: Of [`~search.distillation.distil`]: `steps`, `max_pairs`, `width`, ...
+
+        Returns:
+            [`DistillationReport`]: How it was done, and what is lost.
+
+        Raises:
+            SearchIndexError: If the index has vectors of an encoder, keeps no clips, holds too little to learn from, or the heads lose too much;
+                then it stays as it was.
+        """
+        from clipbert.search.distillation import distil
+        from clipbert.search.distilled import DistilledEncoder
+
+        if self._has("encoder") or self.reranker is None or not self.settings.keep_clips:
+            raise SearchIndexError("distill: expected an index of a reranker alone that keeps its clips.")
+        owners = None
+        if texts is None:
+            texts, owners = self._captions()
+        found = self._sample(seed)
+        numbers = {video: number for number, video in enumerate(found.video_ids)}
+        if owners is not None and not numbers.keys() >= set(owners):
+            owners = None  # of a sample it is not known what is found
+        parts = self.cascade.reranker.load(found.ids)
+        heads, report = distil(
+            self.reranker,
+            texts,
+            parts.parts,
+            parts.mask,
+            owners=None if owners is None else [numbers[video] for video in owners],
+            seed=seed,
+            **options,
+        )
+        limit = self.settings.min_first_kept if min_first_kept is None else min_first_kept
+        encoder = DistilledEncoder(heads, self.reranker, limit)  # or it is refused
+        self.store.delete_settings([HEADS])  # while old and new vectors stand beside each other, none are used
+        self.settings.min_first_kept = limit
+        self.store.write_setting(SETTING, self._stored_settings(min_first_kept=limit))
+        upkeep.fill_vectors(self, encoder)
+        self.store.ensure_index()
+        self.store.write_setting(HEADS, encoder.to_bytes())
+        for name in ("heads", "cascade"):
+            self.__dict__.pop(name, None)
+        return report
+
+    def _sample(self, seed: int) -> Candidates:
+        """The first segments of videos, as many as lie in memory well."""
+        found = self.cascade.everything(field("segment") == 0)
+        count = max(MIN_SAMPLE, SAMPLE_BYTES // max(self.bytes_per_segment(), 1))
+        places = np.random.default_rng(seed).permutation(len(found))[:count]
+        return found.take(sorted(places.tolist()))
 
     def calibrate(self, texts: Sequence[str], quantile: float = 0.95, **options: Any) -> float:
         """

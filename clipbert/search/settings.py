@@ -40,6 +40,7 @@ class IndexSettings:
         keep_clips (`bool`): Whether the encoded clips of the reranker are in the index.
         encoder, reranker, locator ([`ModelSettings`], *optional*): The models.
         thresholds (`dict[str, float]`): By the stage that orders last: what sentences that belong to nothing seldom reach.
+        min_first_kept (`float`): Share of first places that distilled heads have to keep to be used.
         format_version (`int`): Of the layout.
     """
 
@@ -52,6 +53,7 @@ class IndexSettings:
     reranker: ModelSettings | None = None
     locator: ModelSettings | None = None
     thresholds: dict[str, float] = field(default_factory=dict)
+    min_first_kept: float = 0.9
     format_version: int = FORMAT_VERSION
 
     def to_bytes(self) -> bytes:
@@ -99,6 +101,7 @@ def _check(settings: IndexSettings, uri: str) -> None:
         "follow_links": bool,
         "keep_clips": bool,
         "thresholds": dict,
+        "min_first_kept": float,
     }
     for name, kind in expected.items():
         if not isinstance(value := getattr(settings, name), kind):
