@@ -41,6 +41,8 @@ SEGMENTS, SETTINGS = "segments", "settings"
 SETTING_COLUMNS = pa.schema(
     [pa.field("name", pa.string(), nullable=False, metadata=PRIMARY_KEY), pa.field("value", pa.large_binary())]
 )
+STATE = ("digest", "encoder", "reranker")  # of a row: what is in the others was made of it
+GONE, THERE = "video_id IS NULL", "video_id IS NOT NULL"  # rows that `replace` is about to delete, and others
 MIN_INDEXED = 20_000  # vectors; fewer are compared one by one
 MAX_UNINDEXED = 10_000  # vectors that are compared one by one beside the index: some 15 ms
 MAX_APPROXIMATE = 1_000  # rows of an answer; for more it is quicker to compare all
@@ -57,9 +59,9 @@ class LanceStore:
     def __init__(self, uri: str, **storage_options: str):
         self.uri = str(uri)
         self.folder = None if "://" in self.uri else Path(self.uri).absolute()
-        self._records = self.folder and FileRecords(
-            self.folder, tuple(f"{name}.lance" for name in (SEGMENTS, SETTINGS))
-        )
+        self._records = None
+        if self.folder:
+            self._records = FileRecords(self.folder, (f"{SEGMENTS}.lance", f"{SETTINGS}.lance"))
         self._database = _connect(self.uri, storage_options)
         self._tables: dict[str, Table] = {}
 
@@ -230,16 +232,49 @@ class LanceStore:
     def replace(self, rows: pa.Table, video_ids: Collection[str]) -> None:
         if not (videos := sorted({*video_ids, *rows.column("video_id").to_pylist()})):
             return
-        merge = self._table(SEGMENTS).merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-        merge = merge.when_not_matched_by_source_delete(f"video_id IN {_listed(videos)}")
-        self._commit(
-            lambda: merge.execute(self._fitted(rows, self._table(SEGMENTS).schema.names), on_bad_vectors="null")
-        )
+        with self.locked():
+            rows = self._fitted(rows, self.schema.names)
+            leftover = self._leftover(videos, rows)
+            while rows.num_rows or leftover:  # again only where writers on other machines came in between
+                self._write(pa.concat_tables([rows, _tombstones(leftover, rows.schema)]))
+                if leftover:
+                    self._commit(lambda: self._table(SEGMENTS).delete(GONE))
+                if self.folder or not (leftover := self._leftover(videos, rows)):
+                    return
+
+    def _leftover(self, video_ids: Collection[str], rows: pa.Table) -> list[str]:
+        """Rows of these videos that are not among those."""
+        kept = set(rows.column("id").to_pylist())
+        with self._named_errors():
+            found = self._table(SEGMENTS).search().where(f"video_id IN {_listed(video_ids)}").select(["id"]).to_arrow()
+        return [id for id in found.column("id").to_pylist() if id not in kept]
+
+    def _write(self, rows: pa.Table, condition: str | None = None) -> None:
+        """
+        Insert whole rows, or with a condition only replace those that fit it.
+
+        LanceDB reads no more than the keys of the table for it. To have it delete rows in the same step, or to give it a part of the
+        columns, makes it read all columns of all rows.
+        """
+        merge = self._table(SEGMENTS).merge_insert("id").when_matched_update_all(where=condition)
+        if condition is None:
+            merge = merge.when_not_matched_insert_all()
+        self._commit(lambda: merge.execute(rows, on_bad_vectors="null"))
 
     def update(self, rows: pa.Table) -> None:
-        if rows.num_rows:
-            merge = self._table(SEGMENTS).merge_insert("id").when_matched_update_all()
-            self._commit(lambda: merge.execute(self._fitted(rows, rows.schema.names), on_bad_vectors="null"))
+        with self.locked():
+            schema, new = self.schema, self._fitted(rows, rows.schema.names)
+            present = self.take(rows.column("id").to_pylist(), schema.names)
+            places = {id: place for place, id in enumerate(rows.column("id").to_pylist())}
+            order = pa.array([places[id] for id in present.column("id").to_pylist()], pa.int64())
+            whole, new = self._fitted(present, schema.names), new.take(order)
+            for name in new.schema.names:
+                whole = whole.set_column(whole.schema.get_field_index(name), new.schema.field(name), new.column(name))
+            unchanged = [
+                _same(name) for name in STATE if name not in rows.schema.names
+            ]  # else another has replaced it
+            if whole.num_rows:
+                self._write(whole, " AND ".join(unchanged) or "TRUE")
 
     def delete(self, video_ids: Collection[str]) -> int:
         if not video_ids:
@@ -274,12 +309,12 @@ class LanceStore:
     # Reading
     # -----------------------------------------------------------------------------------------------------------------
 
-    def _where(self, where: "Filter | None") -> str | None:
+    def _where(self, where: "Filter | None") -> str:
         if where is None:
-            return None
+            return THERE
         from clipbert.search.filters import to_sql
 
-        return to_sql(where, self.schema)
+        return f"({to_sql(where, self.schema)}) AND {THERE}"
 
     def count(self, where: "Filter | None" = None) -> int:
         condition = self._where(where)
@@ -289,9 +324,10 @@ class LanceStore:
     def scan(
         self, columns: Sequence[str], where: "Filter | None" = None, batch_size: int = 1024
     ) -> Iterator[pa.RecordBatch]:
-        query, condition = self._table(SEGMENTS).search().select(list(columns)), self._where(where)
+        condition = self._where(where)
+        self._check(columns)
         with self._named_errors():
-            yield from (query.where(condition) if condition else query).to_batches(batch_size)
+            yield from self._table(SEGMENTS).search().where(condition).select(list(columns)).to_batches(batch_size)
 
     def nearest(
         self,
@@ -302,10 +338,11 @@ class LanceStore:
         exact: bool = False,
     ) -> pa.Table:
         condition = self._where(where)
+        self._check([VECTOR, *columns])
         with self._named_errors():
             query = self._table(SEGMENTS).search(np.asarray(vector, np.float32), vector_column_name=VECTOR)
             query = query.distance_type("cosine").limit(limit).select([*columns, "_distance"])
-            if condition:
+            if where is not None:  # rows that are gone have no vector
                 query = query.where(condition, prefilter=True)
             if exact or limit > MAX_APPROXIMATE:
                 query = query.bypass_vector_index()
@@ -317,11 +354,16 @@ class LanceStore:
 
     def take(self, ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
         names = list(dict.fromkeys(["id", *columns]))
+        self._check(names)
+        condition = f"id IN {_listed(ids)} AND {THERE}" if ids else "FALSE"
         with self._named_errors():
-            query = self._table(SEGMENTS).search().where(f"id IN {_listed(ids)}" if ids else "FALSE").select(names)
-            found = query.to_arrow()
+            found = self._table(SEGMENTS).search().where(condition).select(names).to_arrow()
         places = {id: place for place, id in enumerate(found.column("id").to_pylist())}
         return found.take(pa.array([places[id] for id in ids if id in places], pa.int64()))
+
+    def _check(self, columns: Sequence[str]) -> None:
+        if unknown := [name for name in columns if name not in self.schema.names]:
+            raise SearchIndexError(f"{self.uri} has no column {unknown[0]!r}: it has {', '.join(self.schema.names)}.")
 
     # -----------------------------------------------------------------------------------------------------------------
     # Upkeep
@@ -330,6 +372,7 @@ class LanceStore:
     def compact(self, keep: timedelta = KEPT_VERSIONS, min_indexed: int = MIN_INDEXED) -> None:
         def compact():
             self._refuse_damage()
+            self._table(SEGMENTS).delete(GONE)  # of a writer that was killed
             for name in (SEGMENTS, SETTINGS):
                 self._table(name).optimize(cleanup_older_than=keep)  # brings an index up to date, too
             if self._index() is None:
@@ -387,7 +430,7 @@ class LanceStore:
             stats = table.index_stats(index) if index else None
             figures = {
                 "store": "lancedb",
-                "rows": table.count_rows(),
+                "rows": table.count_rows(THERE),
                 "version": table.version,
                 "index": stats.index_type if stats else None,
                 "unindexed_rows": stats.num_unindexed_rows if stats else table.count_rows(),
@@ -405,6 +448,17 @@ def _connect(uri: str, storage_options: dict[str, str]):
         raise ImportError("An index needs LanceDB: pip install 'clipbert[search]'") from error
     os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")  # in figures of an index; else it warns of them
     return lancedb.connect(uri, read_consistency_interval=timedelta(0), storage_options=storage_options or None)
+
+
+def _same(column: str) -> str:
+    """Whether a row and what would take its place have one value, or none, in a column."""
+    return f"(target.{column} = source.{column} OR (target.{column} IS NULL AND source.{column} IS NULL))"
+
+
+def _tombstones(ids: Sequence[str], schema: pa.Schema) -> pa.Table:
+    """Rows of nothing but NULLs: they take the places of others in the step that writes what comes instead."""
+    columns = {field.name: pa.nulls(len(ids), field.type) for field in schema}
+    return pa.table(columns | {"id": pa.array(ids, pa.string())}, schema=schema)
 
 
 def _quoted(text: str) -> str:

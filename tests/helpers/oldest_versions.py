@@ -17,7 +17,7 @@ def oldest_versions(pyproject: Path) -> list[str]:
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     found = {}
     for requirement in sum(project["optional-dependencies"].values(), project["dependencies"]):
-        match = re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement)
+        match = re.fullmatch(r"([\w-]+)(?:\[[\w,]+\])?>=([\d.]+)", requirement)  # constraints have no extras
         if match is None:
             raise ValueError(f"{pyproject}: expected `name>=version`, got {requirement!r}")
         name, version = match.groups()
