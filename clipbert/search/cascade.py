@@ -11,15 +11,25 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from clipbert.search.filters import Filter
 from clipbert.search.hits import Stage
-from clipbert.search.protocols import EncodedSegment, Encoder, Reranker, SegmentReader, Span, VideoStore
+from clipbert.search.protocols import (
+    EncodedSegment,
+    Encoder,
+    Reranker,
+    SearchIndexError,
+    SegmentReader,
+    Span,
+    VideoStore,
+)
 from clipbert.search.rows import CLIP, CLIP_MASK, CLIP_SECONDS, FRAME_SECONDS, FRAMES, array_of
 
 
@@ -56,7 +66,7 @@ class Source:
         num_parts = reader.parts_shape[0]
         self.columns = [FRAMES] if is_encoder else [CLIP.format(clip) for clip in range(num_parts)]
         self.facts = [FRAME_SECONDS] if is_encoder else [CLIP_SECONDS, CLIP_MASK]
-        self._read: OrderedDict[str, EncodedSegment] = OrderedDict()
+        self._read: OrderedDict[tuple[str, str], EncodedSegment] = OrderedDict()
 
     def load(self, ids: Sequence[str], num_parts: int | None = None) -> Parts:
         """Segments in this order; only their first parts, if a number is given."""
@@ -64,9 +74,7 @@ class Source:
             return _stack([self._encode(one) for one in ids], num_parts)
         columns = self.columns if num_parts is None else self.columns[:num_parts]
         table = self.store.take(ids, ["id", *columns, *self.facts])
-        missing = set(ids) - set(table["id"].to_pylist())
-        if missing:
-            raise LookupError(f"Segments vanished while they were looked for: {', '.join(sorted(missing)[:3])}.")
+        check_complete(table, ids)
         parts = np.stack([array_of(table[name]) for name in columns], axis=1).astype(np.float32, copy=False)
         shape = self.reader.parts_shape
         parts = parts.reshape(len(ids), -1, *shape[1:])
@@ -79,22 +87,46 @@ class Source:
         """When the frames of segments are shown: `(S, N, frames)`."""
         if not self.is_kept:
             return self.load(ids).seconds
-        return self._shape_seconds(array_of(self.store.take(ids, ["id", self.facts[0]])[self.facts[0]]))
+        table = self.store.take(ids, ["id", self.facts[0]])
+        check_complete(table, ids)
+        return self._shape_seconds(array_of(table[self.facts[0]]))
 
     def _shape_seconds(self, values: np.ndarray) -> np.ndarray:
         return values.reshape(len(values), *self.reader.seconds_shape)
 
     def _encode(self, segment: str) -> EncodedSegment:
-        """From the file; the last ones are kept."""
-        if segment not in self._read:
-            (row,) = self.store.take([segment], ["id", "video_id", "start_s", "end_s", "num_segments"]).to_pylist()
+        """From the file; the last ones are kept, of each content of a file."""
+        table = self.store.take([segment], ["id", "video_id", "start_s", "end_s", "num_segments", "digest"])
+        check_complete(table, [segment])
+        (row,) = table.to_pylist()
+        key = (segment, row["digest"])
+        if key not in self._read:
             span = Span(row["start_s"], row["end_s"]) if row["num_segments"] > 1 else None
             inputs = self.reader.read(self.path_of(row["video_id"]), span)
-            (self._read[segment],) = self.reader.encode([inputs])
+            (self._read[key],) = self.reader.encode([inputs])
             while len(self._read) > KEPT_IN_MEMORY:
                 self._read.popitem(last=False)
-        self._read.move_to_end(segment)
-        return self._read[segment]
+        self._read.move_to_end(key)
+        return self._read[key]
+
+    def at(self, store: VideoStore) -> "Source":
+        """The same from another state of the rows; what was read from files is shared."""
+        source = copy(self)
+        source.store = store
+        return source
+
+
+def check_complete(table: pa.Table, ids: Sequence[str]) -> None:
+    """
+    Whether there is a row for each id. A store without snapshots may have lost some meanwhile.
+
+    Raises:
+        SearchIndexError: If not.
+    """
+    if missing := set(ids) - set(table["id"].to_pylist()):
+        raise SearchIndexError(
+            f"Videos were changed or removed while they were looked for ({', '.join(sorted(missing)[:3])}): search again."
+        )
 
 
 def _stack(segments: Sequence[EncodedSegment], num_parts: int | None) -> Parts:
@@ -177,7 +209,16 @@ class Cascade:
 
     def __init__(self, store: VideoStore, encoder: Encoder | None, exact: Source | None, reranker: Source | None):
         self.store, self.encoder, self.exact, self.reranker = store, encoder, exact, reranker
-        self._first_clips: tuple[Any, ...] | None = None
+        self._first_clips: dict[tuple[Any, ...], list[Parts]] = {}  # of the last search alone
+
+    def at(self, store: VideoStore) -> "Cascade":
+        """The same stages over another state of the rows; what is kept in memory is shared."""
+        cascade = copy(self)
+        cascade.store = store
+        cascade.exact, cascade.reranker = (
+            None if source is None else source.at(store) for source in (self.exact, self.reranker)
+        )
+        return cascade
 
     @property
     def last(self) -> str:
@@ -306,9 +347,11 @@ class Cascade:
             yield from (source.load(block, num_parts) for block in blocks)
             return
         key = (version, tuple(ids))
-        if self._first_clips is None or self._first_clips[0] != key:
-            self._first_clips = key, [source.load(block, num_parts) for block in blocks]
-        yield from self._first_clips[1]
+        if (kept := self._first_clips.get(key)) is None:
+            kept = [source.load(block, num_parts) for block in blocks]
+            self._first_clips.clear()
+            self._first_clips[key] = kept
+        yield from kept
 
 
-__all__ = ["Candidates", "Cascade", "Parts", "Source"]
+__all__ = ["Candidates", "Cascade", "Parts", "Source", "check_complete"]

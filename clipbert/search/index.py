@@ -21,7 +21,7 @@ import pyarrow as pa
 from clipbert.processing.option_checks import refuse_unknown_options
 from clipbert.search import rows, upkeep
 from clipbert.search.adding import IndexReport
-from clipbert.search.cascade import Candidates, Cascade, Source
+from clipbert.search.cascade import Candidates, Cascade, Source, check_complete
 from clipbert.search.files import Changes, KnownFile, absence, compare, resolve, scan
 from clipbert.search.filters import Filter, check, field
 from clipbert.search.hits import SearchHits, VideoHit
@@ -93,6 +93,7 @@ class VideoIndex:
         device: str | None = None,
         encoder_options: Mapping[str, Any] | None = None,
         reranker_options: Mapping[str, Any] | None = None,
+        **storage_options: Any,
     ) -> "VideoIndex":
         """
         Make an empty index.
@@ -113,6 +114,7 @@ class VideoIndex:
             overwrite (`bool`, *optional*, defaults to `False`): Whether an index of this name is replaced.
             device (`str`, *optional*): Where models run.
             encoder_options, reranker_options (`dict`, *optional*): Options of the models' processors, such as `num_clips`.
+            storage_options: Of the object storage, as LanceDB calls them (`aws_endpoint`, ...), or of `QdrantClient`.
 
         Raises:
             SearchIndexError: If there is no model that can order anything, or an index already.
@@ -144,7 +146,7 @@ class VideoIndex:
                 setattr(settings, name, about)
         kept = models["reranker"] if keep_clips else None
         schema = pa.schema([*rows.FACTS, *rows.model_fields(models["encoder"], kept, dtype)])
-        store = create_store(uri, schema, overwrite=overwrite)
+        store = create_store(uri, schema, overwrite=overwrite, **storage_options)
         store.write_setting(SETTING, settings.to_bytes())  # last: without it there is no index
         return cls(store, settings, models, device)
 
@@ -169,7 +171,7 @@ class VideoIndex:
             encoder, reranker, locator (*optional*): Where the models lie now; another locator may be any. A model that is not the one that
                 the index was made with is refused.
             device (`str`, *optional*): Where models run.
-            storage_options: Of the object storage.
+            storage_options: Of the object storage, or of Qdrant; as for `create`.
 
         Raises:
             SearchIndexError: If it is no index, or one of a newer version.
@@ -492,10 +494,10 @@ class VideoIndex:
             raise SearchIndexError("Expected words, got none.")
         if where is not None:
             check(where, self.store.schema)
-        cascade = self.cascade
+        cascade = self._cascade_now()
         text = query if isinstance(query, str) else None
         vector = self._vector_of(query)
-        if not self.store.count(where):
+        if not cascade.store.count(where):
             return SearchHits([], [], self.settings.thresholds.get(cascade.last))
         shortlist = None if shortlist is None else max(shortlist, top_k)
         if cascade.exact is None or rerank is None:  # a single model scores the whole shortlist
@@ -506,7 +508,8 @@ class VideoIndex:
         best = float(found.scores[0]) if len(found) else None
         if min_score is not None:
             found = found.take([place for place, score in enumerate(found.scores) if score >= min_score])
-        hits = self._describe(found.best_of_videos().take(range(len(found.best_of_videos()))[:top_k]))
+        found = found.best_of_videos()
+        hits = self._describe(found.take(range(len(found))[:top_k]), cascade.store)
         if locate is None:
             locate = text is not None and self._has("locator")
         if locate:
@@ -518,6 +521,10 @@ class VideoIndex:
 
     def _has(self, role: str) -> bool:
         return role in self._given or getattr(self.settings, role) is not None
+
+    def _cascade_now(self) -> Cascade:
+        """The stages over the rows as they are now: what is written meanwhile does not mix with them."""
+        return self.cascade.at(self.store.snapshot())
 
     def _vector_of(self, query: Any) -> np.ndarray | None:
         """The vector of a query, if vectors order first."""
@@ -532,18 +539,18 @@ class VideoIndex:
             return None
         return query_vector(encoder, query)
 
-    def _describe(self, found: Candidates) -> list[VideoHit]:
+    def _describe(self, found: Candidates, store: VideoStore) -> list[VideoHit]:
         """Hits of segments."""
         from clipbert.search.matching import best_span, list_clips
 
         if not len(found):
             return []
-        own = rows.metadata_names(self.store.schema)
-        facts = ["id", "start_s", "end_s", "duration_s"]
-        table = self.store.take(found.ids, [*facts, *own]).to_pylist()
+        own = rows.metadata_names(store.schema)
+        table = store.take(found.ids, ["id", "start_s", "end_s", "duration_s", *own])
+        check_complete(table, found.ids)
         seconds = [None] * len(found) if found.odds is None else found.source.seconds(found.ids)
         hits = []
-        for place, row in enumerate(table):
+        for place, row in enumerate(table.to_pylist()):
             span, clips = (row["start_s"], row["end_s"]), []
             if found.odds is not None:
                 clips = list_clips(seconds[place], found.odds[place])
@@ -610,9 +617,10 @@ class VideoIndex:
         texts = list(texts)
         if not texts or not self.store.count(where):
             raise SearchIndexError("Expected sentences, and videos in the index: there are none.")
-        seconds = {size: self._time(texts[:TIMED], size, where) for size in (*shortlists, None)}
+        cascade = self._cascade_now()
+        seconds = {size: self._time(cascade, texts[:TIMED], size, where) for size in (*shortlists, None)}
         rankings = (
-            self._rank_by_both(text, owner, where)
+            self._rank_by_both(cascade, text, owner, where)
             for text, owner in zip(texts, owners or [None] * len(texts), strict=True)
         )
         return measure_losses(rankings, shortlists, seconds)
@@ -628,18 +636,18 @@ class VideoIndex:
         )
         return [caption for _, caption in found], [video for video, _ in found]
 
-    def _time(self, texts: Sequence[str], shortlist: int | None, where: Filter | None) -> float:
+    def _time(self, cascade: Cascade, texts: Sequence[str], shortlist: int | None, where: Filter | None) -> float:
         """Seconds of a search, by the clock; of some texts the mean."""
         started = time.perf_counter()
         for text in texts:
-            self.cascade.find(text, self._vector_of(text), shortlist, None, where, exhaustive=shortlist is None)
+            cascade.find(text, self._vector_of(text), shortlist, None, where, exhaustive=shortlist is None)
         return (time.perf_counter() - started) / len(texts)
 
-    def _rank_by_both(self, text: str, owner: str | None, where: Filter | None) -> TextRanking:
+    def _rank_by_both(self, cascade: Cascade, text: str, owner: str | None, where: Filter | None) -> TextRanking:
         """The videos by the last stage and by the first one."""
         vector = self._vector_of(text)
-        exact, _ = self.cascade.find(text, vector, None, None, where, exhaustive=True)
-        exact, first = exact.best_of_videos(), self.cascade.first_order(text, vector, None, where).best_of_videos()
+        exact, _ = cascade.find(text, vector, None, None, where, exhaustive=True)
+        exact, first = exact.best_of_videos(), cascade.first_order(text, vector, None, where).best_of_videos()
         return TextRanking(exact.video_ids, exact.scores, first.video_ids, owner)
 
     def distill(
