@@ -15,14 +15,19 @@ from pathlib import Path
 
 import lancedb
 import numpy as np
+import pyarrow as pa
 import pytest
 from search_stores import SCHEMA, build_rows, change_all, change_once, digests_by_video, read_until, unit_vectors
 
+from benchmarks.measure import peak_bytes
 from clipbert.search.filters import field
+from clipbert.search.lance_store import LanceStore
 from clipbert.search.protocols import IndexDamagedError, SearchIndexError
+from clipbert.search.rows import FACTS
 from clipbert.search.stores import create_store, open_store
 
 
+WIDE = pa.schema([*FACTS, pa.field("clip_0", pa.list_(pa.float32(), 10**5))])
 SPAWN = multiprocessing.get_context("spawn")
 VIDEOS = [f"video_{number}" for number in range(120)]
 
@@ -176,6 +181,56 @@ def test_compaction_waits_for_writers(folder):
         done.append("written")
     waiting.join()
     assert done == ["written", "compacted"]
+
+
+def test_a_writer_killed_within_replace(folder, monkeypatch):
+    """Rows that a shorter video leaves over go in the step that writes it, and their places in another."""
+
+    class KilledError(BaseException):
+        pass
+
+    def commit_once(self, change):
+        monkeypatch.setattr(LanceStore, "_commit", lambda self, change: (_ for _ in ()).throw(KilledError))
+        return commit(self, change)
+
+    store, commit = open_store(folder), LanceStore._commit
+    expected = digests_by_video(store) | dict.fromkeys(VIDEOS[10:12], "third")
+    monkeypatch.setattr(LanceStore, "_commit", commit_once)
+    with pytest.raises(KilledError):
+        store.replace(build_rows(VIDEOS[10:12], 1, "third"), VIDEOS[10:12])
+    monkeypatch.undo()
+    gone = f"{VIDEOS[10]}#00001"
+    for _ in range(2):  # after that, and after a compaction, which removes what was left
+        assert digests_by_video(store) == expected
+        assert store.take([gone], []).num_rows == store.count(field("id") == gone) == 0
+        assert gone not in store.nearest(unit_vectors(1)[0], 999, ["id"]).column("id").to_pylist()
+        assert store.count() == store.describe()["rows"] == store.count(~field("id").is_null())
+        store.compact()
+    assert lancedb.connect(folder).open_table("segments").count_rows() == store.count()
+
+
+def measure_change(uri, answer):
+    store, rows = open_store(uri), build_rows(["video_1"], 1, "second", schema=WIDE)
+    start = peak_bytes("cpu")
+    store.replace(rows, ["video_1"])
+    store.update(rows.select(["id", "folder"]))
+    answer.send(peak_bytes("cpu") - start)
+
+
+@pytest.mark.slow
+def test_changes_do_not_read_the_table(tmp_path):
+    """Prevents: an upsert that deletes rows in the same step, or has a part of the columns, reads all columns of all rows."""
+    store = create_store(tmp_path / "index", WIDE)
+    for start in range(0, 400, 50):
+        rows = build_rows([f"video_{number}" for number in range(start, start + 50)], 2, schema=WIDE)
+        numbers = pa.FixedSizeListArray.from_arrays(np.random.default_rng(start).random(10**7, np.float32), 10**5)
+        place = WIDE.get_field_index("clip_0")
+        store.replace(rows.set_column(place, WIDE.field(place), numbers), [])
+    here, there = SPAWN.Pipe()
+    writer = SPAWN.Process(target=measure_change, args=(store.uri, there))
+    writer.start()
+    assert here.recv() < 100 * 2**20 < 320 * 10**6 < store.describe()["bytes"]
+    writer.join()
 
 
 @pytest.mark.slow

@@ -146,6 +146,13 @@ def test_columns_that_nobody_knows_are_refused(store):
         store.replace(rows.append_column("colour", pa.array(["red"] * 2)), [])
     with pytest.raises(SearchIndexError, match="no column 'colour'"):
         store.update(pa.table({"id": ["a"], "colour": ["red"]}))
+    for read in (
+        store.take,
+        lambda ids, columns: list(store.scan(columns)),
+        lambda ids, columns: store.nearest(unit_vectors(1)[0], 1, columns),
+    ):
+        with pytest.raises(SearchIndexError, match="no column 'colour'"):
+            read(["a"], ["id", "colour"])
     assert store.count() == 8
 
 
