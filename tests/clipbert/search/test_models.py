@@ -2,29 +2,19 @@
 """Models of an index: the scores of search.py to the last bit, spans, workers, fingerprints, towers, and what is refused."""
 
 import pickle
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import pytest
 import torch
-from text_ends import clip_tokenizer
 from tiny_mug_stan import write_clip
 from tiny_pipelines import CASES, TEXTS, clipbert_parts
 from torch.utils.data import DataLoader
 
 from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
 from clipbert.processing import VideoDecodeError
-from clipbert.search.fingerprints import compute_fingerprint
 from clipbert.search.matching import MatchingEncoder, best_span, build_matching, list_clips
-from clipbert.search.models import load_encoder, load_locator, load_models, load_reranker
-from clipbert.search.moments import MomentLocator
-from clipbert.search.protocols import Encoder, Locator, Reranker, SearchIndexError, Span
-from clipbert.search.queries import query_vector
-from clipbert.search.towers import TowerEncoder
+from clipbert.search.models import load_models
+from clipbert.search.protocols import Span
 from clipbert.train_scripts.tasks.retrieval.collection import VideoSearch
 
 
