@@ -9,7 +9,7 @@ Letters: S segments, N parts of one (clips of ClipBERT, views of Mug-STAN).
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,16 @@ SEGMENTS_PER_BLOCK = 1024  # of which what is kept is in memory at a time
 KEPT_IN_MEMORY = 512  # segments that are read again from files, not from the index
 FIRST_CLIPS_BYTES = 2**29  # of one clip of each segment, that are kept in memory between searches
 VECTOR, FIRST_CLIP = "vector", "one_clip"  # names of stages
+
+
+class VanishedError(LookupError):
+    """Segments that were in the index a moment ago."""
+
+
+def check_there(wanted: Sequence[str], found: Iterable[str]) -> None:
+    """Raise [`VanishedError`] unless all segments that are wanted were found."""
+    if missing := set(wanted).difference(found):
+        raise VanishedError(f"Segments vanished while they were looked for: {', '.join(sorted(missing)[:3])}.")
 
 
 class Parts(NamedTuple):
@@ -64,9 +74,7 @@ class Source:
             return _stack([self._encode(one) for one in ids], num_parts)
         columns = self.columns if num_parts is None else self.columns[:num_parts]
         table = self.store.take(ids, ["id", *columns, *self.facts])
-        missing = set(ids) - set(table["id"].to_pylist())
-        if missing:
-            raise LookupError(f"Segments vanished while they were looked for: {', '.join(sorted(missing)[:3])}.")
+        check_there(ids, table["id"].to_pylist())
         parts = np.stack([array_of(table[name]) for name in columns], axis=1).astype(np.float32, copy=False)
         shape = self.reader.parts_shape
         parts = parts.reshape(len(ids), -1, *shape[1:])
@@ -79,7 +87,9 @@ class Source:
         """When the frames of segments are shown: `(S, N, frames)`."""
         if not self.is_kept:
             return self.load(ids).seconds
-        return self._shape_seconds(array_of(self.store.take(ids, ["id", self.facts[0]])[self.facts[0]]))
+        table = self.store.take(ids, ["id", self.facts[0]])
+        check_there(ids, table["id"].to_pylist())
+        return self._shape_seconds(array_of(table[self.facts[0]]))
 
     def _shape_seconds(self, values: np.ndarray) -> np.ndarray:
         return values.reshape(len(values), *self.reader.seconds_shape)
@@ -87,7 +97,9 @@ class Source:
     def _encode(self, segment: str) -> EncodedSegment:
         """From the file; the last ones are kept."""
         if segment not in self._read:
-            (row,) = self.store.take([segment], ["id", "video_id", "start_s", "end_s", "num_segments"]).to_pylist()
+            table = self.store.take([segment], ["id", "video_id", "start_s", "end_s", "num_segments"])
+            check_there([segment], table["id"].to_pylist())
+            (row,) = table.to_pylist()
             span = Span(row["start_s"], row["end_s"]) if row["num_segments"] > 1 else None
             inputs = self.reader.read(self.path_of(row["video_id"]), span)
             (self._read[segment],) = self.reader.encode([inputs])
@@ -114,6 +126,7 @@ class Candidates:
         stages (`dict[str, np.ndarray]`): Scores of each stage, NaN where it saw no more of a segment.
         odds (`np.ndarray` of shape `(S, n)`, *optional*): Of each clip, or frame, by the last stage that tells them.
         source ([`Source`], *optional*): Where the seconds of these come from.
+        rows (`dict[str, dict]`): Columns of some of them, by id, as far as they came along.
     """
 
     ids: list[str]
@@ -122,6 +135,7 @@ class Candidates:
     stages: dict[str, np.ndarray] = field(default_factory=dict)
     odds: np.ndarray | None = None
     source: Source | None = None
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -139,6 +153,7 @@ class Candidates:
             {name: values[places] for name, values in self.stages.items()},
             None if self.odds is None else self.odds[places],
             self.source,
+            self.rows,
         )
 
     def order(self) -> "Candidates":
@@ -173,10 +188,19 @@ class Cascade:
         encoder ([`Encoder`], *optional*): Makes vectors of queries. It may also be what distillation left.
         exact ([`Source`], *optional*): Frames of an encoder that orders exactly, too.
         reranker ([`Source`], *optional*): Clips of a reranker.
+        columns (`list[str]`): What comes along with the nearest segments: what hits tell.
     """
 
-    def __init__(self, store: VideoStore, encoder: Encoder | None, exact: Source | None, reranker: Source | None):
+    def __init__(
+        self,
+        store: VideoStore,
+        encoder: Encoder | None,
+        exact: Source | None,
+        reranker: Source | None,
+        columns: Sequence[str] = (),
+    ):
         self.store, self.encoder, self.exact, self.reranker = store, encoder, exact, reranker
+        self.columns = list(columns)
         self._first_clips: tuple[Any, ...] | None = None
 
     @property
@@ -222,7 +246,7 @@ class Cascade:
                 with self.timed(stages, VECTOR, found):
                     found = self.nearest(vector, None, where, exact=True)
         else:
-            count = self.store.count(where)
+            count = self.store.count()  # the filter is a part of the stage
             with self.timed(stages, FIRST_CLIP if vector is None else VECTOR, None, (count, count)):
                 found = self.first_order(text, vector, shortlist, where)
         if exact is not None and not (exhaustive and reranker is not None):
@@ -262,17 +286,17 @@ class Cascade:
         self, vector: np.ndarray, shortlist: int | None, where: Filter | None, exact: bool = False
     ) -> Candidates:
         """The segments of the nearest videos, so many or all."""
-        total = self.store.count(where)
-        limit = total if shortlist is None else min(max(shortlist, 1), total)
+        limit = self.store.count() if shortlist is None else shortlist
+        columns = [] if shortlist is None else self.columns
         while True:
-            table = self.store.nearest(vector, max(limit, 1), ["id", "video_id"], where, exact=exact)
+            table = self.store.nearest(vector, max(limit, 1), ["id", "video_id", *columns], where, exact=exact)
             scores = table["similarity"].to_numpy().astype(np.float64)
-            found = Candidates(
-                table["id"].to_pylist(), table["video_id"].to_pylist(), scores, {VECTOR: scores}
-            ).order()
-            if shortlist is None or found.num_videos >= shortlist or len(found) < limit or limit >= total:
+            rows = {row["id"]: row for row in table.to_pylist()} if columns else {}
+            ids, videos = table["id"].to_pylist(), table["video_id"].to_pylist()
+            found = Candidates(ids, videos, scores, {VECTOR: scores}, rows=rows).order()
+            if shortlist is None or found.num_videos >= shortlist or len(found) < limit:
                 break
-            limit = min(4 * limit, total)  # many of the nearest are of one video
+            limit *= 4  # many of the nearest are of one video
         return found if shortlist is None else found.first_videos(shortlist)
 
     def score(
@@ -311,4 +335,4 @@ class Cascade:
         yield from self._first_clips[1]
 
 
-__all__ = ["Candidates", "Cascade", "Parts", "Source"]
+__all__ = ["Candidates", "Cascade", "Parts", "Source", "VanishedError", "check_there"]

@@ -15,8 +15,8 @@ Letters: B texts or videos, L words, P places (cells of all clips), D width insi
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import nn
 
-from clipbert.search.protocols import FingerprintError, IndexDamagedError, SearchIndexError
+from clipbert.search.protocols import EncodedSegment, FingerprintError, IndexDamagedError, SearchIndexError
 
 
 FORMAT, VERSION = "clipbert distilled heads", 1
@@ -289,7 +289,8 @@ class DistilledEncoder:
                 f"The share of first places that the distilled heads keep{size}, with texts and videos held out, {kept}; at least "
                 f"{min_first_kept:.1%} are asked. Distil from more texts, videos or steps, lower min_first_kept, or do without."
             )
-        self.heads, self.processor, self.name = heads.eval(), reranker.processor, reranker.name
+        self.heads, self.reranker, self.name = heads.eval(), reranker, reranker.name
+        self.read, self.stage, self.parts_shape = reranker.read, "distilled", None
         self.fingerprint = heads.fingerprint
         self.width: int = heads.settings["width"]
 
@@ -304,7 +305,15 @@ class DistilledEncoder:
 
     def encode_query(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors `(texts, width)`, float32, of length 1."""
-        return self.heads.encode_texts(self.processor, texts)
+        return self.heads.encode_texts(self.reranker.processor, texts)
+
+    def encode(self, inputs: Sequence[Mapping[str, Any]]) -> list[EncodedSegment]:
+        """What `read` returned of some segments, as the cross-encoder encodes it, with vectors."""
+        found = self.reranker.encode(inputs)
+        masks = [None if one.mask is None else one.mask[None] for one in found]
+        return [
+            replace(one, vector=self.vector(one.parts[None], mask)[0]) for one, mask in zip(found, masks, strict=True)
+        ]
 
     def vector(self, parts: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
         """

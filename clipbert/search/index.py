@@ -21,7 +21,7 @@ import pyarrow as pa
 from clipbert.processing.option_checks import refuse_unknown_options
 from clipbert.search import rows, upkeep
 from clipbert.search.adding import IndexReport
-from clipbert.search.cascade import Candidates, Cascade, Source
+from clipbert.search.cascade import Candidates, Cascade, Source, VanishedError, check_there
 from clipbert.search.files import Changes, KnownFile, absence, compare, resolve, scan
 from clipbert.search.filters import Filter, check, field
 from clipbert.search.hits import SearchHits, VideoHit
@@ -48,6 +48,8 @@ ROLES = ("encoder", "reranker", "locator")
 HEADS = "heads"  # the setting that distillation leaves
 TIMED = 20  # sentences whose searches are timed
 SAMPLE_BYTES, MIN_SAMPLE = 2**30, 200  # of the videos that heads learn from
+OF_HITS = ("start_s", "end_s", "duration_s")  # facts
+RETRIES = 3  # of a search that a writer has disturbed
 LOOK_AROUND = 0.5  # of a segment's length, in which a moment may begin before it and end behind it
 
 
@@ -244,6 +246,7 @@ class VideoIndex:
             encoder or self.heads,
             None if exact is None else Source(self.store, exact, True, True, self.path_of),
             None if reranker is None else Source(self.store, reranker, False, self.settings.keep_clips, self.path_of),
+            [*OF_HITS, *rows.metadata_names(self.store.schema)],
         )
 
     def path_of(self, video_id: str) -> Any:
@@ -492,11 +495,27 @@ class VideoIndex:
             raise SearchIndexError("Expected words, got none.")
         if where is not None:
             check(where, self.store.schema)
+        for _ in range(RETRIES):
+            try:
+                return self._search(query, top_k, shortlist, rerank, where, exhaustive, min_score, locate)
+            except VanishedError:  # a writer has deleted what was just found
+                continue
+        return self._search(query, top_k, shortlist, rerank, where, exhaustive, min_score, locate)
+
+    def _search(
+        self,
+        query: Any,
+        top_k: int,
+        shortlist: int | None,
+        rerank: int | None,
+        where: Filter | None,
+        exhaustive: bool,
+        min_score: float | None,
+        locate: bool | None,
+    ) -> SearchHits:
         cascade = self.cascade
         text = query if isinstance(query, str) else None
         vector = self._vector_of(query)
-        if not self.store.count(where):
-            return SearchHits([], [], self.settings.thresholds.get(cascade.last))
         shortlist = None if shortlist is None else max(shortlist, top_k)
         if cascade.exact is None or rerank is None:  # a single model scores the whole shortlist
             rerank = shortlist
@@ -506,7 +525,8 @@ class VideoIndex:
         best = float(found.scores[0]) if len(found) else None
         if min_score is not None:
             found = found.take([place for place, score in enumerate(found.scores) if score >= min_score])
-        hits = self._describe(found.best_of_videos().take(range(len(found.best_of_videos()))[:top_k]))
+        found = found.best_of_videos()
+        hits = self._describe(found.take(range(len(found))[:top_k]))
         if locate is None:
             locate = text is not None and self._has("locator")
         if locate:
@@ -538,12 +558,15 @@ class VideoIndex:
 
         if not len(found):
             return []
-        own = rows.metadata_names(self.store.schema)
-        facts = ["id", "start_s", "end_s", "duration_s"]
-        table = self.store.take(found.ids, [*facts, *own]).to_pylist()
+        own = [name for name in self.cascade.columns if name not in OF_HITS]
+        known = found.rows
+        if not known.keys() >= set(found.ids):
+            known = {row["id"]: row for row in self.store.take(found.ids, ["id", *self.cascade.columns]).to_pylist()}
+            check_there(found.ids, known)
         seconds = [None] * len(found) if found.odds is None else found.source.seconds(found.ids)
         hits = []
-        for place, row in enumerate(table):
+        for place, segment in enumerate(found.ids):
+            row = known[segment]
             span, clips = (row["start_s"], row["end_s"]), []
             if found.odds is not None:
                 clips = list_clips(seconds[place], found.odds[place])

@@ -284,6 +284,7 @@ def _add_columns(index: Any, types: Mapping[str, type]) -> None:
             )
     if new:
         index.store.add_columns(new)
+        index.__dict__.pop("cascade", None)  # whose hits tell the columns
 
 
 def read_metadata_of(index: Any, videos: Sequence[str]) -> dict[str, dict[str, Any]]:
