@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--num-clips", type=int, help="of each video (default: as many as the model saw)")
     parser.add_argument("--num-sentences", type=int, default=100, help="of each kind")
     parser.add_argument("--num-captions", type=int, default=200, help="videos whose captions are distilled from")
-    parser.add_argument("--max-pairs", type=int, default=250_000, help="that are scored to distil")
+    parser.add_argument("--max-pairs", type=int, default=400_000, help="that are scored to distil")
     parser.add_argument("--folder", type=Path, help="where to keep generated videos (default: nowhere)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

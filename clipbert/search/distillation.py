@@ -32,7 +32,7 @@ SPREAD = 3.0  # standard deviation to which scores are brought: their soft-max i
 TEXTS_PER_STEP, VIDEOS_PER_STEP = 64, 256
 VIDEOS_PER_SCORE = 64  # that the cross-encoder gets at a time
 VARIED = 8  # texts, at most, that are made of each
-TEXTS_PER_VIDEO = 4  # where not all can be scored
+TEXTS_PER_VIDEO = 2  # where not all can be scored
 LEARNT = 0.8  # of the pairs; the others are held out
 LEFT_OUT = 0.3  # of the words
 LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 2e-3, 0.01, 0.1
@@ -56,7 +56,7 @@ def distil(
     owners: Sequence[int] | None = None,
     num_held_out_texts: int | None = None,
     num_held_out_videos: int | None = None,
-    max_pairs: int = 250_000,
+    max_pairs: int = 400_000,
     steps: int = 600,
     width: int = 128,
     seed: int = 0,
@@ -75,7 +75,7 @@ def distil(
         mask (`np.ndarray` of shape `(videos, clips)`, *optional*): Which clips exist.
         owners (`Sequence[int]`, *optional*): For each text the number of the video that it belongs to: for the recall in the report.
         num_held_out_texts, num_held_out_videos (`int`, *optional*): By default a fifth of the texts, and a fifth of the videos or 1,000.
-        max_pairs (`int`, *optional*, defaults to 250,000): Pairs that the cross-encoder scores, at most: by far most of the time.
+        max_pairs (`int`, *optional*, defaults to 400,000): Pairs that the cross-encoder scores, at most: by far most of the time.
         steps (`int`, *optional*, defaults to 600): Of the training.
         width (`int`, *optional*, defaults to 128): Numbers in a vector.
         seed (`int`, *optional*, defaults to 0): Decides what is held out, the first weights and the order.
@@ -153,7 +153,7 @@ def plan_pairs(num_texts: int, num_videos: int, max_pairs: int) -> tuple[int, in
 
     Example:
         >>> plan_pairs(1000, 100, 10**6), plan_pairs(1000, 1000, 40_000), plan_pairs(50, 1000, 40_000)
-        ((1000, 100), (400, 100), (50, 800))
+        ((1000, 100), (283, 141), (50, 800))
     """
     videos = min(num_videos, max(1, math.isqrt(max_pairs // TEXTS_PER_VIDEO), max_pairs // num_texts))
     return min(num_texts, max(1, max_pairs // videos)), videos
