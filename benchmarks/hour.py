@@ -34,13 +34,15 @@ from clipbert.train_scripts.tasks.moment_retrieval.showing import load_locator
 
 NUM_FIRST, NUM_MORE = 20, 100  # sentences
 WORDS = ["a", "red", "green", "blue", "square", "moves", "left", "right", "grows", "and", "stops"]
-TOWER = {
+SMALL = {
     "model_type": "resnet",
     "layer_type": "basic",
     "embedding_size": 32,
     "hidden_sizes": [32, 64, 128],
     "depths": [1, 1, 1],
 }
+CLIP = {"model_type": "clip_vision_model", "patch_size": 32, "image_size": 224}  # otherwise as CLIP-B/32
+TOWERS = {"small": (SMALL, 64), "clip": (CLIP, 224)}  # and the side of a frame
 RECALLS = ("R1@0.3", "R1@0.5", "R1@0.7")
 
 
@@ -59,20 +61,25 @@ def write_video(path: Path, seconds: float, fps: int = 10) -> Path:
     return path
 
 
-def build_model() -> tuple[CIMHAForMomentRetrieval, MomentRetrievalProcessor]:
-    """A model with random weights and a tower as small as one that learns in minutes on a CPU."""
+def build_model(tower: str) -> tuple[CIMHAForMomentRetrieval, MomentRetrievalProcessor]:
+    """A model with random weights; its tower is as small as one that learns in minutes on a CPU, or as large as CLIP-B/32."""
     torch.manual_seed(0)
+    frame_encoder, size = TOWERS[tower]
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     config = CIMHAConfig(
-        frame_encoder_config=TOWER, hidden_size=64, num_attention_heads=4, word_size=64, vocab_size=len(vocabulary)
+        frame_encoder_config=frame_encoder,
+        hidden_size=64,
+        num_attention_heads=4,
+        word_size=64,
+        vocab_size=len(vocabulary),
     )
     tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(vocabulary)})
-    return CIMHAForMomentRetrieval(config).eval(), MomentRetrievalProcessor(CIMHAVideoProcessor(size=64), tokenizer)
+    return CIMHAForMomentRetrieval(config).eval(), MomentRetrievalProcessor(CIMHAVideoProcessor(size=size), tokenizer)
 
 
-def measure_video(video: str, checkpoint: str | None, window_s: float) -> dict[str, float]:
+def measure_video(video: str, checkpoint: str | None, tower: str, window_s: float) -> dict[str, float]:
     """Frames, windows, seconds of the first call and of further sentences, and peak memory; to be called once in a process."""
-    model, processor = build_model() if checkpoint is None else load_locator(checkpoint)
+    model, processor = build_model(tower) if checkpoint is None else load_locator(checkpoint)
     num_frames, encode = 0, model.encode_frames
 
     def counted(pixel_values: torch.Tensor) -> torch.Tensor:
@@ -101,6 +108,7 @@ def measure_video(video: str, checkpoint: str | None, window_s: float) -> dict[s
 def measure_alone(video: Path, options: argparse.Namespace) -> dict[str, float]:
     """The same in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.hour", "--alone", str(video), "--window", str(options.window)]
+    command += ["--tower", options.tower]
     command += [] if options.checkpoint is None else ["--checkpoint", options.checkpoint]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     if done.returncode:
@@ -132,6 +140,7 @@ def measure_moments(checkpoint: str, folder: Path, window_s: float) -> dict[str,
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any] | None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", help="a run, a checkpoint or a Hub name; default: a small model, untrained")
+    parser.add_argument("--tower", choices=TOWERS, default="small", help="of the model without a checkpoint")
     parser.add_argument(
         "--moments", type=Path, metavar="FOLDER", help="videos and moments.jsonl: score the checkpoint"
     )
@@ -142,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any] | None:
     parser.add_argument("--alone", metavar="VIDEO", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.alone:
-        print(json.dumps(measure_video(options.alone, options.checkpoint, options.window)))
+        print(json.dumps(measure_video(options.alone, options.checkpoint, options.tower, options.window)))
         return None
     if options.moments is not None:
         if options.checkpoint is None:

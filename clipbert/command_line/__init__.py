@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from clipbert.command_line.arguments import CommandParser, UsageError
 from clipbert.command_line.asking import ASK, CLASSIFY, LOCATE, MATCH
+from clipbert.command_line.index import INDEX
 from clipbert.command_line.look import LOOK
 from clipbert.command_line.search import SEARCH
 from clipbert.support.terminal import printable_lines
@@ -26,6 +27,7 @@ COMMANDS = {
     "classify": CLASSIFY,
     "locate": LOCATE,
     "search": SEARCH,
+    "index": INDEX,
     "look": LOOK,
 }
 USAGE, INTERRUPTED = 2, 130  # exit codes, as shells and argparse have them

@@ -108,13 +108,14 @@ def add_videos(parser: CommandParser) -> None:
     )
 
 
-def add_checkpoint(parser: CommandParser, is_required: bool = True) -> None:
+def add_checkpoint(parser: CommandParser, otherwise: str | None = None) -> None:
+    """A checkpoint, which must be named unless there is something that is taken `otherwise`."""
     parser.add_argument(
         "--checkpoint",
-        required=is_required,
+        required=otherwise is None,
         metavar="C",
         help="the folder of a run or of a checkpoint, or a name on the Hub"
-        + ("" if is_required else "; default: four clips of two frames, evenly spread"),
+        + ("" if otherwise is None else f"; default: {otherwise}"),
     )
     parser.add_argument("--revision", help="branch, tag or commit of a checkpoint on the Hub")
     parser.add_argument(
@@ -135,9 +136,9 @@ def add_processor(parser: CommandParser) -> None:
     )
 
 
-def add_pipeline(parser: CommandParser, has_clips: bool = True) -> None:
+def add_pipeline(parser: CommandParser, has_clips: bool = True, otherwise: str | None = None) -> None:
     """A checkpoint, and how its pipeline runs and answers."""
-    add_checkpoint(parser)
+    add_checkpoint(parser, otherwise)
     parser.add_argument("--top_k", type=positive, metavar="N", help="most answers (default: the pipeline's)")
     if has_clips:
         parser.add_argument("--no_clips", action="store_true", help="leave the scores of clips out")
@@ -190,6 +191,8 @@ __all__ = [
     "add_pipeline",
     "add_processor",
     "add_videos",
+    "not_negative",
+    "positive",
     "read_options",
     "read_settings",
     "words",

@@ -31,7 +31,7 @@ LABEL = 12  # columns
 
 def add_look(parser: CommandParser) -> None:
     add_videos(parser)
-    add_checkpoint(parser, is_required=False)
+    add_checkpoint(parser, otherwise="four clips of two frames, evenly spread")
     add_processor(parser)
     add_json(parser)
 

@@ -44,7 +44,6 @@ def open_pipeline(given: argparse.Namespace, task: str, options: Mapping[str, An
         UsageError: If it cannot be opened, answers another task, or has no option of a name.
     """
     import torch
-    from transformers.utils.logging import disable_progress_bar
 
     from clipbert.loading import load_pipeline
 
@@ -53,11 +52,18 @@ def open_pipeline(given: argparse.Namespace, task: str, options: Mapping[str, An
             torch.empty(0, device=given.device)
         except (AssertionError, NotImplementedError, RuntimeError) as error:
             raise UsageError(f"--device {given.device}: {first_line(error)}") from error
-    disable_progress_bar()  # of transformers: a second of loading
+    quietly()
     with naming_checkpoint(given.checkpoint):
         return load_pipeline(
             given.checkpoint, task, trust_remote_code=given.trust_remote_code, **hub_options(given), **options
         )
+
+
+def quietly() -> None:
+    """No bar of transformers for the second that loading takes."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
 
 def open_video_processor(given: argparse.Namespace, options: Mapping[str, Any]) -> "SparseVideoProcessor":
@@ -123,4 +129,4 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-__all__ = ["check_checkpoint", "naming_options", "note_losses", "open_pipeline", "open_video_processor"]
+__all__ = ["check_checkpoint", "naming_options", "note_losses", "open_pipeline", "open_video_processor", "quietly"]

@@ -12,9 +12,9 @@ import importlib
 
 
 _PLACES = {  # public names and their modules
-    "FingerprintError": "protocols",
-    "IndexDamagedError": "protocols",
-    "SearchIndexError": "protocols",
+    "FingerprintError": "errors",
+    "IndexDamagedError": "errors",
+    "SearchIndexError": "errors",
     "VideoHit": "hits",
     "VideoIndex": "index",
     "field": "filters",

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from clipbert.search.protocols import SearchIndexError
-from clipbert.search.rows import MAX_TEXT
+from clipbert.search.errors import SearchIndexError
 from clipbert.support.names import did_you_mean
 
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from qdrant_client import models as qdrant
 
 
+MAX_TEXT = 10_000  # characters of a text, here and in metadata
 MAX_VALUES = 100_000  # of `is_in`: LanceDB takes a second to read them
 MAX_TESTS = 1_000  # of a filter
 MAX_DEPTH = 20  # of & in | in & ...: the parser of LanceDB stops at some 40
@@ -308,6 +308,18 @@ def _fit(filter: Filter, schema: pa.Schema) -> Filter:
     return filter
 
 
+def check_columns(names: Iterable[str], schema: pa.Schema) -> None:
+    """
+    Columns that are asked for, of any type.
+
+    Raises:
+        SearchIndexError: If the index has no such column.
+    """
+    for name in names:
+        if name not in schema.names:
+            raise SearchIndexError(f"The index has no column {name!r:.200}. {did_you_mean(name, schema.names)}")
+
+
 def _column_type(name: str, schema: pa.Schema) -> pa.DataType:
     scalars = [
         each.name for each in schema if _is_scalar(each.type) and each.name.isidentifier()
@@ -532,6 +544,7 @@ __all__ = [
     "NullTest",
     "TextTest",
     "check",
+    "check_columns",
     "field",
     "matches",
     "to_qdrant",

@@ -135,6 +135,11 @@ class LanceStore:
         with self._named_errors():
             return self._table(SEGMENTS).schema
 
+    @property
+    def version(self) -> int:
+        with self._named_errors():
+            return self._table(SEGMENTS).version
+
     def locked(self):
         if self.folder is None:
             return nullcontext()
@@ -393,12 +398,13 @@ class LanceStore:
         return names[0] if names else None
 
     def _build_index(self, min_indexed: int) -> None:
-        from lancedb.index import HnswSq
+        from lancedb.index import BTree, HnswSq
 
         table = self._table(SEGMENTS)
         vectors = table.count_rows(f"{VECTOR} IS NOT NULL") if VECTOR in table.schema.names else 0
         if vectors >= min_indexed:
             partitions = 1 + vectors // ROWS_PER_PARTITION
+            table.create_index("id", config=BTree())  # else `take` compares the ids of all rows
             table.create_index(VECTOR, config=HnswSq(distance_type="cosine", num_partitions=partitions))
 
     def verify(self) -> list[str]:

@@ -18,21 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import pyarrow as pa
 
+from clipbert.search.errors import FingerprintError, IndexDamagedError, SearchIndexError
+
 
 if TYPE_CHECKING:
     from clipbert.search.filters import Filter
-
-
-class SearchIndexError(ValueError):
-    """An index that cannot be used as it stands, or not so; the message says what to do."""
-
-
-class IndexDamagedError(SearchIndexError):
-    """Files, or rows, of an index that are not what was written; the message names them."""
-
-
-class FingerprintError(SearchIndexError):
-    """A model that is not the one which an index was made with."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -77,6 +67,7 @@ class SegmentReader(Protocol):
 
     name: str  # of the checkpoint: a folder or a name on the Hub
     fingerprint: str  # of weights, config and processor
+    stage: str  # name of its scores: the first word of its family's, such as "clipbert" or "mug"
     parts_shape: tuple[int, ...] | None  # of `EncodedSegment.parts`, or None if nothing but a vector is made
     seconds_shape: tuple[int, int]  # of `EncodedSegment.seconds`
 
@@ -146,6 +137,10 @@ class VideoStore(Protocol):
     @property
     def schema(self) -> pa.Schema:
         """Columns: those of `rows.FACTS`, those of the models, and metadata."""
+
+    @property
+    def version(self) -> Any:
+        """Something that is another one after each change of the rows; `None` where nobody knows."""
 
     def add_columns(self, fields: Sequence[pa.Field]) -> None:
         """Further columns, NULL in all rows; those that exist with the same type already are left."""

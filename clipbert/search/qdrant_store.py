@@ -104,6 +104,10 @@ class QdrantStore:
     def _write_schema(self, schema: pa.Schema) -> None:
         self.write_setting(SCHEMA, schema.serialize().to_pybytes())
 
+    @property
+    def version(self) -> None:
+        return None
+
     def locked(self):
         return nullcontext()  # a folder is open in one process alone; a server has no lock
 

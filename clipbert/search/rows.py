@@ -50,7 +50,6 @@ VECTOR, FRAMES, FRAME_SECONDS, CLIP_SECONDS, CLIP_MASK = (
 )
 CLIP = "clip_{}"  # of a cross-encoder: a column for each clip, so that one of all can be read alone
 METADATA_TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
-MAX_TEXT = 10_000  # characters of a text of metadata
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _OWN = re.compile(r"clip_\d+|vector|frames|frame_seconds|clip_seconds|clip_mask|similarity")
 
@@ -197,7 +196,6 @@ __all__ = [
     "FACTS",
     "FRAMES",
     "FRAME_SECONDS",
-    "MAX_TEXT",
     "VECTOR",
     "array_of",
     "build_column",

@@ -12,7 +12,7 @@ from benchmarks import hour
 @pytest.mark.slow
 def test_what_is_measured_of_a_video(tmp_path):
     video = hour.write_video(tmp_path / "video.mp4", 12.0)
-    found = hour.measure_video(str(video), None, 4.0)
+    found = hour.measure_video(str(video), None, "small", 4.0)
     # windows of 4 s that overlap by half, 2 segments a second, at least 8 of 2 frames each
     assert (found["seconds"], found["windows"], found["frames"]) == (12.0, 5, 48)
     assert found["first_s"] > 0 and found["more_s"] > 0 and found["megabytes"] > 100

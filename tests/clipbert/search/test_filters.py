@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clipbert.search.filters import MAX_DEPTH, NOTHING, AnyOf, check, field, matches, to_qdrant, to_sql
+from clipbert.search.filters import MAX_DEPTH, NOTHING, AnyOf, check, check_columns, field, matches, to_qdrant, to_sql
 from clipbert.search.protocols import SearchIndexError
 
 
@@ -232,6 +232,12 @@ def test_reflected_and_numpy_numbers():
 def test_what_makes_no_sense_is_refused(condition, message):
     with pytest.raises(SearchIndexError, match=message):
         check(condition, SCHEMA)
+
+
+def test_columns_that_are_asked_for():
+    check_columns(["text", "vector"], SCHEMA)
+    with pytest.raises(SearchIndexError, match="Did you mean 'vector'"):
+        check_columns(["text", "vectr"], SCHEMA)
 
 
 def test_a_text_is_no_list_of_values():

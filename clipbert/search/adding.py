@@ -1,0 +1,299 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""
+Videos become rows: workers read them, this process encodes, whole videos are committed together.
+
+    FileState --read in workers--> inputs of one segment after the other --encode--> rows --commit--> VideoStore
+
+A video is committed with all its segments or not at all, so that whoever is killed leaves whole videos, and goes on with the others when
+called again.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from tqdm.auto import tqdm
+
+from clipbert.processing import VideoDecodeError, read_video_metadata
+from clipbert.search.files import FileState, digest_file
+from clipbert.search.protocols import EncodedSegment, SearchIndexError, SegmentReader, Span
+from clipbert.search.rows import build_table, model_values, segment_id
+
+
+SEGMENTS_PER_COMMIT = 1000
+SECONDS_PER_COMMIT = 60.0
+
+
+class TooManyFailuresError(SearchIndexError):
+    """More videos than allowed cannot be read: something else is wrong than a few files."""
+
+
+@dataclass
+class IndexReport:
+    """
+    What became of the videos of a collection; ids of videos in each list.
+
+    Args:
+        added, changed, moved (`list[str]`): New ones; those whose content is another; those that kept their vectors under a new name.
+        unchanged (`list[str]`): Nothing was done: they were not opened, or have the same content as before.
+        missing (`list[str]`): In the index, but no longer in the collection.
+        removed (`list[str]`): Missing ones that were deleted from the index.
+        failed (`dict[str, str]`): Not in the index: why.
+        ignored (`dict[str, str]`): Files that were not looked at, such as links that leave the collection, and why.
+        without_video (`list[str]`): Named by the metadata, but not there.
+        num_segments (`int`): Segments that were encoded.
+        seconds (`float`): How long it took.
+    """
+
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
+    without_video: list[str] = field(default_factory=list)
+    num_segments: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        counts = {name: len(value) for name, value in vars(self).items() if isinstance(value, list | dict)}
+        said = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count)
+        return f"{said or 'nothing to do'} ({self.num_segments} segments encoded, {self.seconds:.1f} s)"
+
+
+def plan_segments(duration_s: float, segment_s: float | None) -> list[Span | None]:
+    """
+    The parts of a video that get a row each: the whole, or as few parts of one length as are no longer than `segment_s`.
+
+    Args:
+        duration_s (`float`): Seconds of the video.
+        segment_s (`float`, *optional*): Longest part; `None` for the whole video.
+
+    Returns:
+        `list[Span | None]`: `None` stands for the whole video.
+
+    Example:
+        >>> plan_segments(50.0, 60.0), plan_segments(90.0, 60.0)
+        ([None], [Span(start_s=0.0, end_s=45.0), Span(start_s=45.0, end_s=90.0)])
+    """
+    if segment_s is None or not duration_s > segment_s:
+        return [None]
+    count = int(-(-duration_s // segment_s))
+    return [Span(duration_s * place / count, duration_s * (place + 1) / count) for place in range(count)]
+
+
+class Header(NamedTuple):
+    """What is known of a video before its segments come."""
+
+    number: int
+    facts: dict[str, Any]
+    spans: list[Span | None]
+
+
+class SegmentInputs(NamedTuple):
+    """A segment as inputs of models: of each reader those that it made."""
+
+    number: int
+    segment: int
+    inputs: list[Mapping[str, Any] | None]
+
+
+class Failure(NamedTuple):
+    """A video that cannot be read; what came of it before is void."""
+
+    number: int
+    cause: str
+
+
+class SegmentStream(IterableDataset):
+    """Headers, inputs and failures of videos, read one segment at a time: an hour lies in memory no more than a minute does."""
+
+    def __init__(self, files: Sequence[FileState], readers: Sequence[SegmentReader | None], segment_s: float | None):
+        self.files, self.segment_s = files, segment_s
+        self.read = [None if reader is None else reader.read for reader in readers]  # without weights
+
+    def __iter__(self) -> Iterator[Header | SegmentInputs | Failure]:
+        worker = get_worker_info()
+        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for number in range(first, len(self.files), step):
+            try:
+                yield from self._read(number)
+            except (VideoDecodeError, OSError) as error:
+                yield Failure(number, str(error))
+
+    def _read(self, number: int) -> Iterator[Header | SegmentInputs]:
+        file = self.files[number]
+        digest = digest_file(file.path, file.size)
+        metadata = read_video_metadata(file.path)
+        duration_s = float(metadata.duration or 0.0)
+        spans = plan_segments(duration_s, self.segment_s)
+        facts = {"digest": digest, "duration_s": duration_s, "fps": metadata.fps}
+        yield Header(number, facts, spans)
+        for segment, span in enumerate(spans):
+            yield SegmentInputs(
+                number, segment, [None if read is None else read(file.path, span) for read in self.read]
+            )
+
+
+class RowBuilder:
+    """
+    Encodes segments and puts the rows of whole videos together.
+
+    Args:
+        encode (`Callable`): From inputs of some segments, as [`SegmentInputs`] has them, to pairs of what encoder and reranker made.
+        schema (`pa.Schema`): Columns of the rows.
+        common (`dict`): Values that all rows have.
+        batch_size (`int`): Segments that are encoded together.
+    """
+
+    def __init__(self, encode: Callable, schema: pa.Schema, common: Mapping[str, Any], batch_size: int):
+        self.encode, self.schema, self.common, self.batch_size = encode, schema, common, batch_size
+        self.headers: dict[int, Header] = {}
+        self.rows: dict[int, dict[int, dict[str, Any]]] = {}
+        self.waiting: list[SegmentInputs] = []
+
+    def open(self, header: Header, own: Mapping[str, Any]) -> None:
+        """A video begins; `own` are the values that all its rows have."""
+        self.headers[header.number] = header._replace(facts={**header.facts, **own})
+        self.rows[header.number] = {}
+
+    def drop(self, number: int) -> None:
+        """Forget a video."""
+        self.headers.pop(number, None)
+        self.rows.pop(number, None)
+        self.waiting = [inputs for inputs in self.waiting if inputs.number != number]
+
+    def put(self, inputs: SegmentInputs) -> None:
+        self.waiting.append(inputs)
+        if len(self.waiting) >= self.batch_size:
+            self.flush()
+
+    def flush(self) -> None:
+        """Encode what waits."""
+        waiting, self.waiting = self.waiting, []
+        if not waiting:
+            return
+        for inputs, (encoded, clips) in zip(waiting, self.encode([one.inputs for one in waiting]), strict=True):
+            self.rows[inputs.number][inputs.segment] = self._row(inputs, encoded, clips)
+
+    def _row(
+        self, inputs: SegmentInputs, encoded: EncodedSegment | None, clips: EncodedSegment | None
+    ) -> dict[str, Any]:
+        header = self.headers[inputs.number]
+        span = header.spans[inputs.segment] or Span(0.0, header.facts["duration_s"])
+        return {
+            **self.common,
+            **header.facts,
+            "id": segment_id(header.facts["video_id"], inputs.segment),
+            "segment": inputs.segment,
+            "num_segments": len(header.spans),
+            **span._asdict(),
+            **model_values(encoded, clips, self.schema),
+        }
+
+    def take(self) -> dict[int, list[dict[str, Any]]]:
+        """Rows of the videos that are whole, by number; each is taken once."""
+        whole = [number for number, rows in self.rows.items() if len(rows) == len(self.headers[number].spans)]
+        found = {}
+        for number in whole:
+            rows = self.rows.pop(number)
+            del self.headers[number]
+            found[number] = [rows[segment] for segment in sorted(rows)]
+        return found
+
+
+def encode_files(
+    files: Sequence[FileState],
+    readers: Sequence[SegmentReader | None],
+    encode: Callable,
+    schema: pa.Schema,
+    commit: Callable[[pa.Table, list[str]], None],
+    fail: Callable[[str, str], None],
+    *,
+    values_of: Callable[[FileState], Mapping[str, Any]],
+    common: Mapping[str, Any],
+    segment_s: float | None,
+    batch_size: int,
+    num_workers: int,
+    max_decode_error_rate: float,
+    progress: bool | None = None,
+) -> int:
+    """
+    Read and encode videos, and commit them in groups.
+
+    Args:
+        files (`list[FileState]`): The videos.
+        readers: Encoder and reranker, or `None` for each of them.
+        encode: See [`RowBuilder`].
+        schema (`pa.Schema`): Columns of the rows.
+        commit (`Callable`): Called with a table of rows and the ids of their videos.
+        fail (`Callable`): Called with an id and the cause, of a video that cannot be read.
+        values_of (`Callable`): Facts of the file and metadata of its rows.
+        common (`dict`): Values that all rows have.
+        segment_s (`float`, *optional*): See [`plan_segments`].
+        batch_size, num_workers (`int`): Segments that are encoded together; processes that read.
+        max_decode_error_rate (`float`): The share of videos that may fail; a single one always may.
+        progress (`bool`, *optional*): Whether to show a bar; by default on a terminal.
+
+    Returns:
+        `int`: Segments that were committed.
+
+    Raises:
+        TooManyFailuresError: If more videos fail; what came before is committed.
+    """
+    builder = RowBuilder(encode, schema, common, batch_size)
+    ready: list[dict[str, Any]] = []
+    num_segments, num_failed, last = 0, 0, time.monotonic()
+
+    def send() -> None:
+        nonlocal ready, num_segments, last
+        rows, ready = ready, []
+        if rows:
+            commit(build_table(rows, schema), list(dict.fromkeys(row["video_id"] for row in rows)))
+        num_segments, last = num_segments + len(rows), time.monotonic()
+
+    loader = DataLoader(
+        SegmentStream(files, readers, segment_s),
+        batch_size=None,
+        num_workers=num_workers,
+        multiprocessing_context="spawn" if num_workers else None,  # the store's threads do not survive a fork
+    )
+    with tqdm(
+        total=len(files), desc="indexing", unit="video", disable=None if progress is None else not progress
+    ) as bar:
+        for item in loader:
+            if isinstance(item, Header):
+                builder.open(item, values_of(files[item.number]))
+            elif isinstance(item, SegmentInputs):
+                builder.put(item)
+            else:
+                builder.drop(item.number)
+                fail(files[item.number].video_id, item.cause)
+                num_failed += 1
+                bar.update()
+                if num_failed > max(1, max_decode_error_rate * len(files)):
+                    send()
+                    raise TooManyFailuresError(
+                        f"{num_failed} of {len(files)} videos cannot be read, more than max_decode_error_rate="
+                        f"{max_decode_error_rate}; the last one: {item.cause} What was read before is in the index. Repair the files, "
+                        "or raise the limit."
+                    )
+            for rows in builder.take().values():
+                ready += rows
+                bar.update()
+            if len(ready) >= SEGMENTS_PER_COMMIT or time.monotonic() - last > SECONDS_PER_COMMIT:
+                send()
+        builder.flush()
+        for rows in builder.take().values():
+            ready += rows
+            bar.update()
+        send()
+    return num_segments
+
+
+__all__ = ["IndexReport", "TooManyFailuresError", "encode_files", "plan_segments"]
