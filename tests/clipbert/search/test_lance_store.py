@@ -28,7 +28,8 @@ from clipbert.search.stores import create_store, open_store
 
 
 WIDE = pa.schema([*FACTS, pa.field("clip_0", pa.list_(pa.float32(), 10**5))])
-SPAWN = multiprocessing.get_context("spawn")
+PROCESSES = multiprocessing.get_context("forkserver")  # not "fork": LanceDB has threads
+PROCESSES.set_forkserver_preload(["lancedb", "search_stores"])
 VIDEOS = [f"video_{number}" for number in range(120)]
 
 
@@ -119,7 +120,7 @@ def test_every_damaged_file_is_named(folder):
     chosen = random.Random(1)
     for paths in files_of(folder).values():
         for path in paths:
-            for content in damages(path.read_bytes(), chosen, 12):
+            for content in damages(path.read_bytes(), chosen, 3):
                 check_damage(folder, path, content)
 
 
@@ -226,8 +227,8 @@ def test_changes_do_not_read_the_table(tmp_path):
         numbers = pa.FixedSizeListArray.from_arrays(np.random.default_rng(start).random(10**7, np.float32), 10**5)
         place = WIDE.get_field_index("clip_0")
         store.replace(rows.set_column(place, WIDE.field(place), numbers), [])
-    here, there = SPAWN.Pipe()
-    writer = SPAWN.Process(target=measure_change, args=(store.uri, there))
+    here, there = PROCESSES.Pipe()
+    writer = PROCESSES.Process(target=measure_change, args=(store.uri, there))
     writer.start()
     assert here.recv() < 100 * 2**20 < 320 * 10**6 < store.describe()["bytes"]
     writer.join()
@@ -239,12 +240,12 @@ def test_killed_writers(tmp_path):
     uri, chosen = str(tmp_path / "index"), random.Random(0)
     store = create_store(uri, SCHEMA)
     change_once(store, "first")
-    stop = SPAWN.Event()
-    reader = SPAWN.Process(target=read_until, args=(uri, stop))
+    stop = PROCESSES.Event()
+    reader = PROCESSES.Process(target=read_until, args=(uri, stop))
     reader.start()
-    here, there = SPAWN.Pipe()
+    here, there = PROCESSES.Pipe()
     for round_ in range(50):
-        writer = SPAWN.Process(target=change_all, args=(uri, f"killed-{round_}", there))
+        writer = PROCESSES.Process(target=change_all, args=(uri, f"killed-{round_}", there))
         writer.start()
         assert here.recv()
         time.sleep(chosen.uniform(0, 1))
@@ -309,8 +310,8 @@ def replace_with_small_files(uri, answer):
 
 @pytest.mark.slow
 def test_files_that_may_not_grow(folder):
-    here, there = SPAWN.Pipe()
-    writer = SPAWN.Process(target=replace_with_small_files, args=(str(folder), there))
+    here, there = PROCESSES.Pipe()
+    writer = PROCESSES.Process(target=replace_with_small_files, args=(str(folder), there))
     writer.start()
     assert "No space left on" in here.recv()
     writer.join()

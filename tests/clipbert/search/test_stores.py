@@ -29,7 +29,8 @@ from clipbert.search.rows import FACTS, build_table
 from clipbert.search.stores import create_store, open_store
 
 
-SPAWN = multiprocessing.get_context("spawn")  # LanceDB has threads
+PROCESSES = multiprocessing.get_context("forkserver")  # not "fork": LanceDB has threads
+PROCESSES.set_forkserver_preload(["lancedb", "search_stores"])
 VIDEOS = ["a.mp4", "holiday/b's.mp4", "holiday/c.mp4", 'd 😀 \\ " % ; --.mp4']
 
 
@@ -306,8 +307,8 @@ def test_new_processes(several):
     store = create_store(uri, SCHEMA, **options)
     store.replace(build_rows(VIDEOS), VIDEOS)
     store.write_setting("index", b"{}")
-    here, there = SPAWN.Pipe()
-    process = SPAWN.Process(target=read_again, args=(uri, options, there))
+    here, there = PROCESSES.Pipe()
+    process = PROCESSES.Process(target=read_again, args=(uri, options, there))
     process.start()
     assert here.recv() == (dict.fromkeys(VIDEOS, "first"), b"{}", SCHEMA.names)
     process.join()
@@ -319,7 +320,7 @@ def test_writers_of_the_same_videos(several):
     uri, options = several
     store = create_store(uri, SCHEMA, **options)
     writers = [
-        SPAWN.Process(target=replace_at_random, args=(uri, options, number, 5 if options else 25))
+        PROCESSES.Process(target=replace_at_random, args=(uri, options, number, 5 if options else 25))
         for number in range(3)
     ]
     for writer in writers:
