@@ -9,7 +9,7 @@ Letters: S segments, N parts of one (clips of ClipBERT, views of Mug-STAN).
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,16 +27,6 @@ SEGMENTS_PER_BLOCK = 1024  # of which what is kept is in memory at a time
 KEPT_IN_MEMORY = 512  # segments that are read again from files, not from the index
 FIRST_CLIPS_BYTES = 2**29  # of one clip of each segment, that are kept in memory between searches
 VECTOR, FIRST_CLIP = "vector", "one_clip"  # names of stages
-
-
-class VanishedError(LookupError):
-    """Segments that were in the index a moment ago."""
-
-
-def check_there(wanted: Sequence[str], found: Iterable[str]) -> None:
-    """Raise [`VanishedError`] unless all segments that are wanted were found."""
-    if missing := set(wanted).difference(found):
-        raise VanishedError(f"Segments vanished while they were looked for: {', '.join(sorted(missing)[:3])}.")
 
 
 class Parts(NamedTuple):
@@ -74,7 +64,9 @@ class Source:
             return _stack([self._encode(one) for one in ids], num_parts)
         columns = self.columns if num_parts is None else self.columns[:num_parts]
         table = self.store.take(ids, ["id", *columns, *self.facts])
-        check_there(ids, table["id"].to_pylist())
+        missing = set(ids) - set(table["id"].to_pylist())
+        if missing:
+            raise LookupError(f"Segments vanished while they were looked for: {', '.join(sorted(missing)[:3])}.")
         parts = np.stack([array_of(table[name]) for name in columns], axis=1).astype(np.float32, copy=False)
         shape = self.reader.parts_shape
         parts = parts.reshape(len(ids), -1, *shape[1:])
@@ -87,9 +79,7 @@ class Source:
         """When the frames of segments are shown: `(S, N, frames)`."""
         if not self.is_kept:
             return self.load(ids).seconds
-        table = self.store.take(ids, ["id", self.facts[0]])
-        check_there(ids, table["id"].to_pylist())
-        return self._shape_seconds(array_of(table[self.facts[0]]))
+        return self._shape_seconds(array_of(self.store.take(ids, ["id", self.facts[0]])[self.facts[0]]))
 
     def _shape_seconds(self, values: np.ndarray) -> np.ndarray:
         return values.reshape(len(values), *self.reader.seconds_shape)
@@ -97,9 +87,7 @@ class Source:
     def _encode(self, segment: str) -> EncodedSegment:
         """From the file; the last ones are kept."""
         if segment not in self._read:
-            table = self.store.take([segment], ["id", "video_id", "start_s", "end_s", "num_segments"])
-            check_there([segment], table["id"].to_pylist())
-            (row,) = table.to_pylist()
+            (row,) = self.store.take([segment], ["id", "video_id", "start_s", "end_s", "num_segments"]).to_pylist()
             span = Span(row["start_s"], row["end_s"]) if row["num_segments"] > 1 else None
             inputs = self.reader.read(self.path_of(row["video_id"]), span)
             (self._read[segment],) = self.reader.encode([inputs])
@@ -335,4 +323,4 @@ class Cascade:
         yield from self._first_clips[1]
 
 
-__all__ = ["Candidates", "Cascade", "Parts", "Source", "VanishedError", "check_there"]
+__all__ = ["Candidates", "Cascade", "Parts", "Source"]

@@ -21,7 +21,7 @@ import pyarrow as pa
 from clipbert.processing.option_checks import refuse_unknown_options
 from clipbert.search import rows, upkeep
 from clipbert.search.adding import IndexReport
-from clipbert.search.cascade import Candidates, Cascade, Source, VanishedError, check_there
+from clipbert.search.cascade import Candidates, Cascade, Source
 from clipbert.search.files import Changes, KnownFile, absence, compare, resolve, scan
 from clipbert.search.filters import Filter, check, field
 from clipbert.search.hits import SearchHits, VideoHit
@@ -49,7 +49,6 @@ HEADS = "heads"  # the setting that distillation leaves
 TIMED = 20  # sentences whose searches are timed
 SAMPLE_BYTES, MIN_SAMPLE = 2**30, 200  # of the videos that heads learn from
 OF_HITS = ("start_s", "end_s", "duration_s")  # facts
-RETRIES = 3  # of a search that a writer has disturbed
 LOOK_AROUND = 0.5  # of a segment's length, in which a moment may begin before it and end behind it
 
 
@@ -495,24 +494,6 @@ class VideoIndex:
             raise SearchIndexError("Expected words, got none.")
         if where is not None:
             check(where, self.store.schema)
-        for _ in range(RETRIES):
-            try:
-                return self._search(query, top_k, shortlist, rerank, where, exhaustive, min_score, locate)
-            except VanishedError:  # a writer has deleted what was just found
-                continue
-        return self._search(query, top_k, shortlist, rerank, where, exhaustive, min_score, locate)
-
-    def _search(
-        self,
-        query: Any,
-        top_k: int,
-        shortlist: int | None,
-        rerank: int | None,
-        where: Filter | None,
-        exhaustive: bool,
-        min_score: float | None,
-        locate: bool | None,
-    ) -> SearchHits:
         cascade = self.cascade
         text = query if isinstance(query, str) else None
         vector = self._vector_of(query)
@@ -562,7 +543,6 @@ class VideoIndex:
         known = found.rows
         if not known.keys() >= set(found.ids):
             known = {row["id"]: row for row in self.store.take(found.ids, ["id", *self.cascade.columns]).to_pylist()}
-            check_there(found.ids, known)
         seconds = [None] * len(found) if found.odds is None else found.source.seconds(found.ids)
         hits = []
         for place, segment in enumerate(found.ids):

@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +136,9 @@ def _encode(
         report.added += [video for video in videos if video not in is_changed]
         report.changed += [video for video in videos if video in is_changed]
 
-    def fail(video: str, cause: str) -> None:
+    def fail(video: str, cause: str, reason: str) -> None:
         if on_error == "raise":
-            raise VideoDecodeError(str(by_id[video].path), cause)
+            raise VideoDecodeError(str(by_id[video].path), reason)
         file, count = by_id[video], failed_before.get(video, {}).get("count", 0) + 1
         about = {"cause": cause, "count": count, "size": file.size, "mtime_ns": file.mtime_ns}
         store.write_setting(FAILED + video, json.dumps(about).encode())
@@ -387,11 +387,4 @@ def all_videos(index: Any) -> list[str]:
     return sorted(video for batch in batches for video in batch["video_id"].to_pylist())
 
 
-def remove(index: Any, videos: Collection[str]) -> int:
-    """Delete videos, and what is noted of those that could not be read; returns how many were there."""
-    known = [video for video in all_videos(index) if video in set(videos)]
-    index.store.delete(known)
-    return len(known)
-
-
-__all__ = ["bring_up_to_date", "fill_vectors", "find_damage", "read_failures", "remove"]
+__all__ = ["bring_up_to_date", "fill_vectors", "find_damage", "read_failures"]
