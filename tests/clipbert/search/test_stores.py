@@ -326,7 +326,8 @@ def test_writers_of_the_same_videos(several):
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):  # a reader sees whole videos all along
-        digests_by_video(store)
+        if not options:  # of object storage, which has no lock: at last, see `lance_store.py`
+            digests_by_video(store)
         time.sleep(0.1)
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
     assert len(digests_by_video(store)) == 20
