@@ -116,13 +116,15 @@ class VideoIndex:
             encoder_options, reranker_options (`dict`, *optional*): Options of the models' processors, such as `num_clips`.
 
         Raises:
-            SearchIndexError: If there is no model that can order anything, or an index already.
+            SearchIndexError: If there is no model that can order anything, no such folder, or an index already.
             ImportError: If the store is not installed.
         """
         from clipbert.search.models import load_model, load_models
         from clipbert.search.stores import create_store
 
         root = _clean_root(root)
+        if "://" not in root and not os.path.isdir(root):
+            raise SearchIndexError(f"{root}: there is no such folder, of videos.")
         if segment_s is not None and not segment_s > 0:
             raise SearchIndexError(f"segment_s: expected seconds above 0, or None for whole videos, got {segment_s}.")
         if dtype not in ("float32", "float16"):
@@ -141,7 +143,7 @@ class VideoIndex:
         )
         for name, model in models.items():
             if model is not None:
-                about = ModelSettings(str(model.name), model.fingerprint, dict(options.get(name) or {}))
+                about = ModelSettings(_clean_model(str(model.name)), model.fingerprint, dict(options.get(name) or {}))
                 setattr(settings, name, about)
         kept = models["reranker"] if keep_clips else None
         schema = pa.schema([*rows.FACTS, *rows.model_fields(models["encoder"], kept, dtype)])
@@ -210,11 +212,18 @@ class VideoIndex:
             if given is not None:
                 raise SearchIndexError(f"The index was made without {role}: make one with `clipbert index create`.")
             return None
-        options = {} if made_with is None else dict(made_with.options)
+        options = {} if made_with is None or role == "locator" else dict(made_with.options)
+        load = {"encoder": models.load_encoder, "reranker": models.load_reranker, "locator": models.load_locator}[role]
+        try:
+            model = load(made_with.name if given is None else given, device=self.device, **options)
+        except SearchIndexError as error:
+            if given is not None:
+                raise
+            raise SearchIndexError(
+                f"{error} The index has this {role}: tell where it lies now: {role}=..., in a shell --{role}."
+            ) from error
         if role == "locator":
-            return models.load_locator(made_with.name if given is None else given, device=self.device)
-        load = models.load_encoder if role == "encoder" else models.load_reranker
-        model = load(made_with.name if given is None else given, device=self.device, **options)
+            return model
         if model.fingerprint != made_with.fingerprint:
             raise FingerprintError(
                 f"{model.name} is not the {role} that the index was made with (fingerprint {model.fingerprint[:12]}, expected "
@@ -497,6 +506,7 @@ class VideoIndex:
         cascade = self.cascade
         text = query if isinstance(query, str) else None
         vector = self._vector_of(query)
+        threshold = None if text is None else self.settings.thresholds.get(cascade.last)  # other queries have cosines
         shortlist = None if shortlist is None else max(shortlist, top_k)
         if cascade.exact is None or rerank is None:  # a single model scores the whole shortlist
             rerank = shortlist
@@ -515,7 +525,7 @@ class VideoIndex:
                 raise SearchIndexError("locate: expected a text as the query, and an index with a locator.")
             with cascade.timed(stages, "moment", None, (len(hits), len(hits))):
                 hits = [self._locate(text, hit) for hit in hits]
-        return SearchHits(hits, stages, self.settings.thresholds.get(cascade.last), best)
+        return SearchHits(hits, stages, threshold, best)
 
     def _has(self, role: str) -> bool:
         return role in self._given or getattr(self.settings, role) is not None
@@ -747,6 +757,11 @@ def _clean_root(root: str | os.PathLike) -> str:
     """A root as it is kept: an address as it is, a folder from `/` on."""
     root = os.fspath(root)
     return root if "://" in root else os.path.abspath(root)
+
+
+def _clean_model(name: str) -> str:
+    """The name of a model as it is kept: a folder from `/` on, so that it is found from elsewhere."""
+    return os.path.abspath(name) if os.path.isdir(name) else name
 
 
 __all__ = ["VideoIndex"]

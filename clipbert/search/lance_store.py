@@ -90,7 +90,9 @@ class LanceStore:
         with store._named_errors():
             names = store._database.list_tables().tables
         if SEGMENTS in names and not overwrite:
-            raise SearchIndexError(f"{uri} has an index already: open it, or replace it with overwrite=True.")
+            raise SearchIndexError(
+                f"{uri} has an index already: open it, or replace it with overwrite=True (in a shell --overwrite)."
+            )
         if store.folder and store.folder.exists():
             ours = {FOLDER, *store._records.folders}
             strange = sorted(f.name for f in store.folder.iterdir() if f.name not in ours and f.name[0] != ".")
@@ -120,11 +122,11 @@ class LanceStore:
         """
         if "://" not in str(uri) and not Path(uri, f"{SEGMENTS}.lance").is_dir():
             what = "is no index" if Path(uri).exists() else "does not exist"
-            raise SearchIndexError(f"{uri} {what}: expected a folder that VideoIndex.create has made.")
+            raise SearchIndexError(f"{uri} {what}: expected a folder that `create` has made.")
         store = cls(uri, **storage_options)
         with store._named_errors():
             if SEGMENTS not in store._database.list_tables().tables:
-                raise SearchIndexError(f"{uri} is no index: expected an address that VideoIndex.create was given.")
+                raise SearchIndexError(f"{uri} is no index: expected an address that `create` was given.")
             store._table(SEGMENTS), store._table(SETTINGS)
         return store
 

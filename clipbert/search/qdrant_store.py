@@ -60,7 +60,9 @@ class QdrantStore:
 
         with _named_errors(uri):
             if store._client.collection_exists(store._segments) and not overwrite:
-                raise SearchIndexError(f"{uri} has an index already: open it, or replace it with overwrite=True.")
+                raise SearchIndexError(
+                    f"{uri} has an index already: open it, or replace it with overwrite=True (in a shell --overwrite)."
+                )
             for name in (store._segments, store._settings):  # what has no segments is no index
                 store._client.delete_collection(name)
             store._client.create_collection(store._settings, vectors_config={})
