@@ -41,6 +41,22 @@ def show_seconds(seconds: float) -> str:
     return f"{minutes}:{tenths / 10:04.1f}" if minutes else f"{tenths / 10:.1f} s"
 
 
+def show_bytes(count: int) -> str:
+    """
+    Bytes with three digits, in units of 1,000.
+
+    Example:
+        >>> show_bytes(980), show_bytes(7_344_000), show_bytes(612_300)
+        ('980 B', '7.3 MB', '612 kB')
+    """
+    size, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 999.5 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size:.1f} {unit}" if unit != "B" and size < 9.95 else f"{size:,.0f} {unit}"
+
+
 class PlainFormatter(logging.Formatter):
     """Log lines whose parts may come from names of files, captions and labels."""
 
@@ -48,4 +64,4 @@ class PlainFormatter(logging.Formatter):
         return printable_lines(super().format(record))
 
 
-__all__ = ["PlainFormatter", "printable", "printable_lines", "show_seconds"]
+__all__ = ["PlainFormatter", "printable", "printable_lines", "show_bytes", "show_seconds"]

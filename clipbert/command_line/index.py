@@ -2,7 +2,9 @@
 """The commands `index ...`: make an index over a collection of videos, keep it true to it, and ask what it loses."""
 
 import argparse
+import logging
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipbert.command_line.arguments import Command, CommandParser, UsageError, add_json, not_negative, positive
-from clipbert.command_line.opening import check_checkpoint, quietly
+from clipbert.command_line.opening import check_checkpoint, check_device, quietly
 from clipbert.command_line.output import Output
 from clipbert.support.names import did_you_mean
-from clipbert.support.terminal import printable
+from clipbert.support.terminal import printable, show_bytes
 
 
 if TYPE_CHECKING:  # what is heavy waits for a command to need it
@@ -38,13 +40,16 @@ def add_where(parser: CommandParser) -> None:
         action="append",
         default=[],
         metavar=("COLUMN", "TEST", "VALUE"),
-        help=f"only what fits, such as --where duration_s '<' 600; tests: {' '.join((*COMPARISONS, *TEXT_TESTS))}; several must all fit",
+        help=f"only what fits, such as --where duration_s '<' 600; tests: {' '.join((*COMPARISONS, *TEXT_TESTS))}; several must all fit; the value null stands for none",
     )
 
 
 def add_models(parser: CommandParser, meaning: str) -> None:
     for role in MODELS:
         parser.add_argument(f"--{role}", metavar="C", help=f"checkpoint of the {role}{meaning}")
+
+
+def add_device(parser: CommandParser) -> None:
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: an accelerator, if there is one)")
 
 
@@ -101,7 +106,8 @@ def read_where(given: argparse.Namespace, index: "VideoIndex") -> "Filter | None
     found, schema = None, index.store.schema
     for name, test, value in given.where:
         if name not in schema.names:
-            raise UsageError(f"--where {name}: there is no such column. {did_you_mean(name, schema.names)}")
+            known = [one.name for one in schema if not pa.types.is_nested(one.type)]
+            raise UsageError(f"--where {name}: there is no such column. {did_you_mean(name, known)}")
         if test not in COMPARISONS and test not in TEXT_TESTS:
             raise UsageError(f"--where {name} {test}: expected one of {', '.join((*COMPARISONS, *TEXT_TESTS))}.")
         column, kind = field(name), schema.field(name).type
@@ -164,6 +170,7 @@ def open_index(given: argparse.Namespace) -> "VideoIndex":
     """
     from clipbert.search import VideoIndex
 
+    check_device(getattr(given, "device", None))
     quietly()
     models = {role: getattr(given, role, None) for role in MODELS}
     with naming_index(given.index):
@@ -193,24 +200,31 @@ def device_of(given: argparse.Namespace) -> str | None:
 def add_create(parser: CommandParser) -> None:
     parser.add_argument("--videos", required=True, metavar="FOLDER", help="the folder of the videos, or its address")
     add_models(parser, "")
+    add_device(parser)
     parser.add_argument(
         "--segment_s", type=seconds_or_none, default=60.0, metavar="S", help="longest segment, or none (default: 60)"
     )
     parser.add_argument("--float16", action="store_true", help="half the disk; scores differ in the third digit")
     parser.add_argument("--no_clips", action="store_true", help="the reranker reads files again for each search")
     parser.add_argument("--follow_links", action="store_true", help="links that leave the folder, too")
-    parser.add_argument("--num_clips", type=positive, metavar="N", help="clips of a segment (default: the reranker's)")
+    parser.add_argument(
+        "--num_clips", type=positive, metavar="N", help="clips of a segment (default: as the model has it)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an index of this name")
 
 
 def run_create(given: argparse.Namespace, output: Output) -> dict[str, Any]:
-    from clipbert.search import VideoIndex
-
     for role in MODELS:
         if (name := getattr(given, role)) is not None:
-            check_checkpoint(name)
+            check_checkpoint(name, f"--{role}")
+
+    from clipbert.search import VideoIndex
+    from clipbert.search.upkeep import describe_size
+
+    check_device(given.device)
     quietly()
-    options = {} if given.num_clips is None else {"num_clips": given.num_clips}
+    has_clips = "encoder_options" if given.reranker is None else "reranker_options"
+    options = {} if given.num_clips is None else {has_clips: {"num_clips": given.num_clips}}
     with naming_index(given.index):
         index = VideoIndex.create(
             given.index,
@@ -224,19 +238,21 @@ def run_create(given: argparse.Namespace, output: Output) -> dict[str, Any]:
             follow_links=given.follow_links,
             overwrite=given.overwrite,
             device=given.device,
-            reranker_options=options,
+            **options,
         )
         changes, ignored = index.plan()
-        count, size = len(changes.added), index.bytes_per_segment()
+        count = len(changes.added)
         for video, reason in ignored.items():
             output.note(f"{video}: {reason}")
-    output.note(f"made; {count} videos to add, about {size} bytes each segment: clipbert index add {given.index}")
-    return {"index": given.index, "videos": count, "bytes_per_segment": size}
+    output.note(f"to encode: {describe_size(index, count)}")
+    output.note(f"the index is empty; next: clipbert index add {shlex.quote(given.index)}")
+    return {"index": given.index, "videos": count, "bytes_per_segment": index.bytes_per_segment()}
 
 
 def add_add(parser: CommandParser) -> None:
     parser.add_argument("places", nargs="*", metavar="PLACE", help="files and folders below the root (default: all)")
     add_models(parser, ", where it lies now")
+    add_device(parser)
     add_reading(parser)
 
 
@@ -248,16 +264,22 @@ def add_update(parser: CommandParser) -> None:
     parser.add_argument("--prune", action="store_true", help="delete what is no longer there from the index")
     parser.add_argument("--reencode", action="store_true", help="encode all again, also by other models")
     add_models(parser, ", where it lies now, or with --reencode another one")
+    add_device(parser)
     add_reading(parser)
 
 
 def run_update(given: argparse.Namespace, output: Output) -> dict[str, Any]:
     if given.reencode:
+        if process_of()[1] > 1:
+            raise UsageError("--reencode: expected one process; several can add to a new index.")
+
         from clipbert.search.reencoding import reencode
 
+        check_device(given.device)
         quietly()
-        with naming_index(given.index):
-            reencode(given.index, {role: getattr(given, role) for role in MODELS}, device=device_of(given))
+        with naming_index(given.index), telling(output):
+            models = {role: getattr(given, role) for role in MODELS}
+            reencode(given.index, models, device=given.device, **reading_of(given))
             given = argparse.Namespace(**{**vars(given), **dict.fromkeys(MODELS)})
     return report(open_index(given), given, output, "update", prune=given.prune)
 
@@ -266,30 +288,54 @@ def report(
     index: "VideoIndex", given: argparse.Namespace, output: Output, method: str, **options: Any
 ) -> dict[str, Any]:
     """Add or update, and tell what became of each video."""
-    with naming_index(given.index):
+    number, count = shard = process_of()
+    with naming_index(given.index), telling(output):
         found = getattr(index, method)(
-            metadata=given.metadata,
-            retry_failed=given.retry_failed,
-            batch_size=given.batch_size,
-            num_workers=given.num_workers,
-            max_decode_error_rate=given.max_decode_error_rate,
-            shard=process_of(),
-            **options,
+            metadata=given.metadata, retry_failed=given.retry_failed, shard=shard, **reading_of(given), **options
         )
+    # of several processes one that ends with a code would have the launcher end the others
+    tell = output.fail if count == 1 else output.note
     for reason in found.failed.values():
-        output.fail(reason)
+        tell(reason)
     for video, reason in found.ignored.items():
         output.note(f"{video}: {reason}")
     if found.missing:
         output.note(
-            f"{len(found.missing)} videos are no longer there, such as {found.missing[0]}; `index update --prune` deletes them"
+            f"{len(found.missing)} of the index are no longer there, such as {found.missing[0]}: `clipbert index update "
+            f"{shlex.quote(given.index)} --prune` deletes them from it"
         )
     if found.without_video:
         output.note(
             f"metadata names {len(found.without_video)} videos that are not there, such as {found.without_video[0]}"
         )
-    output.note(str(found))
-    return {"index": given.index, **asdict(found)}
+    output.note(str(found) if count == 1 else f"process {number} of {count}: {found}")
+    return {"index": given.index, **({} if count == 1 else {"process": number}), **asdict(found)}
+
+
+def reading_of(given: argparse.Namespace) -> dict[str, Any]:
+    """How videos are read and encoded."""
+    return {name: getattr(given, name) for name in ("batch_size", "num_workers", "max_decode_error_rate")}
+
+
+@contextmanager
+def telling(output: Output) -> Iterator[None]:
+    """What `clipbert.search` says meanwhile becomes notes."""
+
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            output.note(record.getMessage())
+
+    logger, notes = logging.getLogger("clipbert.search"), Notes(logging.INFO)
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(notes)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(notes)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def add_remove(parser: CommandParser) -> None:
@@ -303,7 +349,7 @@ def run_remove(given: argparse.Namespace, output: Output) -> dict[str, Any]:
     index = open_index(given)
     with naming_index(given.index):
         removed = index.remove(given.videos or None, where=read_where(given, index))
-    output.note(f"{len(removed)} videos removed from the index")
+    output.note(f"{len(removed)} removed from the index")
     return {"index": given.index, "removed": removed}
 
 
@@ -325,7 +371,7 @@ def run_compact(given: argparse.Namespace, output: Output) -> dict[str, Any]:
     index = open_index(given)
     with naming_index(given.index):
         index.compact()
-        return {"index": given.index, **index.store.describe()}
+        return {"uri": given.index, **index.store.describe()}
 
 
 def add_stats(parser: CommandParser) -> None:
@@ -342,6 +388,7 @@ def run_stats(given: argparse.Namespace, output: Output) -> dict[str, Any]:
 def add_texts(parser: CommandParser, meaning: str, is_required: bool = False) -> None:
     parser.add_argument("--texts", type=Path, metavar="FILE", required=is_required, help=f"{meaning}, one a line")
     add_models(parser, ", where it lies now")
+    add_device(parser)
 
 
 def add_evaluate(parser: CommandParser) -> None:
@@ -415,8 +462,7 @@ def add_index(parser: CommandParser) -> None:
 
 def run_index(given: argparse.Namespace) -> int:
     """Carry out an action, and write what it found: a line of JSON, or names and values."""
-    with Output(given.json) as output:
-        output.begin()
+    with Output(given.json, unit=None) as output:  # who encodes has a bar of its own
         found = given.action(given, output)
         if output.is_json:
             output.write_json(found)
@@ -428,9 +474,14 @@ def run_index(given: argparse.Namespace) -> int:
 def describe(found: Mapping[str, Any]) -> Iterator[str]:
     """Names and values, one a line."""
     for name, value in found.items():
+        name = name.replace("_", " ")
         if isinstance(value, Mapping):
-            yield f"{name}:"
+            yield f"{name}:" if value else f"{name}: none"
             yield from (f"  {printable(str(one))}: {printable(str(about))}" for one, about in value.items())
+        elif isinstance(value, bool) or value is None:
+            yield f"{name}: {'yes' if value else 'no' if value is False else 'none'}"
+        elif isinstance(value, int) and name.startswith("bytes"):
+            yield f"{name}: {show_bytes(value)}"
         elif not isinstance(value, Sequence) or isinstance(value, str):
             yield f"{name}: {printable(str(value))}"
 
@@ -444,4 +495,4 @@ INDEX = Command(
     run_index,
 )
 
-__all__ = ["INDEX", "add_where", "naming_index", "open_index", "read_where"]
+__all__ = ["INDEX", "add_models", "add_where", "naming_index", "open_index", "read_where"]

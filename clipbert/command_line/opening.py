@@ -20,9 +20,9 @@ if TYPE_CHECKING:  # what is heavy waits for a command to need it
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
-def check_checkpoint(name: str) -> str:
+def check_checkpoint(name: str, option: str = "--checkpoint") -> str:
     """
-    Where the checkpoint lies, looked up as far as that takes no time and no network.
+    Where the checkpoint that an option names lies, looked up as far as that takes no time and no network.
 
     Raises:
         UsageError: If there is none of this name.
@@ -30,9 +30,9 @@ def check_checkpoint(name: str) -> str:
     try:
         found = find_checkpoint(name, is_verified=False)
     except OSError as error:
-        raise UsageError(f"--checkpoint {error}") from error
+        raise UsageError(f"{option} {error}") from error
     if not Path(found).exists() and not HUB_NAME.fullmatch(name):
-        raise UsageError(f"--checkpoint {name}: no such folder in {Path.cwd()}.")
+        raise UsageError(f"{option} {name}: no such folder in {Path.cwd()}.")
     return found
 
 
@@ -43,20 +43,28 @@ def open_pipeline(given: argparse.Namespace, task: str, options: Mapping[str, An
     Raises:
         UsageError: If it cannot be opened, answers another task, or has no option of a name.
     """
-    import torch
-
     from clipbert.loading import load_pipeline
 
-    if given.device is not None:
-        try:
-            torch.empty(0, device=given.device)
-        except (AssertionError, NotImplementedError, RuntimeError) as error:
-            raise UsageError(f"--device {given.device}: {first_line(error)}") from error
+    check_device(given.device)
     quietly()
     with naming_checkpoint(given.checkpoint):
         return load_pipeline(
             given.checkpoint, task, trust_remote_code=given.trust_remote_code, **hub_options(given), **options
         )
+
+
+def check_device(name: str | None) -> None:
+    """
+    Raises:
+        UsageError: If torch has no such device here.
+    """
+    import torch
+
+    if name is not None:
+        try:
+            torch.empty(0, device=name)
+        except (AssertionError, NotImplementedError, RuntimeError) as error:
+            raise UsageError(f"--device {name}: {first_line(error)}") from error
 
 
 def quietly() -> None:
@@ -129,4 +137,12 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-__all__ = ["check_checkpoint", "naming_options", "note_losses", "open_pipeline", "open_video_processor", "quietly"]
+__all__ = [
+    "check_checkpoint",
+    "check_device",
+    "naming_options",
+    "note_losses",
+    "open_pipeline",
+    "open_video_processor",
+    "quietly",
+]

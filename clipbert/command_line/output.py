@@ -23,20 +23,23 @@ class Output:
 
     Args:
         is_json (`bool`): Lines of JSON on a terminal, too; elsewhere they are always.
+        unit (`str`, *optional*, defaults to `"video"`): What the bar counts; `None`: there is none.
 
     Attributes:
         num_failed (`int`): Inputs that there is no answer for.
     """
 
-    def __init__(self, is_json: bool):
+    def __init__(self, is_json: bool, unit: str | None = "video"):
         self.is_json = is_json or not sys.stdout.isatty()
+        self.unit = unit
         self.num_failed = 0
         self._has_title = False
         if not self.is_json:
             sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may not know all letters
 
     def __enter__(self) -> "Output":
-        self._bar = tqdm(desc="loading", unit="video", leave=False, disable=None, file=sys.stderr)
+        is_hidden = None if self.unit else True  # `None`: where stderr is no terminal
+        self._bar = tqdm(desc="loading", unit=self.unit or "", leave=False, disable=is_hidden, file=sys.stderr)
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -46,9 +49,9 @@ class Output:
     def exit_code(self) -> int:
         return int(self.num_failed > 0)
 
-    def expect(self, num_videos: int) -> None:
-        """So many videos come."""
-        self._bar.total = num_videos
+    def expect(self, total: int) -> None:
+        """So many come."""
+        self._bar.total = total
 
     def begin(self) -> None:
         """What had to be loaded is there; time counts from now on."""
@@ -56,7 +59,7 @@ class Output:
         self._bar.reset()
 
     def advance(self) -> None:
-        """One video more is done."""
+        """One more is done."""
         self._bar.update()
 
     def note(self, text: str) -> None:

@@ -7,6 +7,7 @@ Of a folder every video is read once and scored for each sentence; an index has 
 
 import argparse
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,17 +23,18 @@ from clipbert.command_line.arguments import (
     read_options,
     words,
 )
-from clipbert.command_line.index import add_where, naming_index, open_index, read_where
+from clipbert.command_line.index import add_models, add_where, naming_index, open_index, read_where
 from clipbert.command_line.inputs import open_inputs
 from clipbert.command_line.opening import check_checkpoint, naming_options, note_losses, open_pipeline
-from clipbert.command_line.output import Output, best_clip, heading, span, table
+from clipbert.command_line.output import Output, best_clip, heading, shorten, span, table
 
 
 TASK = "video-text-retrieval"
 TITLE = "log-odds, video, best clip"
 INDEX_TITLE = "score, video, seconds"
 INDEX_TABLE = "segments.lance"  # in the folder of an index
-INDEX_ADDRESS = re.compile(r"(qdrant\S*|s3|gs|az|db):")
+ADDRESS_OF_INDEX = re.compile(r"(db|qdrant|qdrant\+https?):")
+ADDRESS_OF_ANY = re.compile(r"(s3|gs|az)://")  # of an index, or of a video
 DEFAULT_TOP_K = 5  # on a terminal and elsewhere: a folder may hold thousands
 
 
@@ -42,20 +44,23 @@ def add_search(parser: CommandParser) -> None:
         metavar="PLACE",
         help="an index; or a folder with all below it, a file, a glob, - for paths from stdin",
     )
-    parser.add_argument("sentences", nargs="+", type=words, metavar="SENTENCE", help="what to look for")
+    parser.add_argument(
+        "sentences", nargs="+", type=words, metavar="SENTENCE", help="what to look for; with --like a file"
+    )
     add_pipeline(parser, otherwise="those of the index")
     add_json(parser)
     of_index = parser.add_argument_group("of an index")
     of_index.add_argument("--shortlist", type=positive, metavar="K", help="videos scored exactly (default: 200)")
     of_index.add_argument("--exhaustive", action="store_true", help="score all of them exactly")
     of_index.add_argument("--min_score", type=float, metavar="S", help="leave out what scores less")
-    of_index.add_argument("--locator", metavar="C", help="tell the seconds by this model for moments")
+    of_index.add_argument("--like", action="store_true", help="each SENTENCE is a video or picture: what is like it?")
     of_index.add_argument("--root", metavar="FOLDER", help="where the videos lie now")
+    add_models(of_index, ", where it lies now")
     add_where(of_index)
     parser.set_defaults(top_k=DEFAULT_TOP_K)
 
 
-OF_INDEX = ("shortlist", "exhaustive", "min_score", "locator", "root", "where")
+OF_INDEX = ("shortlist", "exhaustive", "min_score", "like", "root", "encoder", "reranker", "locator", "where")
 OF_FOLDER = (
     "checkpoint",
     "revision",
@@ -70,9 +75,9 @@ OF_FOLDER = (
 
 def run_search(given: argparse.Namespace) -> int:
     """Rank the videos for each sentence."""
-    is_index = looks_like_index(given.place)
+    is_index = looks_like_index(given.place, has_checkpoint=given.checkpoint is not None)
     for name in OF_FOLDER if is_index else OF_INDEX:
-        if getattr(given, name):
+        if getattr(given, name) != given.parser.get_default(name):
             raise UsageError(f"--{name}: {given.place} is {'an index' if is_index else 'no index'}; see --help.")
     if is_index:
         return search_index(given)
@@ -81,53 +86,76 @@ def run_search(given: argparse.Namespace) -> int:
     return search_folder(given)
 
 
-def looks_like_index(place: str) -> bool:
-    """Whether a place is to be opened as an index: one in a folder, or an address that is not of a video."""
-    return (Path(place) / INDEX_TABLE).is_dir() or bool(INDEX_ADDRESS.match(place))
+def looks_like_index(place: str, has_checkpoint: bool) -> bool:
+    """Whether a place is to be opened as an index: a folder that has one, or an address. What is of object storage may be a video, too."""
+    if ADDRESS_OF_ANY.match(place):
+        return not has_checkpoint
+    return (Path(place) / INDEX_TABLE).is_dir() or bool(ADDRESS_OF_INDEX.match(place))
 
 
 def search_index(given: argparse.Namespace) -> int:
     """Search an index for each sentence."""
-    with Output(given.json) as output:
+    if given.like and (missing := [name for name in given.sentences if not Path(name).is_file()]):
+        raise UsageError(f"--like {missing[0]}: no such file in {Path.cwd()}.")
+    with Output(given.json, unit="query") as output:
         given.index = given.place
         index = open_index(given)
-        output.begin()
         with naming_index(given.place):
             where = read_where(given, index)
+            _ = index.cascade  # models are loaded
+            output.expect(len(given.sentences))
+            output.begin()
             for sentence in given.sentences:
                 hits = index.search(
-                    sentence,
+                    Path(sentence) if given.like else sentence,
                     given.top_k,
                     where=where,
                     exhaustive=given.exhaustive,
                     min_score=given.min_score,
                     **({} if given.shortlist is None else {"shortlist": given.shortlist}),
                 )
+                output.advance()
                 write_hits(sentence, hits, output)
+                if not hits:
+                    output.note(f"{sentence}: {explain_nothing(given, len(index), hits.best)}")
         return output.exit_code
 
 
 def write_hits(sentence: str, hits: Any, output: Output) -> None:
     """The hits of a sentence, and whether they fit."""
-    if hits.nothing_fits:
-        best = "nothing" if hits.best is None else f"the best score is {hits.best:.2f}"
-        limit = "" if hits.threshold is None else f", below {hits.threshold:.2f}"
-        output.note(f"{sentence}: nothing fits well ({best}{limit})")
+    if hits and hits.nothing_fits:
+        output.note(f"{sentence}: nothing fits well (the best score is {hits.best:.2f}, below {hits.threshold:.2f})")
     if output.is_json:
         for rank, hit in enumerate(hits, start=1):
-            about = {"path": str(hit.path), "fits_well": not hits.nothing_fits}
-            output.write_json({"query": sentence, "rank": rank, **asdict(hit), **about})
+            found = {**asdict(hit), "video": str(hit.path), "fits_well": not hits.nothing_fits}
+            del found["path"]
+            output.write_json({"query": sentence, "rank": rank, **found})
     elif hits:
         rows = [(f"{hit.score:.2f}", hit.video_id, span(hit.start_s, hit.end_s)) for hit in hits]
         output.write_lines(
-            lambda columns: [heading(sentence, columns), *table(rows, columns, True), describe_stages(hits.stages)],
+            lambda columns: [
+                heading(sentence, columns),
+                *table(rows, columns, True),
+                shorten(f"  {describe_stages(hits.stages)}", columns),
+            ],
             INDEX_TITLE,
         )
 
 
+def explain_nothing(given: argparse.Namespace, num_videos: int, best: float | None) -> str:
+    """Why there is no hit."""
+    if best is not None:
+        return f"no hit (the best score is {best:.2f}, below --min_score {given.min_score:g})"
+    if num_videos:
+        return "no hit (no video fits --where)"
+    return f"no hit (the index is empty; clipbert index add {shlex.quote(given.place)})"
+
+
 def describe_stages(stages: Sequence[Any]) -> str:
     """What was done, in a line."""
-    return "  " + " > ".join(f"{one.name} {one.num_videos} in {one.milliseconds:.0f} ms" for one in stages)
+    return ", ".join(
+        f"{one.num_videos} by {one.name.replace('_', ' ')} in {one.milliseconds:.0f} ms" for one in stages
+    )
 
 
 def search_folder(given: argparse.Namespace) -> int:
@@ -174,7 +202,8 @@ SEARCH = Command(
     """Scores are log-odds: larger fits better; they are no probabilities. Of a folder every video is read and scored.
 
   clipbert search my_videos "a dog runs along the beach" --checkpoint outputs/quickstart
-  clipbert search my_index "a dog runs along the beach" --where folder startswith holiday""",
+  clipbert search my_index "a dog runs along the beach" --where folder startswith holiday
+  clipbert search my_index --like my_dog.jpg""",
     add_search,
     run_search,
 )

@@ -108,6 +108,7 @@ class Failure(NamedTuple):
 
     number: int
     cause: str
+    reason: str  # without the name of the file
 
 
 class SegmentStream(IterableDataset):
@@ -124,7 +125,7 @@ class SegmentStream(IterableDataset):
             try:
                 yield from self._read(number)
             except (VideoDecodeError, OSError) as error:
-                yield Failure(number, str(error))
+                yield Failure(number, str(error), getattr(error, "reason", str(error)))
 
     def _read(self, number: int) -> Iterator[Header | SegmentInputs]:
         file = self.files[number]
@@ -213,7 +214,7 @@ def encode_files(
     encode: Callable,
     schema: pa.Schema,
     commit: Callable[[pa.Table, list[str]], None],
-    fail: Callable[[str, str], None],
+    fail: Callable[[str, str, str], None],
     *,
     values_of: Callable[[FileState], Mapping[str, Any]],
     common: Mapping[str, Any],
@@ -232,7 +233,7 @@ def encode_files(
         encode: See [`RowBuilder`].
         schema (`pa.Schema`): Columns of the rows.
         commit (`Callable`): Called with a table of rows and the ids of their videos.
-        fail (`Callable`): Called with an id and the cause, of a video that cannot be read.
+        fail (`Callable`): Called with an id, the cause, and the cause without the file, of a video that cannot be read.
         values_of (`Callable`): Facts of the file and metadata of its rows.
         common (`dict`): Values that all rows have.
         segment_s (`float`, *optional*): See [`plan_segments`].
@@ -273,7 +274,7 @@ def encode_files(
                 builder.put(item)
             else:
                 builder.drop(item.number)
-                fail(files[item.number].video_id, item.cause)
+                fail(files[item.number].video_id, item.cause, item.reason)
                 num_failed += 1
                 bar.update()
                 if num_failed > max(1, max_decode_error_rate * len(files)):

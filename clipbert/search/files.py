@@ -18,7 +18,7 @@ from fsspec.core import url_to_fs
 
 from clipbert.processing.video_sources import URL
 from clipbert.search.errors import SearchIndexError
-from clipbert.search.roots import LocalRoot, clean_name, open_root, shown
+from clipbert.search.roots import LocalRoot, clean_name, find_fault, open_root, shown
 
 
 BLOCK = 1 << 16  # bytes
@@ -104,11 +104,10 @@ def scan(
     ignored = {} if ignored is None else ignored
     for place in places:
         for listed in base.walk(base.name_of(place), ignored):
-            try:
-                video = clean_name(listed.name)
-            except SearchIndexError as error:
-                ignored[shown(listed.name)] = str(error)
+            if fault := find_fault(listed.name):
+                ignored[shown(listed.name)] = fault
                 continue
+            video = clean_name(listed.name)
             other = found.setdefault(video, listed)
             if other.name != listed.name:
                 raise SearchIndexError(

@@ -39,7 +39,7 @@ def compute_fingerprint(model: PreTrainedModel, *processors: Any, **options: Any
     settings = {
         "model": [type(model).__name__, settings_of_config(model.config)],
         "processors": [settings_of_processor(processor) for processor in processors],
-        "options": _clean(options),
+        "options": [[name, _clean(value)] for name, value in sorted(options.items())],  # `None` may say something
     }
     digest.update(json.dumps(settings, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):

@@ -48,6 +48,7 @@ ROLES = ("encoder", "reranker", "locator")
 HEADS = "heads"  # the setting that distillation leaves
 TIMED = 20  # sentences whose searches are timed
 SAMPLE_BYTES, MIN_SAMPLE = 2**30, 200  # of the videos that heads learn from
+OF_HITS = ("start_s", "end_s", "duration_s")  # facts
 LOOK_AROUND = 0.5  # of a segment's length, in which a moment may begin before it and end behind it
 
 
@@ -117,13 +118,15 @@ class VideoIndex:
             storage_options: Of the object storage, as LanceDB calls them (`aws_endpoint`, ...), or of `QdrantClient`.
 
         Raises:
-            SearchIndexError: If there is no model that can order anything, or an index already.
+            SearchIndexError: If there is no model that can order anything, no such folder, or an index already.
             ImportError: If the store is not installed.
         """
         from clipbert.search.models import load_model, load_models
         from clipbert.search.stores import create_store
 
         root = _clean_root(root)
+        if "://" not in root and not os.path.isdir(root):
+            raise SearchIndexError(f"{root}: there is no such folder, of videos.")
         if segment_s is not None and not segment_s > 0:
             raise SearchIndexError(f"segment_s: expected seconds above 0, or None for whole videos, got {segment_s}.")
         if dtype not in ("float32", "float16"):
@@ -142,7 +145,7 @@ class VideoIndex:
         )
         for name, model in models.items():
             if model is not None:
-                about = ModelSettings(str(model.name), model.fingerprint, dict(options.get(name) or {}))
+                about = ModelSettings(_clean_model(str(model.name)), model.fingerprint, dict(options.get(name) or {}))
                 setattr(settings, name, about)
         kept = models["reranker"] if keep_clips else None
         schema = pa.schema([*rows.FACTS, *rows.model_fields(models["encoder"], kept, dtype)])
@@ -211,11 +214,18 @@ class VideoIndex:
             if given is not None:
                 raise SearchIndexError(f"The index was made without {role}: make one with `clipbert index create`.")
             return None
-        options = {} if made_with is None else dict(made_with.options)
+        options = {} if made_with is None or role == "locator" else dict(made_with.options)
+        load = {"encoder": models.load_encoder, "reranker": models.load_reranker, "locator": models.load_locator}[role]
+        try:
+            model = load(made_with.name if given is None else given, device=self.device, **options)
+        except SearchIndexError as error:
+            if given is not None:
+                raise
+            raise SearchIndexError(
+                f"{error} The index has this {role}: tell where it lies now: {role}=..., in a shell --{role}."
+            ) from error
         if role == "locator":
-            return models.load_locator(made_with.name if given is None else given, device=self.device)
-        load = models.load_encoder if role == "encoder" else models.load_reranker
-        model = load(made_with.name if given is None else given, device=self.device, **options)
+            return model
         if model.fingerprint != made_with.fingerprint:
             raise FingerprintError(
                 f"{model.name} is not the {role} that the index was made with (fingerprint {model.fingerprint[:12]}, expected "
@@ -246,6 +256,7 @@ class VideoIndex:
             encoder or self.heads,
             None if exact is None else Source(self.store, exact, True, True, self.path_of),
             None if reranker is None else Source(self.store, reranker, False, self.settings.keep_clips, self.path_of),
+            [*OF_HITS, *rows.metadata_names(self.store.schema)],
         )
 
     def path_of(self, video_id: str) -> Any:
@@ -497,8 +508,7 @@ class VideoIndex:
         cascade = self._cascade_now()
         text = query if isinstance(query, str) else None
         vector = self._vector_of(query)
-        if not cascade.store.count(where):
-            return SearchHits([], [], self.settings.thresholds.get(cascade.last))
+        threshold = None if text is None else self.settings.thresholds.get(cascade.last)  # other queries have cosines
         shortlist = None if shortlist is None else max(shortlist, top_k)
         if cascade.exact is None or rerank is None:  # a single model scores the whole shortlist
             rerank = shortlist
@@ -509,7 +519,7 @@ class VideoIndex:
         if min_score is not None:
             found = found.take([place for place, score in enumerate(found.scores) if score >= min_score])
         found = found.best_of_videos()
-        hits = self._describe(found.take(range(len(found))[:top_k]), cascade.store)
+        hits = self._describe(found.take(range(len(found))[:top_k]), cascade)
         if locate is None:
             locate = text is not None and self._has("locator")
         if locate:
@@ -517,7 +527,7 @@ class VideoIndex:
                 raise SearchIndexError("locate: expected a text as the query, and an index with a locator.")
             with cascade.timed(stages, "moment", None, (len(hits), len(hits))):
                 hits = [self._locate(text, hit) for hit in hits]
-        return SearchHits(hits, stages, self.settings.thresholds.get(cascade.last), best)
+        return SearchHits(hits, stages, threshold, best)
 
     def _has(self, role: str) -> bool:
         return role in self._given or getattr(self.settings, role) is not None
@@ -539,18 +549,22 @@ class VideoIndex:
             return None
         return query_vector(encoder, query)
 
-    def _describe(self, found: Candidates, store: VideoStore) -> list[VideoHit]:
+    def _describe(self, found: Candidates, cascade: Cascade) -> list[VideoHit]:
         """Hits of segments."""
         from clipbert.search.matching import best_span, list_clips
 
         if not len(found):
             return []
-        own = rows.metadata_names(store.schema)
-        table = store.take(found.ids, ["id", "start_s", "end_s", "duration_s", *own])
-        check_complete(table, found.ids)
+        own = [name for name in cascade.columns if name not in OF_HITS]
+        known = found.rows
+        if not known.keys() >= set(found.ids):
+            table = cascade.store.take(found.ids, ["id", *cascade.columns])
+            check_complete(table, found.ids)
+            known = {row["id"]: row for row in table.to_pylist()}
         seconds = [None] * len(found) if found.odds is None else found.source.seconds(found.ids)
         hits = []
-        for place, row in enumerate(table.to_pylist()):
+        for place, segment in enumerate(found.ids):
+            row = known[segment]
             span, clips = (row["start_s"], row["end_s"]), []
             if found.odds is not None:
                 clips = list_clips(seconds[place], found.odds[place])
@@ -752,6 +766,11 @@ def _clean_root(root: str | os.PathLike) -> str:
     """A root as it is kept: an address as it is, a folder from `/` on."""
     root = os.fspath(root)
     return root if "://" in root else os.path.abspath(root)
+
+
+def _clean_model(name: str) -> str:
+    """The name of a model as it is kept: a folder from `/` on, so that it is found from elsewhere."""
+    return os.path.abspath(name) if os.path.isdir(name) else name
 
 
 __all__ = ["VideoIndex"]

@@ -97,9 +97,10 @@ class MatchingReader:
                 f"Videos come out in the shapes {', '.join(map(str, sorted(shapes)))}, and an index needs one: keep do_resize, "
                 "do_pad and do_sample_frames on."
             )
-        together = {name: torch.cat([one[name] for one in inputs]).to(self.model.device) for name in inputs[0]}
-        mask = {name: together[name] for name in ("clip_mask",) if name in together}
-        return self.model.encode_videos(together["pixel_values"], **mask)
+        names = [name for name in ("pixel_values", "clip_mask") if name in inputs[0]]
+        return self.model.encode_videos(
+            **{name: torch.cat([one[name] for one in inputs]).to(self.model.device) for name in names}
+        )
 
     def encode(self, inputs: Sequence[Mapping[str, torch.Tensor]]) -> list[EncodedSegment]:
         """

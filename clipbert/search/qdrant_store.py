@@ -60,7 +60,9 @@ class QdrantStore:
 
         with _named_errors(uri):
             if store._client.collection_exists(store._segments) and not overwrite:
-                raise SearchIndexError(f"{uri} has an index already: open it, or replace it with overwrite=True.")
+                raise SearchIndexError(
+                    f"{uri} has an index already: open it, or replace it with overwrite=True (in a shell --overwrite)."
+                )
             for name in (store._segments, store._settings):  # what has no segments is no index
                 store._client.delete_collection(name)
             store._client.create_collection(store._settings, vectors_config={})
@@ -241,7 +243,7 @@ class QdrantStore:
     def scan(
         self, columns: Sequence[str], where: "Filter | None" = None, batch_size: int = 1024
     ) -> Iterator[pa.RecordBatch]:
-        schema = _part(self.schema, columns)
+        schema = self._part(columns)
         for points in self._scroll(self._segments, batch_size, self._where(where), **_selection(columns)):
             yield from _table(points, schema).to_batches()
 
@@ -266,7 +268,7 @@ class QdrantStore:
         from qdrant_client import models
 
         query = np.asarray(vector, np.float32) / np.linalg.norm(vector)
-        condition, schema = self._where(where), self.schema
+        condition, schema = self._where(where), self._part(columns)
         with _named_errors(self.uri):
             points = self._client.query_points(
                 self._segments,
@@ -280,7 +282,7 @@ class QdrantStore:
                 **_selection(columns),
             ).points
         similarity = pa.array([point.score for point in points], pa.float32())
-        return _table(points, _part(schema, columns)).append_column("similarity", similarity)
+        return _table(points, schema).append_column("similarity", similarity)
 
     def take(self, ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
         names = list(dict.fromkeys(["id", *columns]))
@@ -288,11 +290,17 @@ class QdrantStore:
             found = self._client.retrieve(self._segments, [_point_id(id) for id in ids], **_selection(names))
         points = {str(point.id): point for point in found}
         there = [points[point] for point in map(_point_id, ids) if point in points]
-        return _table(there, _part(self.schema, names))
+        return _table(there, self._part(names))
 
     # -----------------------------------------------------------------------------------------------------------------
     # Upkeep
     # -----------------------------------------------------------------------------------------------------------------
+
+    def _part(self, columns: Sequence[str]) -> pa.Schema:
+        schema = self.schema
+        if unknown := [name for name in columns if name not in schema.names]:
+            raise SearchIndexError(f"{self.uri} has no column {unknown[0]!r}: it has {', '.join(schema.names)}.")
+        return pa.schema([schema.field(name) for name in columns])
 
     def compact(self) -> None:
         """Nothing to do: a server does it by itself."""
@@ -400,10 +408,6 @@ def _selection(columns: Sequence[str]) -> dict[str, Any]:
 def _batch_size(rows: pa.Table) -> int:
     """Points of a request."""
     return max(1, BATCH_BYTES * rows.num_rows // max(rows.nbytes, 1))
-
-
-def _part(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
-    return pa.schema([schema.field(name) for name in columns])
 
 
 def _plain_values(name: str, column: pa.ChunkedArray, kind: pa.DataType) -> Sequence[Any]:

@@ -41,9 +41,9 @@ class ProcessorReading:
         return getattr(self.processor, "video_processor", self.processor)
 
     def option(self, name: str, default: Any = None) -> Any:
-        """What is used: the option that was given, else the processor's own."""
-        own = getattr(self.video_processor, name, None)
-        return self.sampling.get(name, default if own is None else own)
+        """What is used: the option that was given, else the processor's own; `default` where that is `None`."""
+        used = self.sampling.get(name, getattr(self.video_processor, name, None))
+        return default if used is None else used
 
     def __call__(self, video: str | Path | np.ndarray, span: Span | None = None) -> dict[str, torch.Tensor]:
         """

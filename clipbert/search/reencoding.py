@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """An index made again by other models: beside the old one, which answers until the new one takes its place."""
 
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -12,13 +13,16 @@ from clipbert.search.index import ROLES, VideoIndex
 from clipbert.search.protocols import SearchIndexError
 
 
+logger = logging.getLogger(__name__)
+
+
 def reencode(
     uri: str | os.PathLike, models: Mapping[str, Any], device: str | None = None, **options: Any
 ) -> VideoIndex:
     """
     Encode all videos of an index again; if interrupted, the old one is as it was.
 
-    Metadata, filters and names stay. Thresholds and what was distilled do not: they belong to the old models.
+    Metadata, filters and names stay. Videos whose files have vanished are not in the new one. Thresholds and what was distilled do not: they belong to the old models.
 
     Args:
         uri (`str` or `os.PathLike`): An index in a folder.
@@ -56,7 +60,12 @@ def reencode(
         },
     )
     videos = upkeep.all_videos(old)
-    new.add(metadata=upkeep.read_metadata_of(old, videos) or None, **options)
+    report = new.add(metadata=upkeep.read_metadata_of(old, videos) or None, **options)
+    logger.info("encoded again: %s", report)
+    if lost := sorted(set(videos) - set(report.added)):
+        logger.info(
+            "%d videos are no longer in the index, such as %s: no file, or none that can be read", len(lost), lost[0]
+        )
     replaced = folder.with_name(f".{folder.name}.replaced")
     shutil.rmtree(replaced, ignore_errors=True)
     with old.store.locked():

@@ -58,12 +58,19 @@ def clean_name(name: str) -> str:
     Raises:
         SearchIndexError: If it cannot be one: absolute, with `..`, empty parts, NUL or what is no Unicode.
     """
+    if fault := find_fault(name):
+        raise SearchIndexError(f"{shown(name)!r:.300}: {fault}.")
+    return unicodedata.normalize("NFC", name)
+
+
+def find_fault(name: str) -> str | None:
+    """Why a name below a root cannot be an id."""
     parts = name.split("/")
     if not {"", ".", ".."}.isdisjoint(parts) or ".." in re.split(r"[/\\]", name) or name.startswith("\\"):
-        raise SearchIndexError(f"{shown(name)!r:.300}: expected a path below the root of the collection.")
+        return "expected a path below the root of the collection"
     if "\0" in name or re.search("[\ud800-\udfff]", name):
-        raise SearchIndexError(f"{shown(name)!r:.300}: expected a name in UTF-8 without NUL.")
-    return unicodedata.normalize("NFC", name)
+        return "expected a name in UTF-8 without NUL"
+    return None
 
 
 def shown(name: str) -> str:
@@ -315,4 +322,14 @@ def read_version(facts: dict[str, Any]) -> int | None:
     return int(time * 1_000_000_000) if isinstance(time, int | float) else None
 
 
-__all__ = ["ListedFile", "LocalRoot", "RemoteRoot", "clean_name", "open_root", "read_version", "rest_of", "shown"]
+__all__ = [
+    "ListedFile",
+    "LocalRoot",
+    "RemoteRoot",
+    "clean_name",
+    "find_fault",
+    "open_root",
+    "read_version",
+    "rest_of",
+    "shown",
+]

@@ -8,10 +8,11 @@ Every step leaves an index that answers, and can be done again: whoever is kille
 
 import hashlib
 import json
+import logging
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,10 @@ from clipbert.search.rows import (
     segment_id,
     with_checksums,
 )
+from clipbert.support.terminal import show_bytes
 
+
+logger = logging.getLogger(__name__)
 
 FAILED = "failed/"  # settings about videos that cannot be read
 VIDEOS_PER_REWRITE = 64
@@ -70,7 +74,7 @@ def bring_up_to_date(
     report = IndexReport(
         unchanged=[one.video_id for one in changes.unchanged if is_own(one.video_id)],
         missing=[video for video in changes.missing if is_own(video)],
-        ignored=ignored,
+        ignored=ignored if shard[0] == 0 else {},
     )
     moved = {old: new for old, new in changes.moved.items() if is_own(new.video_id)}
     report.moved = [new.video_id for new in moved.values()]
@@ -83,7 +87,7 @@ def bring_up_to_date(
     failed_before = read_failures(index)
     if not retry_failed:
         new = [one for one in new if not _is_known_failure(one, failed_before, report)]
-    _check_disk(index, len(new))
+    _check_disk(index, len(new) + len(changed))
     _encode(index, new, changed, given, failed_before, on_error, report, encoding)
     write_metadata(index, report.unchanged + report.moved, given)
     if prune:
@@ -92,8 +96,8 @@ def bring_up_to_date(
         report.removed, report.missing = report.missing, []
     there = {one.video_id for one in (*changes.added, *changes.unchanged, *changes.touched, *changes.changed)}
     there |= {one.video_id for one in changes.moved.values()} | set(changes.missing)
-    report.without_video = sorted(set(given.rows) - there)
     if shard[0] == 0:
+        report.without_video = sorted(set(given.rows) - there)
         index.store.ensure_index()
     report.seconds = time.monotonic() - started
     return report
@@ -136,9 +140,9 @@ def _encode(
         report.added += [video for video in videos if video not in is_changed]
         report.changed += [video for video in videos if video in is_changed]
 
-    def fail(video: str, cause: str) -> None:
+    def fail(video: str, cause: str, reason: str) -> None:
         if on_error == "raise":
-            raise VideoDecodeError(str(by_id[video].path), cause)
+            raise VideoDecodeError(str(by_id[video].path), reason)
         file, count = by_id[video], failed_before.get(video, {}).get("count", 0) + 1
         about = {"cause": cause, "count": count, "size": file.size, "mtime_ns": file.mtime_ns}
         store.write_setting(FAILED + video, json.dumps(about).encode())
@@ -187,14 +191,26 @@ def facts_of(file: FileState) -> dict[str, Any]:
     }
 
 
+def describe_size(index: Any, num_videos: int) -> str:
+    """What so many videos need, at least: long ones have several segments."""
+    size, plural = index.bytes_per_segment(), "" if num_videos == 1 else "s"
+    return (
+        f"{num_videos:,} video{plural}, at least {num_videos:,} segment{plural} of {show_bytes(size)}: "
+        f"{show_bytes(num_videos * size)}"
+    )
+
+
 def _check_disk(index: Any, num_videos: int) -> None:
+    """Tell what is to be encoded, and refuse what would fill the disk."""
+    if num_videos:
+        logger.info("to encode: %s", describe_size(index, num_videos))
     folder = Path(index.store.uri)
     if not folder.is_dir():  # object storage
         return
     needed, free = num_videos * index.bytes_per_segment(), shutil.disk_usage(folder).free
     if needed > SHARE_OF_DISK * free:
         raise SearchIndexError(
-            f"{num_videos} videos would need at least {needed / 1e9:.1f} GB in {folder}, which has {free / 1e9:.1f} GB free, of which "
+            f"{num_videos} videos would need at least {show_bytes(needed)} in {folder}, which has {show_bytes(free)} free, of which "
             "half may be filled. Make the index with dtype='float16', or with keep_clips=False, on another disk, or of fewer videos."
         )
 
@@ -284,6 +300,7 @@ def _add_columns(index: Any, types: Mapping[str, type]) -> None:
             )
     if new:
         index.store.add_columns(new)
+        index.__dict__.pop("cascade", None)  # whose hits tell the columns
 
 
 def read_metadata_of(index: Any, videos: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -386,11 +403,4 @@ def all_videos(index: Any) -> list[str]:
     return sorted(video for batch in batches for video in batch["video_id"].to_pylist())
 
 
-def remove(index: Any, videos: Collection[str]) -> int:
-    """Delete videos, and what is noted of those that could not be read; returns how many were there."""
-    known = [video for video in all_videos(index) if video in set(videos)]
-    index.store.delete(known)
-    return len(known)
-
-
-__all__ = ["bring_up_to_date", "fill_vectors", "find_damage", "read_failures", "remove"]
+__all__ = ["bring_up_to_date", "describe_size", "fill_vectors", "find_damage", "read_failures"]

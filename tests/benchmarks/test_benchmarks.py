@@ -13,6 +13,7 @@ from benchmarks import (
     contrast,
     features,
     guidance,
+    index_engine,
     loading,
     measure,
     moments,
@@ -371,6 +372,25 @@ def test_annotations_are_loaded_by_every_route(tmp_path):
         assert result["seconds"] > 0 and result["megabytes"] >= 0
         rows[route] = result["rows"]
     assert rows == {route: 1 if route == "stream, first row" else 1800 for route in annotations.ROUTES}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The store of a search index
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_store_of_a_search_index_is_measured(capsys):
+    index_engine.main(["--rows", "400"])
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [line.split(" | ")[0] for line in table[1:]] == [
+        "| no index",
+        "| built",
+        "| 10 % deleted, 10 % added",
+        "| compacted",
+    ]
+    for line in table[1:]:  # what the engine finds is what numpy says: of all, a half, four of four hundred, none
+        assert [cell.rpartition(" ")[2] for cell in line.split(" | ")[2:6]] == ["1.000"] * 3 + ["fits"], line
 
 
 # ----------------------------------------------------------------------------------------------------------------------

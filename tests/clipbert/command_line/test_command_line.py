@@ -58,33 +58,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def clipbert(capsys):
-    """Run a command; its exit code, what it printed in JSON, and its lines on stderr."""
-
-    def clipbert(*words):
-        capsys.readouterr()
-        code = main(list(map(str, words)))
-        output, errors = capsys.readouterr()
-        return code, [json.loads(line) for line in output.splitlines()], errors
-
-    return clipbert
-
-
-@pytest.fixture
-def on_terminal(capsys, monkeypatch):
-    """Run a command whose stdout is a terminal of so many columns; its exit code and its lines."""
-
-    def on_terminal(*words, columns=60):
-        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-        monkeypatch.setenv("COLUMNS", str(columns))
-        capsys.readouterr()
-        code = main(list(map(str, words)))
-        return code, capsys.readouterr().out.splitlines()
-
-    return on_terminal
-
-
 def asking(checkpoints, command):
     """The words of a command behind its videos, and what its pipeline is asked."""
     return {

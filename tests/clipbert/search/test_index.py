@@ -23,7 +23,7 @@ from clipbert.train_scripts.tasks.retrieval.collection import VideoSearch
 
 
 pytest.importorskip("lancedb")
-NUM_VIDEOS = 18  # more than are scored together
+NUM_VIDEOS = 21  # more than are scored together
 FAMILIES = {"clipbert": "retrieval", "mug": "dual_encoder"}
 
 
@@ -151,6 +151,23 @@ def test_few_clips_first(indices):
     assert [(stage.name, stage.num_videos) for stage in hits.stages] == [("one_clip", NUM_VIDEOS), ("clipbert", 4)]
     again = indices["clipbert"].search(TEXTS[0], top_k=2, shortlist=4)
     assert [(hit.video_id, hit.score) for hit in again] == [(hit.video_id, hit.score) for hit in hits]
+
+
+def test_the_single_clip_is_one_that_exists(models, collection, tmp_path, write_video):
+    (tmp_path / "videos").mkdir()
+    write_video(tmp_path / "videos" / "short.mp4", num_frames=1)
+    shutil.copy(collection / "17.mp4", tmp_path / "videos")
+    options = {"short_video": "mask", "num_clips": 3, "num_frames": 2}
+    index = VideoIndex.create(
+        tmp_path / "index", tmp_path / "videos", models["clipbert"].name, device="cpu", encoder_options=options
+    )
+    index.add(progress=False)
+    source = index.cascade.reranker
+    ids = ["17.mp4#00000", "short.mp4#00000"]
+    parts, _, mask = source.load(ids)
+    assert mask.tolist() == [[True, True, True], [True, False, False]]
+    assert np.array_equal(source.load_one(ids)[:, 0], np.stack([parts[0, 1], parts[1, 0]]))
+    assert {hit.video_id for hit in index.search(TEXTS[0], shortlist=2)} == {"17.mp4", "short.mp4"}
 
 
 def test_what_is_not_kept_is_read_again(models, collection, indices, tmp_path):
@@ -478,3 +495,35 @@ def test_verify_names_a_row_that_was_changed(own):
     index.store.replace(pa.Table.from_pylist([row], schema=index.store.schema), ["01.mp4"])
     (problem,) = index.verify()
     assert problem.startswith("01.mp4#00000")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Distillation
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_distilled_index(models, collection, tmp_path):
+    index = VideoIndex.create(tmp_path / "index", collection, models["clipbert"])
+    for path in paths_of(collection)[: NUM_VIDEOS - 1]:
+        index.add(path, progress=False)
+    texts = [f"{one} {other}" for one in TEXTS for other in ("a dog", "the cat", "left", "moves", "runs", "an", "a")]
+    options = {"steps": 2, "max_pairs": 500, "width": 8, "num_held_out_texts": 10, "num_held_out_videos": 10}
+    with pytest.raises(SearchIndexError, match="first places"):
+        index.distill(texts, min_first_kept=1.1, **options)
+    assert "vector" not in index.store.schema.names and index.stats()["distilled"] is False
+    index.distill(texts, min_first_kept=0.0, **options)
+    assert len(index.add(progress=False).added) == 1  # it gets a vector, too
+    assert index.verify() == []
+    again = VideoIndex.open(index.store.uri, encoder=None, reranker=models["clipbert"])
+    hits = again.search(TEXTS[0], top_k=3, shortlist=5)
+    assert [(stage.name, stage.num_videos) for stage in hits.stages] == [("vector", NUM_VIDEOS), ("clipbert", 5)]
+    whole = again.search(TEXTS[0], top_k=NUM_VIDEOS, shortlist=NUM_VIDEOS)
+    exact = again.search(TEXTS[0], top_k=NUM_VIDEOS, exhaustive=True)
+    assert [(hit.video_id, hit.score) for hit in whole] == [(hit.video_id, hit.score) for hit in exact]
+    nearest = again.search(paths_of(collection)[0], top_k=1)[0]
+    assert nearest.path == paths_of(collection)[0] and nearest.score == pytest.approx(1, abs=1e-5)
+
+
+def test_an_index_that_has_vectors_is_not_distilled(indices):
+    with pytest.raises(SearchIndexError, match="reranker alone"):
+        indices["both"].distill(TEXTS)

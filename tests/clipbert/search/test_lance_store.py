@@ -15,15 +15,21 @@ from pathlib import Path
 
 import lancedb
 import numpy as np
+import pyarrow as pa
 import pytest
 from search_stores import SCHEMA, build_rows, change_all, change_once, digests_by_video, read_until, unit_vectors
 
+from benchmarks.measure import peak_bytes
 from clipbert.search.filters import field
+from clipbert.search.lance_store import LanceStore
 from clipbert.search.protocols import IndexDamagedError, SearchIndexError
+from clipbert.search.rows import FACTS
 from clipbert.search.stores import create_store, open_store
 
 
-SPAWN = multiprocessing.get_context("spawn")
+WIDE = pa.schema([*FACTS, pa.field("clip_0", pa.list_(pa.float32(), 10**5))])
+PROCESSES = multiprocessing.get_context("forkserver")  # not "fork": LanceDB has threads
+PROCESSES.set_forkserver_preload(["lancedb", "search_stores"])
 VIDEOS = [f"video_{number}" for number in range(120)]
 
 
@@ -114,7 +120,7 @@ def test_every_damaged_file_is_named(folder):
     chosen = random.Random(1)
     for paths in files_of(folder).values():
         for path in paths:
-            for content in damages(path.read_bytes(), chosen, 12):
+            for content in damages(path.read_bytes(), chosen, 3):
                 check_damage(folder, path, content)
 
 
@@ -178,18 +184,68 @@ def test_compaction_waits_for_writers(folder):
     assert done == ["written", "compacted"]
 
 
+def test_a_writer_killed_within_replace(folder, monkeypatch):
+    """Rows that a shorter video leaves over go in the step that writes it, and their places in another."""
+
+    class KilledError(BaseException):
+        pass
+
+    def commit_once(self, change):
+        monkeypatch.setattr(LanceStore, "_commit", lambda self, change: (_ for _ in ()).throw(KilledError))
+        return commit(self, change)
+
+    store, commit = open_store(folder), LanceStore._commit
+    expected = digests_by_video(store) | dict.fromkeys(VIDEOS[10:12], "third")
+    monkeypatch.setattr(LanceStore, "_commit", commit_once)
+    with pytest.raises(KilledError):
+        store.replace(build_rows(VIDEOS[10:12], 1, "third"), VIDEOS[10:12])
+    monkeypatch.undo()
+    gone = f"{VIDEOS[10]}#00001"
+    for _ in range(2):  # after that, and after a compaction, which removes what was left
+        assert digests_by_video(store) == expected
+        assert store.take([gone], []).num_rows == store.count(field("id") == gone) == 0
+        assert gone not in store.nearest(unit_vectors(1)[0], 999, ["id"]).column("id").to_pylist()
+        assert store.count() == store.describe()["rows"] == store.count(~field("id").is_null())
+        store.compact()
+    assert lancedb.connect(folder).open_table("segments").count_rows() == store.count()
+
+
+def measure_change(uri, answer):
+    store, rows = open_store(uri), build_rows(["video_1"], 1, "second", schema=WIDE)
+    start = peak_bytes("cpu")
+    store.replace(rows, ["video_1"])
+    store.update(rows.select(["id", "folder"]))
+    answer.send(peak_bytes("cpu") - start)
+
+
+@pytest.mark.slow
+def test_changes_do_not_read_the_table(tmp_path):
+    """Prevents: an upsert that deletes rows in the same step, or has a part of the columns, reads all columns of all rows."""
+    store = create_store(tmp_path / "index", WIDE)
+    for start in range(0, 400, 50):
+        rows = build_rows([f"video_{number}" for number in range(start, start + 50)], 2, schema=WIDE)
+        numbers = pa.FixedSizeListArray.from_arrays(np.random.default_rng(start).random(10**7, np.float32), 10**5)
+        place = WIDE.get_field_index("clip_0")
+        store.replace(rows.set_column(place, WIDE.field(place), numbers), [])
+    here, there = PROCESSES.Pipe()
+    writer = PROCESSES.Process(target=measure_change, args=(store.uri, there))
+    writer.start()
+    assert here.recv() < 100 * 2**20 < 320 * 10**6 < store.describe()["bytes"]
+    writer.join()
+
+
 @pytest.mark.slow
 def test_killed_writers(tmp_path):
     """50 kills at random moments of replacing, deleting and compacting; a reader all along; each is followed by a rerun."""
     uri, chosen = str(tmp_path / "index"), random.Random(0)
     store = create_store(uri, SCHEMA)
     change_once(store, "first")
-    stop = SPAWN.Event()
-    reader = SPAWN.Process(target=read_until, args=(uri, stop))
+    stop = PROCESSES.Event()
+    reader = PROCESSES.Process(target=read_until, args=(uri, stop))
     reader.start()
-    here, there = SPAWN.Pipe()
+    here, there = PROCESSES.Pipe()
     for round_ in range(50):
-        writer = SPAWN.Process(target=change_all, args=(uri, f"killed-{round_}", there))
+        writer = PROCESSES.Process(target=change_all, args=(uri, f"killed-{round_}", there))
         writer.start()
         assert here.recv()
         time.sleep(chosen.uniform(0, 1))
@@ -254,8 +310,8 @@ def replace_with_small_files(uri, answer):
 
 @pytest.mark.slow
 def test_files_that_may_not_grow(folder):
-    here, there = SPAWN.Pipe()
-    writer = SPAWN.Process(target=replace_with_small_files, args=(str(folder), there))
+    here, there = PROCESSES.Pipe()
+    writer = PROCESSES.Process(target=replace_with_small_files, args=(str(folder), there))
     writer.start()
     assert "No space left on" in here.recv()
     writer.join()

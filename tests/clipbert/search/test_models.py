@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import tiny_ci_mha
 import torch
 from safetensors.torch import load_file, save_file
 from text_ends import clip_tokenizer, unigram_tokenizer
@@ -85,11 +86,11 @@ def in_the_order_of(reader, texts, parts, mask):
     return np.argsort(-reader.score_all(texts, parts, mask)[0], kind="stable")
 
 
-@pytest.mark.parametrize("short_video", ["repeat", "mask"])
-def test_scores_are_those_of_search(matching, videos, short_video):
-    model, processor = matching
-    if short_video == "mask" and hasattr(model, "vectors"):
-        pytest.skip("Mug-STAN has no clips that do not exist")
+@pytest.mark.parametrize(
+    ("name", "short_video"), [("retrieval", "repeat"), ("retrieval", "mask"), ("dual_encoder", "repeat")]
+)
+def test_scores_are_those_of_search(name, short_video, videos):
+    model, processor = CASES[name].build()
     options = {"short_video": short_video, "num_clips": 2}
     expected = VideoSearch(model, processor, videos, **options)
     reader = build_matching(model, processor, "tiny", **options)
@@ -275,6 +276,9 @@ def test_options_that_are_the_own_ones_change_no_fingerprint():
     parts = CASES["retrieval"].build()
     own, same, other = (build_matching(*parts, "tiny", **how) for how in ({}, {"num_clips": 2}, {"num_clips": 3}))
     assert own.fingerprint == same.fingerprint != other.fingerprint
+    parts[1].video_processor.fps = 2
+    with_rate, without = (build_matching(*parts, "tiny", **how) for how in ({}, {"fps": None}))
+    assert with_rate.fingerprint != without.fingerprint and with_rate.parts_shape == without.parts_shape
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -382,6 +386,11 @@ def test_moments_are_those_of_the_pipeline(folders, tmp_path, write_video):
     whole = locator.locate("a man", path)
     write_video(path, num_frames=20)  # another file of that name
     assert locator.locate("a man", path) != whole and locator.locate("a man", path)[1] <= 2.0
+
+
+def test_a_locator_of_features_is_refused():
+    with pytest.raises(SearchIndexError, match=r"tiny: this model reads features .* trained on frames"):
+        MomentLocator(tiny_ci_mha.tiny_model(), None, "tiny")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
