@@ -9,12 +9,13 @@ import time
 from collections import Counter
 
 import pytest
-from mean_colour import MeanColour, write_colour
+from mean_colour import MeanColour, write_colour, write_colours
 from opened_files import opened_files
 from search_processes import (
     MOST_TWICE,
     OPERATIONS,
     SEGMENT_S,
+    add_and_measure,
     add_with_small_files,
     assert_true_to,
     encoded_twice,
@@ -256,3 +257,33 @@ def test_files_that_may_not_grow(place, pool):
     assert len(index.search("red", top_k=1000)) == len(index) >= 9 and index.verify() == []
     index.add(progress=False)
     assert_true_to(index, root, vectors)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Hours of video
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_hours_of_video(tmp_path):
+    """Memory does not grow with the length, and twelve seconds are found in two hours."""
+    encoder, needed = MeanColour(num_frames=30), {}
+    for minutes in (12, 120):
+        root, uri = tmp_path / f"{minutes}", str(tmp_path / f"index {minutes}")
+        root.mkdir()
+        colours = [(90, 90, 90)] * 60 * minutes
+        colours[660:672], colours[-200:-188] = [(0, 255, 0)] * 12, [(255, 0, 0)] * 12
+        write_colours(root / "long.mp4", colours, fps=1)
+        VideoIndex.create(uri, root, encoder)
+        here, there = SERVER.Pipe()
+        worker = start(add_and_measure, uri, encoder, there)
+        num_segments, needed[minutes] = receive(here, worker, 900)
+        worker.join()
+        assert num_segments == minutes
+    print(f"KB by minutes: {needed}")
+    assert needed[120] <= 1.2 * needed[12]
+    index = VideoIndex.open(uri, encoder=encoder)
+    for colour, start_s in (("green", 660), ("red", 7000)):
+        (hit,) = index.search(colour)
+        assert hit.segment_s[0] <= start_s and start_s + 12 <= hit.segment_s[1] <= hit.segment_s[0] + 60
