@@ -446,6 +446,7 @@ ACTIONS: dict[str, tuple[str, Callable, Callable]] = {
     "distill": ("give a ClipBERT vectors for its shortlist", add_distill, run_distill),
     "calibrate": ("learn when nothing fits", add_calibrate, run_calibrate),
 }
+SHOWN = ("compact", "distill", "stats")  # on a terminal with all that JSON has; of the others notes say it
 
 
 def add_index(parser: CommandParser) -> None:
@@ -455,9 +456,7 @@ def add_index(parser: CommandParser) -> None:
         own.add_argument("index", metavar="INDEX", help="a folder, s3://..., gs://..., az://..., or qdrant:FOLDER")
         add_arguments(own)
         add_json(own)
-        own.set_defaults(
-            action=run, shows=name not in ("add", "update", "evaluate", "remove", "calibrate"), parser=own
-        )
+        own.set_defaults(action=run, shows=name in SHOWN, parser=own)
 
 
 def run_index(given: argparse.Namespace) -> int:
