@@ -9,24 +9,34 @@ Letters: S segments, N parts of one (clips of ClipBERT, views of Mug-STAN).
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from clipbert.search.filters import Filter
 from clipbert.search.hits import Stage
-from clipbert.search.protocols import EncodedSegment, Encoder, Reranker, SegmentReader, Span, VideoStore
+from clipbert.search.protocols import (
+    EncodedSegment,
+    Encoder,
+    Reranker,
+    SearchIndexError,
+    SegmentReader,
+    Span,
+    VideoStore,
+)
 from clipbert.search.rows import CLIP, CLIP_MASK, CLIP_SECONDS, FRAME_SECONDS, FRAMES, array_of
 
 
 SEGMENTS_PER_BLOCK = 1024  # of which what is kept is in memory at a time
 KEPT_IN_MEMORY = 512  # segments that are read again from files, not from the index
-FIRST_CLIPS_BYTES = 2**29  # of one clip of each segment, that are kept in memory between searches
-VECTOR, FIRST_CLIP = "vector", "one_clip"  # names of stages
+ONE_CLIP_BYTES = 2**29  # of one clip of each segment, that are kept in memory between searches
+VECTOR, ONE_CLIP = "vector", "one_clip"  # names of stages
 
 
 class Parts(NamedTuple):
@@ -56,51 +66,90 @@ class Source:
         num_parts = reader.parts_shape[0]
         self.columns = [FRAMES] if is_encoder else [CLIP.format(clip) for clip in range(num_parts)]
         self.facts = [FRAME_SECONDS] if is_encoder else [CLIP_SECONDS, CLIP_MASK]
-        self._read: OrderedDict[str, EncodedSegment] = OrderedDict()
+        self._read: OrderedDict[tuple[str, str], EncodedSegment] = OrderedDict()
 
-    def load(self, ids: Sequence[str], num_parts: int | None = None) -> Parts:
-        """Segments in this order; only their first parts, if a number is given."""
+    def load(self, ids: Sequence[str]) -> Parts:
+        """Segments in this order."""
         if not self.is_kept:
-            return _stack([self._encode(one) for one in ids], num_parts)
-        columns = self.columns if num_parts is None else self.columns[:num_parts]
-        table = self.store.take(ids, ["id", *columns, *self.facts])
-        missing = set(ids) - set(table["id"].to_pylist())
-        if missing:
-            raise LookupError(f"Segments vanished while they were looked for: {', '.join(sorted(missing)[:3])}.")
+            segments = [self._encode(one) for one in ids]
+            mask = None if segments[0].mask is None else np.stack([one.mask for one in segments])
+            return Parts(np.stack([one.parts for one in segments]), np.stack([one.seconds for one in segments]), mask)
+        table = self.store.take(ids, ["id", *self.columns, *self.facts])
+        check_complete(table, ids)
+        mask = self._mask(table)
+        return Parts(self._parts(table, self.columns), self._shape_seconds(array_of(table[self.facts[0]])), mask)
+
+    def load_one(self, ids: Sequence[str]) -> np.ndarray:
+        """Of each segment the clip in the middle, or the first one where that does not exist: `(S, 1, ...)`."""
+        middle = len(self.columns) // 2
+        if not self.is_kept:
+            segments = [self._encode(one) for one in ids]
+            places = [middle if one.mask is None or one.mask[middle] else 0 for one in segments]
+            return np.stack([one.parts[[place]] for one, place in zip(segments, places, strict=True)])
+        table = self.store.take(ids, ["id", self.columns[middle], *self.facts])
+        check_complete(table, ids)
+        parts, mask = self._parts(table, self.columns[middle : middle + 1]), self._mask(table)
+        if mask is not None and not mask[:, middle].all():
+            rows = np.flatnonzero(~mask[:, middle])
+            first = self.store.take([ids[row] for row in rows], ["id", self.columns[0]])
+            check_complete(first, [ids[row] for row in rows])
+            parts[rows] = self._parts(first, self.columns[:1])
+        return parts
+
+    def _parts(self, table: pa.Table, columns: Sequence[str]) -> np.ndarray:
         parts = np.stack([array_of(table[name]) for name in columns], axis=1).astype(np.float32, copy=False)
-        shape = self.reader.parts_shape
-        parts = parts.reshape(len(ids), -1, *shape[1:])
-        mask = table[CLIP_MASK] if CLIP_MASK in self.facts else None
-        if mask is not None:
-            mask = None if mask.null_count else array_of(mask)[:, : parts.shape[1]]
-        return Parts(parts, self._shape_seconds(array_of(table[self.facts[0]])), mask)
+        return parts.reshape(table.num_rows, -1, *self.reader.parts_shape[1:])
+
+    def _mask(self, table: pa.Table) -> np.ndarray | None:
+        """Which clips exist, where the model was told."""
+        if CLIP_MASK not in self.facts or table[CLIP_MASK].null_count:
+            return None
+        return array_of(table[CLIP_MASK])
 
     def seconds(self, ids: Sequence[str]) -> np.ndarray:
         """When the frames of segments are shown: `(S, N, frames)`."""
         if not self.is_kept:
             return self.load(ids).seconds
-        return self._shape_seconds(array_of(self.store.take(ids, ["id", self.facts[0]])[self.facts[0]]))
+        table = self.store.take(ids, ["id", self.facts[0]])
+        check_complete(table, ids)
+        return self._shape_seconds(array_of(table[self.facts[0]]))
 
     def _shape_seconds(self, values: np.ndarray) -> np.ndarray:
         return values.reshape(len(values), *self.reader.seconds_shape)
 
     def _encode(self, segment: str) -> EncodedSegment:
-        """From the file; the last ones are kept."""
-        if segment not in self._read:
-            (row,) = self.store.take([segment], ["id", "video_id", "start_s", "end_s", "num_segments"]).to_pylist()
+        """From the file; the last ones are kept, of each content of a file."""
+        table = self.store.take([segment], ["id", "video_id", "start_s", "end_s", "num_segments", "digest"])
+        check_complete(table, [segment])
+        (row,) = table.to_pylist()
+        key = (segment, row["digest"])
+        if key not in self._read:
             span = Span(row["start_s"], row["end_s"]) if row["num_segments"] > 1 else None
             inputs = self.reader.read(self.path_of(row["video_id"]), span)
-            (self._read[segment],) = self.reader.encode([inputs])
+            (self._read[key],) = self.reader.encode([inputs])
             while len(self._read) > KEPT_IN_MEMORY:
                 self._read.popitem(last=False)
-        self._read.move_to_end(segment)
-        return self._read[segment]
+        self._read.move_to_end(key)
+        return self._read[key]
+
+    def at(self, store: VideoStore) -> "Source":
+        """The same from another state of the rows; what was read from files is shared."""
+        source = copy(self)
+        source.store = store
+        return source
 
 
-def _stack(segments: Sequence[EncodedSegment], num_parts: int | None) -> Parts:
-    parts = np.stack([one.parts[:num_parts] for one in segments])
-    mask = None if segments[0].mask is None else np.stack([one.mask[:num_parts] for one in segments])
-    return Parts(parts, np.stack([one.seconds for one in segments]), mask)
+def check_complete(table: pa.Table, ids: Sequence[str]) -> None:
+    """
+    Whether there is a row for each id. A store without snapshots may have lost some meanwhile.
+
+    Raises:
+        SearchIndexError: If not.
+    """
+    if missing := set(ids) - set(table["id"].to_pylist()):
+        raise SearchIndexError(
+            f"Videos were changed or removed while they were looked for ({', '.join(sorted(missing)[:3])}): search again."
+        )
 
 
 @dataclass
@@ -149,6 +198,15 @@ class Candidates:
         places = range(len(self))
         return self.take(sorted(places, key=lambda place: (-self.scores[place], _path_order(self.ids[place]))))
 
+    @property
+    def sorted_ids(self) -> list[str]:
+        """Ids in the order of their paths."""
+        return sorted(self.ids, key=_path_order)
+
+    def in_order_of_paths(self) -> "Candidates":
+        """The same, as `sorted_ids` has them."""
+        return self.take(sorted(range(len(self)), key=lambda place: _path_order(self.ids[place])))
+
     def first_videos(self, count: int) -> "Candidates":
         """The segments of the best so many videos; they are in order."""
         videos = set(list(dict.fromkeys(self.video_ids))[:count])
@@ -189,7 +247,16 @@ class Cascade:
     ):
         self.store, self.encoder, self.exact, self.reranker = store, encoder, exact, reranker
         self.columns = list(columns)
-        self._first_clips: tuple[Any, ...] | None = None
+        self._single_clips: dict[tuple[Any, ...], list[Parts]] = {}  # of the last search alone
+
+    def at(self, store: VideoStore) -> "Cascade":
+        """The same stages over another state of the rows; what is kept in memory is shared."""
+        cascade = copy(self)
+        cascade.store = store
+        cascade.exact, cascade.reranker = (
+            None if source is None else source.at(store) for source in (self.exact, self.reranker)
+        )
+        return cascade
 
     @property
     def last(self) -> str:
@@ -236,7 +303,7 @@ class Cascade:
                     found = self.nearest(vector, None, where, exact=True)
         else:
             count = self.store.count()  # the filter is a part of the stage
-            with self.timed(stages, FIRST_CLIP if vector is None else VECTOR, None, (count, count)):
+            with self.timed(stages, ONE_CLIP if vector is None else VECTOR, None, (count, count)):
                 found = self.first_order(text, vector, shortlist, where)
         if exact is not None and not (exhaustive and reranker is not None):
             with self.timed(stages, exact.reader.stage, found):
@@ -253,11 +320,11 @@ class Cascade:
     ) -> Candidates:
         """
         Segments in the order of the cheap stage, those of so many videos, or all: by their vectors, or, where there are none, in the order
-        that the reranker gives to the first clip of each.
+        that the reranker gives to a single clip of each.
         """
         if vector is not None:
             return self.nearest(vector, shortlist, where)
-        found = self.score(self.reranker, text, self.everything(where), FIRST_CLIP, num_parts=1)
+        found = self.score_one_clip(self.reranker, text, self.everything(where))
         return found if shortlist is None else found.first_videos(shortlist)
 
     def everything(self, where: Filter | None) -> Candidates:
@@ -288,40 +355,53 @@ class Cascade:
             limit *= 4  # many of the nearest are of one video
         return found if shortlist is None else found.first_videos(shortlist)
 
-    def score(
-        self, source: Source, text: str, found: Candidates, name: str | None = None, num_parts: int | None = None
-    ) -> Candidates:
+    def score(self, source: Source, text: str, found: Candidates) -> Candidates:
         """Segments in the order of a model."""
+        name = source.reader.stage
+        found, odds = self._score(source, text, found, name, map(source.load, blocks_of(found.sorted_ids)))
+        found.odds, found.source = np.concatenate(odds) if odds else None, source
+        return found.order()
+
+    def score_one_clip(self, source: Source, text: str, found: Candidates) -> Candidates:
+        """Segments in the order that a model gives to a single clip of each: a part of the price of all clips."""
+        return self._score(source, text, found, ONE_CLIP, self._one_clip_of(source, found.sorted_ids))[0].order()
+
+    def _score(
+        self, source: Source, text: str, found: Candidates, name: str, blocks: Iterable[Parts]
+    ) -> tuple[Candidates, list[np.ndarray]]:
+        """
+        Scores of segments, and the log-odds of their clips.
+
+        Blocks are in the order of paths, whatever the stage before thought of the segments, so that scores do not depend on it.
+        """
         reader: Reranker = source.reader
         texts = reader.encode_texts([text])
-        # blocks of segments in the order of their paths, whatever the stage before thought of them: scores do not depend on it
-        places = sorted(range(len(found)), key=lambda place: _path_order(found.ids[place]))
-        found = found.take(places)
-        scores, odds = [], []
-        for parts in self._blocks(source, found.ids, num_parts):
+        found, scores, odds = found.in_order_of_paths(), [], []
+        for parts in blocks:
             of_block, of_clips = reader.score(texts, parts.parts, parts.mask)
             scores.append(of_block[0])
             odds.append(of_clips[0])
         found.scores = np.concatenate(scores).astype(np.float64) if scores else np.zeros(0)
-        found.stages = {**found.stages, name or reader.stage: found.scores}
-        if num_parts is None:
-            found.odds, found.source = np.concatenate(odds) if odds else None, source
-        return found.order()
+        found.stages = {**found.stages, name: found.scores}
+        return found, odds
 
-    def _blocks(self, source: Source, ids: Sequence[str], num_parts: int | None) -> Iterator[Parts]:
-        blocks = [ids[first : first + SEGMENTS_PER_BLOCK] for first in range(0, len(ids), SEGMENTS_PER_BLOCK)]
-        if num_parts is None or not source.is_kept:
-            yield from (source.load(block, num_parts) for block in blocks)
-            return
-        version = self.store.version
-        size = 4 * len(ids) * num_parts * int(np.prod(source.reader.parts_shape[1:]))
-        if version is None or size > FIRST_CLIPS_BYTES:
-            yield from (source.load(block, num_parts) for block in blocks)
-            return
-        key = (version, tuple(ids))
-        if self._first_clips is None or self._first_clips[0] != key:
-            self._first_clips = key, [source.load(block, num_parts) for block in blocks]
-        yield from self._first_clips[1]
+    def _one_clip_of(self, source: Source, ids: Sequence[str]) -> Iterator[Parts]:
+        """Blocks of single clips; where they are small they stay in memory for the next search."""
+        size = 4 * len(ids) * int(np.prod(source.reader.parts_shape[1:]))
+        key = (self.store.version, tuple(ids))
+        kept = self._single_clips.get(key)
+        if kept is None:
+            kept = (Parts(source.load_one(block), np.zeros(0), None) for block in blocks_of(ids))
+            if source.is_kept and self.store.version is not None and size <= ONE_CLIP_BYTES:
+                kept = list(kept)
+                self._single_clips.clear()
+                self._single_clips[key] = kept
+        yield from kept
 
 
-__all__ = ["Candidates", "Cascade", "Parts", "Source"]
+def blocks_of(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Some ids after the other."""
+    return (ids[first : first + SEGMENTS_PER_BLOCK] for first in range(0, len(ids), SEGMENTS_PER_BLOCK))
+
+
+__all__ = ["Candidates", "Cascade", "Parts", "Source", "check_complete"]

@@ -21,7 +21,7 @@ import pyarrow as pa
 from clipbert.processing.option_checks import refuse_unknown_options
 from clipbert.search import rows, upkeep
 from clipbert.search.adding import IndexReport
-from clipbert.search.cascade import Candidates, Cascade, Source
+from clipbert.search.cascade import Candidates, Cascade, Source, check_complete
 from clipbert.search.files import Changes, KnownFile, absence, compare, resolve, scan
 from clipbert.search.filters import Filter, check, field
 from clipbert.search.hits import SearchHits, VideoHit
@@ -94,6 +94,7 @@ class VideoIndex:
         device: str | None = None,
         encoder_options: Mapping[str, Any] | None = None,
         reranker_options: Mapping[str, Any] | None = None,
+        **storage_options: Any,
     ) -> "VideoIndex":
         """
         Make an empty index.
@@ -114,6 +115,7 @@ class VideoIndex:
             overwrite (`bool`, *optional*, defaults to `False`): Whether an index of this name is replaced.
             device (`str`, *optional*): Where models run.
             encoder_options, reranker_options (`dict`, *optional*): Options of the models' processors, such as `num_clips`.
+            storage_options: Of the object storage, as LanceDB calls them (`aws_endpoint`, ...), or of `QdrantClient`.
 
         Raises:
             SearchIndexError: If there is no model that can order anything, no such folder, or an index already.
@@ -147,7 +149,7 @@ class VideoIndex:
                 setattr(settings, name, about)
         kept = models["reranker"] if keep_clips else None
         schema = pa.schema([*rows.FACTS, *rows.model_fields(models["encoder"], kept, dtype)])
-        store = create_store(uri, schema, overwrite=overwrite)
+        store = create_store(uri, schema, overwrite=overwrite, **storage_options)
         store.write_setting(SETTING, settings.to_bytes())  # last: without it there is no index
         return cls(store, settings, models, device)
 
@@ -172,7 +174,7 @@ class VideoIndex:
             encoder, reranker, locator (*optional*): Where the models lie now; another locator may be any. A model that is not the one that
                 the index was made with is refused.
             device (`str`, *optional*): Where models run.
-            storage_options: Of the object storage.
+            storage_options: Of the object storage, or of Qdrant; as for `create`.
 
         Raises:
             SearchIndexError: If it is no index, or one of a newer version.
@@ -503,7 +505,7 @@ class VideoIndex:
             raise SearchIndexError("Expected words, got none.")
         if where is not None:
             check(where, self.store.schema)
-        cascade = self.cascade
+        cascade = self._cascade_now()
         text = query if isinstance(query, str) else None
         vector = self._vector_of(query)
         threshold = None if text is None else self.settings.thresholds.get(cascade.last)  # other queries have cosines
@@ -517,7 +519,7 @@ class VideoIndex:
         if min_score is not None:
             found = found.take([place for place, score in enumerate(found.scores) if score >= min_score])
         found = found.best_of_videos()
-        hits = self._describe(found.take(range(len(found))[:top_k]))
+        hits = self._describe(found.take(range(len(found))[:top_k]), cascade)
         if locate is None:
             locate = text is not None and self._has("locator")
         if locate:
@@ -529,6 +531,10 @@ class VideoIndex:
 
     def _has(self, role: str) -> bool:
         return role in self._given or getattr(self.settings, role) is not None
+
+    def _cascade_now(self) -> Cascade:
+        """The stages over the rows as they are now: what is written meanwhile does not mix with them."""
+        return self.cascade.at(self.store.snapshot())
 
     def _vector_of(self, query: Any) -> np.ndarray | None:
         """The vector of a query, if vectors order first."""
@@ -543,16 +549,18 @@ class VideoIndex:
             return None
         return query_vector(encoder, query)
 
-    def _describe(self, found: Candidates) -> list[VideoHit]:
+    def _describe(self, found: Candidates, cascade: Cascade) -> list[VideoHit]:
         """Hits of segments."""
         from clipbert.search.matching import best_span, list_clips
 
         if not len(found):
             return []
-        own = [name for name in self.cascade.columns if name not in OF_HITS]
+        own = [name for name in cascade.columns if name not in OF_HITS]
         known = found.rows
         if not known.keys() >= set(found.ids):
-            known = {row["id"]: row for row in self.store.take(found.ids, ["id", *self.cascade.columns]).to_pylist()}
+            table = cascade.store.take(found.ids, ["id", *cascade.columns])
+            check_complete(table, found.ids)
+            known = {row["id"]: row for row in table.to_pylist()}
         seconds = [None] * len(found) if found.odds is None else found.source.seconds(found.ids)
         hits = []
         for place, segment in enumerate(found.ids):
@@ -623,9 +631,10 @@ class VideoIndex:
         texts = list(texts)
         if not texts or not self.store.count(where):
             raise SearchIndexError("Expected sentences, and videos in the index: there are none.")
-        seconds = {size: self._time(texts[:TIMED], size, where) for size in (*shortlists, None)}
+        cascade = self._cascade_now()
+        seconds = {size: self._time(cascade, texts[:TIMED], size, where) for size in (*shortlists, None)}
         rankings = (
-            self._rank_by_both(text, owner, where)
+            self._rank_by_both(cascade, text, owner, where)
             for text, owner in zip(texts, owners or [None] * len(texts), strict=True)
         )
         return measure_losses(rankings, shortlists, seconds)
@@ -641,18 +650,18 @@ class VideoIndex:
         )
         return [caption for _, caption in found], [video for video, _ in found]
 
-    def _time(self, texts: Sequence[str], shortlist: int | None, where: Filter | None) -> float:
+    def _time(self, cascade: Cascade, texts: Sequence[str], shortlist: int | None, where: Filter | None) -> float:
         """Seconds of a search, by the clock; of some texts the mean."""
         started = time.perf_counter()
         for text in texts:
-            self.cascade.find(text, self._vector_of(text), shortlist, None, where, exhaustive=shortlist is None)
+            cascade.find(text, self._vector_of(text), shortlist, None, where, exhaustive=shortlist is None)
         return (time.perf_counter() - started) / len(texts)
 
-    def _rank_by_both(self, text: str, owner: str | None, where: Filter | None) -> TextRanking:
+    def _rank_by_both(self, cascade: Cascade, text: str, owner: str | None, where: Filter | None) -> TextRanking:
         """The videos by the last stage and by the first one."""
         vector = self._vector_of(text)
-        exact, _ = self.cascade.find(text, vector, None, None, where, exhaustive=True)
-        exact, first = exact.best_of_videos(), self.cascade.first_order(text, vector, None, where).best_of_videos()
+        exact, _ = cascade.find(text, vector, None, None, where, exhaustive=True)
+        exact, first = exact.best_of_videos(), cascade.first_order(text, vector, None, where).best_of_videos()
         return TextRanking(exact.video_ids, exact.scores, first.video_ids, owner)
 
     def distill(

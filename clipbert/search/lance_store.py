@@ -21,6 +21,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import copy
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,7 @@ class LanceStore:
             self._records = FileRecords(self.folder, (f"{SEGMENTS}.lance", f"{SETTINGS}.lance"))
         self._database = _connect(self.uri, storage_options)
         self._tables: dict[str, Table] = {}
+        self._snapshot: LanceStore | None = None  # the last one
 
     # -----------------------------------------------------------------------------------------------------------------
     # The whole
@@ -144,6 +146,16 @@ class LanceStore:
     def version(self) -> int:
         with self._named_errors():
             return self._table(SEGMENTS).version
+
+    def snapshot(self) -> "LanceStore":
+        with self._named_errors():
+            version = self._table(SEGMENTS).version
+            if self._snapshot is None or self._snapshot._table(SEGMENTS).version != version:
+                frozen = copy(self)
+                frozen._tables = {**self._tables, SEGMENTS: self._database.open_table(SEGMENTS)}
+                frozen._tables[SEGMENTS].checkout(version)
+                self._snapshot = frozen
+            return self._snapshot
 
     def locked(self):
         if self.folder is None:

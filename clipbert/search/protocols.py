@@ -142,6 +142,9 @@ class VideoStore(Protocol):
     def version(self) -> Any:
         """Something that is another one after each change of the rows; `None` where nobody knows."""
 
+    def snapshot(self) -> "VideoStore":
+        """The rows as they are now, for several readings that must agree; the store itself where it has no versions."""
+
     def add_columns(self, fields: Sequence[pa.Field]) -> None:
         """Further columns, NULL in all rows; those that exist with the same type already are left."""
 

@@ -110,6 +110,9 @@ class QdrantStore:
     def version(self) -> None:
         return None
 
+    def snapshot(self) -> "QdrantStore":
+        return self
+
     def locked(self):
         return nullcontext()  # a folder is open in one process alone; a server has no lock
 

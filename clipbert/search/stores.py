@@ -1,6 +1,8 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Which store an address means."""
 
+from collections.abc import Collection
+
 import pyarrow as pa
 
 from clipbert.search.lance_store import LanceStore
@@ -22,10 +24,10 @@ def create_store(uri: str, schema: pa.Schema, overwrite: bool = False, **storage
         storage_options: Keys and the like, as the engine calls them.
 
     Raises:
-        SearchIndexError: If there is something already, or nothing is known of such an address.
+        SearchIndexError: If there is something already, nothing is known of such an address, or options are given for a folder.
         ImportError: If an extra is missing; it says which.
     """
-    return _store_class(uri).create(str(uri), schema, overwrite, **storage_options)
+    return _store_class(uri, storage_options).create(str(uri), schema, overwrite, **storage_options)
 
 
 def open_store(uri: str, **storage_options: str) -> VideoStore:
@@ -37,10 +39,10 @@ def open_store(uri: str, **storage_options: str) -> VideoStore:
         IndexDamagedError: If it cannot be read.
         ImportError: If an extra is missing; it says which.
     """
-    return _store_class(uri).open(str(uri), **storage_options)
+    return _store_class(uri, storage_options).open(str(uri), **storage_options)
 
 
-def _store_class(uri: str):
+def _store_class(uri: str, options: Collection[str]):
     uri = str(uri)
     if uri.startswith(("qdrant:", "qdrant+http://", "qdrant+https://")):
         from clipbert.search.qdrant_store import QdrantStore
@@ -50,6 +52,10 @@ def _store_class(uri: str):
     if found and scheme not in SCHEMES:
         raise SearchIndexError(
             f"{uri}: expected a folder, {', '.join(f'{each}://' for each in SCHEMES)}, qdrant:FOLDER or qdrant+https://."
+        )
+    if options and not found:
+        raise SearchIndexError(
+            f"{uri} is a folder, which takes no option {min(options)!r}: expected the address of a server."
         )
     return LanceStore
 

@@ -153,6 +153,23 @@ def test_few_clips_first(indices):
     assert [(hit.video_id, hit.score) for hit in again] == [(hit.video_id, hit.score) for hit in hits]
 
 
+def test_the_single_clip_is_one_that_exists(models, collection, tmp_path, write_video):
+    (tmp_path / "videos").mkdir()
+    write_video(tmp_path / "videos" / "short.mp4", num_frames=1)
+    shutil.copy(collection / "17.mp4", tmp_path / "videos")
+    options = {"short_video": "mask", "num_clips": 3, "num_frames": 2}
+    index = VideoIndex.create(
+        tmp_path / "index", tmp_path / "videos", models["clipbert"].name, device="cpu", encoder_options=options
+    )
+    index.add(progress=False)
+    source = index.cascade.reranker
+    ids = ["17.mp4#00000", "short.mp4#00000"]
+    parts, _, mask = source.load(ids)
+    assert mask.tolist() == [[True, True, True], [True, False, False]]
+    assert np.array_equal(source.load_one(ids)[:, 0], np.stack([parts[0, 1], parts[1, 0]]))
+    assert {hit.video_id for hit in index.search(TEXTS[0], shortlist=2)} == {"17.mp4", "short.mp4"}
+
+
 def test_what_is_not_kept_is_read_again(models, collection, indices, tmp_path):
     index = VideoIndex.create(tmp_path / "index", collection, models["mug"], models["clipbert"], keep_clips=False)
     index.add(progress=False)

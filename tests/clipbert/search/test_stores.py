@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 import uuid
 
 import numpy as np
@@ -32,25 +31,6 @@ from clipbert.search.stores import create_store, open_store
 PROCESSES = multiprocessing.get_context("forkserver")  # not "fork": LanceDB has threads
 PROCESSES.set_forkserver_preload(["lancedb", "search_stores"])
 VIDEOS = ["a.mp4", "holiday/b's.mp4", "holiday/c.mp4", 'd 😀 \\ " % ; --.mp4']
-
-
-@pytest.fixture(scope="module")
-def s3():
-    """A bucket that any process on this machine reaches, and how."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    address = "http://{}:{}".format(*server.get_host_and_port())
-    urllib.request.urlopen(urllib.request.Request(f"{address}/bucket", method="PUT"))
-    yield {
-        "aws_endpoint": address,
-        "allow_http": "true",
-        "aws_region": "us-east-1",
-        "aws_access_key_id": "anyone",
-        "aws_secret_access_key": "anything",
-    }
-    server.stop()
 
 
 @pytest.fixture(params=["lance", pytest.param("s3", marks=pytest.mark.slow), "qdrant", "qdrant server"])
