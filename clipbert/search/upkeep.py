@@ -90,14 +90,16 @@ def bring_up_to_date(
     _check_disk(index, len(new) + len(changed))
     _encode(index, new, changed, given, failed_before, on_error, report, encoding)
     write_metadata(index, report.unchanged + report.moved, given)
+    found = (*changes.added, *changes.unchanged, *changes.touched, *changes.changed, *changes.moved.values())
+    there = {one.video_id for one in found}
     if prune:
         index.store.delete(report.missing)
-        index.store.delete_settings([FAILED + video for video in failed_before if video in set(report.missing)])
+        index.store.delete_settings(
+            [FAILED + video for video in failed_before if is_own(video) and video not in there]
+        )
         report.removed, report.missing = report.missing, []
-    there = {one.video_id for one in (*changes.added, *changes.unchanged, *changes.touched, *changes.changed)}
-    there |= {one.video_id for one in changes.moved.values()} | set(changes.missing)
     if shard[0] == 0:
-        report.without_video = sorted(set(given.rows) - there)
+        report.without_video = sorted(set(given.rows) - there - set(changes.missing))
         index.store.ensure_index()
     report.seconds = time.monotonic() - started
     return report

@@ -4,6 +4,7 @@
 import itertools
 import os
 import random
+import resource
 import shutil
 import time
 from collections import Counter
@@ -172,11 +173,15 @@ def search_until(uri, stop, answer):
 
 def add_with_small_files(uri, limit, answer):
     """Add where no file may become larger."""
-    import resource
-
     index = open_index(uri)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
         answer.send(str(index.add(progress=False)))
     except Exception as error:
         answer.send(f"{type(error).__name__}: {error}")
+
+
+def add_and_measure(uri, encoder, answer):
+    """Add, and tell the most memory that was needed, in KB."""
+    report = VideoIndex.open(uri, encoder=encoder).add(progress=False)
+    answer.send((report.num_segments, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))

@@ -350,6 +350,10 @@ def test_videos_that_cannot_be_read(own, opened):
     assert index.update(progress=False).added == ["broken.mp4"] and index.failed == {}
     (root / "broken.mp4").write_bytes(b"")  # its rows would be those of another content
     assert list(index.update(progress=False).failed) == ["broken.mp4"] and len(index) == 4
+    (root / "broken.mp4").unlink()
+    assert list(index.failed) == ["broken.mp4"]
+    index.update(prune=True, progress=False)
+    assert index.failed == {}
     for number in range(9):
         (root / f"bad {number}.mp4").write_bytes(b"no video")
     with pytest.raises(TooManyFailuresError, match="max_decode_error_rate=0.5.*bad 4"):

@@ -70,8 +70,8 @@ def test_an_index_from_first_to_last(address, models, videos, tmp_path):
     assert set(scores_of(index, where=field("folder") == "deep")) == {"deep/c.mp4", "deep/é 😀.mp4"}
     assert set(scores_of(index, where=(field("who") == "Ann's") | (field("year") < 2000))) == {"a.mp4", "deep/c.mp4"}
     assert set(scores_of(index, where=field("duration_s") >= 1.0)) == {"deep/c.mp4", "deep/é 😀.mp4", "long.mp4"}
-    (found,) = index.search(root / "long.mp4", top_k=1)
-    assert found.video_id == "long.mp4"
+    (found,) = index.search(root / "a.mp4", top_k=1)
+    assert found.video_id == "a.mp4"
 
     # what comes, moves, changes, breaks and goes
     before = scores_of(index)
@@ -84,13 +84,14 @@ def test_an_index_from_first_to_last(address, models, videos, tmp_path):
     assert list(report.failed) == ["broken.mp4"] == list(index.failed)
     after = scores_of(index)
     assert set(after) == {"deep/moved.mp4", "deep/c.mp4", "deep/é 😀.mp4", "long.mp4"}
-    assert after["deep/moved.mp4"] == before["a.mp4"] and after["deep/c.mp4"] == after["long.mp4"]
+    assert after["deep/moved.mp4"] == pytest.approx(before["a.mp4"], abs=1e-5)
+    assert after["deep/c.mp4"] == pytest.approx(after["long.mp4"], abs=1e-5)
     rows = index.to_dataset(["video_id", "who", "year"], where=field("segment") == 0)
     assert {row["video_id"]: (row["who"], row["year"]) for row in rows if row["who"] or row["year"]} == {
         "deep/moved.mp4": ("Ann's", None),
         "deep/c.mp4": (None, 1999),
     }
-    assert index.remove(where=field("video_id").startswith("deep/é")) == ["deep/é 😀.mp4"]
+    assert index.remove(where=field("video_id").is_in(["deep/é 😀.mp4", "no.mp4"])) == ["deep/é 😀.mp4"]
     index.calibrate(TEXTS)
     index.compact()
     assert index.verify() == []
@@ -99,7 +100,7 @@ def test_an_index_from_first_to_last(address, models, videos, tmp_path):
     again = VideoIndex.open(uri, encoder=models["mug"], reranker=models["clipbert"], **options)
     assert again.settings.thresholds and again.stats()["videos"] == 3
     del after["deep/é 😀.mp4"]
-    assert scores_of(again) == after
+    assert scores_of(again) == pytest.approx(after, abs=1e-5)
     assert again.update(progress=False).added == ["deep/é 😀.mp4"]
     (vector,) = again.to_dataset(["vector"], where=field("video_id") == "deep/moved.mp4")["vector"]
     assert again.search(np.array(vector), top_k=1)[0].video_id == "deep/moved.mp4"

@@ -1,16 +1,22 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What an index promises where much goes on: processes that are killed, several at once, thousands of files, full disks, hours of video."""
 
+import contextlib
 import multiprocessing
 import random
+import subprocess
 import time
+from collections import Counter
 
 import pytest
-from mean_colour import MeanColour
+from mean_colour import MeanColour, write_colour, write_colours
+from opened_files import opened_files
 from search_processes import (
     MOST_TWICE,
     OPERATIONS,
     SEGMENT_S,
+    add_and_measure,
+    add_with_small_files,
     assert_true_to,
     encoded_twice,
     files_of,
@@ -22,7 +28,7 @@ from search_processes import (
     write_pool,
 )
 
-from clipbert.search import VideoIndex
+from clipbert.search import SearchIndexError, VideoIndex
 
 
 pytest.importorskip("lancedb")
@@ -126,3 +132,158 @@ def test_two_writers_and_a_reader(place, pool, tmp_path):
     assert index.failed == {}
     report = index.update(prune=True, progress=False)
     assert len(report.unchanged) == len(files_of(root)) and report.num_segments == 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Thousands of files
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def with_more(content, number):
+    """A video with other bytes and the same pictures: a box at its end, which readers pass over."""
+    return content + (12).to_bytes(4, "big") + b"free" + number.to_bytes(4, "big")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_thousands_of_files(tmp_path):
+    root, log = tmp_path / "videos", tmp_path / "log"
+    root.mkdir()
+    write_colour(tmp_path / "one.mp4", (200, 30, 30))
+    content = (tmp_path / "one.mp4").read_bytes()
+    for number in range(5000):
+        (root / f"{number:04d}.mp4").write_bytes(with_more(content, number))
+    index = VideoIndex.create(tmp_path / "index", root, MeanColour(str(log)))
+    started = time.monotonic()
+    assert len(index.add(progress=False).added) == 5000
+    print(f"added in {time.monotonic() - started:.1f} s")
+    log.write_text("")
+
+    started = time.monotonic()
+    with opened_files(root) as opened:
+        report = index.update(progress=False)
+    print(f"unchanged: {time.monotonic() - started:.2f} s")
+    assert len(report.unchanged) == 5000 and opened == Counter()
+
+    for number in range(100):
+        (root / f"{number:04d}.mp4").rename(root / f"renamed {number}.mp4")
+    started = time.monotonic()
+    with opened_files(root) as opened:
+        report = index.update(progress=False)
+    print(f"100 renamed: {time.monotonic() - started:.2f} s")
+    assert set(report.moved) == {f"renamed {number}.mp4" for number in range(100)} and len(report.unchanged) == 4900
+    assert opened.keys() == set(report.moved) and report.num_segments == 0 and log.read_text() == ""
+
+    changed = [f"{number:04d}.mp4" for number in range(1000, 1100)]
+    for number, name in enumerate(changed):
+        (root / name).write_bytes(with_more(content, 5000 + number))
+    started = time.monotonic()
+    with opened_files(root) as opened:
+        report = index.update(progress=False)
+    print(f"100 changed: {time.monotonic() - started:.2f} s")
+    assert report.changed == changed and opened.keys() == set(changed) and len(log.read_text().splitlines()) == 100
+    assert len(index) == 5000 and index.verify() == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Full disks
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of 4 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a small disk cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk(small_disk, pool):
+    folder, vectors = pool
+    uri = small_disk / "index"
+    VideoIndex.create(uri, folder, MeanColour(), segment_s=SEGMENT_S)
+    index, ballast = open_index(uri), small_disk / "ballast"
+    index.add(files_of(folder)[:9], progress=False)
+    before = {hit.video_id for hit in index.search("red", top_k=1000)}
+    failures = 0
+    for free in (0, 1 << 12, 1 << 13, 1 << 14, 1 << 15, 1 << 16):
+        fill(ballast, free)
+        try:
+            index.add(progress=False)
+        except SearchIndexError as error:
+            assert ("No space left on" if free else "half may be filled") in str(error) and str(uri) in str(error)
+            failures += 1
+        for reader in (index, open_index(uri)):  # the same process, and another one
+            found = {hit.video_id for hit in reader.search("red", top_k=1000)}
+            assert before <= found
+        before = found
+    assert failures > 2
+    ballast.unlink()
+    index.add(progress=False)
+    assert_true_to(index, folder, vectors)
+
+
+def fill(ballast, free):
+    """A file that leaves so many bytes of its disk."""
+    ballast.write_bytes(b"")
+    with contextlib.suppress(OSError), ballast.open("wb") as file:
+        while True:
+            file.write(bytes(1 << 12))
+            file.flush()
+    with ballast.open("r+b") as file:
+        file.truncate(max(ballast.stat().st_size - free, 0))
+
+
+@pytest.mark.slow
+def test_files_that_may_not_grow(place, pool):
+    uri, root = place
+    folder, vectors = pool
+    for path in files_of(folder):
+        (root / path.name).write_bytes(path.read_bytes())
+    open_index(uri).add(files_of(root)[:9], progress=False)
+    here, there = SERVER.Pipe()
+    writer = start(add_with_small_files, uri, 3000, there)
+    said = receive(here, writer)
+    writer.join()
+    assert said.startswith("SearchIndexError: No space left on")
+    index = open_index(uri)
+    assert len(index.search("red", top_k=1000)) == len(index) >= 9 and index.verify() == []
+    index.add(progress=False)
+    assert_true_to(index, root, vectors)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Hours of video
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_hours_of_video(tmp_path):
+    """Memory does not grow with the length, and twelve seconds are found in two hours."""
+    encoder, needed = MeanColour(num_frames=30), {}
+    for minutes in (12, 120):
+        root, uri = tmp_path / f"{minutes}", str(tmp_path / f"index {minutes}")
+        root.mkdir()
+        colours = [(90, 90, 90)] * 60 * minutes
+        colours[660:672], colours[-200:-188] = [(0, 255, 0)] * 12, [(255, 0, 0)] * 12
+        write_colours(root / "long.mp4", colours, fps=1)
+        VideoIndex.create(uri, root, encoder)
+        here, there = SERVER.Pipe()
+        worker = start(add_and_measure, uri, encoder, there)
+        num_segments, needed[minutes] = receive(here, worker, 900)
+        worker.join()
+        assert num_segments == minutes
+    print(f"KB by minutes: {needed}")
+    assert needed[120] <= 1.2 * needed[12]
+    index = VideoIndex.open(uri, encoder=encoder)
+    for colour, start_s in (("green", 660), ("red", 7000)):
+        (hit,) = index.search(colour)
+        assert hit.segment_s[0] <= start_s and start_s + 12 <= hit.segment_s[1] <= hit.segment_s[0] + 60
