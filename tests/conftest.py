@@ -141,3 +141,24 @@ def on_terminal(capsys, monkeypatch):
         return code, capsys.readouterr().out.splitlines()
 
     return on_terminal
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """A bucket that any process on this machine reaches, and how."""
+    import urllib.request
+
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    urllib.request.urlopen(urllib.request.Request(f"{address}/bucket", method="PUT"))
+    yield {
+        "aws_endpoint": address,
+        "allow_http": "true",
+        "aws_region": "us-east-1",
+        "aws_access_key_id": "anyone",
+        "aws_secret_access_key": "anything",
+    }
+    server.stop()
