@@ -1,8 +1,9 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Shared fixtures: where the parity data lies, videos whose pictures tell their frame number, a stand-in for S3."""
+"""Shared fixtures: where the parity data lies, and videos whose pictures tell their frame number."""
 
+import json
 import os
-import urllib.request
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from clipbert.command_line import main
 from clipbert.datasets_scripts import find_loader, prepare
 
 
@@ -114,9 +116,38 @@ def write_video():
     return write
 
 
+@pytest.fixture
+def clipbert(capsys):
+    """Run a command; its exit code, what it printed in JSON, and its lines on stderr."""
+
+    def clipbert(*words):
+        capsys.readouterr()
+        code = main(list(map(str, words)))
+        output, errors = capsys.readouterr()
+        return code, [json.loads(line) for line in output.splitlines()], errors
+
+    return clipbert
+
+
+@pytest.fixture
+def on_terminal(capsys, monkeypatch):
+    """Run a command whose stdout is a terminal of so many columns; its exit code and its lines."""
+
+    def on_terminal(*words, columns=60):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        monkeypatch.setenv("COLUMNS", str(columns))
+        capsys.readouterr()
+        code = main(list(map(str, words)))
+        return code, capsys.readouterr().out.splitlines()
+
+    return on_terminal
+
+
 @pytest.fixture(scope="session")
 def s3():
     """A bucket that any process on this machine reaches, and how."""
+    import urllib.request
+
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

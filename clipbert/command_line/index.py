@@ -301,8 +301,8 @@ def report(
         output.note(f"{video}: {reason}")
     if found.missing:
         output.note(
-            f"{len(found.missing)} of the index are no longer there, such as {found.missing[0]}: `clipbert index update "
-            f"{shlex.quote(given.index)} --prune` deletes them from it"
+            f"{len(found.missing)} no longer there, such as {found.missing[0]}: `clipbert index update "
+            f"{shlex.quote(given.index)} --prune` deletes them from the index"
         )
     if found.without_video:
         output.note(
@@ -410,12 +410,23 @@ def run_evaluate(given: argparse.Namespace, output: Output) -> dict[str, Any]:
 
 def add_distill(parser: CommandParser) -> None:
     add_texts(parser, "sentences to learn from (default: the captions of the videos)")
+    parser.add_argument(
+        "--min_first_kept",
+        type=share,
+        metavar="SHARE",
+        help="of first places that it has to keep among held-out sentences and videos, or it is not used (0.9)",
+    )
 
 
 def run_distill(given: argparse.Namespace, output: Output) -> dict[str, Any]:
     index = open_index(given)
     with naming_index(given.index):
-        found = index.distill(None if given.texts is None else read_texts(given.texts))
+        texts = None if given.texts is None else read_texts(given.texts)
+        found = index.distill(texts, min_first_kept=given.min_first_kept)
+    output.note(
+        f"learnt from {found.num_texts} texts and {found.num_videos} videos in {found.scoring_s + found.training_s:.0f} s; "
+        f"among others a shortlist of {found.reference} keeps {found.first_kept:.0%} of the first places"
+    )
     return {"index": given.index, **asdict(found)}
 
 
@@ -446,6 +457,7 @@ ACTIONS: dict[str, tuple[str, Callable, Callable]] = {
     "distill": ("give a ClipBERT vectors for its shortlist", add_distill, run_distill),
     "calibrate": ("learn when nothing fits", add_calibrate, run_calibrate),
 }
+SHOWN = ("compact", "stats")  # on a terminal with all that JSON has; of the others notes say it
 
 
 def add_index(parser: CommandParser) -> None:
@@ -455,9 +467,7 @@ def add_index(parser: CommandParser) -> None:
         own.add_argument("index", metavar="INDEX", help="a folder, s3://..., gs://..., az://..., or qdrant:FOLDER")
         add_arguments(own)
         add_json(own)
-        own.set_defaults(
-            action=run, shows=name not in ("add", "update", "evaluate", "remove", "calibrate"), parser=own
-        )
+        own.set_defaults(action=run, shows=name in SHOWN, parser=own)
 
 
 def run_index(given: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from clipbert.command_line.arguments import (
@@ -26,7 +27,7 @@ from clipbert.command_line.arguments import (
 from clipbert.command_line.index import add_models, add_where, naming_index, open_index, read_where
 from clipbert.command_line.inputs import open_inputs
 from clipbert.command_line.opening import check_checkpoint, naming_options, note_losses, open_pipeline
-from clipbert.command_line.output import Output, best_clip, heading, shorten, span, table
+from clipbert.command_line.output import Output, best_clip, heading, span, table
 
 
 TASK = "video-text-retrieval"
@@ -136,7 +137,7 @@ def write_hits(sentence: str, hits: Any, output: Output) -> None:
             lambda columns: [
                 heading(sentence, columns),
                 *table(rows, columns, True),
-                shorten(f"  {describe_stages(hits.stages)}", columns),
+                *wrap(describe_stages(hits.stages), columns, initial_indent="  ", subsequent_indent="  "),
             ],
             INDEX_TITLE,
         )
@@ -152,10 +153,12 @@ def explain_nothing(given: argparse.Namespace, num_videos: int, best: float | No
 
 
 def describe_stages(stages: Sequence[Any]) -> str:
-    """What was done, in a line."""
-    return ", ".join(
-        f"{one.num_videos} by {one.name.replace('_', ' ')} in {one.milliseconds:.0f} ms" for one in stages
-    )
+    """What was done, and how long it took."""
+
+    def took(milliseconds: float) -> str:
+        return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+
+    return ", ".join(f"{one.num_videos} by {one.name.replace('_', ' ')} in {took(one.milliseconds)}" for one in stages)
 
 
 def search_folder(given: argparse.Namespace) -> int:

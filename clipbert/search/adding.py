@@ -63,7 +63,8 @@ class IndexReport:
     def __str__(self) -> str:
         counts = {name: len(value) for name, value in vars(self).items() if isinstance(value, list | dict)}
         said = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count)
-        return f"{said or 'nothing to do'} ({self.num_segments} segments encoded, {self.seconds:.1f} s)"
+        plural = "" if self.num_segments == 1 else "s"
+        return f"{said or 'nothing to do'} ({self.num_segments} segment{plural} encoded, {self.seconds:.1f} s)"
 
 
 def plan_segments(duration_s: float, segment_s: float | None) -> list[Span | None]:
@@ -214,7 +215,7 @@ def encode_files(
     encode: Callable,
     schema: pa.Schema,
     commit: Callable[[pa.Table, list[str]], None],
-    fail: Callable[[str, str, str], None],
+    fail: Callable[[str, str, str], bool],
     *,
     values_of: Callable[[FileState], Mapping[str, Any]],
     common: Mapping[str, Any],
@@ -233,12 +234,13 @@ def encode_files(
         encode: See [`RowBuilder`].
         schema (`pa.Schema`): Columns of the rows.
         commit (`Callable`): Called with a table of rows and the ids of their videos.
-        fail (`Callable`): Called with an id, the cause, and the cause without the file, of a video that cannot be read.
+        fail (`Callable`): Called with an id, the cause, and the cause without the file, of a video that cannot be read; returns whether that
+            is news.
         values_of (`Callable`): Facts of the file and metadata of its rows.
         common (`dict`): Values that all rows have.
         segment_s (`float`, *optional*): See [`plan_segments`].
         batch_size, num_workers (`int`): Segments that are encoded together; processes that read.
-        max_decode_error_rate (`float`): The share of videos that may fail; a single one always may.
+        max_decode_error_rate (`float`): The share of videos that may fail anew; a single one always may.
         progress (`bool`, *optional*): Whether to show a bar; by default on a terminal.
 
     Returns:
@@ -274,8 +276,7 @@ def encode_files(
                 builder.put(item)
             else:
                 builder.drop(item.number)
-                fail(files[item.number].video_id, item.cause, item.reason)
-                num_failed += 1
+                num_failed += fail(files[item.number].video_id, item.cause, item.reason)
                 bar.update()
                 if num_failed > max(1, max_decode_error_rate * len(files)):
                     send()

@@ -293,7 +293,8 @@ class Cascade:
         """
         stages: list[Stage] = []
         exact, reranker = (self.exact, self.reranker) if text is not None else (None, None)
-        if exhaustive or shortlist is None:
+        is_short = vector is None and shortlist is not None and self.store.count(where) <= shortlist
+        if exhaustive or shortlist is None or is_short:  # of so few, one clip first would save nothing
             with self.timed(stages, "all", None):
                 found = self.everything(where)
             stages.clear()

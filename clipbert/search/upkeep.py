@@ -142,7 +142,7 @@ def _encode(
         report.added += [video for video in videos if video not in is_changed]
         report.changed += [video for video in videos if video in is_changed]
 
-    def fail(video: str, cause: str, reason: str) -> None:
+    def fail(video: str, cause: str, reason: str) -> bool:
         if on_error == "raise":
             raise VideoDecodeError(str(by_id[video].path), reason)
         file, count = by_id[video], failed_before.get(video, {}).get("count", 0) + 1
@@ -151,6 +151,7 @@ def _encode(
         if video in is_changed:  # its rows are those of another content
             store.delete([video])
         report.failed[video] = cause
+        return video not in failed_before
 
     readers = [index.encoder, index.reranker if index.settings.keep_clips else None]
     fingerprints = [None if one is None else one.fingerprint for one in (index.encoder, index.reranker)]
