@@ -16,6 +16,7 @@ import json
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -76,10 +77,13 @@ class QdrantStore:
     @classmethod
     def open(cls, uri: str, **options: Any) -> "QdrantStore":
         """The store that is there; errors as of `LanceStore.open`."""
+        address = _parts(uri)
+        if not address.is_server and not Path(address.location).is_dir():  # the client would make it
+            raise SearchIndexError(f"{uri} does not exist: expected an address that `create` was given.")
         store = cls(uri, **options)
         with _named_errors(uri):
             if not store._client.collection_exists(store._segments):
-                raise SearchIndexError(f"{uri} is no index: expected an address that VideoIndex.create was given.")
+                raise SearchIndexError(f"{uri} is no index: expected an address that `create` was given.")
         return store
 
     @property

@@ -360,6 +360,7 @@ def usage_errors(index, collection, models):
         "--overwrite": ("index", "create", index, "--videos", collection, *mug),
         f"{collection} is no index": ("index", "add", collection),
         "nowhere does not exist": ("index", "stats", collection / "nowhere"),
+        "qdrant:nowhere does not exist": ("search", "qdrant:nowhere", "a dog"),
         "expected a place below the root": ("index", "add", index, models),
         "nowhere.jsonl": ("index", "add", index, "--metadata", collection / "nowhere.jsonl"),
         "nowhere.txt: the sentences cannot be read": ("index", "evaluate", index, "--texts", "nowhere.txt"),
