@@ -136,10 +136,12 @@ def add_processor(parser: CommandParser) -> None:
     )
 
 
-def add_pipeline(parser: CommandParser, has_clips: bool = True, otherwise: str | None = None) -> None:
+def add_pipeline(
+    parser: CommandParser, has_clips: bool = True, otherwise: str | None = None, top_k: str = "the pipeline's"
+) -> None:
     """A checkpoint, and how its pipeline runs and answers."""
     add_checkpoint(parser, otherwise)
-    parser.add_argument("--top_k", type=positive, metavar="N", help="most answers (default: the pipeline's)")
+    parser.add_argument("--top_k", type=positive, metavar="N", help=f"most answers (default: {top_k})")
     if has_clips:
         parser.add_argument("--no_clips", action="store_true", help="leave the scores of clips out")
     add_processor(parser)

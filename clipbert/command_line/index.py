@@ -58,6 +58,7 @@ def add_reading(parser: CommandParser) -> None:
     parser.add_argument("--retry_failed", action="store_true", help="try again what could not be read")
     parser.add_argument("--batch_size", type=positive, default=1, metavar="N", help="segments encoded at once (1)")
     parser.add_argument("--num_workers", type=not_negative, default=0, metavar="N", help="processes that read videos")
+    parser.add_argument("--ray_encoders", type=positive, metavar="N", help="read and encode on Ray, by N encoders")
     parser.add_argument(
         "--max_decode_error_rate", type=share, default=0.5, metavar="SHARE", help="stop if more cannot be read (0.5)"
     )
@@ -314,7 +315,9 @@ def report(
 
 def reading_of(given: argparse.Namespace) -> dict[str, Any]:
     """How videos are read and encoded."""
-    return {name: getattr(given, name) for name in ("batch_size", "num_workers", "max_decode_error_rate")}
+    return {
+        name: getattr(given, name) for name in ("batch_size", "num_workers", "ray_encoders", "max_decode_error_rate")
+    }
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def add_search(parser: CommandParser) -> None:
     parser.add_argument(
         "sentences", nargs="+", type=words, metavar="SENTENCE", help="what to look for; with --like a file"
     )
-    add_pipeline(parser, otherwise="those of the index")
+    add_pipeline(parser, otherwise="those of the index", top_k=str(DEFAULT_TOP_K))
     add_json(parser)
     of_index = parser.add_argument_group("of an index")
     of_index.add_argument("--shortlist", type=positive, metavar="K", help="videos scored exactly (default: 200)")

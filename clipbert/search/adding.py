@@ -9,10 +9,11 @@ called again.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm.auto import tqdm
@@ -104,6 +105,15 @@ class SegmentInputs(NamedTuple):
     inputs: list[Mapping[str, Any] | None]
 
 
+class Encoded(NamedTuple):
+    """A segment that was encoded elsewhere: what encoder and reranker made of it."""
+
+    number: int
+    segment: int
+    encoded: EncodedSegment | None
+    clips: EncodedSegment | None
+
+
 class Failure(NamedTuple):
     """A video that cannot be read; what came of it before is void."""
 
@@ -123,10 +133,14 @@ class SegmentStream(IterableDataset):
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         for number in range(first, len(self.files), step):
-            try:
-                yield from self._read(number)
-            except (VideoDecodeError, OSError) as error:
-                yield Failure(number, str(error), getattr(error, "reason", str(error)))
+            yield from self.read_video(number)
+
+    def read_video(self, number: int) -> Iterator[Header | SegmentInputs | Failure]:
+        """All that is to be said of one of the files."""
+        try:
+            yield from self._read(number)
+        except (VideoDecodeError, OSError) as error:
+            yield Failure(number, str(error), getattr(error, "reason", str(error)))
 
     def _read(self, number: int) -> Iterator[Header | SegmentInputs]:
         file = self.files[number]
@@ -140,6 +154,19 @@ class SegmentStream(IterableDataset):
             yield SegmentInputs(
                 number, segment, [None if read is None else read(file.path, span) for read in self.read]
             )
+
+
+def encode_segments(readers: Sequence[Any], heads: Any, inputs: Sequence[Sequence[Any]]) -> Iterator[tuple]:
+    """What encoder and reranker make of some segments; with distilled heads the vector comes from the clips of the latter."""
+    made = [
+        [None] * len(inputs) if reader is None else reader.encode([one[place] for one in inputs])
+        for place, reader in enumerate(readers)
+    ]
+    if heads is not None:
+        for place, clips in enumerate(made[1]):
+            mask = None if clips.mask is None else clips.mask[None]
+            made[0][place] = EncodedSegment(None, np.zeros(0), vector=heads.vector(clips.parts[None], mask)[0])
+    return zip(*made, strict=True)
 
 
 class RowBuilder:
@@ -180,22 +207,21 @@ class RowBuilder:
         waiting, self.waiting = self.waiting, []
         if not waiting:
             return
-        for inputs, (encoded, clips) in zip(waiting, self.encode([one.inputs for one in waiting]), strict=True):
-            self.rows[inputs.number][inputs.segment] = self._row(inputs, encoded, clips)
+        for inputs, made in zip(waiting, self.encode([one.inputs for one in waiting]), strict=True):
+            self.place(Encoded(inputs.number, inputs.segment, *made))
 
-    def _row(
-        self, inputs: SegmentInputs, encoded: EncodedSegment | None, clips: EncodedSegment | None
-    ) -> dict[str, Any]:
-        header = self.headers[inputs.number]
-        span = header.spans[inputs.segment] or Span(0.0, header.facts["duration_s"])
-        return {
+    def place(self, found: Encoded) -> None:
+        """Make the row of a segment that is encoded."""
+        header = self.headers[found.number]
+        span = header.spans[found.segment] or Span(0.0, header.facts["duration_s"])
+        self.rows[found.number][found.segment] = {
             **self.common,
             **header.facts,
-            "id": segment_id(header.facts["video_id"], inputs.segment),
-            "segment": inputs.segment,
+            "id": segment_id(header.facts["video_id"], found.segment),
+            "segment": found.segment,
             "num_segments": len(header.spans),
             **span._asdict(),
-            **model_values(encoded, clips, self.schema),
+            **model_values(found.encoded, found.clips, self.schema),
         }
 
     def take(self) -> dict[int, list[dict[str, Any]]]:
@@ -224,6 +250,7 @@ def encode_files(
     num_workers: int,
     max_decode_error_rate: float,
     progress: bool | None = None,
+    items: Iterable[Header | SegmentInputs | Encoded | Failure] | None = None,
 ) -> int:
     """
     Read and encode videos, and commit them in groups.
@@ -242,6 +269,8 @@ def encode_files(
         batch_size, num_workers (`int`): Segments that are encoded together; processes that read.
         max_decode_error_rate (`float`): The share of videos that may fail anew; a single one always may.
         progress (`bool`, *optional*): Whether to show a bar; by default on a terminal.
+        items (*optional*): What is read, or encoded, elsewhere, in the place of what this process would read: of each video its header, then
+            its segments.
 
     Returns:
         `int`: Segments that were committed.
@@ -260,20 +289,23 @@ def encode_files(
             commit(build_table(rows, schema), list(dict.fromkeys(row["video_id"] for row in rows)))
         num_segments, last = num_segments + len(rows), time.monotonic()
 
-    loader = DataLoader(
-        SegmentStream(files, readers, segment_s),
-        batch_size=None,
-        num_workers=num_workers,
-        multiprocessing_context="spawn" if num_workers else None,  # the store's threads do not survive a fork
-    )
+    if items is None:
+        items = DataLoader(
+            SegmentStream(files, readers, segment_s),
+            batch_size=None,
+            num_workers=num_workers,
+            multiprocessing_context="spawn" if num_workers else None,  # the store's threads do not survive a fork
+        )
     with tqdm(
         total=len(files), desc="indexing", unit="video", disable=None if progress is None else not progress
     ) as bar:
-        for item in loader:
+        for item in items:
             if isinstance(item, Header):
                 builder.open(item, values_of(files[item.number]))
             elif isinstance(item, SegmentInputs):
                 builder.put(item)
+            elif isinstance(item, Encoded):
+                builder.place(item)
             else:
                 builder.drop(item.number)
                 num_failed += fail(files[item.number].video_id, item.cause, item.reason)
@@ -298,4 +330,13 @@ def encode_files(
     return num_segments
 
 
-__all__ = ["IndexReport", "TooManyFailuresError", "encode_files", "plan_segments"]
+__all__ = [
+    "Encoded",
+    "IndexReport",
+    "SegmentInputs",
+    "SegmentStream",
+    "TooManyFailuresError",
+    "encode_files",
+    "encode_segments",
+    "plan_segments",
+]

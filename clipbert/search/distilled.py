@@ -290,7 +290,7 @@ class DistilledEncoder:
                 f"{min_first_kept:.1%} are asked. Distil from more texts, videos or steps, lower min_first_kept, or do without."
             )
         self.heads, self.reranker, self.name = heads.eval(), reranker, reranker.name
-        self.read, self.stage, self.parts_shape = reranker.read, "distilled", None
+        self.stage, self.parts_shape = "distilled", None
         self.fingerprint = heads.fingerprint
         self.width: int = heads.settings["width"]
 
@@ -306,6 +306,11 @@ class DistilledEncoder:
     def encode_query(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors `(texts, width)`, float32, of length 1."""
         return self.heads.encode_texts(self.reranker.processor, texts)
+
+    @property
+    def read(self) -> Any:
+        """That of the cross-encoder."""
+        return self.reranker.read
 
     def encode(self, inputs: Sequence[Mapping[str, Any]]) -> list[EncodedSegment]:
         """What `read` returned of some segments, as the cross-encoder encodes it, with vectors."""

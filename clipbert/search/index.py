@@ -310,6 +310,7 @@ class VideoIndex:
         on_error: str = "skip",
         retry_failed: bool = False,
         shard: tuple[int, int] = (0, 1),
+        ray_encoders: int | None = None,
         batch_size: int = 1,
         num_workers: int = 0,
         max_decode_error_rate: float = 0.5,
@@ -328,6 +329,7 @@ class VideoIndex:
                 are as they were.
             shard (`tuple[int, int]`, *optional*, defaults to `(0, 1)`): Of several processes the number of this one, and how many: each takes
                 its own videos.
+            ray_encoders (`int`, *optional*): Read and encode on a cluster of Ray, by so many encoders (extra `ray`); this process commits.
             batch_size (`int`, *optional*, defaults to 1): Segments that go through the models at once. More are faster on an accelerator, and
                 change scores in their last bits.
             num_workers (`int`, *optional*, defaults to 0): Processes that read videos.
@@ -340,6 +342,7 @@ class VideoIndex:
         Raises:
             SearchIndexError: If a place is outside the root, metadata cannot be read, the disk is too small, or too many videos fail.
             VideoDecodeError: With `on_error="raise"`, of the first video that cannot be read.
+            ImportError: If Ray is not installed.
         """
         if isinstance(places, str | os.PathLike):
             places = [places]
@@ -351,6 +354,7 @@ class VideoIndex:
             retry_failed=retry_failed,
             prune=False,
             shard=shard,
+            ray_encoders=ray_encoders,
             batch_size=batch_size,
             num_workers=num_workers,
             max_decode_error_rate=max_decode_error_rate,
@@ -378,7 +382,8 @@ class VideoIndex:
 
     def remove(self, video_ids: str | Iterable[str] | None = None, *, where: Filter | None = None) -> list[str]:
         """
-        Delete videos from the index, not from the disk.
+        Delete videos from the index, not from the disk: as long as their files lie in the collection, the next `add` or `update` of all of it
+        takes them in again.
 
         Args:
             video_ids (`str` or `list[str]`, *optional*): Which.
@@ -612,7 +617,8 @@ class VideoIndex:
         What shortlists lose against scoring everything, and what they save.
 
         Args:
-            texts (`list[str]`, *optional*): Sentences; by default the captions of the videos, as the column `caption` has them.
+            texts (`list[str]`, *optional*): Sentences; by default the captions of the videos, as the column `caption` has them (the first of
+                each).
             shortlists (`list[int]`, *optional*, defaults to `(10, 50, 100, 200)`): Lengths.
             owners (`list[str]`, *optional*): For each sentence the id of its video.
             where (`Filter`, *optional*): Only segments that fit.

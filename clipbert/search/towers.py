@@ -41,6 +41,7 @@ class TowerEncoder:
     """
 
     parts_shape = None
+    stage = "vector"  # the only one that it is for
 
     def __init__(
         self,

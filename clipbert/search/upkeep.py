@@ -12,7 +12,8 @@ import logging
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipbert.processing import VideoDecodeError
-from clipbert.search.adding import IndexReport, encode_files
+from clipbert.search.adding import IndexReport, SegmentStream, encode_files, encode_segments
 from clipbert.search.files import FileState
 from clipbert.search.filters import field
 from clipbert.search.metadata import Metadata, read_metadata
@@ -61,6 +62,7 @@ def bring_up_to_date(
     retry_failed: bool,
     prune: bool,
     shard: tuple[int, int],
+    ray_encoders: int | None,
     **encoding: Any,
 ) -> IndexReport:
     """See [`VideoIndex.add`] and [`VideoIndex.update`]."""
@@ -88,7 +90,7 @@ def bring_up_to_date(
     if not retry_failed:
         new = [one for one in new if not _is_known_failure(one, failed_before, report)]
     _check_disk(index, len(new) + len(changed))
-    _encode(index, new, changed, given, failed_before, on_error, report, encoding)
+    _encode(index, new, changed, given, failed_before, on_error, report, encoding, ray_encoders)
     write_metadata(index, report.unchanged + report.moved, given)
     found = (*changes.added, *changes.unchanged, *changes.touched, *changes.changed, *changes.moved.values())
     there = {one.video_id for one in found}
@@ -122,6 +124,7 @@ def _encode(
     on_error: str,
     report: IndexReport,
     encoding: Mapping[str, Any],
+    ray_encoders: int | None,
 ) -> None:
     """Encode and commit videos; those that cannot be read are noted, and what the index had of them goes."""
     files = [*new, *changed]
@@ -155,33 +158,31 @@ def _encode(
 
     readers = [index.encoder, index.reranker if index.settings.keep_clips else None]
     fingerprints = [None if one is None else one.fingerprint for one in (index.encoder, index.reranker)]
+    heads = index.heads if readers[0] is None else None
+    items = None
+    if ray_encoders is not None:
+        from clipbert.search.ray_encoding import encode_with_ray
+
+        models = {
+            role: None if reader is None else replace(getattr(index.settings, role), name=str(reader.name))
+            for role, reader in zip(("encoder", "reranker"), readers, strict=True)
+        }
+        stream = SegmentStream(files, readers, index.settings.segment_s)
+        left = None if heads is None else heads.to_bytes()
+        items = encode_with_ray(stream, models, left, ray_encoders, encoding["batch_size"])
     report.num_segments = encode_files(
         files,
         readers,
-        lambda inputs: encode_segments(index, readers, inputs),
+        lambda inputs: encode_segments(readers, heads, inputs),
         schema,
         commit,
         fail,
         values_of=values_of,
         common=dict(zip(("encoder", "reranker"), fingerprints, strict=True)),
         segment_s=index.settings.segment_s,
+        items=items,
         **encoding,
     )
-
-
-def encode_segments(index: Any, readers: Sequence[Any], inputs: Sequence[Sequence[Any]]) -> Iterator[tuple]:
-    """What encoder and reranker make of some segments; after distillation the vector comes from the clips of the latter."""
-    made = [
-        [None] * len(inputs) if reader is None else reader.encode([one[place] for one in inputs])
-        for place, reader in enumerate(readers)
-    ]
-    if readers[0] is None and index.heads is not None:
-        from clipbert.search.protocols import EncodedSegment
-
-        for place, clips in enumerate(made[1]):
-            mask = None if clips.mask is None else clips.mask[None]
-            made[0][place] = EncodedSegment(None, np.zeros(0), vector=index.heads.vector(clips.parts[None], mask)[0])
-    return zip(*made, strict=True)
 
 
 def facts_of(file: FileState) -> dict[str, Any]:

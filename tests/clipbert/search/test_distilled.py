@@ -151,6 +151,7 @@ def test_clips_that_do_not_exist_and_the_padding_of_texts_do_not_matter(teacher,
     np.testing.assert_allclose(half, encoder.vector(parts), atol=0.02)
 
 
+@pytest.mark.slow
 def test_a_clipbert_learns_and_is_found_again_in_a_new_process(tmp_path):
     """From its own clips; bytes on disk give the same vectors elsewhere."""
     reader = build_matching(*clipbert_parts(ClipBERTForVideoTextRetrieval), "tiny")
