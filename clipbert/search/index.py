@@ -514,7 +514,8 @@ class VideoIndex:
         text = query if isinstance(query, str) else None
         vector = self._vector_of(query)
         threshold = None if text is None else self.settings.thresholds.get(cascade.last)  # other queries have cosines
-        shortlist = None if shortlist is None else max(shortlist, top_k)
+        is_last = text is None or (cascade.exact is None and cascade.reranker is None)  # nobody scores more exactly
+        shortlist = None if shortlist is None else top_k if is_last else max(shortlist, top_k)
         if cascade.exact is None or rerank is None:  # a single model scores the whole shortlist
             rerank = shortlist
         found, stages = cascade.find(
