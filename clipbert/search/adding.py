@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm.auto import tqdm
@@ -163,9 +162,7 @@ def encode_segments(readers: Sequence[Any], heads: Any, inputs: Sequence[Sequenc
         for place, reader in enumerate(readers)
     ]
     if heads is not None:
-        for place, clips in enumerate(made[1]):
-            mask = None if clips.mask is None else clips.mask[None]
-            made[0][place] = EncodedSegment(None, np.zeros(0), vector=heads.vector(clips.parts[None], mask)[0])
+        made[0] = heads.add_vectors(made[1])
     return zip(*made, strict=True)
 
 

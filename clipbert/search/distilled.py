@@ -314,10 +314,14 @@ class DistilledEncoder:
 
     def encode(self, inputs: Sequence[Mapping[str, Any]]) -> list[EncodedSegment]:
         """What `read` returned of some segments, as the cross-encoder encodes it, with vectors."""
-        found = self.reranker.encode(inputs)
-        masks = [None if one.mask is None else one.mask[None] for one in found]
+        return self.add_vectors(self.reranker.encode(inputs))
+
+    def add_vectors(self, segments: Sequence[EncodedSegment]) -> list[EncodedSegment]:
+        """What the cross-encoder made of some segments, with vectors."""
+        masks = [None if one.mask is None else one.mask[None] for one in segments]
         return [
-            replace(one, vector=self.vector(one.parts[None], mask)[0]) for one, mask in zip(found, masks, strict=True)
+            replace(one, vector=self.vector(one.parts[None], mask)[0])
+            for one, mask in zip(segments, masks, strict=True)
         ]
 
     def vector(self, parts: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
