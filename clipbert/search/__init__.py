@@ -8,27 +8,17 @@ A search index over a collection of videos: a shortlist by vectors, an exact ord
 Nothing heavy is imported before it is needed; the store (LanceDB, or Qdrant) is an extra.
 """
 
-import importlib
+from clipbert.support.lazy_names import lazy_names
 
 
-_PLACES = {  # public names and their modules
-    "FingerprintError": "errors",
-    "IndexDamagedError": "errors",
-    "SearchIndexError": "errors",
-    "VideoHit": "hits",
-    "VideoIndex": "index",
-    "field": "filters",
-}
-
-
-def __getattr__(name):
-    if name in _PLACES:
-        return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted({*globals(), *_PLACES})
-
-
-__all__ = sorted(_PLACES)
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {  # public names and their modules
+        "FingerprintError": "errors",
+        "IndexDamagedError": "errors",
+        "SearchIndexError": "errors",
+        "VideoHit": "hits",
+        "VideoIndex": "index",
+        "field": "filters",
+    },
+)

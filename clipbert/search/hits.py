@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from clipbert.search.protocols import Span
+
 
 @dataclass
 class VideoHit:
@@ -67,4 +71,42 @@ class SearchHits(list):
         return self.best is None or (self.threshold is not None and self.best < self.threshold)
 
 
-__all__ = ["SearchHits", "Stage", "VideoHit"]
+def best_span(seconds: np.ndarray, clip_odds: np.ndarray) -> Span:
+    """
+    First and last second of the clip, or frame, that agrees best with a text.
+
+    Args:
+        seconds (`np.ndarray` of shape `(clips, frames)`): Of the clips that were scored.
+        clip_odds (`np.ndarray` of shape `(n,)`): Their log-odds, or those of their frames, as `score` returns them.
+
+    Example:
+        >>> best_span(np.array([[0.0, 1.0], [2.0, 3.0]]), np.array([0.5, 1.5]))
+        Span(start_s=2.0, end_s=3.0)
+    """
+    return _span_of(seconds, int(np.argmax(clip_odds)), len(clip_odds))
+
+
+def list_clips(seconds: np.ndarray, clip_odds: np.ndarray) -> list[dict[str, float]]:
+    """
+    The clips, or frames, that exist, best first: `start_s`, `end_s` and `score`, their log-odds. Arguments as of `best_span`.
+
+    Example:
+        >>> list_clips(np.array([[0.0, 1.0], [2.0, 3.0]]), np.array([0.5, -np.inf]))
+        [{'start_s': 0.0, 'end_s': 1.0, 'score': 0.5}]
+    """
+    order = np.argsort(-clip_odds, kind="stable")
+    places = [place for place in order.tolist() if clip_odds[place] > -np.inf]
+    return [
+        {**_span_of(seconds, place, len(clip_odds))._asdict(), "score": float(clip_odds[place])} for place in places
+    ]
+
+
+def _span_of(seconds: np.ndarray, place: int, num_places: int) -> Span:
+    """Of a clip, of a frame where frames are scored, or of everything where neither is."""
+    if num_places == seconds.size != len(seconds):
+        seconds = seconds.reshape(-1, 1)
+    shown = seconds[place] if num_places == len(seconds) else seconds.ravel()
+    return Span(float(shown[0]), float(shown[-1]))
+
+
+__all__ = ["SearchHits", "Stage", "VideoHit", "best_span", "list_clips"]

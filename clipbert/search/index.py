@@ -20,11 +20,10 @@ import pyarrow as pa
 
 from clipbert.processing.option_checks import refuse_unknown_options
 from clipbert.search import rows, upkeep
-from clipbert.search.adding import IndexReport
 from clipbert.search.cascade import Candidates, Cascade, Source, check_complete
 from clipbert.search.files import Changes, KnownFile, absence, compare, resolve, scan
 from clipbert.search.filters import Filter, check, field
-from clipbert.search.hits import SearchHits, VideoHit
+from clipbert.search.hits import SearchHits, VideoHit, best_span, list_clips
 from clipbert.search.protocols import (
     Encoder,
     FingerprintError,
@@ -33,18 +32,20 @@ from clipbert.search.protocols import (
     SearchIndexError,
     Span,
     VideoStore,
+    keeps,
 )
+from clipbert.search.reports import IndexReport
 from clipbert.search.settings import SETTING, IndexSettings, ModelSettings
-from clipbert.search.shortlists import ShortlistReport, TextRanking, measure_losses
 from clipbert.support.names import did_you_mean
 
 
 if TYPE_CHECKING:  # what is heavy, and few need
     from clipbert.search.distilled import DistillationReport
+    from clipbert.search.shortlists import ShortlistReport, TextRanking
 
 SHORTLIST = 200  # videos that are scored exactly
 RERANK = 50  # of these, that a reranker scores, too
-ROLES = ("encoder", "reranker", "locator")
+ROLES = {"encoder": Encoder, "reranker": Reranker, "locator": Locator}
 HEADS = "heads"  # the setting that distillation leaves
 TIMED = 20  # sentences whose searches are timed
 SAMPLE_BYTES, MIN_SAMPLE = 2**30, 200  # of the videos that heads learn from
@@ -206,24 +207,13 @@ class VideoIndex:
 
     def _load(self, role: str) -> Any:
         """The model of a role, given or by its name in the settings."""
-        from clipbert.search import models
-
         made_with: ModelSettings | None = getattr(self.settings, role)
         given = self._given.get(role)
         if made_with is None and (given is None or role != "locator"):
             if given is not None:
                 raise SearchIndexError(f"The index was made without {role}: make one with `clipbert index create`.")
             return None
-        options = {} if made_with is None or role == "locator" else dict(made_with.options)
-        load = {"encoder": models.load_encoder, "reranker": models.load_reranker, "locator": models.load_locator}[role]
-        try:
-            model = load(made_with.name if given is None else given, device=self.device, **options)
-        except SearchIndexError as error:
-            if given is not None:
-                raise
-            raise SearchIndexError(
-                f"{error} The index has this {role}: tell where it lies now: {role}=..., in a shell --{role}."
-            ) from error
+        model = given if keeps(ROLES[role], given) else self._load_named(role, given, made_with)
         if role == "locator":
             return model
         if model.fingerprint != made_with.fingerprint:
@@ -233,6 +223,20 @@ class VideoIndex:
                 f"`clipbert index update {self.store.uri} --reencode --{role} {model.name}`, or open the index with {role}=..."
             )
         return model
+
+    def _load_named(self, role: str, given: Any, made_with: ModelSettings | None) -> Any:
+        from clipbert.search import models  # with torch and transformers
+
+        options = {} if made_with is None or role == "locator" else dict(made_with.options)
+        load = {"encoder": models.load_encoder, "reranker": models.load_reranker, "locator": models.load_locator}[role]
+        try:
+            return load(made_with.name if given is None else given, device=self.device, **options)
+        except SearchIndexError as error:
+            if given is not None:
+                raise
+            raise SearchIndexError(
+                f"{error} The index has this {role}: tell where it lies now: {role}=..., in a shell --{role}."
+            ) from error
 
     @cached_property
     def heads(self) -> Any:
@@ -247,8 +251,6 @@ class VideoIndex:
     @cached_property
     def cascade(self) -> Cascade:
         """The stages of a search."""
-        from clipbert.search.models import keeps
-
         encoder, reranker = self.encoder, self.reranker
         exact = encoder if keeps(Reranker, encoder) else None
         return Cascade(
@@ -557,8 +559,6 @@ class VideoIndex:
 
     def _describe(self, found: Candidates, cascade: Cascade) -> list[VideoHit]:
         """Hits of segments."""
-        from clipbert.search.matching import best_span, list_clips
-
         if not len(found):
             return []
         own = [name for name in cascade.columns if name not in OF_HITS]
@@ -613,7 +613,7 @@ class VideoIndex:
         *,
         owners: Sequence[str] | None = None,
         where: Filter | None = None,
-    ) -> ShortlistReport:
+    ) -> "ShortlistReport":
         """
         What shortlists lose against scoring everything, and what they save.
 
@@ -631,6 +631,8 @@ class VideoIndex:
         Raises:
             SearchIndexError: If there are no sentences, or nothing to search.
         """
+        from clipbert.search.shortlists import measure_losses
+
         if where is not None:
             check(where, self.store.schema)
         if texts is None:
@@ -664,8 +666,10 @@ class VideoIndex:
             cascade.find(text, self._vector_of(text), shortlist, None, where, exhaustive=shortlist is None)
         return (time.perf_counter() - started) / len(texts)
 
-    def _rank_by_both(self, cascade: Cascade, text: str, owner: str | None, where: Filter | None) -> TextRanking:
+    def _rank_by_both(self, cascade: Cascade, text: str, owner: str | None, where: Filter | None) -> "TextRanking":
         """The videos by the last stage and by the first one."""
+        from clipbert.search.shortlists import TextRanking
+
         vector = self._vector_of(text)
         exact, _ = cascade.find(text, vector, None, None, where, exhaustive=True)
         exact, first = exact.best_of_videos(), cascade.first_order(text, vector, None, where).best_of_videos()

@@ -69,6 +69,7 @@ class LanceStore:
         self._database = _connect(self.uri, storage_options)
         self._tables: dict[str, Table] = {}
         self._snapshot: LanceStore | None = None  # the last one
+        self._facts: dict[str, Any] | None = None  # of a snapshot, in which they do not change
 
     # -----------------------------------------------------------------------------------------------------------------
     # The whole
@@ -139,13 +140,21 @@ class LanceStore:
 
     @property
     def schema(self) -> pa.Schema:
-        with self._named_errors():
-            return self._table(SEGMENTS).schema
+        return self._fact("schema", lambda: self._table(SEGMENTS).schema)
 
     @property
     def version(self) -> int:
+        return self._fact("version", lambda: self._table(SEGMENTS).version)
+
+    def _fact(self, name: str, read: Callable[[], Any]) -> Any:
+        """What is read of the table; of a snapshot once."""
+        if self._facts is not None and name in self._facts:
+            return self._facts[name]
         with self._named_errors():
-            return self._table(SEGMENTS).version
+            found = read()
+        if self._facts is not None:
+            self._facts[name] = found
+        return found
 
     def snapshot(self) -> "LanceStore":
         with self._named_errors():
@@ -154,6 +163,7 @@ class LanceStore:
                 frozen = copy(self)
                 frozen._tables = {**self._tables, SEGMENTS: self._database.open_table(SEGMENTS)}
                 frozen._tables[SEGMENTS].checkout(version)
+                frozen._facts = {}
                 self._snapshot = frozen
             return self._snapshot
 
@@ -330,16 +340,16 @@ class LanceStore:
     # -----------------------------------------------------------------------------------------------------------------
 
     def _where(self, where: "Filter | None") -> str:
-        if where is None:
-            return THERE
+        return THERE if where is None else f"({self._sql(where)}) AND {THERE}"
+
+    def _sql(self, where: "Filter") -> str:
         from clipbert.search.filters import to_sql
 
-        return f"({to_sql(where, self.schema)}) AND {THERE}"
+        return to_sql(where, self.schema)
 
     def count(self, where: "Filter | None" = None) -> int:
         condition = self._where(where)
-        with self._named_errors():
-            return self._table(SEGMENTS).count_rows(condition)
+        return self._fact(f"rows {condition}", lambda: self._table(SEGMENTS).count_rows(condition))
 
     def scan(
         self, columns: Sequence[str], where: "Filter | None" = None, batch_size: int = 1024
@@ -357,12 +367,14 @@ class LanceStore:
         where: "Filter | None" = None,
         exact: bool = False,
     ) -> pa.Table:
-        condition = self._where(where)
+        condition = None if where is None else self._sql(where)
         self._check([VECTOR, *columns])
         with self._named_errors():
             query = self._table(SEGMENTS).search(np.asarray(vector, np.float32), vector_column_name=VECTOR)
             query = query.distance_type("cosine").limit(limit).select([*columns, "_distance"])
-            if where is not None:  # rows that are gone have no vector
+            if (
+                condition is not None
+            ):  # rows that are gone have no vector: to ask whether they are there reads a column more
                 query = query.where(condition, prefilter=True)
             if exact or limit > MAX_APPROXIMATE:
                 query = query.bypass_vector_index()
@@ -382,8 +394,9 @@ class LanceStore:
         return found.take(pa.array([places[id] for id in ids if id in places], pa.int64()))
 
     def _check(self, columns: Sequence[str]) -> None:
-        if unknown := [name for name in columns if name not in self.schema.names]:
-            raise SearchIndexError(f"{self.uri} has no column {unknown[0]!r}: it has {', '.join(self.schema.names)}.")
+        known = self.schema.names
+        if unknown := [name for name in columns if name not in known]:
+            raise SearchIndexError(f"{self.uri} has no column {unknown[0]!r}: it has {', '.join(known)}.")
 
     # -----------------------------------------------------------------------------------------------------------------
     # Upkeep

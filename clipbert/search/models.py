@@ -29,18 +29,13 @@ from clipbert.loading import HUB_OPTIONS
 from clipbert.processing.option_checks import refuse_unknown_options
 from clipbert.search.matching import MatchingReader, build_matching
 from clipbert.search.moments import MomentLocator
-from clipbert.search.protocols import Encoder, Locator, Reranker, SearchIndexError
+from clipbert.search.protocols import Encoder, Locator, Reranker, SearchIndexError, keeps
 from clipbert.search.towers import TowerEncoder
 from clipbert.support.families import find_checkpoint, has_family, load_trained
 
 
 OF_LOADING = (*HUB_OPTIONS, "dtype", "attn_implementation")
 TOWERS = ("get_image_features", "get_video_features")
-KINDS = {  # by what they do: to look at all of a protocol would compute it
-    Encoder: ("read", "encode", "encode_query"),
-    Reranker: ("read", "encode", "encode_texts", "score"),
-    Locator: ("locate",),
-}
 EXPECTED = {
     Encoder: "as encoder a model with vectors of texts and videos: a Mug-STAN, a CLIP, SigLIP or X-CLIP",
     Reranker: "as reranker a model that matches texts with videos: a ClipBERT or Mug-STAN for retrieval",
@@ -178,11 +173,6 @@ def _load_towers(
     return TowerEncoder(model, image_processor, tokenizer, name, device, **options)
 
 
-def keeps(kind: type, model: Any) -> bool:
-    """Whether a model is an [`Encoder`], [`Reranker`] or [`Locator`]."""
-    return all(callable(getattr(model, method, None)) for method in KINDS[kind])
-
-
 def _load_as(kind: type, given: Any, options: dict[str, Any]) -> Any:
     model = load_model(given, **options) if isinstance(given, Name) else given
     if keeps(kind, model):
@@ -198,4 +188,4 @@ def _list_expected() -> str:
     return f"Expected {'; '.join(EXPECTED.values())}."
 
 
-__all__ = ["SearchModels", "keeps", "load_encoder", "load_locator", "load_model", "load_models", "load_reranker"]
+__all__ = ["SearchModels", "load_encoder", "load_locator", "load_model", "load_models", "load_reranker"]

@@ -120,6 +120,18 @@ class Locator(Protocol):
         """Start and end in seconds from the start of the file, and a score."""
 
 
+KINDS = {  # by what they do: to look at all of a protocol would compute it
+    Encoder: ("read", "encode", "encode_query"),
+    Reranker: ("read", "encode", "encode_texts", "score"),
+    Locator: ("locate",),
+}
+
+
+def keeps(kind: type, model: Any) -> bool:
+    """Whether a model is an [`Encoder`], [`Reranker`] or [`Locator`]."""
+    return all(callable(getattr(model, method, None)) for method in KINDS[kind])
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Stores
 # ---------------------------------------------------------------------------------------------------------------------
@@ -217,4 +229,5 @@ __all__ = [
     "Span",
     "SegmentReader",
     "VideoStore",
+    "keeps",
 ]

@@ -7,7 +7,6 @@ import numpy as np
 import PIL.Image
 
 from clipbert.datasets_scripts.building.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from clipbert.processing.visual_inputs import load_image
 from clipbert.search.protocols import Encoder, SearchIndexError
 
 
@@ -35,6 +34,8 @@ def query_vector(encoder: Encoder, query: str | Path | PIL.Image.Image | np.ndar
     if isinstance(query, np.ndarray):
         return _check_vector(query, encoder.width)
     if isinstance(query, PIL.Image.Image) or (isinstance(query, Path) and is_image(query)):
+        from clipbert.processing.visual_inputs import load_image  # with torch, of which other queries may need nothing
+
         inputs = encoder.read(load_image(query)[None])
     elif isinstance(query, Path):
         inputs = encoder.read(query)

@@ -21,11 +21,11 @@ import numpy as np
 import pyarrow as pa
 
 from clipbert.processing import VideoDecodeError
-from clipbert.search.adding import IndexReport, SegmentStream, encode_files, encode_segments
 from clipbert.search.files import FileState
 from clipbert.search.filters import field
 from clipbert.search.metadata import Metadata, read_metadata
 from clipbert.search.protocols import IndexDamagedError, SearchIndexError
+from clipbert.search.reports import IndexReport
 from clipbert.search.rows import (
     CLIP,
     CLIP_MASK,
@@ -130,6 +130,8 @@ def _encode(
     files = [*new, *changed]
     if not files:
         return
+    from clipbert.search.adding import SegmentStream, encode_files, encode_segments  # with torch
+
     by_id = {one.video_id: one for one in files}
     old = read_metadata_of(index, [one.video_id for one in changed])
     store, schema = index.store, index.store.schema

@@ -86,6 +86,7 @@ def ids_of(index):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_create_and_add_tell_what_is_there_and_what_it_takes(clipbert, models, collection, tmp_path, monkeypatch):
     monkeypatch.chdir(models)
     index = tmp_path / "my index"

@@ -229,6 +229,7 @@ def test_nothing_fits(own):
         index.calibrate([])
 
 
+@pytest.mark.slow
 def test_evaluate_shortlist_counts_as_by_hand(indices):
     index = indices["clipbert"]
     report = index.evaluate_shortlist(shortlists=(2, 5, NUM_VIDEOS))
@@ -420,6 +421,17 @@ def test_workers_read_what_one_process_reads(own, models, tmp_path):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+def test_opening_loads_no_model(own):
+    code = (
+        "import sys; from clipbert.search import VideoIndex; index = VideoIndex.open(sys.argv[1]); print(len(index)); index.stats(); "
+        "assert not {'torch', 'transformers', 'datasets', 'evaluate'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, own[0].store.uri], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == len(own[0])
+
+
+@pytest.mark.slow
 def test_opened_in_another_process(own):
     index, _ = own
     code = (

@@ -36,7 +36,8 @@ from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
 from clipbert.pipelines import encode_video
 from clipbert.processing import VideoDecodeError, decode_video, read_video_metadata, sample_clips
 from clipbert.search.fingerprints import compute_fingerprint
-from clipbert.search.matching import MatchingEncoder, best_span, build_matching, list_clips
+from clipbert.search.hits import best_span, list_clips
+from clipbert.search.matching import MatchingEncoder, build_matching
 from clipbert.search.models import load_encoder, load_locator, load_models, load_reranker
 from clipbert.search.moments import MomentLocator
 from clipbert.search.protocols import Encoder, Locator, Reranker, SearchIndexError, Span
