@@ -24,7 +24,7 @@ from clipbert.search.lance_store import KEPT_VERSIONS, MIN_INDEXED, LanceStore
 from clipbert.search.rows import VECTOR, segment_id, with_checksums
 
 
-WIDTH, TOP_K, NUM_QUERIES = 512, 10, 100
+WIDTH, TOP_K = 512, 10
 SHARES = (1, 0.5, 0.01, 0.0001)  # of rows that a filter keeps
 OPEN = "import sys; from clipbert.search import VideoIndex; len(VideoIndex.open(sys.argv[1]))"
 ROWS_PER_COMMIT = 10_000
@@ -136,9 +136,11 @@ def measure_searches(folder: Path, queries: np.ndarray, num_rows: int, exact: bo
     return {"opening": opening, "cases": cases, "bytes_above_start": peak_bytes("cpu") - start}
 
 
-def search_in_new_process(store: LanceStore, collection: Collection, exact: bool = False) -> list[str]:
+def search_in_new_process(
+    store: LanceStore, collection: Collection, num_queries: int, exact: bool = False
+) -> list[str]:
     """Cells of the table."""
-    queries = collection.draw(NUM_QUERIES)
+    queries = collection.draw(num_queries)
     with tempfile.TemporaryDirectory() as temporary:
         np.save(Path(temporary, "queries.npy"), queries)
         command = [sys.executable, "-m", "benchmarks.index_engine", "--rows", str(collection.num_rows)]
@@ -158,7 +160,7 @@ def search_in_new_process(store: LanceStore, collection: Collection, exact: bool
     return [*cells, f"{result['bytes_above_start'] / 1e6:.0f}"]
 
 
-def measure(folder: Path, num_rows: int) -> str:
+def measure(folder: Path, num_rows: int, num_queries: int) -> str:
     """The table."""
     collection = Collection(num_rows)
     store = VideoIndex.create(folder / "index", root=folder, encoder=GivenVectors()).store
@@ -172,7 +174,7 @@ def measure(folder: Path, num_rows: int) -> str:
     notes = []
 
     def row(state: str, exact: bool = False) -> None:
-        lines.append(f"| {' | '.join([state, *search_in_new_process(store, collection, exact)])} |")
+        lines.append(f"| {' | '.join([state, *search_in_new_process(store, collection, num_queries, exact)])} |")
 
     def timed(what: str, work, *arguments) -> None:
         started, cpu_started = time.perf_counter(), time.process_time()
@@ -188,7 +190,11 @@ def measure(folder: Path, num_rows: int) -> str:
     row("no index", exact=True)
     timed("Index built", store.ensure_index, min(MIN_INDEXED, num_rows))
     row("built")
-    timed("A process that does nothing but open it", subprocess.run, [sys.executable, "-c", OPEN, store.folder])
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", OPEN, store.folder], check=True)
+    notes.append(
+        f"A new process that does nothing but open it, Python and all imports included: {time.perf_counter() - started:.1f} s."
+    )
     some = collection.random.choice(num_rows, min(1000, num_rows // 10), replace=False)
     timed(f"{len(some)} rows upserted", store.replace, collection.build_rows(store.schema, some), [])
     tenth = num_rows // 10
@@ -204,7 +210,7 @@ def measure(folder: Path, num_rows: int) -> str:
     timed("All files compared with their checksums", store.verify)
     title = f"## Store of a search index: {num_rows} rows, {WIDTH} numbers each"
     explanation = (
-        f"Medians of {NUM_QUERIES} queries: ms / ms of the processor / recall@{TOP_K} beside an exhaustive search."
+        f"Medians of {num_queries} queries: ms / ms of the processor / recall@{TOP_K} beside an exhaustive search."
     )
     return "\n".join([title, "", *lines, "", *(f"- {note}" for note in [explanation, *notes])])
 
@@ -212,6 +218,7 @@ def measure(folder: Path, num_rows: int) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000, help="segments")
+    parser.add_argument("--queries", type=int, default=100, help="of each kind")
     parser.add_argument(
         "--folder", type=Path, help="for the index, which is deleted afterwards; default: a temporary one"
     )
@@ -224,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         print(*(f"- {line}" for line in describe_machine("cpu")), sep="\n", end="\n\n")
-        print(measure(Path(folder), options.rows))
+        print(measure(Path(folder), options.rows, options.queries))
 
 
 if __name__ == "__main__":
