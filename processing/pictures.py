@@ -12,6 +12,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+from .decoding_count import note_decoded
 from .sampling import VideoTiming
 from .video_sources import Deadline, VideoDecodeError, can_seek, naming_source, open_readable
 
@@ -181,6 +182,7 @@ class Animation(FramesInMemory):
                 name, f"its pictures are {self.width}x{self.height}, more than max_pixels={max_pixels}."
             )
         milliseconds = []
+        note_decoded(None)  # Pillow does not tell how often it decodes a picture to show another one
         for number in range(self.num_frames):
             deadline.check()
             image.seek(number)
