@@ -68,7 +68,7 @@ def write_grid(folder, name="grid", **changes):
         "run.eval_every": 2,
         "eval.splits": {"validation": "tuning", "test": "final"},
         "eval.metric": "accuracy",
-        "eval.count_flops": True,
+        "eval.count_cost": True,
     }
     values = {
         "script": "train_scripts/video_classification.py",
