@@ -9,8 +9,13 @@ import tiny_ci_mha
 import tiny_cnn_rnn
 import tiny_models
 import torch
+from moment_runs import moment_run
+from mug_stan_runs import mug_stan_run
 from safetensors.torch import load_file
 from stub_task import PairsTask, StubTask, run
+from tiny_classifiers import cnn_rnn_run
+from tiny_clips import write_clips
+from tiny_mug_stan import write_clip
 from tiny_runs import tiny_run
 from torch import nn
 from transformers import AutoProcessor
@@ -23,7 +28,10 @@ from clipbert.train_scripts.engine.cost import Signature, counting_evaluation, u
 from clipbert.train_scripts.engine.operations import OperationCounter, count_operations
 from clipbert.train_scripts.engine.run_files import read_run
 from clipbert.train_scripts.engine.task import main
+from clipbert.train_scripts.moment_retrieval import MomentTask
 from clipbert.train_scripts.retrieval import RetrievalTask
+from clipbert.train_scripts.video_classification import ClassificationTask
+from clipbert.train_scripts.video_qa import VideoQATask
 
 
 @pytest.mark.parametrize("module", [cost, operations])
@@ -256,3 +264,46 @@ def test_retrieval_is_counted_and_scores_and_weights_stay_bit_by_bit(shapes, tmp
     rows = load_benchmark("synthetic", config="retrieval", split="test", data_dir=str(shapes))
     shown = processor(videos=sorted(set(rows["video"])), **options)["video_metadata"]
     assert len(shown) == 4 and per_video["frames_decoded"] == sum(video.num_decoded_frames for video in shown) / 4
+
+
+def run_classifier(folder, output_dir, *more):
+    clips = folder / "clips" if (folder / "clips").exists() else write_clips(folder / "clips")
+    main(ClassificationTask(), cnn_rnn_run(clips, output_dir, "eval.splits={test: final}", *more))
+
+
+def run_moments(folder, output_dir, *more):
+    counts = {"num_train": 4, "num_validation": 0, "num_test": 3}
+    moments = generate_synthetic(folder / "moments", progress=False, preset="sequences", **counts)
+    main(MomentTask(), moment_run(moments, output_dir, *more))
+
+
+def run_mug_stan(folder, output_dir, *more):
+    clip = folder / "clip" if (folder / "clip").exists() else write_clip(folder / "clip")
+    counts = {"num_train": 8, "num_validation": 0, "num_test": 4}
+    shapes = generate_synthetic(folder / "shapes", progress=False, preset="easy", **counts)
+    main(RetrievalTask(), mug_stan_run(clip, shapes, output_dir, *more))
+
+
+def run_questions(folder, output_dir, *more):
+    counts = {"num_train": 6, "num_validation": 0, "num_test": 4}
+    shapes = generate_synthetic(folder / "shapes", progress=False, preset="easy", **counts)
+    main(VideoQATask(), tiny_run("synthetic", "open_qa", shapes, output_dir, *more))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run_family", [run_classifier, run_moments, run_mug_stan, run_questions])
+def test_every_family_and_task_is_counted_and_learns_the_same(tmp_path, run_family):
+    found = {}
+    for name, more in (("plain", ()), ("counted", COUNTED)):
+        run_family(tmp_path, tmp_path / name, *more)
+        checkpoint = tmp_path / name / "checkpoints" / "last" / "model.safetensors"
+        found[name] = results_of(tmp_path / name), load_file(checkpoint)
+    (plain, weights), (results, counted) = found["plain"], found["counted"]
+    assert results["splits"] == plain["splits"] and all(torch.equal(weights[name], counted[name]) for name in weights)
+    training, per_video = results["costs"]["training"], results["costs"]["evaluations"]["test"]["per_video"]
+    assert per_video["frames_decoded"] > 0 and per_video["frames_encoded"] > 0 and per_video["read_ms"] > 0
+    assert per_video["multiply_adds"] == pytest.approx(sum(per_video["multiply_adds_of"].values()))
+    assert training["frames_decoded"] > 0 and training["frames_encoded"] > 0 and training["total_cpu_s"] > 0
+    assert training["multiply_adds_backward"] > 0
+    if run_family is run_mug_stan:  # 8 videos of 3 frames, which the contrast of two micro-batches encodes twice
+        assert training["frames_encoded"] == 2 * 8 * 3 and per_video["frames_encoded"] == 3
