@@ -16,12 +16,20 @@ class DecodingCount:
     What was decoded inside a block of [`counting_decoding`].
 
     Args:
-        num_frames (`int`, *optional*): Pictures that came out of a decoder, wanted or not: those between a key frame and a
-            wanted one, too, and those that came twice twice. (A decoder may hold a few more when the last wanted one has
-            come.) A picture from an image file is one. `None` if something was decoded that cannot be counted.
+        num_noted (`int`): Pictures that came out of a decoder, wanted or not: those between a key frame and a wanted one, too,
+            and those that came twice twice. (A decoder may hold a few more when the last wanted one has come.) A picture from
+            an image file is one.
+        is_complete (`bool`, *optional*): Whether those are all. `None` as long as nothing has said anything: somebody may have
+            decoded with means of their own.
     """
 
-    num_frames: int | None = 0
+    num_noted: int = 0
+    is_complete: bool | None = None
+
+    @property
+    def num_frames(self) -> int | None:
+        """All pictures that were decoded; `None` if that is not known."""
+        return self.num_noted if self.is_complete else None
 
 
 _counts: ContextVar[tuple[DecodingCount, ...]] = ContextVar("counts_of_decoding", default=())
@@ -39,7 +47,10 @@ def counting_decoding() -> Iterator[DecodingCount]:
 
 
 def note_decoded(num_frames: int | None) -> None:
-    """Add pictures that a decoder has given to the counts of the blocks around; `None` if nobody knows how many."""
+    """
+    Add pictures that a decoder has given to the counts of the blocks around. Who takes the place of a decoder says 0; `None` if
+    nobody knows how many.
+    """
     for count in _counts.get():
-        is_known = num_frames is not None and count.num_frames is not None
-        count.num_frames = count.num_frames + num_frames if is_known else None
+        count.num_noted += num_frames or 0
+        count.is_complete = count.is_complete is not False and num_frames is not None

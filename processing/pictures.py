@@ -83,6 +83,7 @@ class FramesInMemory:
 
     def __init__(self, source: Any, name: str):
         self.name = name
+        note_decoded(0)
         if isinstance(source, (list, tuple)):
             self.frames = source
             if not len(source):

@@ -95,6 +95,7 @@ class VideoReader:
         self._unfinished: UnfinishedPictures | None = None
         self._gave_up = False  # in the picture that came last
         self.num_decoded = 0  # pictures that decoders have given, wanted or not
+        note_decoded(0)  # also of a file that cannot be opened
         self.complaints = Complaints()
         self._source_stack, self._container_stack = ExitStack(), ExitStack()
 

@@ -92,6 +92,7 @@ def load_image(image: Any, timeout_s: float | None = None, max_pixels: int | Non
         VideoDecodeError: If the image cannot be read; names file and cause.
     """
     name = _describe(image)
+    note_decoded(0)
     try:
         if _is_array(image):
             image = PIL.Image.fromarray(image_array(image))

@@ -157,4 +157,14 @@ def test_threads_have_counts_of_their_own(tmp_path):
             thread.start()
         for thread in threads:
             thread.join()
-    assert counts == {1: 1, 2: 2, 3: 3} and outer.num_frames == 0
+    assert counts == {1: 1, 2: 2, 3: 3} and outer.num_frames is None
+
+
+def test_nobody_knows_what_others_decode(tmp_path):
+    path = write_numbered(tmp_path / "video.mp4", 4)
+    with counting_decoding() as count, av.open(str(path)) as container:
+        assert len(list(container.decode(video=0))) == 4
+    assert count.num_frames is None
+    with counting_decoding() as count, pytest.raises(VideoDecodeError):
+        decode_video(tmp_path / "absent.mp4", [0])
+    assert count.num_frames == 0

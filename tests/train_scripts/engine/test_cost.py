@@ -213,8 +213,8 @@ def test_a_run_that_is_counted_learns_the_same(tmp_path, task, monkeypatch):
         "cost" in row for row in read_run(tmp_path / "plain").steps
     )
     rows = [row["cost"] for row in read_run(tmp_path / "counted").steps]
-    assert all(row["cpu_s"] > 0 and row["peak_memory"] > 1e7 and row["frames_decoded"] == 0 for row in rows)
-    assert "frames_encoded" not in rows[0]  # points have no frames
+    assert all(row["cpu_s"] > 0 and row["peak_memory"] > 1e7 for row in rows)
+    assert not {"frames_decoded", "frames_encoded"} & rows[0].keys()  # points have no frames
     training = results_of(tmp_path / "counted")["costs"]["training"]
     if task is StubTask:  # 4 items: 3 x 6 and 6 x 1; backward also the gradient of what is between
         assert [row.get("is_counted", False) for row in rows] == [True, False, False, False, False]
