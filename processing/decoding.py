@@ -56,6 +56,8 @@ class DecodedVideoMetadata(VideoMetadata):
         timing ([`VideoTiming`], *optional*): Time stamps of all frames and values of the header.
         key_frames (`np.ndarray`, *optional*): Numbers of the frames at which decoding can start, by what the packets say;
             `None` for frames that are not read from packets.
+        num_decoded_frames (`int`, *optional*): Pictures that the decoder has given to find the frames: those on the way to
+            them, too, and all of a file that had to be counted first. 0 for frames that came decoded; `None` if unknown.
     """
 
     frames_seconds: list[float] | None = None
@@ -66,6 +68,7 @@ class DecodedVideoMetadata(VideoMetadata):
     damage: str | None = None
     timing: VideoTiming | None = field(default=None, compare=False, repr=False)
     key_frames: np.ndarray | None = field(default=None, compare=False, repr=False)
+    num_decoded_frames: int | None = field(default=None, compare=False, repr=False)
 
     @property
     def timestamps(self) -> list[float]:
@@ -184,6 +187,7 @@ def decode_video(
             try:
                 pictures = PictureBuffer(name, wanted, max_pixels, pixel_ratio, transform)
                 pictures.fill(reader.sparse_frames(wanted))
+                metadata.num_decoded_frames = reader.num_decoded
                 return _deliver(pictures.frames, pictures.size, wanted, metadata, pictures.rotation)
             except IndexMismatchError as mismatch:
                 logger.info(f"{name}: {mismatch}. Decoding it from start to end.")
@@ -195,6 +199,7 @@ def decode_video(
         pictures.fill(reader.frames_in_order(wanted))
         if reader.damage and allow_damaged:
             logger.warning(f"{name}: {reader.damage} Its pictures are taken as they come (allow_damaged=True).")
+        metadata.num_decoded_frames = reader.num_decoded
         return _deliver(pictures.frames, pictures.size, wanted, metadata, pictures.rotation)
 
 
@@ -225,6 +230,7 @@ def read_video_metadata(
         pixel_ratio = reader.pixel_ratio if square_pixels else None
         first = PictureBuffer(name, np.zeros(1, dtype=np.int64), max_pixels, pixel_ratio)
         first.fill(reader.first_frame())
+        metadata.num_decoded_frames = reader.num_decoded
     _describe_pictures(metadata, first.size, first.rotation)
     return metadata
 
@@ -252,6 +258,7 @@ def _metadata_of_frames(frames: FramesInMemory, fps: float | None) -> DecodedVid
         duration=duration,
         container=frames.container,
         timing=timing,
+        num_decoded_frames=0 if frames.container is None else None,
     )
 
 

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
+from .decoding_count import note_decoded
 from .feature_cache import ENTRY, CachedFeatures, card_of_features
 from .feature_rows import FeatureFileError, check_rows, join_rows
 
@@ -164,6 +165,7 @@ class FeatureFiles:
         Raises:
             FeatureFileError: If there are none, or their file is cut, holds no numbers `(n, D)`, or NaN; names it.
         """
+        note_decoded(0)
         parts = [source.read(id_of(video_id)) for source in self.sources]
         if self.normalize:
             parts = [part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-5) for part in parts]

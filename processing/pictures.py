@@ -12,6 +12,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+from .decoding_count import note_decoded
 from .sampling import VideoTiming
 from .video_sources import Deadline, VideoDecodeError, can_seek, naming_source, open_readable
 
@@ -82,6 +83,7 @@ class FramesInMemory:
 
     def __init__(self, source: Any, name: str):
         self.name = name
+        note_decoded(0)
         if isinstance(source, (list, tuple)):
             self.frames = source
             if not len(source):
@@ -181,6 +183,7 @@ class Animation(FramesInMemory):
                 name, f"its pictures are {self.width}x{self.height}, more than max_pixels={max_pixels}."
             )
         milliseconds = []
+        note_decoded(None)  # Pillow does not tell how often it decodes a picture to show another one
         for number in range(self.num_frames):
             deadline.check()
             image.seek(number)

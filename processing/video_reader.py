@@ -15,6 +15,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from .complaints import Complaints
+from .decoding_count import note_decoded
 from .packet_reading import index_packets
 from .video_index import Interval, PacketIndex, read_packets
 from .video_sources import (
@@ -93,6 +94,8 @@ class VideoReader:
         self._has_fields = False  # whether some pictures were stored as two halves
         self._unfinished: UnfinishedPictures | None = None
         self._gave_up = False  # in the picture that came last
+        self.num_decoded = 0  # pictures that decoders have given, wanted or not
+        note_decoded(0)  # also of a file that cannot be opened
         self.complaints = Complaints()
         self._source_stack, self._container_stack = ExitStack(), ExitStack()
 
@@ -306,6 +309,8 @@ class VideoReader:
 
     def _decode(self, packet: "av.Packet | None") -> list["av.VideoFrame"]:
         decoded = self.codec.decode(packet)
+        self.num_decoded += len(decoded)
+        note_decoded(len(decoded))
         self._has_fields = self._has_fields or any(frame.interlaced_frame for frame in decoded)
         self._gave_up = self._unfinished is not None and not all(map(self._unfinished.is_whole, decoded))
         return decoded

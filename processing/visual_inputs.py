@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import torch
 
+from .decoding_count import note_decoded
 from .pictures import image_array, upright_rgb
 from .video_sources import Deadline, VideoDecodeError, check_kind, describe_source, open_readable
 
@@ -91,6 +92,7 @@ def load_image(image: Any, timeout_s: float | None = None, max_pixels: int | Non
         VideoDecodeError: If the image cannot be read; names file and cause.
     """
     name = _describe(image)
+    note_decoded(0)
     try:
         if _is_array(image):
             image = PIL.Image.fromarray(image_array(image))
@@ -100,6 +102,7 @@ def load_image(image: Any, timeout_s: float | None = None, max_pixels: int | Non
         with open_readable(image, name, Deadline(timeout_s)) as file:
             opened = PIL.Image.open(file.removeprefix("file:") if isinstance(file, str) else file)
             with opened:
+                note_decoded(1)
                 return upright_rgb(opened, max_pixels)
     except VideoDecodeError:
         raise

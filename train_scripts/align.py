@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from clipbert.support.options import changeable
 from clipbert.support.terminal import printable
+from clipbert.train_scripts.engine.cost import ReadItems, batches_of
 from clipbert.train_scripts.engine.data import Skipped, build_loader, check_skipped
 from clipbert.train_scripts.engine.items import NoTrainSet
 from clipbert.train_scripts.engine.predictions import Predictions
@@ -79,9 +80,11 @@ class AlignmentTask(Task):
         skip = recipe.data.on_decode_error == "skip"
         inputs = WholeVideos(videos.sources(), self.processor, options, hasattr(model, "match_frames"), skip)
         own = range(accelerator.process_index, len(videos), accelerator.num_processes)
-        loader = build_loader(Subset(inputs, own), recipe.data, batch_size=1, collate_fn=list)
+        read = ReadItems(Subset(inputs, own), list)
+        loader = build_loader(read, recipe.data, batch_size=1, collate_fn=read.collate)
         quiet, found = None if accelerator.is_main_process else True, []
-        for number, (item,) in zip(own, tqdm(loader, desc="evaluating", unit="video", disable=quiet), strict=True):
+        bar = tqdm(batches_of(loader), total=len(loader), desc="evaluating", unit="video", disable=quiet)
+        for number, (item,) in zip(own, bar, strict=True):
             rows = examples[videos.members(number)]
             scores = {context: np.zeros((len(rows["caption"]), 0), np.float32) for context in CONTEXTS}
             if not isinstance(item, str):

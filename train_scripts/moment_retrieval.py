@@ -25,6 +25,7 @@ from clipbert.processing.word_tokenizer import build_word_tokenizer
 from clipbert.support.families import load_family
 from clipbert.support.names import did_you_mean
 from clipbert.support.terminal import printable
+from clipbert.train_scripts.engine.cost import uncounted
 from clipbert.train_scripts.engine.data import Skipped, check_skipped
 from clipbert.train_scripts.engine.items import NoTrainSet
 from clipbert.train_scripts.engine.recipe import Recipe
@@ -208,7 +209,9 @@ class MomentTask(Task):
         skipped = [Skipped(0, videos[row["number"]].video_id, row["skipped"]) for row in found.rows if row["skipped"]]
         check_skipped(skipped, len(found.rows), recipe.data.max_decode_error_rate)
         predictions = by_question(videos, found, info)
-        add_blind_model(predictions, by_question(videos, ask(UnseenVideos.of(videos, found), skip=True), info))
+        with uncounted():
+            blind = ask(UnseenVideos.of(videos, found), skip=True)
+        add_blind_model(predictions, by_question(videos, blind, info))
         moments = decode(predictions)
         for row, answers in zip(predictions.rows, moments, strict=True):
             row["moments"] = answers

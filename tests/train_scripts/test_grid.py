@@ -68,7 +68,8 @@ def write_grid(folder, name="grid", **changes):
         "run.eval_every": 2,
         "eval.splits": {"validation": "tuning", "test": "final"},
         "eval.metric": "accuracy",
-        "eval.count_flops": True,
+        "eval.count_cost": True,
+        "run.count_cost": True,
     }
     values = {
         "script": "train_scripts/video_classification.py",
@@ -417,6 +418,12 @@ def test_the_table_has_step_times_multiply_adds_and_what_is_published(finished, 
     view = summary["operations"]["view"]
     assert view["whole"] == view["without_attention"] > 0 and view["per_video"] == 1
     assert cells["lr=0.05"]["G multiply-adds"] == f"{view['whole'] / 1e9:.4g}"
+    per_video, training = summary["per_video"], summary["training"]
+    assert cells["lr=0.05"]["a video: frames encoded"] == f"{per_video['frames_encoded']:.4g}" == "3"
+    assert per_video["multiply_adds"] == view["whole"]
+    total = STEPS * (training["multiply_adds_forward"] + training["multiply_adds_backward"])
+    assert cells["lr=0.05"]["training: G multiply-adds"] == f"{total / 1e9:,.4g}" and total > STEPS * 4 * view["whole"]
+    assert float(cells["lr=0.05"]["training: CPU s"]) > 0 and cells["broken"]["training: CPU s"] == ""
     assert cells["lr=0.05"]["ms a step"] == f"{summary['ms_per_step']:.2f}" and summary["ms_per_step"] > 0
     assert [cells[name][head[-1]] for name in ("lr=1.0e-09", "lr=0.05", "broken", "chance")] == [
         "",
@@ -425,6 +432,7 @@ def test_the_table_has_step_times_multiply_adds_and_what_is_published(finished, 
         "",
     ]
     assert cells["broken"]["G multiply-adds"] == ""
+    assert "a video: frames decoded" not in head  # this family decodes by itself
     assert (
         _show_operations({"operations": {"view": None}}) == ["not counted"] * 2 == _show_operations({"minutes": 1.0})
     )

@@ -27,6 +27,21 @@ one, workers not counted."""
 OPERATIONS = """
 G multiply-adds, which papers call GFLOPs, are those of one view (a clip or crop) of a video, times its views, whole and without
 the products inside attention."""
+COUNTED = """
+What is said of training is what all steps of a run come to, forward and backward (of multiply-adds and frames the mean step
+that was counted, times the steps; CPU seconds are those of decoding, too); of a video the mean of an evaluation: the frames that
+decoders gave, those between a key frame and a wanted one included, and the frames that went through the tower or CNN."""
+COUNTED_COLUMNS = {  # where it stands in a summary, and how many of it make one
+    "training: G multiply-adds": ("training", "total_multiply_adds", 1e9),
+    "training: frames decoded": ("training", "total_frames_decoded", 1),
+    "training: frames encoded": ("training", "total_frames_encoded", 1),
+    "training: CPU s": ("training", "total_cpu_s", 1),
+    "a video: G multiply-adds": ("per_video", "multiply_adds", 1e9),
+    "a video: frames decoded": ("per_video", "frames_decoded", 1),
+    "a video: frames encoded": ("per_video", "frames_encoded", 1),
+    "a video: ms to read": ("per_video", "read_ms", 1),
+    "a video: ms in the model": ("per_video", "model_ms", 1),
+}
 
 
 def summarise(grid: Grid, runs: Sequence[CellRun], states: Mapping[CellRun, str]) -> dict[str, Any]:
@@ -87,6 +102,10 @@ def summarise_cell(grid: Grid, finished: Sequence[Mapping[str, Any]]) -> dict[st
             found[name] = of_all(values)
     if counted := [cost["operations"] for cost in costs if "operations" in cost]:
         found["operations"] = counted[0]
+    for group in ("training", "per_video"):
+        if counted := [cost[group] for cost in costs if group in cost]:
+            shared = [name for name in counted[0] if all(isinstance(each.get(name), int | float) for each in counted)]
+            found[group] = {name: mean(each[name] for each in counted) for name in shared}
     return {**found, **{name: finished[0][name] for name in ("parameters", "trainable_parameters")}}
 
 
@@ -134,16 +153,22 @@ def show_table(title: str, found: Mapping[str, Any]) -> str:
     head += [f"chosen by: {split} {found['metric']}" for split in chosen]
     head += ["parameters", "trained", "minutes", "ms a step", "ms an example", "memory"]
     is_counted = any("operations" in cell["summary"] for cell in found["cells"])
+    costs = [
+        name
+        for name, (group, key, _) in COUNTED_COLUMNS.items()
+        if any(key in cell["summary"].get(group, {}) for cell in found["cells"])
+    ]
+    head += costs
     head += ["G multiply-adds", "without attention products"] if is_counted else []
     head += [f"published: {title}" for title in found["published"]]
-    rows = [_show_cell(cell, columns, chosen, found, is_counted) for cell in found["cells"]]
+    rows = [_show_cell(cell, columns, chosen, found, costs, is_counted) for cell in found["cells"]]
     for kind, by_split in found["baselines"].items():
         levels = [_show_range(metric, by_split.get(split, {}).get(metric)) for split, metric in columns]
         scores = itertools.chain.from_iterable((level, "") for level in levels)
         row = [f"*{describe_baseline(kind)}*", "", *scores]
         rows.append([*row, *[""] * (len(head) - len(row))])
     table = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    notes = NOTES + OPERATIONS if is_counted else NOTES
+    notes = NOTES + (COUNTED if costs else "") + (OPERATIONS if is_counted else "")
     lines = [f"# {title}", "", *(f"| {' | '.join(map(printable, row))} |" for row in table), "", notes]
     missing = [
         f"- {cell['name']}, seed {run['seed']}: {printable(run['state'])}"
@@ -159,6 +184,7 @@ def _show_cell(
     columns: Sequence[tuple[str, str]],
     chosen: Sequence[str],
     found: Mapping[str, Any],
+    costs: Sequence[str],
     is_counted: bool,
 ) -> list[str]:
     summary, metric = cell["summary"], found["metric"]
@@ -171,9 +197,17 @@ def _show_cell(
     row += [f"{summary[name]:,}" if name in summary else "" for name in ("parameters", "trainable_parameters")]
     row += [f"{summary[name]:.2f}" if name in summary else "" for name in ("minutes", "ms_per_step", "ms_per_example")]
     row.append(f"{summary['peak_memory'] / 1e9:.2f} GB" if "peak_memory" in summary else "")
+    row += [_show_counted(summary, *COUNTED_COLUMNS[name]) for name in costs]
     if is_counted:
         row += _show_operations(summary)
     return [*row, *(str(column.get(cell["name"], "")) for column in found["published"].values())]
+
+
+def _show_counted(summary: Mapping[str, Any], group: str, key: str, unit: float) -> str:
+    if not summary:
+        return ""
+    value = summary.get(group, {}).get(key)
+    return "not counted" if value is None else f"{value / unit:,.4g}" if value < 1e4 * unit else f"{value / unit:,.0f}"
 
 
 def _show_operations(summary: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from clipbert.processing.decoding import VideoDecodeError
 from clipbert.support.terminal import printable
+from clipbert.train_scripts.engine.cost import Reading, add_readings, read_item
 from clipbert.train_scripts.engine.order import ItemKey, PlannedItem
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.sections import DataSection
@@ -62,6 +63,7 @@ class MicroBatch(NamedTuple):
     weight: float  # share of the items that could be decoded
     skipped: list[Skipped]
     cursor: tuple[int, ...] | None = None  # of a streamed set: where the lane stands that it came from
+    reading: Reading | None = None  # what it took to read the items
 
 
 class DecodeGuard:
@@ -76,7 +78,11 @@ class DecodeGuard:
     def __init__(self, train_set: Any, collate: Callable[[list], Batch], skip: bool):
         self.train_set, self.collate_items, self.skip = train_set, collate, skip
 
-    def __getitem__(self, item: PlannedItem) -> tuple[str, Any]:
+    def __getitem__(self, item: PlannedItem) -> tuple[str, Any, Reading]:
+        (id, content), reading = read_item(lambda: self._decode(item))
+        return id, content, reading
+
+    def _decode(self, item: PlannedItem) -> tuple[str, Any]:
         epoch, key = item
         index = key[1]
         try:
@@ -89,16 +95,17 @@ class DecodeGuard:
                 ) from error
             return self.train_set.ids[index], Skipped(epoch, self.train_set.ids[index], str(error))
 
-    def collate(self, items: Sequence[tuple[str, Any]]) -> MicroBatch:
-        skipped = [item for _, item in items if isinstance(item, Skipped)]
-        usable = [(id, item) for id, item in items if not isinstance(item, Skipped)]
+    def collate(self, items: Sequence[tuple[str, Any, Reading]]) -> MicroBatch:
+        skipped = [item for _, item, _ in items if isinstance(item, Skipped)]
+        usable = [(id, item) for id, item, _ in items if not isinstance(item, Skipped)]
         weight = len(usable) / len(items)
         ids, contents = zip(*(usable or [self._any_item()]), strict=True)
-        return MicroBatch(self.collate_items(list(contents)), list(ids), weight, skipped)
+        reading = add_readings(reading for *_, reading in items)
+        return MicroBatch(self.collate_items(list(contents)), list(ids), weight, skipped, reading=reading)
 
     def _any_item(self) -> tuple[str, Any]:
         for index in range(len(self.train_set)):
-            id, item = self[PlannedItem(0, ItemKey(0, index))]
+            id, item = self._decode(PlannedItem(0, ItemKey(0, index)))
             if not isinstance(item, Skipped):
                 return id, item
         raise UndecodableVideosError(

@@ -14,7 +14,8 @@ The result is the gradient of the whole batch, exactly. A step of a single micro
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,7 @@ from accelerate.utils import pad_across_processes, send_to_device
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from clipbert.train_scripts.engine.data import MicroBatch
+from clipbert.train_scripts.engine.data import Batch, MicroBatch
 from clipbert.train_scripts.engine.launch import seed_everything
 from clipbert.train_scripts.engine.sharding import distribute_as, outermost_weights_whole
 from clipbert.train_scripts.engine.statistics import shared_statistics
@@ -47,6 +48,7 @@ def add_global_gradients(
     batches: Iterator[MicroBatch],
     num_micro_steps: int,
     seed: tuple[int, ...],
+    counting: Callable[[list[Batch]], AbstractContextManager] = lambda batches: nullcontext(),
 ) -> StepSums:
     """
     The gradients of `task.global_loss` over all micro-batches of a step on all processes.
@@ -58,6 +60,7 @@ def add_global_gradients(
         batches (`Iterator[MicroBatch]`): The micro-batches of this process.
         num_micro_steps (`int`): How many of them make a step.
         seed (`tuple[int, ...]`): Of the step; the number of the micro-batch comes behind it.
+        counting (`Callable`, *optional*): Called with the batches, it gives what all passes are made in (see `StepMeter`).
 
     Returns:
         [`StepSums`]
@@ -73,29 +76,30 @@ def add_global_gradients(
         # items that stand in for some that cannot be decoded take no part
         return features if micro.weight else {name: feature[:0] for name, feature in features.items()}
 
-    cached = None
-    if num_micro_steps > 1:
-        statistics = [(buffer, buffer.clone()) for buffer in model.buffers()]  # are updated in the other pass
-        with torch.no_grad():
-            cached = [compute_features(micro_step) for micro_step in range(num_micro_steps)]
-            for buffer, value in statistics:
-                buffer.copy_(value)
-    gradients = None
-    # `backward` divides by the micro-steps, and processes are averaged; here both are to be summed
-    scale = num_micro_steps * accelerator.num_processes
-    for micro_step, micro in enumerate(micro_batches):
-        with accelerator.accumulate(model), shared_statistics(model, accelerator):
-            features = compute_features(micro_step)
-            if gradients is None:
-                gradients = differentiate(task, accelerator, model, cached or [features])
-                add_direct_gradients(gradients.by_parameter, accelerator)
-            chained = [(features[name], gradient) for name, gradient in gradients.by_feature[micro_step].items()]
-            surrogate = sum((feature.float() * gradient).sum() for feature, gradient in chained)
-            # parameters that only the loss reads take part, so that processes share their gradients, too
-            whole = [parameter for parameter, _ in gradients.by_parameter if not isinstance(parameter, DTensor)]
-            surrogate = surrogate + sum(0.0 * parameter.sum() for parameter in whole)
-            accelerator.backward(surrogate * scale)
-        found.add(gradients.losses, gradients.report, micro)
+    with counting([micro.batch for micro in micro_batches]):
+        cached = None
+        if num_micro_steps > 1:
+            statistics = [(buffer, buffer.clone()) for buffer in model.buffers()]  # are updated in the other pass
+            with torch.no_grad():
+                cached = [compute_features(micro_step) for micro_step in range(num_micro_steps)]
+                for buffer, value in statistics:
+                    buffer.copy_(value)
+        gradients = None
+        # `backward` divides by the micro-steps, and processes are averaged; here both are to be summed
+        scale = num_micro_steps * accelerator.num_processes
+        for micro_step, micro in enumerate(micro_batches):
+            with accelerator.accumulate(model), shared_statistics(model, accelerator):
+                features = compute_features(micro_step)
+                if gradients is None:
+                    gradients = differentiate(task, accelerator, model, cached or [features])
+                    add_direct_gradients(gradients.by_parameter, accelerator)
+                chained = [(features[name], gradient) for name, gradient in gradients.by_feature[micro_step].items()]
+                surrogate = sum((feature.float() * gradient).sum() for feature, gradient in chained)
+                # parameters that only the loss reads take part, so that processes share their gradients, too
+                whole = [parameter for parameter, _ in gradients.by_parameter if not isinstance(parameter, DTensor)]
+                surrogate = surrogate + sum(0.0 * parameter.sum() for parameter in whole)
+                accelerator.backward(surrogate * scale)
+            found.add(gradients.losses, gradients.report, micro)
     return found
 
 

@@ -15,8 +15,8 @@ from accelerate.utils import DistributedType, broadcast_object_list
 
 from clipbert.support.files import remove_leftovers, write_whole
 from clipbert.train_scripts.engine.checkpoint import writing
+from clipbert.train_scripts.engine.cost import describe_cost
 from clipbert.train_scripts.engine.memory import peak_memory
-from clipbert.train_scripts.engine.operations import describe_operations
 from clipbert.train_scripts.engine.order import BatchPlan
 from clipbert.train_scripts.engine.pace import Pace, advise, show_duration
 from clipbert.train_scripts.engine.predictions import Predictions
@@ -82,9 +82,22 @@ class RunLog:
                 f"{group['name']}: {group['size']:,} parameters, lr {group['base_lr']}, weight decay {group['weight_decay']}"
             )
 
-    def add_step(self, step: int, epoch: float, values: Mapping[str, float], seconds_left: float) -> None:
-        self._write({"step": step, "epoch": round(epoch, 4), **values})
-        self.accelerator.log(dict(values), step=step)
+    def add_step(
+        self,
+        step: int,
+        epoch: float,
+        values: Mapping[str, float],
+        seconds_left: float,
+        cost: Mapping[str, float] | None = None,
+    ) -> None:
+        """A step, with what was counted of it (see `StepCost`), if anything was."""
+        row = {"step": step, "epoch": round(epoch, 4), **values}
+        if cost is not None:
+            row["cost"] = {**cost, "peak_memory": peak_memory(self.accelerator.device)}
+        self._write(row)
+        self.accelerator.log(
+            {**values, **{f"cost/{name}": value for name, value in row.get("cost", {}).items()}}, step=step
+        )
         if step % self.recipe.run.log_every == 0:
             left = f", {show_duration(seconds_left)} left" if seconds_left else ""
             logger.info(f"step {step}, epoch {epoch:.2f}: {show_values(values)}{left}")
@@ -111,15 +124,15 @@ class RunLog:
             is_better, sentence = found
             logger.log(logging.INFO if is_better or purpose != "final" else logging.WARNING, f"{split}: {sentence}")
 
-    def add_cost(self, step: int, split: str, seconds: float, operations: Mapping[str, Any] | None = None) -> None:
+    def add_cost(self, step: int, split: str, seconds: float, counted: Mapping[str, Any] | None = None) -> None:
         """
-        How long an evaluation took, the most memory so far, and what was counted (see `counting_calls`), if anything was;
+        How long an evaluation took, the most memory so far, and what was counted (see `EvaluationMeter`), if anything was;
         in a file of its own, as no run repeats them.
         """
         row = {"step": step, "split": split, "seconds": round(seconds, 4)}
-        if operations is not None:
-            row["operations"] = dict(operations)
-            logger.info(f"{split}: {describe_operations(operations)}")
+        if counted is not None:
+            row |= counted
+            logger.info(f"{split}: {describe_cost(counted)}")
         self._write(row | {"peak_memory": peak_memory(self.accelerator.device)}, self.path.with_name(COSTS))
 
     def add_examples(self, split: str, describe: Callable[[Predictions, int], str | None], found: Predictions) -> None:

@@ -29,6 +29,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from clipbert.support.files import write_whole
 from clipbert.support.manifest import CheckpointError, verify_checkpoint
 from clipbert.train_scripts.engine.checkpoint import RunCheckpoints, load_weights, writing
+from clipbert.train_scripts.engine.cost import StepMeter, counting_evaluation
 from clipbert.train_scripts.engine.data import MicroBatch, Skipped, check_skipped
 from clipbert.train_scripts.engine.draws import evaluate_draws
 from clipbert.train_scripts.engine.ema import AveragedWeights
@@ -38,7 +39,6 @@ from clipbert.train_scripts.engine.last_word import say_below_launcher
 from clipbert.train_scripts.engine.launch import seed_everything
 from clipbert.train_scripts.engine.log import RunLog
 from clipbert.train_scripts.engine.memory import naming_what_saves_memory
-from clipbert.train_scripts.engine.operations import counting_calls
 from clipbert.train_scripts.engine.optim import build_optimizer, set_lr
 from clipbert.train_scripts.engine.order import PlannedBatches, build_plan
 from clipbert.train_scripts.engine.pace import Pace
@@ -46,6 +46,7 @@ from clipbert.train_scripts.engine.predictions import write_predictions
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.report import describe_end, measured_checkpoint, this_command
 from clipbert.train_scripts.engine.resume import Beginning
+from clipbert.train_scripts.engine.run_files import read_run
 from clipbert.train_scripts.engine.sharding import gather, gather_optimizer, prepare
 from clipbert.train_scripts.engine.statistics import shared_statistics
 from clipbert.train_scripts.engine.step import StepSums, weigh_by_rows
@@ -85,6 +86,8 @@ class Trainer:
         self.take_position(beginning)
         self.termination = Termination(accelerator.num_processes == 1, accelerator.is_main_process)
         self.pace = Pace(self.plan.global_batch_size)
+        self.meter = StepMeter(self.model, accelerator) if recipe.run.count_cost else None
+        self.known_operations: dict[Any, Any] = {}  # of the calls of evaluations
         self.log.describe(type(task).__name__, self.plan, self.total_steps, self.optimizer)
 
     def plan_steps(self) -> None:
@@ -177,7 +180,8 @@ class Trainer:
             self.recipe.model.advance(self.accelerator.unwrap_model(self.model), self.step / self.total_steps)
         statistics = [(buffer, buffer.clone()) for buffer in self.model.buffers()]  # which a forward pass updates
         lr = set_lr(self.optimizer, self.step + 1, self.total_steps, optim, self.log.num_reductions())
-        found = self.add_gradients(batches)
+        with nullcontext() if self.meter is None else self.meter.step() as cost:
+            found = self.add_gradients(batches)
         grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), optim.max_grad_norm or math.inf)
         is_time = self.accelerator.is_main_process and time.monotonic() - self.saved_at >= self.recipe.run.save_seconds
         means, self.termination.is_agreed, self.is_time_to_save = found.average(
@@ -197,15 +201,17 @@ class Trainer:
             self.skipped += micro.skipped
             self.parts.train_set.advance(micro.cursor)
         values |= {"lr": lr, "wait_s": values.pop("wait_s"), "step_s": time.perf_counter() - started}
-        self.log_step(values)
+        readings = [micro.reading for micro in found.micro_batches if micro.reading is not None]
+        self.log_step(values, None if cost is None else cost.summarise(readings, self.accelerator))
         self.report_skipped()
         return values
 
     def add_gradients(self, batches: Iterator[MicroBatch]) -> StepSums:
         """The gradients of all micro-batches of a step."""
+        counting = (lambda batches: nullcontext()) if self.meter is None else self.meter.counting
         if self.task.has_global_loss:
             steps, seed = self.plan.accumulation_steps, (self.recipe.run.seed, self.step)
-            return add_global_gradients(self.task, self.model, self.accelerator, batches, steps, seed)
+            return add_global_gradients(self.task, self.model, self.accelerator, batches, steps, seed, counting)
         accelerator, found = self.accelerator, StepSums()
         # `backward` divides by the micro-steps and processes are averaged; the original sums the micro-steps
         scale = self.plan.accumulation_steps if self.recipe.optim.accumulation == "sum" else 1
@@ -217,7 +223,7 @@ class Trainer:
             batch = send_to_device(micro.batch, accelerator.device, non_blocking=True)
             number = micro_step * accelerator.num_processes + accelerator.process_index
             seed_everything(self.recipe.run.seed, self.step, number)
-            with accelerator.accumulate(self.model), shared_statistics(self.model, accelerator):
+            with accelerator.accumulate(self.model), shared_statistics(self.model, accelerator), counting([batch]):
                 losses, report = self.task.training_step(self.model, batch)
                 accelerator.backward(losses["loss"] * (micro.weight * scale))
             found.add(losses, report, micro)
@@ -229,10 +235,12 @@ class Trainer:
         target = self.task.averaged_target
         yield from own if target is None else weigh_by_rows(list(own), target, self.accelerator)
 
-    def log_step(self, values: dict[str, float]) -> None:
+    def log_step(self, values: dict[str, float], cost: dict[str, float] | None = None) -> None:
         self.pace.add_step(values["step_s"], values["wait_s"])
         left_s = (self.total_steps - self.step) * self.pace.seconds_per_step
-        self.log.add_step(self.step, self.step * self.plan.global_batch_size / self.plan.num_items, values, left_s)
+        self.log.add_step(
+            self.step, self.step * self.plan.global_batch_size / self.plan.num_items, values, left_s, cost
+        )
         if self.pace.is_due():
             self.log.add_pace(self.step, self.pace, self.total_steps - self.step, self.plan)
 
@@ -286,21 +294,23 @@ class Trainer:
             if purpose not in purposes:
                 continue
             examples, saving = self.parts.eval_sets[split], naming_what_saves_memory(self.recipe, split, "eval")
-            counting = counting_calls(model) if settings.count_flops else nullcontext()
+            counting = counting_evaluation(model, self.known_operations) if settings.count_cost else nullcontext()
             started = time.perf_counter()
             with (
                 self.termination.breaking_off(),
                 saving,
-                counting as operations,
+                counting as meter,
                 torch.no_grad(),
                 self.accelerator.autocast(),
             ):
                 arguments = (model.eval(), examples, self.accelerator, self.recipe)
                 result = evaluate_draws(functools.partial(self.task.evaluate, *arguments), settings.num_draws)
+            seconds = time.perf_counter() - started
             if purpose == "tuning" and settings.metric not in result.metrics:
                 raise ValueError(f"eval.metric={settings.metric!r} is not among {', '.join(result.metrics)}.")
             self.log.add_evaluation(step, split, purpose, result.metrics)
-            self.log.add_cost(step, split, time.perf_counter() - started, operations)
+            counted = None if meter is None else meter.summarise(self.accelerator)
+            self.log.add_cost(step, split, seconds - (0 if meter is None else meter.counting_s), counted)
             if purpose == "final":
                 self.log.add_examples(split, self.task.describe_row, result.predictions)
             # those of a tuning split belong to the best checkpoint, as its row in results.json does
@@ -316,6 +326,8 @@ class Trainer:
             sizes = [(part.numel(), part.requires_grad) for part in self.model.parameters()]
             results["num_parameters"] = sum(size for size, _ in sizes)
             results["num_trainable_parameters"] = sum(size for size, is_trained in sizes if is_trained)
+            if counted := read_run(self.output_dir).counted():
+                results["costs"] = counted
             results["recipe"] = asdict(self.recipe)
             with writing(self.output_dir / "results.json"):
                 write_whole(self.output_dir / "results.json", json.dumps(results, indent=1))

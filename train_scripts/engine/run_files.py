@@ -11,7 +11,9 @@ from typing import Any
 from clipbert.train_scripts.engine.log import COSTS, LOG, read_rows
 
 
-NO_RESULTS = {"step", "epoch", "lr", "grad_norm", "wait_s", "step_s"}  # of what is logged of a step
+NO_RESULTS = {"step", "epoch", "lr", "grad_norm", "wait_s", "step_s", "cost"}  # of what is logged of a step
+TIMES = ("read_s", "cpu_s")
+PER_STEP = ("frames_decoded", "frames_encoded", "multiply_adds_forward", "multiply_adds_backward", *TIMES)
 
 
 @dataclass
@@ -22,8 +24,8 @@ class RunFiles:
         results (`dict[str, Any]`): Of `results.json`; empty before the end of the run.
         steps (`list[dict[str, Any]]`): The logged steps.
         evaluations (`list[dict[str, Any]]`): The logged evaluations, with `step`, `split`, `purpose` and `metrics`.
-        costs (`dict[tuple[int, str], dict[str, Any]]`): For step and split `seconds`, `peak_memory`, and `operations` where
-            they were counted.
+        costs (`dict[tuple[int, str], dict[str, Any]]`): For step and split `seconds`, `peak_memory`, and where they were counted
+            `operations`, `videos` and `per_video` (see `EvaluationMeter.summarise`).
     """
 
     folder: Path
@@ -42,12 +44,15 @@ class RunFiles:
         """
         `minutes` of training and evaluation, `ms_per_step`, the median of the training steps without the time that they waited
         for data, `peak_memory` in bytes, and of the latest evaluation of a final split (else of any) `ms_per_example`,
-        reading included, and `operations`; what the log does not say is left out.
+        reading included, `operations` and `per_video`, and of training what `training_cost` says; what was not counted is left
+        out.
         """
         seconds = sum(row["step_s"] for row in self.steps) + sum(row["seconds"] for row in self.costs.values())
         found: dict[str, Any] = {"minutes": seconds / 60}
         if self.steps:
-            found["ms_per_step"] = 1000 * statistics.median(row["step_s"] - row["wait_s"] for row in self.steps)
+            found["ms_per_step"] = 1000 * statistics.median(
+                row["step_s"] - row["wait_s"] for row in self.timed_steps()
+            )
         if self.costs:
             found["peak_memory"] = max(row["peak_memory"] for row in self.costs.values())
         rows = sorted(self.evaluations, key=lambda row: (row["purpose"] == "final", row["step"]))
@@ -55,9 +60,42 @@ class RunFiles:
             cost, examples = self.costs.get((row["step"], row["split"])), row["metrics"].get("num_examples")
             if cost and examples:
                 found["ms_per_example"] = 1000 * cost["seconds"] / examples
-            if cost and "operations" in cost:
-                found["operations"] = cost["operations"]
+            found |= {name: cost[name] for name in ("operations", "per_video") if cost and name in cost}
+        if training := self.training_cost():
+            found["training"] = training
         return found
+
+    def timed_steps(self) -> list[dict[str, Any]]:
+        """The steps that took no longer for being counted; all, if there are no others."""
+        return [row for row in self.steps if not row.get("cost", {}).get("is_counted")] or self.steps
+
+    def training_cost(self) -> dict[str, float]:
+        """
+        Means over the steps of which each is known, with the same names as in the log, `step_ms` and `steps`, and what they come
+        to in all steps: `total_multiply_adds`, `total_frames_decoded`, `total_frames_encoded`, `total_cpu_s`. Empty where
+        `run.count_cost` was off.
+        """
+        counted = [row["cost"] for row in self.steps if "cost" in row]
+        if not counted:
+            return {}
+        timed = [row["cost"] for row in self.timed_steps() if "cost" in row]
+        found: dict[str, float] = {"steps": len(self.steps)}
+        for name in PER_STEP:
+            values = [cost[name] for cost in (timed if name in TIMES else counted) if name in cost]
+            if values:
+                found[name] = math.fsum(values) / len(values)
+        found["step_ms"] = 1000 * statistics.fmean(row["step_s"] for row in self.timed_steps())
+        found["peak_memory"] = max(cost["peak_memory"] for cost in counted)
+        passes = [found.get(f"multiply_adds_{name}") for name in ("forward", "backward")]
+        sums = {name: found[name] for name in ("frames_decoded", "frames_encoded", "cpu_s") if name in found}
+        sums |= {} if None in passes else {"multiply_adds": sum(passes)}
+        return found | {f"total_{name}": value * len(self.steps) for name, value in sums.items()}
+
+    def counted(self) -> dict[str, Any]:
+        """What `run.count_cost` and `eval.count_cost` have counted: of `training`, and of `evaluations` by split, the latest of each."""
+        found = {"training": training} if (training := self.training_cost()) else {}
+        of_splits = {split: row for (_, split), row in sorted(self.costs.items()) if "operations" in row}
+        return found | ({"evaluations": of_splits} if of_splits else {})
 
     def curve(self) -> list[dict[str, Any]]:
         """

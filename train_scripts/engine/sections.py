@@ -198,6 +198,11 @@ class RunSection(Section):
     seed: int = option(42, "Seed of weights, order, sampling and dropout.", at_least=0)
     mixed_precision: Literal["no", "fp16", "bf16"] = option("no", "Arithmetic of the forward pass.", saves="memory")
     log_every: int = changeable(10, "Steps between messages; log.jsonl has every step.", at_least=1)
+    count_cost: bool = changeable(
+        False,
+        "Count frames decoded and encoded, multiply-adds (in steps of new shapes: the first ten, and then a few), processor "
+        "seconds and memory of each step.",
+    )
     log_with: list[str] = changeable([], "Trackers of accelerate, e.g. [tensorboard].")
     push_to_hub: str | None = changeable(
         None, "USER/NAME: upload the measured checkpoint with code and model card when the run is finished."
@@ -259,7 +264,11 @@ class EvalSection(Section):
     batch_size: int = changeable(
         8, "Items of one forward pass in tasks that evaluate item by item.", at_least=1, saves="memory"
     )
-    count_flops: bool = changeable(False, "Count the multiply-adds of a view of a video, of a text, of a pair.")
+    count_cost: bool = changeable(
+        False,
+        "Count frames decoded and encoded, multiply-adds and milliseconds of a video, and the multiply-adds of a view of it, "
+        "of a text, of a pair; calls of new shapes are made a second time for that.",
+    )
 
     def problems(self):
         tuning = [name for name, purpose in self.splits.items() if purpose == "tuning"]

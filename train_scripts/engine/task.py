@@ -19,6 +19,7 @@ from clipbert.datasets_scripts.building.records import AnnotationError
 from clipbert.datasets_scripts.building.usable_videos import UnusableVideosError
 from clipbert.support.manifest import CheckpointError
 from clipbert.train_scripts.engine.command_line import load_recipe, parse_command_line, read_rescore_options
+from clipbert.train_scripts.engine.cost import ReadItems, batches_of
 from clipbert.train_scripts.engine.data import Batch, DeadWorkerError, build_loader, naming_dead_workers
 from clipbert.train_scripts.engine.items import NoTrainSet, TrainItems
 from clipbert.train_scripts.engine.last_word import ending_with_the_reason
@@ -138,11 +139,13 @@ class Task:
             examples (`Any`): A map-style dataset with a `collate` method.
         """
         found: dict[str, list] = {}
-        loader = build_loader(examples, recipe.data, batch_size=recipe.eval.batch_size, collate_fn=examples.collate)
+        items = ReadItems(examples, examples.collate)
+        loader = build_loader(items, recipe.data, batch_size=recipe.eval.batch_size, collate_fn=items.collate)
         loader = prepare_data_loader(
             loader, accelerator.device, accelerator.num_processes, accelerator.process_index, put_on_device=True
         )
-        for batch in tqdm(loader, desc="evaluating", disable=None if accelerator.is_main_process else True):
+        quiet = None if accelerator.is_main_process else True
+        for batch in tqdm(batches_of(loader), total=len(loader), desc="evaluating", disable=quiet):
             for name, values in self.eval_step(model, batch).items():
                 # `gather_for_metrics`, because plain `gather` repeats examples of an uneven last batch
                 values = accelerator.gather_for_metrics(values, use_gather_object=not torch.is_tensor(values))

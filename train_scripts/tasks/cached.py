@@ -22,6 +22,7 @@ from clipbert.processing import (
     SparseVideoProcessor,
     VideoDecodeError,
 )
+from clipbert.processing.decoding_count import note_decoded
 from clipbert.processing.feature_cache import Fault, VideoContent
 from clipbert.processing.sampling import build_rng
 from clipbert.support.options import changeable
@@ -75,6 +76,7 @@ class CachedVideos:
             `video_features` `(1, N, D)`, `video_mask` `(1, N)` and `durations` `(1,)`.
         """
         (video,) = videos
+        note_decoded(0)
         paths = self.paths.get(key_of(video))
         if not paths:
             raise VideoDecodeError(printable(str(video)[:200]), "it has no features; extract.py says why.")

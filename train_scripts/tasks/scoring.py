@@ -55,6 +55,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from clipbert.processing.decoding import VideoDecodeError
+from clipbert.train_scripts.engine.cost import ReadItems, batches_of
 from clipbert.train_scripts.engine.data import Skipped, UndecodableVideosError, build_loader, check_skipped
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.tasks.pooling import mark_absent_clips
@@ -193,10 +194,11 @@ class VisualReader:
             seed=recipe.run.seed + self.draw,
             spans=self.spans,
         )
-        loader = build_loader(dataset, recipe.data, batch_size=recipe.eval.video_block, collate_fn=list)
+        read = ReadItems(dataset, list)
+        loader = build_loader(read, recipe.data, batch_size=recipe.eval.video_block, collate_fn=read.collate)
         quiet, done = None if self.accelerator.is_main_process else True, 0
         with tqdm(total=len(self.own), desc="evaluating", unit=self.media, disable=quiet) as bar:
-            for items in loader:
+            for items in batches_of(loader):
                 numbers, inputs = [], []
                 for number, item in zip(self.own[done : done + len(items)], items, strict=True):
                     if isinstance(item, str):
