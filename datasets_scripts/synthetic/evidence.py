@@ -5,12 +5,15 @@ A large object, told by colour and shape, is there always, for a half or for an 
 eighth each and far apart, and their order is told. Small white stars come and go in the corners meanwhile, of which nothing is
 told. Nothing moves, so that one picture of an object shows all there is to know of it.
 
-Videos come in galleries of 16, in which each object is told of by one video, or by a pair of twins: a caption fits exactly one.
-Every kind of evidence has every colour and every shape once in a gallery, so that nothing but time makes one harder than another.
+Videos come in galleries of 16, in which each object is told of by one video, or by a pair of twins: a caption fits exactly one. A
+kind of evidence has two colours by two shapes there, so that who knows colours alone finds half of it at best, also of what is
+there always and prevails over the other kinds. In four galleries each kind has had every object once, so that nothing but time
+makes one harder than another.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -29,7 +32,7 @@ EVIDENCE = {
 ORDER = "order"
 PARTS = 8  # frames of a video come in multiples of it, so that every share is exact
 APART = 4  # two moments lie a fourth of the video apart, or more
-GALLERY = 16  # every object once: four kinds with four videos each
+GALLERY = 16  # every object once: four kinds with four videos each; four of them are balanced
 CORNERS = ((0.12, 0.12), (0.88, 0.12), (0.12, 0.88), (0.88, 0.88))
 NO_CORNER = -1
 
@@ -129,29 +132,33 @@ def draw_evidence_videos(rng: np.random.Generator, preset: Preset, fps: float, c
         fps (`float`): Frames a second.
         count (`int`): Videos, a multiple of `GALLERY`.
     """
-    return [video for _ in range(count // GALLERY) for video in draw_gallery(rng, preset, fps)]
+    videos: list[EvidenceVideo] = []
+    for number in range(count // GALLERY):
+        turn = number % len(EVIDENCE)
+        if turn == 0:
+            colors, shapes = (
+                [each[place] for place in rng.permutation(len(each))] for each in (preset.colors, preset.shapes)
+            )
+            # two colours by two shapes
+            blocks = [list(product(colors[c : c + 2], shapes[s : s + 2])) for c in (0, 2) for s in (0, 2)]
+        videos += draw_gallery(rng, preset, fps, blocks[turn:] + blocks[:turn])
+    return videos
 
 
-def draw_gallery(rng: np.random.Generator, preset: Preset, fps: float) -> list[EvidenceVideo]:
-    """Sixteen videos in random order; twins have one length, which is all that they share with each other alone."""
-    kinds = [list(EVIDENCE)[number] for number in rng.permutation(len(EVIDENCE))]
-    # a Latin square says which kind an object is for: it has each colour once, and each shape
-    objects = {kind: [] for kind in kinds}
-    colors, shapes = (
-        [each[number] for number in rng.permutation(len(each))] for each in (preset.colors, preset.shapes)
-    )
-    for row, color in enumerate(colors):
-        for column, shape in enumerate(shapes):
-            scene = Scene(shape, 1, "", preset.backgrounds[0], "", (Act("", color),))
-            objects[kinds[(row + column) % len(kinds)]].append(scene)
+def draw_gallery(
+    rng: np.random.Generator, preset: Preset, fps: float, blocks: list[list[tuple[str, str]]]
+) -> list[EvidenceVideo]:
+    """Videos in random order, where each kind is about the objects of one of the blocks."""
     videos = []
-    for kind in EVIDENCE:
-        if kind == ORDER:
-            pairs = zip(objects[kind][::2], objects[kind][1::2], strict=True)
-            firsts = [draw_video(rng, preset, fps, kind, pair) for pair in pairs]
+    for kind, block in zip(EVIDENCE, blocks, strict=True):
+        one, two, three, four = (
+            Scene(shape, 1, "", preset.backgrounds[0], "", (Act("", color),)) for color, shape in block
+        )
+        if kind == ORDER:  # pairs that differ in colour and in shape
+            firsts = [draw_video(rng, preset, fps, kind, pair) for pair in ((one, four), (two, three))]
             videos += [video for first in firsts for video in (first, first.twin())]
         else:
-            videos += [draw_video(rng, preset, fps, kind, (scene,)) for scene in objects[kind]]
+            videos += [draw_video(rng, preset, fps, kind, (scene,)) for scene in (one, two, three, four)]
     return [videos[number] for number in rng.permutation(len(videos))]
 
 

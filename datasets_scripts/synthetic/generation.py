@@ -146,13 +146,15 @@ def generate_synthetic(output_dir, progress: bool = True, **settings) -> Path:
         progress (`bool`, defaults to `True`): Show a progress bar.
         settings: Fields of `Settings`: `num_train`, `num_validation`, `num_test`, `preset` ("standard", "easy",
             "counting", "sequences", with classes "motions" or "orders", with twins "motion", "motion_boxes" or
-            "motion_shots", with moments to find "events"), `size` (pixels, even), `num_frames` (default:
+            "motion_shots", with moments to find "events", with one thing that is told and seen for a known share "evidence", whose
+            numbers of videos are multiples of 16), `size` (pixels, even), `num_frames` (default:
             what the preset says), `fps`,
             `seed`, `captions_per_video` (1 to 3 wordings), `search_phrases` (training videos have captions as people
             search, too: with parts left out), `unseen_combinations` (train without the combinations of
             validation and test). Of "events", in the place of drawn numbers: `duration_s` (any: videos are written frame by
             frame), `num_events`, `shortest_event_s`, `longest_event_s`; `boundary_noise` (borders of training moments
-            lie up to this share of their length beside the true ones).
+            lie up to this share of their length beside the true ones). They hold of "evidence", too, where events are the small
+            stars that nothing is told of.
 
     Returns:
         `Path`: The folder, with `train/`, `validation/` and `test/` (each `videos/`, `captions.jsonl`,

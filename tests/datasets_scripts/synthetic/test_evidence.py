@@ -10,7 +10,7 @@ from transformers import BertTokenizer
 
 from clipbert.datasets_scripts import load_benchmark
 from clipbert.datasets_scripts.synthetic import generate_synthetic
-from clipbert.datasets_scripts.synthetic.evidence import EVIDENCE, GALLERY, draw_evidence_videos, draw_gallery
+from clipbert.datasets_scripts.synthetic.evidence import EVIDENCE, GALLERY, draw_evidence_videos
 from clipbert.datasets_scripts.synthetic.generation import read_manifest
 from clipbert.datasets_scripts.synthetic.rendering import RGB
 from clipbert.datasets_scripts.synthetic.scenes import PRESETS
@@ -20,20 +20,21 @@ from clipbert.train_scripts.tasks.question_answering.blind import TextOnlyReader
 
 FPS = 4
 PLAN = PRESETS["evidence"]
-SETTINGS = {"preset": "evidence", "num_train": 16, "num_validation": 0, "num_test": 16, "size": 32, "fps": FPS}
+SETTINGS = {"preset": "evidence", "num_train": 64, "num_validation": 0, "num_test": 64, "size": 32, "fps": FPS}
 SHARES = {"always": 1.0, "half": 0.5, "eighth": 0.125, "order": 0.25}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return generate_synthetic(
-        tmp_path_factory.mktemp("evidence") / "data", progress=False, duration_s=16, captions_per_video=3, **SETTINGS
+        tmp_path_factory.mktemp("evidence") / "data", progress=False, duration_s=20, captions_per_video=3, **SETTINGS
     )
 
 
 @pytest.fixture(scope="module")
 def galleries():
-    return [draw_gallery(np.random.default_rng(seed), PLAN, 8) for seed in range(60)]
+    videos = draw_evidence_videos(np.random.default_rng(0), PLAN, 8, 60 * GALLERY)
+    return [videos[first : first + GALLERY] for first in range(0, len(videos), GALLERY)]
 
 
 def lines(folder, name, split="test"):
@@ -55,20 +56,20 @@ def test_every_caption_fits_one_video_of_its_gallery(galleries):
 
 
 def test_nothing_but_time_makes_a_kind_harder(galleries):
-    """Each has every colour and every shape once, so that who knows one of them, or none, finds as many of every kind."""
-    seen = {kind: Counter() for kind in EVIDENCE}
-    for videos in galleries:
-        for kind in EVIDENCE:
-            firsts = [told(video)[0] for video in videos if video.kind == kind]
-            assert {color for color, _ in firsts} == set(PLAN.colors) and {shape for _, shape in firsts} == set(
-                PLAN.shapes
-            )
-            seen[kind].update(firsts)
-        for video in videos:
-            if video.kind == "order":
-                (color, shape), (other_color, other_shape) = told(video)
-                assert color != other_color and shape != other_shape
-    assert all(len(counts) == 16 for counts in seen.values())
+    """Who knows colours alone, or shapes alone, finds half of a kind at best, and in four galleries each has had every object."""
+    for first in range(0, len(galleries), 4):
+        firsts = {kind: Counter() for kind in EVIDENCE}
+        for videos in galleries[first : first + 4]:
+            for kind in EVIDENCE:
+                seen = [told(video)[0] for video in videos if video.kind == kind]
+                assert sorted(Counter(color for color, _ in seen).values()) == [2, 2]
+                assert sorted(Counter(shape for _, shape in seen).values()) == [2, 2] and len(set(seen)) == 4
+                firsts[kind].update(seen)
+            for video in videos:
+                if video.kind == "order":
+                    (color, shape), (other_color, other_shape) = told(video)
+                    assert color != other_color and shape != other_shape
+        assert all(len(counts) == 16 and set(counts.values()) == {1} for counts in firsts.values())
 
 
 def test_spans_are_exact_and_lie_anywhere(galleries):
@@ -108,10 +109,10 @@ def test_stars_say_nothing_of_the_kind(galleries):
 
 
 def test_what_is_written_is_what_the_files_show(folder):
-    captions, moments = lines(folder, "captions")[::3], lines(folder, "moments")
+    captions, moments = lines(folder, "captions")[:48:3], lines(folder, "moments")
     for row in captions:
         frames = decode_video(folder / "test" / row["video"], lambda facts: range(facts.total_num_frames)).frames
-        assert len(frames) == 16 * FPS
+        assert len(frames) == 20 * FPS
         centre = frames[:, 8:24, 8:24].astype(float)
         is_object = (centre.max(axis=-1) > 100) & (np.ptp(centre, axis=-1) > 60)  # (frames, 16, 16)
         is_there = is_object.sum(axis=(1, 2)) > 20
@@ -157,7 +158,9 @@ def test_words_are_in_the_vocabulary(folder):
 def test_rows_of_the_loader(folder, tmp_path):
     facts = read_manifest(folder)["splits"]["test"]
     assert (
-        facts["gallery_size"] == 16 and facts["every_caption_fits_one_video"] and facts["questions"] == {"open_qa": 32}
+        facts["gallery_size"] == 16
+        and not facts["every_caption_fits_one_video"]
+        and facts["questions"] == {"open_qa": 128}
     )
     for config in ("retrieval", "open_qa", "moments"):
         rows = load_benchmark("synthetic", config, split="test", data_dir=folder, cache_dir=str(tmp_path))
@@ -165,7 +168,7 @@ def test_rows_of_the_loader(folder, tmp_path):
     captions = load_benchmark("synthetic", "retrieval", split="test", data_dir=folder, cache_dir=str(tmp_path))[
         "caption"
     ]
-    assert captions[1] == f"there is {captions[0]}" and len(captions) == 48
+    assert captions[1] == f"there is {captions[0]}" and len(captions) == 192
 
 
 @pytest.mark.parametrize(
@@ -187,11 +190,10 @@ def test_impossible_settings_are_refused(settings, message, tmp_path):
 
 
 def test_the_same_settings_give_the_same_bytes(folder, tmp_path):
-    settings = {**SETTINGS, "num_train": 0, "boundary_noise": 0.1}
-    again = generate_synthetic(tmp_path / "x", progress=False, duration_s=16, captions_per_video=3, **settings)
+    """More videos are added to those that there are, and borders are moved in training alone."""
+    settings = {**SETTINGS, "num_train": 0, "num_test": 16, "boundary_noise": 0.1}
+    again = generate_synthetic(tmp_path / "x", progress=False, duration_s=20, captions_per_video=3, **settings)
     for path in sorted((again / "test").rglob("*.*")):
-        assert path.read_bytes() == (folder / path.relative_to(again)).read_bytes()
-    more = draw_evidence_videos(np.random.default_rng([0, 2]), PLAN, 8, 32)
-    assert [told(video) for video in more[:16]] == [
-        told(video) for video in draw_evidence_videos(np.random.default_rng([0, 2]), PLAN, 8, 16)
-    ]
+        there = (folder / path.relative_to(again)).read_bytes()
+        assert path.read_bytes() == (there if path.suffix == ".mp4" else there[: path.stat().st_size])
+    assert len(lines(again, "moments")) == 20
