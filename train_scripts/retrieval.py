@@ -39,7 +39,7 @@ from clipbert.train_scripts.tasks.retrieval.items import CaptionedVideos, MatchC
 from clipbert.train_scripts.tasks.retrieval.losses import contrastive_loss, flatten_pairs, unflatten_pairs
 from clipbert.train_scripts.tasks.retrieval.measures import METRICS, compute_match_odds, compute_text_ranks, measure
 from clipbert.train_scripts.tasks.retrieval.options import RetrievalEvalSection
-from clipbert.train_scripts.tasks.retrieval.ranking import Ranking
+from clipbert.train_scripts.tasks.retrieval.ranking import Ranking, split_galleries
 from clipbert.train_scripts.tasks.rows import (
     RowsByVideo,
     coverage_metrics,
@@ -194,7 +194,11 @@ class RetrievalTask(Task):
             settings |= {name: getattr(recipe.eval, name) for name in RESCALING_OPTIONS}
             settings["similarity_scale"] = model.similarity_scale
         else:
-            clip_logits = score_all_pairs(model, reader, texts, recipe.eval.pairs_per_forward)
+            galleries = [
+                (gallery, np.flatnonzero(np.isin(videos.owners, gallery)).tolist())
+                for gallery in split_galleries(len(videos), recipe.eval.gallery_size)
+            ]
+            clip_logits = score_all_pairs(model, reader, texts, recipe.eval.pairs_per_forward, galleries)
             tensors = {"clip_logits": clip_logits.numpy()}
             settings["score_pooling"] = choose_pooling(recipe, model)
         reader.check_skipped(videos.ids)

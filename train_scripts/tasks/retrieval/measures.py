@@ -61,7 +61,7 @@ def measure(predictions: Predictions) -> dict[str, float]:
     tensors, info = predictions.tensors, predictions.info
     if "clip_logits" in tensors:
         odds = compute_match_odds(predictions).numpy()
-        usable = ~np.isnan(odds).any(axis=0)
+        usable = ~np.isnan(odds).all(axis=0)  # pairs of different galleries have no score
     else:
         odds, usable = tensors.get("log_odds"), tensors["is_usable"]
     columns = {video_id: column for column, video_id in enumerate(info["video_ids"])}
