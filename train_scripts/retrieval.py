@@ -33,12 +33,13 @@ from clipbert.train_scripts.tasks.building import (
     choose_pooling,
     forward_options,
 )
+from clipbert.train_scripts.tasks.groups import check_groups, columns_of_groups
 from clipbert.train_scripts.tasks.retrieval.evaluation import build_bank, check_evaluation
 from clipbert.train_scripts.tasks.retrieval.items import CaptionedVideos, MatchCollator, PairCollator, PairSection
 from clipbert.train_scripts.tasks.retrieval.losses import contrastive_loss, flatten_pairs, unflatten_pairs
 from clipbert.train_scripts.tasks.retrieval.measures import METRICS, compute_match_odds, compute_text_ranks, measure
 from clipbert.train_scripts.tasks.retrieval.options import RetrievalEvalSection
-from clipbert.train_scripts.tasks.retrieval.ranking import Ranking
+from clipbert.train_scripts.tasks.retrieval.ranking import Ranking, split_galleries
 from clipbert.train_scripts.tasks.rows import (
     RowsByVideo,
     coverage_metrics,
@@ -83,7 +84,8 @@ class RetrievalRecipe(Recipe):
             yield "data.negatives: in_batch needs other videos; set run.micro_batch_size to 2 or more"
 
     def metrics(self) -> Sequence[str]:
-        return METRICS
+        to_video = [name for name in METRICS if name.startswith("text_to_video")]
+        return (*METRICS, *self.eval.patterns(to_video))
 
 
 class RetrievalTask(Task):
@@ -102,6 +104,7 @@ class RetrievalTask(Task):
         self.recipe, self.processor = recipe, build_processor(recipe)
         check_head(recipe, "VideoTextRetrieval")
         eval_sets = {split: load_rows(recipe.data, split, CAPTIONS) for split in recipe.eval.splits}
+        check_groups(recipe, eval_sets)
         self.query = next((rows[0]["caption"] for rows in eval_sets.values() if len(rows)), "a dog runs")
         for split, rows in eval_sets.items():
             report_losses(split, rows["caption"], self.processor)
@@ -183,21 +186,30 @@ class RetrievalTask(Task):
         options = video_options(recipe, self.processor, is_training=False)
         shown = {"spans": videos.spans(), "draw": draw, "notes_frames": compares}
         reader = VisualReader(videos.sources(), "video", self.processor, options, recipe, accelerator, **shown)
-        settings = {name: getattr(recipe.eval, name) for name in ("gallery_size",) if getattr(recipe.eval, name)}
+        given = ("gallery_size", "group_by")
+        settings = {name: getattr(recipe.eval, name) for name in given if getattr(recipe.eval, name)}
         if compares:
             tensors = Ranking(model, reader, texts, videos.owners, recipe, self.bank).run()
             tensors["frame_keys"] = reader.frame_keys.numpy()
             settings |= {name: getattr(recipe.eval, name) for name in RESCALING_OPTIONS}
             settings["similarity_scale"] = model.similarity_scale
         else:
-            clip_logits = score_all_pairs(model, reader, texts, recipe.eval.pairs_per_forward)
+            galleries = [
+                (gallery, np.flatnonzero(np.isin(videos.owners, gallery)).tolist())
+                for gallery in split_galleries(len(videos), recipe.eval.gallery_size)
+            ]
+            clip_logits = score_all_pairs(model, reader, texts, recipe.eval.pairs_per_forward, galleries)
             tensors = {"clip_logits": clip_logits.numpy()}
             settings["score_pooling"] = choose_pooling(recipe, model)
         reader.check_skipped(videos.ids)
         tensors["frame_seconds"] = reader.frame_seconds.numpy()
         caption_id = "moment_id" if videos.has_spans and "moment_id" in examples.column_names else "caption_id"
-        named = zip(examples[caption_id], examples["caption"], videos.owners, strict=True)
-        rows = [{"caption_id": name, "caption": text, "video_id": videos.ids[owner]} for name, text, owner in named]
+        groups = columns_of_groups(examples, recipe.eval.group_by)
+        named = zip(examples[caption_id], examples["caption"], videos.owners, groups, strict=True)
+        rows = [
+            {"caption_id": name, "caption": text, "video_id": videos.ids[owner], **of_groups}
+            for name, text, owner, of_groups in named
+        ]
         info = {**settings, "video_ids": videos.ids, **coverage_metrics(examples)}
         predictions = Predictions(self.name, rows, tensors, info)
         if not compares:

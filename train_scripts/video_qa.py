@@ -48,7 +48,8 @@ class VideoQARecipe(QuestionRecipe):
             yield "eval.score_pooling: lse collects evidence for classes, and counts are none; use mean or max"
 
     def metrics(self):
-        return ("accuracy", "mean_squared_error" if self.model.answer == "count" else "accuracy_*")
+        names = ("accuracy", "mean_squared_error") if self.model.answer == "count" else ("accuracy",)
+        return (*names, *self.eval.patterns(names), *(() if self.model.answer == "count" else ("accuracy_*",)))
 
 
 class VideoQATask(QuestionTask):

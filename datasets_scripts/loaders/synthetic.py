@@ -32,6 +32,13 @@ Presets:   `standard`: 6 shapes, 8 colours, 5 backgrounds, 2 sizes, 1-3 objects,
            `events`: 16 to 60 seconds (or `duration_s`, such as an hour) with 2 to 6 events among pauses, for `moments`. An object
            appears, moves, and is gone; colour, shape and movement tell it apart, and it shares two of them with another one.
            Sentences, and one word where it fits one event alone. `boundary_noise` moves borders of training moments.
+           `evidence`: 16 to 40 seconds about one thing, of which a known share shows it. A large object (16 of four colours and four
+           shapes) is there always, for a half or an eighth, or there are two for an eighth each, and their order is told ("a red
+           square and then a blue ring", for which a twin has the same pictures the other way round). Small white stars come and
+           go, of which nothing is told. Rows have the columns `evidence` (always, half, eighth, order) and `visible_share` (1, 0.5,
+           0.125; 0.25 of both objects). Each run of 16 videos is a gallery in which every caption fits one video, and where each
+           kind of evidence has two colours by two shapes; in four of them it has every object once. Numbers of videos are multiples
+           of 16. A contiguous half always holds the middle of its video: choose clips at random to see it with even odds.
 Captions:  one whole caption a video, of events all sentences in order; with `search_phrases` training videos have others, too, of which most are shorter.
            Clips in the layout of `ucf101_top5`: `python -m datasets_scripts.synthetic.action_clips`.
 Odd cases: `easy` has one uncounted act a video, hence no action, transition or count questions. In `counting` the time
@@ -85,6 +92,13 @@ class Synthetic(VideoFolder):
     def complete_config(cls, config_name, data_dir, config_fields):
         if data_dir is not None and config_fields.get("generate") is not None:
             generate_synthetic(data_dir, **config_fields["generate"])
+        if (
+            data_dir is not None
+            and config_fields.get("columns") is None
+            and (root := Path(data_dir).expanduser()).is_dir()
+        ):
+            splits = read_manifest(root)["splits"].values()
+            config_fields["columns"] = next(iter(splits)).get("columns")
         return super().complete_config(config_name, data_dir, config_fields)
 
     @classmethod

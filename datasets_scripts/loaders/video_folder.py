@@ -23,6 +23,8 @@ Layout:    `captions.jsonl`   {"video": "a.mp4", "caption": "a dog runs"}       
            Classes need no file: folders by class, `running/a.mp4`, or `train/running/a.mp4`, `validation/...`, `test/...`, as
            Kinetics and image classification have them. In labels "video_name" and "tag" may stand for "video" and "label".
            Optional everywhere: "video_id" (else the name as written) and "caption_id" / "question_id" / "moment_id".
+           `columns=["category"]` keeps further columns of texts or numbers in the rows, to group scores by for example (null
+           where a line has none).
 Splits:    folders `train/`, `validation/`, `test/` with such files in each; or one file with a column "split"; or one
            file without it, which is "train". `held_out=0.15` makes a validation and a test split, where there is none,
            of so many of the training videos each: always the same ones, by a hash of their ids. With labels it is the
@@ -47,6 +49,8 @@ from itertools import chain
 from os.path import splitext
 from pathlib import Path
 
+import datasets
+
 from clipbert.datasets_scripts.building.base import BenchmarkConfig, VideoTextBuilder
 from clipbert.datasets_scripts.building.class_folders import SPLIT_NAMES, class_folders, lone_class, read_class_folders
 from clipbert.datasets_scripts.building.classes import LabelledClip, hold_out, labelled_clips, recording_in_name
@@ -62,6 +66,7 @@ from clipbert.datasets_scripts.building.records import (
     read_jsonl,
 )
 from clipbert.datasets_scripts.building.splits import hash_fraction
+from clipbert.support.names import unknown_name
 
 
 FILE_STEMS = {
@@ -129,13 +134,15 @@ class VideoFolderConfig(BenchmarkConfig):
     """
     `question_task` keeps only the questions whose column "task" says so (one file may hold several kinds); `file`
     names the file to read, where it is not called as the layout has it. `held_out` is the share of the training videos
-    that becomes the split "validation", and the share that becomes "test", where the folder lacks them. `language` is for model cards.
+    that becomes the split "validation", and the share that becomes "test", where the folder lacks them. `columns` are further
+    ones that rows keep. `language` is for model cards.
     """
 
     question_task: str | None = None
     file: str | None = None
     language: str | None = None
     held_out: float = 0.0
+    columns: list[str] | None = None
 
 
 class VideoFolder(VideoTextBuilder):
@@ -321,9 +328,43 @@ class VideoFolder(VideoTextBuilder):
         inside = has_videos and not self.config.video_dir and relative_name(name).partition("/")[0] != "videos"
         return index.find(f"videos/{name}" if inside else name)
 
+    def _info(self) -> datasets.DatasetInfo:
+        info = super()._info()
+        for name in self.config.columns or ():
+            if name in info.features:
+                raise ValueError(f"`columns`: rows have {name!r} already, or make it themselves; leave it out")
+            info.features[name] = datasets.Value("string" if self.holds_text(name) else "float64")
+        return info
+
+    def holds_text(self, name: str) -> bool:
+        """Whether a further column holds texts, or numbers: the first value says so."""
+        known = {}
+        for path in dict.fromkeys(chain(*self.annotations.values())):
+            for record in read_records(path, self.config):
+                known |= dict.fromkeys(record.values)
+                if (value := record.values.get(name)) is not None:
+                    if isinstance(value, bool) or not isinstance(value, str | int | float):
+                        raise record.error(
+                            f"expected {name!r} of `columns` to be a text or a number, got {value!r:.80}"
+                        )
+                    return isinstance(value, str)
+        raise ValueError(f"`columns`: {unknown_name('column', name, known)}")
+
+    def further_columns(self, record: Record) -> dict:
+        found = {}
+        for name in self.config.columns or ():
+            value, is_text = record.values.get(name), self.info.features[name].dtype == "string"
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, str if is_text else int | float)
+            ):
+                kind = "a text" if is_text else "a number"
+                raise record.error(f"expected {name!r} to be {kind} as in other lines, or null, got {value!r:.80}")
+            found[name] = value
+        return found
+
     def text(self, record: Record) -> Iterator[dict]:
         values, task = record.values, self.config.task
-        row = {"video_id": video_id(record)}
+        row = {"video_id": video_id(record), **self.further_columns(record)}
         if task == "classification":
             label = label_of(record, self.config.classes)
             if isinstance(label, list) != self.has_several:

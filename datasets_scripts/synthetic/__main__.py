@@ -25,17 +25,21 @@ def main(arguments: list[str] | None = None) -> None:
         "videos with events have a length in seconds",
     )
     for name, kind, meaning in (
-        ("duration_s", float, "seconds of every video; default: 16 to 60"),
-        ("num_events", int, "events of every video; default: 2 to 6"),
-        ("shortest_event_s", float, "default: 2"),
-        ("longest_event_s", float, "default: 15"),
+        ("duration_s", float, "seconds of every video; default: 16 to 60 (evidence: 40)"),
+        (
+            "num_events",
+            int,
+            "events of every video; default: 2 to 6 (evidence, stars that nothing is told of: 2 to 4)",
+        ),
+        ("shortest_event_s", float, "default: 2 (evidence: 1)"),
+        ("longest_event_s", float, "default: 15 (evidence: 4)"),
     ):
-        parser.add_argument(f"--{name}", type=kind, help=f"preset events: {meaning}")
+        parser.add_argument(f"--{name}", type=kind, help=f"presets events and evidence: {meaning}")
     parser.add_argument(
         "--boundary_noise",
         type=float,
         default=defaults.boundary_noise,
-        help="preset events: borders of training moments are moved by up to this share of their length; default: 0",
+        help="presets events and evidence: borders of training moments are moved by up to this share of their length; default: 0",
     )
     parser.add_argument(
         "--search_phrases", action="store_true", help="training captions also as people search, with parts left out"

@@ -108,21 +108,29 @@ def draw_event_video(rng: np.random.Generator, preset: Preset, fps: float) -> Ev
         attribute, known = int(rng.integers(len(options))), pick(rng, drawn)
         other = (*known[:attribute], pick(rng, options[attribute]), *known[attribute + 1 :])
         drawn += [other] if other not in drawn else []
-    # 3. when: lengths first, and what is left of the video becomes pauses
-    shortest, longest = preset.event_s
+    # 3. when
+    spans = draw_spans(rng, count, preset.event_s, num_frames, fps)
+    background = pick(rng, preset.backgrounds)
+    scenes = [
+        Scene(shape, 1, "", background, "", (Act(kind, color, 1, "", first, end),))
+        for (color, shape, kind), (first, end) in zip(
+            [drawn[number] for number in rng.permutation(count)], spans, strict=True
+        )
+    ]
+    return EventVideo(tuple(scenes), num_frames)
+
+
+def draw_spans(
+    rng: np.random.Generator, count: int, event_s: tuple[float, float], num_frames: int, fps: float
+) -> list[tuple[int, int]]:
+    """First frame and end of so many events of a video: their lengths first, and what is left of it becomes pauses."""
+    shortest, longest = event_s
     longest = max(shortest, min(longest, LARGEST_SHARE * num_frames / fps / count))
     lengths = np.rint(rng.uniform(shortest, longest, count) * fps).astype(int)
     pause = max(1, round(PAUSE_S * fps))
     cuts = np.sort(rng.integers(0, num_frames - lengths.sum() - (count + 1) * pause + 1, count))
     firsts = cuts + pause * np.arange(1, count + 1) + lengths.cumsum() - lengths
-    background = pick(rng, preset.backgrounds)
-    scenes = [
-        Scene(shape, 1, "", background, "", (Act(kind, color, 1, "", first, first + length),))
-        for (color, shape, kind), first, length in zip(
-            [drawn[number] for number in rng.permutation(count)], firsts.tolist(), lengths.tolist(), strict=True
-        )
-    ]
-    return EventVideo(tuple(scenes), num_frames)
+    return list(zip(firsts.tolist(), (firsts + lengths).tolist(), strict=True))
 
 
 def event_moments(video: EventVideo, fps: float, wordings: int, rng: np.random.Generator) -> Iterator[dict]:
@@ -141,4 +149,4 @@ def move_borders(moment: dict, noise: float, duration_s: float, rng: np.random.G
     return moment | dict(zip(("start_s", "end_s"), moved.round(3).tolist(), strict=True))
 
 
-__all__ = ["EventVideo", "draw_event_video", "event_moments", "move_borders", "room_for_events"]
+__all__ = ["EventVideo", "draw_event_video", "draw_spans", "event_moments", "move_borders", "room_for_events"]

@@ -17,6 +17,7 @@ from clipbert.datasets_scripts.synthetic.events import (
     move_borders,
     room_for_events,
 )
+from clipbert.datasets_scripts.synthetic.evidence import GALLERY, draw_evidence_videos, eighths
 from clipbert.datasets_scripts.synthetic.rendering import render_scene, write_h264
 from clipbert.datasets_scripts.synthetic.scenes import (
     PRESETS,
@@ -66,6 +67,7 @@ class Settings:
         expect(self.preset in PRESETS, f"a preset out of {', '.join(PRESETS)}", repr(self.preset))
         expect(self.size >= 32 and self.size % 2 == 0, "an even `size` of at least 32 pixels", self.size)
         expect(self.num_frames is None or self.num_frames >= 8, "`num_frames` of at least 8", self.num_frames)
+        expect(self.fps >= 1, "`fps` of at least 1", self.fps)
         preset = PRESETS[self.preset]
         self.check_events(expect)
         shared = not preset.even_steps or (self.num_frames or preset.num_frames) % len(preset.colors) == 0
@@ -86,7 +88,6 @@ class Settings:
             odd = [split for split in SPLITS if self.count(split) % 2]
             expect(not odd, "even numbers of videos of a preset with twins", f"an odd one for {', '.join(odd)}")
             expect(not self.unseen_combinations, "no `unseen_combinations` of a preset with twins", True)
-        expect(self.fps >= 1, "`fps` of at least 1", self.fps)
         expect(self.seed >= 0, "a `seed` of at least 0", self.seed)
         expect(1 <= self.captions_per_video <= 3, "`captions_per_video` from 1 to 3", self.captions_per_video)
         counts = [self.count(split) for split in SPLITS]
@@ -104,6 +105,13 @@ class Settings:
         expect(0 <= self.boundary_noise < 0.5, "a `boundary_noise` from 0 to below 0.5", self.boundary_noise)
         shortest, longest = plan.event_s
         expect(1 / self.fps <= shortest <= longest, "a `shortest_event_s` up to `longest_event_s`", plan.event_s)
+        if plan.has_evidence:
+            odd = [split for split in SPLITS if self.count(split) % GALLERY]
+            got = f"another one for {', '.join(odd)}"
+            expect(not odd, f"multiples of {GALLERY} videos, which are a gallery of this preset", got)
+            least, most = eighths(plan.duration_s, self.fps)
+            got = f"{plan.duration_s[0]:g} s at {self.fps} frames a second"
+            expect(0 < least <= most, "a `duration_s` of frames that can be divided by 8", got)
         most = count_combinations(plan, None) // 2
         expect(2 <= plan.num_events[0] <= most, f"`num_events` from 2 to {most}", plan.num_events[0])
         room = room_for_events(plan.num_events[1], shortest, self.fps)
@@ -138,13 +146,15 @@ def generate_synthetic(output_dir, progress: bool = True, **settings) -> Path:
         progress (`bool`, defaults to `True`): Show a progress bar.
         settings: Fields of `Settings`: `num_train`, `num_validation`, `num_test`, `preset` ("standard", "easy",
             "counting", "sequences", with classes "motions" or "orders", with twins "motion", "motion_boxes" or
-            "motion_shots", with moments to find "events"), `size` (pixels, even), `num_frames` (default:
+            "motion_shots", with moments to find "events", with one thing that is told and seen for a known share "evidence", whose
+            numbers of videos are multiples of 16), `size` (pixels, even), `num_frames` (default:
             what the preset says), `fps`,
             `seed`, `captions_per_video` (1 to 3 wordings), `search_phrases` (training videos have captions as people
             search, too: with parts left out), `unseen_combinations` (train without the combinations of
             validation and test). Of "events", in the place of drawn numbers: `duration_s` (any: videos are written frame by
             frame), `num_events`, `shortest_event_s`, `longest_event_s`; `boundary_noise` (borders of training moments
-            lie up to this share of their length beside the true ones).
+            lie up to this share of their length beside the true ones). They hold of "evidence", too, where events are the small
+            stars that nothing is told of.
 
     Returns:
         `Path`: The folder, with `train/`, `validation/` and `test/` (each `videos/`, `captions.jsonl`,
@@ -239,6 +249,9 @@ def write_benchmark(folder: Path, settings: Settings, progress: bool) -> None:
     ) as bar:
         for split in reversed(SPLITS):  # test and validation first: training may have to avoid what they hold
             if not settings.count(split):
+                continue
+            if preset.has_evidence:
+                manifest["splits"][split] = write_evidence(folder / split, settings, split, bar)
                 continue
             excluded = evaluated if settings.unseen_combinations and split == "train" else set()
             if preset.num_events[0]:
@@ -387,6 +400,29 @@ def write_events(folder: Path, settings: Settings, split: str, bar: tqdm) -> dic
         "combinations": len(told),
         **write_lines(folder, lines, settings.event_plan),
     }
+
+
+def write_evidence(folder: Path, settings: Settings, split: str, bar: tqdm) -> dict:
+    """The same for videos that are about one thing, gallery by gallery."""
+    (folder / "videos").mkdir(parents=True)
+    rng, count = split_rng(settings, split), settings.count(split)
+    lines, told = {"captions": [], "questions": [], "moments": []}, set()
+    for index, video in enumerate(draw_evidence_videos(rng, settings.event_plan, settings.fps, count)):
+        row = {"video": f"videos/{split}_{index:05d}.mp4", "video_id": f"{split}_{index:05d}"}
+        write_h264(folder / row["video"], video.render(settings.size), settings.fps, each_by_itself=True)
+        duration_s, wordings = video.num_frames / settings.fps, video.captions()[: settings.captions_per_video]
+        found = list(video.moments(settings.fps))
+        if split == "train" and settings.boundary_noise:
+            found = [move_borders(moment, settings.boundary_noise, duration_s, rng) for moment in found]
+        known = {"visible_share": video.visible_share, "evidence": video.kind}
+        lines["captions"] += [{**row, "caption": caption, **known} for caption in wordings]
+        lines["questions"] += [{**row, **asked, **known} for asked in video.questions()]
+        lines["moments"] += [{**row, **moment, "duration_s": duration_s, **known} for moment in found]
+        told.add(wordings[0])
+        bar.update()
+    facts = {"gallery_size": GALLERY, "columns": list(known), **write_lines(folder, lines, settings.event_plan)}
+    by_itself = {"every_caption_fits_one_video": count == GALLERY} if split != "train" else {}
+    return {"videos": count, "combinations": len(told), **facts, **by_itself}
 
 
 def write_lines(folder: Path, lines: dict[str, list[dict]], preset: Preset) -> dict:

@@ -76,6 +76,9 @@ class Preset:
     num_events: tuple[int, int] = (0, 0)  # the fewest and the most scenes of a video, among pauses; 0: it is one scene
     event_s: tuple[float, float] = (0.0, 0.0)  # seconds of the shortest and the longest one
     duration_s: tuple[float, float] = (0.0, 0.0)  # seconds of the shortest and the longest video
+    has_evidence: bool = (
+        False  # videos are about one thing, seen for a known share; events are what nothing is told of
+    )
 
 
 # Few and large attributes that a small model learns on a CPU.
@@ -156,6 +159,17 @@ PRESETS = {
     "motion_shots": Preset(**ONE_BRIGHT_OBJECT, **TWINS | {"num_frames": 36}, two_act_share=0.5, told_parts=(1, 2, 6)),
     # Moments of 2 to 15 seconds anywhere in a video: no span that is the same for all of them hits a quarter (IoU 0.5).
     "events": Preset(**EVENTS, num_events=(2, 6), event_s=(2.0, 15.0), duration_s=(16.0, 60.0)),
+    # What is told is there always, for a half, for an eighth of the video, or it is the order of two eighths.
+    "evidence": Preset(
+        shapes=("square", "triangle", "cross", "ring"),
+        colors=("red", "green", "blue", "yellow"),
+        backgrounds=("black",),
+        num_frames=None,
+        num_events=(2, 4),
+        event_s=(1.0, 4.0),
+        duration_s=(16.0, 40.0),
+        has_evidence=True,
+    ),
 }
 
 
@@ -319,6 +333,8 @@ def count_combinations(preset: Preset, num_frames: int | None) -> int:
     """Number of different scenes, that is of different captions, that the preset has; or of different events."""
     if not preset.is_told:
         return len(action_plans(preset, num_frames))
+    if preset.has_evidence:
+        return len(preset.colors) * len(preset.shapes)
     if preset.num_events[0]:
         return len(preset.colors) * len(preset.shapes) * len(preset.motions)
     total = 0

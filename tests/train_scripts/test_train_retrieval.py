@@ -653,6 +653,31 @@ def test_pooling_equals_the_models(score_pooling):
         pool_clips(marked, "sum")
 
 
+@pytest.mark.parametrize("video_block", [1, 2, 50])
+def test_galleries_are_scored_by_themselves(scored, processor, video_block, monkeypatch):
+    """With the same scores, and no pair more."""
+    (model, texts, videos), recipe = scored, recipe_with(video_block=video_block)
+    galleries = [(range(0, 2), [3, 0, 6]), (range(2, 4), [1, 2, 4])]  # the last video and text are in none
+    pairs, match = [], model.match
+
+    def counted(given, *more, **options):
+        pairs.append(len(given["input_ids"]))
+        return match(given, *more, **options)
+
+    monkeypatch.setattr(model, "match", counted)
+    with torch.no_grad():
+        every, _ = score(model, processor, texts, videos, recipe)
+        pairs.clear()
+        reader = VisualReader(videos, "video", processor, OPTIONS, recipe, Accelerator())
+        alone = score_all_pairs(model, reader, texts, recipe.eval.pairs_per_forward, galleries)
+    assert sum(pairs) == 12
+    expected = torch.full_like(every, torch.nan)
+    for rows, columns in galleries:
+        place = np.ix_(columns, list(rows))
+        expected[place] = every[place]
+    torch.testing.assert_close(alone, expected, equal_nan=True, rtol=1e-4, atol=1e-5)
+
+
 class DualEncoder(torch.nn.Module):
     """The contract of matching in ten lines: bags of words and of colours, compared by their products."""
 

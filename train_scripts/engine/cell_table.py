@@ -11,6 +11,7 @@ from typing import Any
 from clipbert.metrics.classification.classification import wilson_interval
 from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.cells import CellRun, Grid
+from clipbert.train_scripts.engine.groups import split_group
 from clipbert.train_scripts.engine.operations import show_giga
 from clipbert.train_scripts.engine.report import describe_baseline, find_baselines, show_score
 from clipbert.train_scripts.engine.run_files import read_run
@@ -115,9 +116,11 @@ def summarise_scores(name: str, rows: Sequence[Mapping[str, float]]) -> dict[str
     found = {"values": values, "mean": statistics.fmean(values)}
     if len(values) > 1:
         found["std"] = statistics.stdev(values)
-    if COUNTS_HITS.fullmatch(name):
-        hits = round(sum(row[name] * row["num_examples"] for row in rows))
-        found["interval"] = list(wilson_interval(hits, round(sum(row["num_examples"] for row in rows))))
+    metric, group = split_group(name)
+    if COUNTS_HITS.fullmatch(metric):
+        count = f"num_examples_{group}" if group else "num_examples"
+        hits = round(sum(row[name] * row[count] for row in rows))
+        found["interval"] = list(wilson_interval(hits, round(sum(row[count] for row in rows))))
     return found
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from clipbert.support.terminal import printable
+from clipbert.train_scripts.engine.groups import split_group
 from clipbert.train_scripts.engine.sections import EvalSection, goal_of_metric
 
 
@@ -32,8 +33,8 @@ def results_of(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def kind_of(word: str) -> str:
-    """What `blind-whole-video` is: `blind`."""
-    return word.partition("-")[0]
+    """What `blind-whole-video` is: `blind`. A group, such as `num-words=3`, is no kind."""
+    return "" if "=" in word else word.partition("-")[0]
 
 
 def describe_baseline(name: str) -> str:
@@ -49,7 +50,8 @@ def describe_baseline(name: str) -> str:
 
 
 def is_fraction(name: str) -> bool:
-    return "num" not in name.split("_") and any(part in name for part in FRACTIONS)
+    metric, _ = split_group(name)
+    return "num" not in metric.split("_") and any(part in metric for part in FRACTIONS)
 
 
 def show_score(name: str, value: float) -> str:
@@ -137,7 +139,8 @@ def verdict(metrics: Mapping[str, float], preferred: str | None = None) -> tuple
     kind, level = max(find_baselines(name, metrics).items(), key=lambda item: sign * item[1])
     gain = sign * (metrics[name] - level)
     # two standard deviations of guessing so many times; about such a gain says nothing
-    noise = 2 * math.sqrt(level * (1 - level) / max(metrics.get("num_examples", 1), 1)) if is_fraction(name) else 0.0
+    num_examples = metrics.get("_".join(filter(None, ("num_examples", split_group(name)[1]))), 1)
+    noise = 2 * math.sqrt(level * (1 - level) / max(num_examples, 1)) if is_fraction(name) else 0.0
     compared = f"{describe_baseline(kind)} ({show_score(name, level)})"
     said = f"{name.replace('_', ' ')} of {show_score(name, metrics[name])}"
     if is_fraction(name) and sign * level >= 1:

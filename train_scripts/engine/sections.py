@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clipbert.support.options import changeable, option
+from clipbert.train_scripts.engine.groups import split_group
 
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|h)")
 
 
 def goal_of_metric(name: str) -> Literal["max", "min"]:
-    """What is better: `"min"` of losses, errors and ranks, `"max"` of everything else."""
-    return "min" if name.rpartition("_")[2] in ("loss", "error", "rank") else "max"
+    """What is better, in a group as of all: `"min"` of losses, errors and ranks, `"max"` of everything else."""
+    return "min" if split_group(name)[0].rpartition("_")[2] in ("loss", "error", "rank") else "max"
 
 
 @dataclass(kw_only=True)

@@ -45,6 +45,7 @@ A classifier that reads the names of its classes, so that none of them has weigh
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -317,38 +318,69 @@ def score_blocks(model: PreTrainedModel, block: VideoBlock, encoded: Sequence[Te
 
 
 def score_all_pairs(
-    model: PreTrainedModel, reader: VisualReader, texts: Sequence[str], pairs_per_forward: int
+    model: PreTrainedModel,
+    reader: VisualReader,
+    texts: Sequence[str],
+    pairs_per_forward: int,
+    galleries: Sequence[tuple[Sequence[int], Sequence[int]]] | None = None,
 ) -> torch.Tensor:
     """
-    Score every text with every video; all processes return the whole table.
+    Score every text with every video, or with those of its gallery; all processes return the whole table.
 
     Args:
         model (`PreTrainedModel`): Keeps the contract of matching; in evaluation mode.
         reader (`VisualReader`): The videos.
         texts (`Sequence[str]`): Sentences.
         pairs_per_forward (`int`): Pairs of a text and a clip that `match` gets at a time.
+        galleries (`Sequence`, *optional*): Of each the numbers of its videos and of its texts, which are scored with each other
+            alone. `None`: one with all of them.
 
     Returns:
         `torch.FloatTensor` of shape `(texts, videos, clips, labels)`: What the model says of each clip; NaN for clips
-        that do not exist and for videos that could not be decoded. One clip and one label, the log-odds, where the model
-        gives nothing that could be pooled.
+        that do not exist, for videos that could not be decoded, and for pairs of different galleries. One clip and one label, the
+        log-odds, where the model gives nothing that could be pooled.
     """
     accelerator, size = reader.accelerator, reader.recipe.eval.video_block * reader.num_clips
-    blocks = build_text_blocks(texts, reader.processor, max(1, pairs_per_forward // size), accelerator.device)
-    encoded = [model.encode_texts(block.input_ids, block.attention_mask) for block in blocks]
+    galleries = [(range(len(reader.visuals)), range(len(texts)))] if galleries is None else galleries
+    place = {video: number for number, (videos, _) in enumerate(galleries) for video in videos}
+
+    @cache
+    def encode_gallery(number: int) -> tuple[list[int], list[Texts]]:
+        own = list(galleries[number][1])
+        blocks = build_text_blocks(
+            [texts[text] for text in own], reader.processor, max(1, pairs_per_forward // size), accelerator.device
+        )
+        encoded = [model.encode_texts(block.input_ids, block.attention_mask) for block in blocks]
+        return [own[text] for block in blocks for text in block.numbers], encoded
+
     table = SharedTable((len(reader.visuals), len(texts)), accelerator)
-    order = torch.tensor([number for text_block in blocks for number in text_block.numbers]).argsort()
-    for block in reader.blocks(model):
-        scores = score_blocks(model, block, encoded)[:, order]
+    for whole in reader.blocks(model):
+        for block in parts_of_block(whole, place):
+            numbers, encoded = encode_gallery(place[block.numbers[0]])
+            if not numbers:
+                continue
+            scores = score_blocks(model, block, encoded)
 
-        def name(row: int, text: int, numbers: list[int] = block.numbers) -> str:
-            return f"the text {texts[text]!r} and the video {reader.visuals[numbers[row]]}"
+            def name(row: int, text: int, videos: list[int] = block.numbers, numbers: list[int] = numbers) -> str:
+                return f"the text {texts[numbers[text]]!r} and the video {reader.visuals[videos[row]]}"
 
-        mask = None if block.clip_mask is None or scores.shape[2] == 1 else block.clip_mask[:, None]
-        table.fill(block.numbers, mark_absent_clips(scores, mask, name))
-    table.fill(list(reader.skipped), torch.tensor(torch.nan))
+            mask = None if block.clip_mask is None or scores.shape[2] == 1 else block.clip_mask[:, None]
+            rows = scores.new_full((len(scores), len(texts), *scores.shape[2:]), torch.nan)
+            rows[:, numbers] = mark_absent_clips(scores, mask, name)
+            table.fill(block.numbers, rows)
+    is_scored = {number for number, (_, own) in enumerate(galleries) if len(own)}
+    unscored = [video for video in reader.own if place.get(video) not in is_scored]
+    table.fill([*reader.skipped, *unscored], torch.tensor(torch.nan))
     reader.gather()
     return table.gather().transpose(0, 1).contiguous()
+
+
+def parts_of_block(block: VideoBlock, place: Mapping[int, int]) -> Iterator[VideoBlock]:
+    """The videos of each gallery in a block; `place` says which one a video is in, if any."""
+    for gallery in dict.fromkeys(place[number] for number in block.numbers if number in place):
+        own = [row for row, number in enumerate(block.numbers) if place.get(number) == gallery]
+        mask = None if block.clip_mask is None else block.clip_mask[own]
+        yield VideoBlock([block.numbers[row] for row in own], block.videos[own], mask)
 
 
 def score_own_texts(

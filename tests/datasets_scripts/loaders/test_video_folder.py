@@ -787,3 +787,34 @@ def test_a_class_of_one_film_is_not_divided(folder, load):
         ):
             load(**fields)
     assert len(load(held_out=0.2, classes=["x", "y"], validation_split="clip")) == 3
+
+
+def test_further_columns_are_kept(folder, load):
+    touch(folder, "a.mp4", "b.mp4", "c.mp4")
+    lines = [
+        {"video": "a.mp4", "caption": "x", "category": "sport", "share": 1, "unread": [1]},
+        {"video": "b.mp4", "caption": "y", "category": None, "share": 0.5},
+        {"video": "c.mp4", "caption": "z", "share": 0.25},
+    ]
+    write_lines(folder / "captions.jsonl", *lines)
+    rows = load(columns=["category", "share"])["train"]
+    assert rows["category"][:] == ["sport", None, None] and rows["share"][:] == [1.0, 0.5, 0.25]
+    assert "category" not in load()["train"].column_names
+    for columns, message in (
+        (["categry"], "Unknown column 'categry'; did you mean 'category'"),
+        (["caption"], "rows have 'caption' already"),
+        (["unread"], r"expected 'unread' of `columns` to be a text or a number, got \[1\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load(columns=columns)
+    write_lines(folder / "captions.jsonl", *lines[:2], lines[2] | {"category": 3})
+    with pytest.raises(
+        AnnotationError, match="line 3: expected 'category' to be a text as in other lines, or null, got 3"
+    ):
+        load(columns=["category"])
+
+
+def test_further_columns_of_tables_are_texts(folder, load):
+    touch(folder, "a.mp4")
+    (folder / "questions.csv").write_text("video,question,answer,level\na.mp4,what?,dog,2\n")
+    assert load("qa", columns=["level"])["train"]["level"][:] == ["2"]

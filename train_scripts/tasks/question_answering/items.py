@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features
 
 from clipbert.datasets_scripts.building.multiple_choice import WHICH_CAPTION
 from clipbert.datasets_scripts.building.rows import ROW_SCHEMAS
@@ -69,7 +69,7 @@ def make_caption_choices(rows: Dataset, num_options: int, seed: int) -> Dataset:
         seed (`int`): Decides, with the number of a row, which captions these are and in which order.
 
     Returns:
-        `Dataset`: Rows of a question answering task, one for each caption.
+        `Dataset`: Rows of a question answering task, one for each caption, with what further columns the captions have.
 
     Raises:
         ValueError: If there are too few captions that differ.
@@ -80,6 +80,9 @@ def make_caption_choices(rows: Dataset, num_options: int, seed: int) -> Dataset:
     numbers = {text: number for number, text in enumerate(sorted(set(map(normalise, captions))))}
     texts = np.array([numbers[normalise(caption)] for caption in captions])
     representatives = np.unique(texts, return_index=True)[1]  # one row for each different caption
+    taken = ROW_SCHEMAS["retrieval"].features.keys() | ROW_SCHEMAS["qa"].features
+    further = {name: kind for name, kind in rows.features.items() if name not in taken}
+    kept = rows.select_columns(list(further)) if further else [{}] * len(rows)
     grouped, questions = RowsByVideo(rows), []
     for row, video_id in enumerate(video_ids):
         own = texts[grouped.members(grouped.owners[row])]
@@ -102,9 +105,10 @@ def make_caption_choices(rows: Dataset, num_options: int, seed: int) -> Dataset:
                 "answer_index": int(np.flatnonzero(order == 0)[0]),
                 "answer_type": "caption",
                 "question_id": caption_ids[row],
+                **kept[row],
             }
         )
-    return Dataset.from_list(questions, features=ROW_SCHEMAS["qa"].features)
+    return Dataset.from_list(questions, features=Features(ROW_SCHEMAS["qa"].features | further))
 
 
 class QuestionItem(NamedTuple):

@@ -3,7 +3,9 @@
 
 import torch
 
+from clipbert.train_scripts.engine.groups import add_group
 from clipbert.train_scripts.engine.predictions import Predictions
+from clipbert.train_scripts.tasks.groups import find_groups
 from clipbert.train_scripts.tasks.pooling import pool_clips
 from clipbert.train_scripts.tasks.question_answering.modes import MODES, Counts, texts_of_questions
 
@@ -38,18 +40,26 @@ def measure(predictions: Predictions) -> dict[str, float]:
     """
     Metrics of predictions.
 
-    Questions whose videos could not be decoded, and those whose answers are not published, take no part.
+    Questions whose videos could not be decoded, and those whose answers are not published, take no part. Of groups of questions
+    there are the same metrics, `NAME_GROUP`, but those of single answer types.
 
     Args:
-        predictions (`Predictions`): A row for each question with `video_id`, `gold` and what its mode of answering adds;
-            `info` with `answer` (the mode) and `score_pooling`; the tensor `clip_logits` `(texts, clips, labels)`.
+        predictions (`Predictions`): A row for each question with `video_id`, `gold`, `groups` and what its mode of answering adds;
+            `info` with `answer` (the mode), `score_pooling` and, if there are any, `group_by`; the tensor `clip_logits` `(texts, clips, labels)`.
     """
     by_question, answers, mode = pool_by_question(predictions), answer(predictions), MODES[predictions.info["answer"]]
     metrics: dict[str, float] = {"num_examples": 0}
     seen = [question for question, given in enumerate(answers) if given is not None]
+
+    def measure_some(asked: list[int], **alike: str) -> dict[str, float]:
+        scores, rows = torch.cat([by_question[q] for q in asked]), [{**predictions.rows[q], **alike} for q in asked]
+        return mode.measure(scores, [answers[q] for q in asked], rows, predictions.info)
+
     if asked := [question for question in seen if predictions.rows[question]["gold"] is not None]:
-        scores, rows = torch.cat([by_question[question] for question in asked]), [predictions.rows[q] for q in asked]
-        metrics = mode.measure(scores, [answers[question] for question in asked], rows, predictions.info)
+        metrics = measure_some(asked)
+    for name, members in find_groups(predictions.rows, predictions.info.get("group_by") or ()).items():
+        if chosen := sorted(set(members).intersection(asked)):
+            metrics |= add_group(measure_some(chosen, answer_type=""), name)
     videos, decoded = ({predictions.rows[q]["video_id"] for q in group} for group in (range(len(answers)), seen))
     coverage = {name: value for name, value in predictions.info.items() if name == "coverage"}
     return {**metrics, "num_skipped_videos": len(videos - decoded), **coverage}

@@ -14,6 +14,7 @@ from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.task import Evaluation, Parts, Task
 from clipbert.train_scripts.tasks.building import build_processor, choose_pooling, forward_options
+from clipbert.train_scripts.tasks.groups import GroupOptions, check_groups, columns_of_groups
 from clipbert.train_scripts.tasks.question_answering.items import (
     Media,
     QuestionCollator,
@@ -34,9 +35,18 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
+class QuestionEvalSection(GroupOptions, ClipEvalSection):
+    """Evaluation of questions."""
+
+    def problems(self):
+        yield from ClipEvalSection.problems(self)
+        yield from GroupOptions.problems(self)
+
+
+@dataclass(kw_only=True)
 class QuestionRecipe(Recipe):
     data: QuestionSection = field(default_factory=QuestionSection)
-    eval: ClipEvalSection = field(default_factory=ClipEvalSection)
+    eval: QuestionEvalSection = field(default_factory=QuestionEvalSection)
 
     def problems(self):
         yield from evaluation_problems(self)
@@ -59,6 +69,7 @@ class QuestionTask(Task):
         self.processor, train_split = build_processor(recipe), recipe.data.train_split
         splits = filter(None, (train_split, *recipe.eval.splits))
         rows = {split: load_questions(recipe, split, self.row_kinds) for split in splits}
+        check_groups(recipe, {split: rows[split] for split in recipe.eval.splits})
         self.mode = self.choose_mode(recipe, rows)
         for split, part in rows.items():
             report_losses(split, (text for row in part for text in self.mode.texts(row)), self.processor)
@@ -114,6 +125,7 @@ class QuestionTask(Task):
             recipe.eval.pairs_per_forward,
         )
         reader.check_skipped(grouped.ids)
+        groups = columns_of_groups(examples, recipe.eval.group_by)
         predictions = Predictions(
             self.name,
             [
@@ -123,14 +135,16 @@ class QuestionTask(Task):
                     "video_id": row[f"{self.media}_id"],
                     **mode.gold(row),
                     **mode.blind(row),
+                    **of_groups,
                 }
-                for row in rows
+                for row, of_groups in zip(rows, groups, strict=True)
             ],
             {"clip_logits": clip_logits.numpy(), "frame_seconds": reader.frame_seconds.numpy()},
             {
                 "answer": mode.name,
                 "score_pooling": choose_pooling(recipe, model),
                 "video_ids": grouped.ids,
+                **({"group_by": recipe.eval.group_by} if recipe.eval.group_by else {}),
                 **mode.info(),
                 **coverage_metrics(examples),
             },

@@ -8,6 +8,7 @@ import torch
 
 from clipbert.metrics.retrieval.rescaling import (
     compute_dual_softmax_metrics,
+    dual_softmax,
     rescale_by_bank,
 )
 from clipbert.metrics.retrieval.retrieval import (
@@ -17,12 +18,15 @@ from clipbert.metrics.retrieval.retrieval import (
     compute_retrieval_metrics,
 )
 from clipbert.train_scripts.engine.draws import summarise
+from clipbert.train_scripts.engine.groups import add_group
 from clipbert.train_scripts.engine.predictions import Predictions
+from clipbert.train_scripts.tasks.groups import find_groups
 from clipbert.train_scripts.tasks.pooling import log_odds, pool_clips
 from clipbert.train_scripts.tasks.retrieval.options import RESCALINGS
 from clipbert.train_scripts.tasks.retrieval.ranking import COUNTS, TIED, split_galleries
 
 
+BASELINES = ("chance", "orderless")
 RECALLS = tuple(f"R@{k}" for k in RECALL_AT)
 METRICS = tuple(
     f"{direction}_{score}"
@@ -46,20 +50,24 @@ def measure(predictions: Predictions) -> dict[str, float]:
     """
     Metrics of predictions; videos that could not be decoded take no part. Of several galleries they are means.
 
+    Of groups of texts there are those from text to video, `NAME_GROUP`, among the same videos. Of several galleries they are means
+    over those with a text of the group.
+
     Args:
-        predictions (`Predictions`): A row for each text, with the `video_id` that it belongs to; `info` with `video_ids` and,
-            if there are any, `gallery_size` and `rescaling`; either the tensor `clip_logits` `(texts, videos, clips, labels)`,
+        predictions (`Predictions`): A row for each text, with the `video_id` that it belongs to and its `groups`; `info` with
+            `video_ids` and, if there are any, `gallery_size`, `group_by` and `rescaling`; either the tensor `clip_logits` `(texts, videos, clips, labels)`,
             with `score_pooling` in `info`, or what [`Ranking`] finds, with `similarity_scale`.
     """
     tensors, info = predictions.tensors, predictions.info
     if "clip_logits" in tensors:
         odds = compute_match_odds(predictions).numpy()
-        usable = ~np.isnan(odds).any(axis=0)
+        usable = ~np.isnan(odds).all(axis=0)  # pairs of different galleries have no score
     else:
         odds, usable = tensors.get("log_odds"), tensors["is_usable"]
     columns = {video_id: column for column, video_id in enumerate(info["video_ids"])}
     gold = np.array([columns[row["video_id"]] for row in predictions.rows])
-    found = []
+    groups = find_groups(predictions.rows, info.get("group_by") or ())
+    found: dict[str, list[dict[str, float]]] = {}
     for gallery in split_galleries(len(usable), info.get("gallery_size")):
         numbers = np.array([number for number in gallery if usable[number]], dtype=int)
         rows = np.flatnonzero(np.isin(gold, numbers))
@@ -67,17 +75,34 @@ def measure(predictions: Predictions) -> dict[str, float]:
             places = np.searchsorted(numbers, gold[rows])
             metrics = measure_gallery(predictions, odds, rows, numbers, places)
             counts = {"num_examples": len(rows), "num_skipped_videos": len(gallery) - len(numbers)}
-            found.append({**metrics, **counts})
+            found.setdefault("", []).append({**metrics, **counts})
+            for name, members in groups.items():
+                if (chosen := np.isin(rows, members)).any():
+                    metrics = measure_group(predictions, odds, rows, numbers, places, chosen)
+                    found.setdefault(name, []).append(add_group(metrics, name))
     if not found:
         raise ValueError("No text belongs to a video that could be decoded: there is nothing to measure.")
     coverage = {name: value for name, value in info.items() if name == "coverage"}
-    return {**(found[0] if len(found) == 1 else average(found)), **coverage}
+    of_all, *of_groups = (each[0] if len(each) == 1 else average(each) for each in found.values())
+    num_galleries = {"num_galleries": len(found[""])} if len(found[""]) > 1 else {}
+    return {
+        **of_all,
+        **num_galleries,
+        **{name: value for each in of_groups for name, value in each.items()},
+        **coverage,
+    }
 
 
 def measure_gallery(
-    predictions: Predictions, odds: np.ndarray | None, rows: np.ndarray, numbers: np.ndarray, places: np.ndarray
+    predictions: Predictions,
+    odds: np.ndarray | None,
+    rows: np.ndarray,
+    numbers: np.ndarray,
+    places: np.ndarray,
+    whole: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, float]:
-    """The metrics of some texts (`rows`) among some videos (`numbers`), where `places` has the right ones."""
+    """The metrics of some texts (`rows`) among some videos (`numbers`), where `places` has the right ones; of a part of the texts,
+    `whole` has all of them, and which ones are meant."""
     tensors = predictions.tensors
     if "clip_logits" in tensors:
         metrics = compute_retrieval_metrics(odds[np.ix_(rows, numbers)], places)
@@ -85,8 +110,22 @@ def measure_gallery(
         metrics = restore_ranks(tensors, rows, numbers, places).compute()
     chance = {f"chance_R@{k}": chance_recall(len(numbers), k) for k in RECALL_AT}  # from text to video
     chance |= measure_orderless(tensors, numbers, places)
-    rescaled = measure_rescaled(predictions, odds, rows, numbers, places)
+    rescaled = measure_rescaled(predictions, odds, rows, numbers, places, whole)
     return {"text_to_video_R@1": metrics.pop("text_to_video_R@1"), **chance, **metrics, **rescaled}
+
+
+def measure_group(
+    predictions: Predictions,
+    odds: np.ndarray | None,
+    rows: np.ndarray,
+    numbers: np.ndarray,
+    places: np.ndarray,
+    chosen: np.ndarray,
+) -> dict[str, float]:
+    """The metrics from text to video of those texts of a gallery that are `chosen` `(texts,)`; see [`measure_gallery`]."""
+    found = measure_gallery(predictions, odds, rows[chosen], numbers, places[chosen], (rows, chosen))
+    kept = {name: value for name, value in found.items() if "text_to_video" in name or name.startswith(BASELINES)}
+    return {**kept, "num_examples": int(chosen.sum())}
 
 
 def restore_ranks(tensors: Mapping[str, np.ndarray], rows, numbers, places) -> RetrievalRanks:
@@ -105,11 +144,11 @@ def measure_orderless(tensors: Mapping[str, np.ndarray], numbers, places) -> dic
         return {}
     _, inverse, sizes = np.unique(tensors["frame_keys"][numbers], return_inverse=True, return_counts=True)
     same = sizes[inverse][places]  # of each text, the videos that show what its own shows
-    return {f"orderless_R@{k}": float(np.minimum(k / same, 1).mean()) for k in RECALL_AT} if same.max() > 1 else {}
+    return {f"orderless_R@{k}": float(np.minimum(k / same, 1).mean()) for k in RECALL_AT} if sizes.max() > 1 else {}
 
 
-def measure_rescaled(predictions: Predictions, odds, rows, numbers, places) -> dict[str, float]:
-    """The metrics of rescaled similarities, under names of their own."""
+def measure_rescaled(predictions: Predictions, odds, rows, numbers, places, whole=None) -> dict[str, float]:
+    """The metrics of rescaled similarities, under names of their own; see [`measure_gallery`]."""
     tensors, info, metrics = predictions.tensors, predictions.info, {}
     for name in info.get("rescaling") or ():
         if "similarity_scale" not in info:
@@ -128,7 +167,11 @@ def measure_rescaled(predictions: Predictions, odds, rows, numbers, places) -> d
                 "eval.query_bank=train, or another split of texts that are not tested."
             )
         similarity = odds[np.ix_(rows, numbers)] / info["similarity_scale"]
-        if name == "dual_softmax":
+        if name == "dual_softmax" and whole is not None:  # all texts compete, whichever are measured
+            every, chosen = whole
+            similarity = odds[np.ix_(every, numbers)] / info["similarity_scale"]
+            found = compute_retrieval_metrics(dual_softmax(similarity, info["dual_softmax_scale"])[chosen], places)
+        elif name == "dual_softmax":
             found = compute_dual_softmax_metrics(similarity, places, info["dual_softmax_scale"])
         elif name == "query_bank":
             sums, activated = tensors["bank_log_sums"][numbers], tensors["bank_activated"][numbers]
@@ -142,14 +185,16 @@ def measure_rescaled(predictions: Predictions, odds, rows, numbers, places) -> d
 
 
 def average(galleries: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means over galleries, with their spread; counts are sums."""
+    """Means over galleries, with their spread, of what all have; counts are sums."""
+    shared = set(galleries[0]).intersection(*galleries[1:])
+    galleries = [{name: each[name] for name in galleries[0] if name in shared} for each in galleries]
     sums = {name: sum(each[name] for each in galleries) for name in galleries[0] if name.startswith("num_")}
     means = {
         name: value
         for name, value in summarise(galleries).items()
-        if not name.startswith(("chance", "orderless")) or not name.endswith("_std")
+        if not name.startswith(BASELINES) or not name.endswith("_std")
     }
-    return {**means, **sums, "num_galleries": len(galleries)}
+    return {**means, **sums}
 
 
 def count_rivals(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clipbert.support.options import changeable
+from clipbert.train_scripts.tasks.groups import GroupOptions
 from clipbert.train_scripts.tasks.videos import ClipEvalSection
 
 
@@ -12,7 +13,7 @@ RESCALINGS = ("dual_softmax", "query_bank")
 
 
 @dataclass(kw_only=True)
-class RetrievalEvalSection(ClipEvalSection):
+class RetrievalEvalSection(GroupOptions, ClipEvalSection):
     """Evaluation of retrieval."""
 
     gallery_size: int | None = changeable(
@@ -47,6 +48,7 @@ class RetrievalEvalSection(ClipEvalSection):
 
     def problems(self) -> Iterator[str]:
         yield from ClipEvalSection.problems(self)
+        yield from GroupOptions.problems(self)
         if unknown := [name for name in self.rescaling if name not in RESCALINGS]:
             yield f"rescaling: expected some of {', '.join(RESCALINGS)}, got {unknown}"
         if ("query_bank" in self.rescaling) != (self.query_bank is not None):
