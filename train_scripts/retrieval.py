@@ -92,6 +92,7 @@ class RetrievalTask(Task):
     name = "retrieval"
     recipe_class = RetrievalRecipe
     rescore_options = ("score_pooling", "rescaling", "dual_softmax_scale")
+    build_reader = VisualReader
 
     def next_commands(self, recipe, checkpoint):
         videos = recipe.data.data_dir or "FOLDER"
@@ -182,7 +183,7 @@ class RetrievalTask(Task):
         videos, texts, compares = RowsByVideo(examples), list(examples["caption"]), hasattr(model, "match_all")
         options = video_options(recipe, self.processor, is_training=False)
         shown = {"spans": videos.spans(), "draw": draw, "notes_frames": compares}
-        reader = VisualReader(videos.sources(), "video", self.processor, options, recipe, accelerator, **shown)
+        reader = self.build_reader(videos.sources(), "video", self.processor, options, recipe, accelerator, **shown)
         settings = {name: getattr(recipe.eval, name) for name in ("gallery_size",) if getattr(recipe.eval, name)}
         if compares:
             tensors = Ranking(model, reader, texts, videos.owners, recipe, self.bank).run()

@@ -125,11 +125,15 @@ class VisualInputs(Dataset):
 
     def prepare(self, number: int) -> Mapping[str, Any]:
         """What the processor makes of a video or image."""
+        return self.processor(**self.arguments(number))
+
+    def arguments(self, number: int) -> dict[str, Any]:
+        """What the processor is called with."""
         seeds = {} if self.seed is None else {"seeds": [(self.seed, number)]}
         given = {f"{self.media}s": [self.visuals[number]]}
         if self.spans is not None:
             given["spans_se"] = [self.spans[number]]
-        return self.processor(**given, return_metadata=True, **seeds, **self.options)
+        return {**given, "return_metadata": True, **seeds, **self.options}
 
 
 class VideoBlock(NamedTuple):
@@ -184,16 +188,7 @@ class VisualReader:
     def blocks(self, model: PreTrainedModel) -> Iterator[VideoBlock]:
         """The usable videos of this process; those that cannot be decoded are noted."""
         recipe = self.recipe
-        dataset = VisualInputs(
-            {number: self.visuals[number] for number in self.own},
-            self.media,
-            self.processor,
-            self.options,
-            skip=recipe.data.on_decode_error == "skip",
-            seed=recipe.run.seed + self.draw,
-            spans=self.spans,
-        )
-        loader = build_loader(dataset, recipe.data, batch_size=recipe.eval.video_block, collate_fn=list)
+        loader = build_loader(self.inputs(), recipe.data, batch_size=recipe.eval.video_block, collate_fn=list)
         quiet, done = None if self.accelerator.is_main_process else True, 0
         with tqdm(total=len(self.own), desc="evaluating", unit=self.media, disable=quiet) as bar:
             for items in loader:
@@ -202,9 +197,7 @@ class VisualReader:
                     if isinstance(item, str):
                         self.skipped[number], self.frame_seconds[number] = item, torch.nan
                     else:
-                        self.note_seconds(number, item.pop("frame_seconds", None))
-                        if self.notes_frames:
-                            self.frame_keys[number] = key_of_frames(item["pixel_values"])
+                        self.note(number, item)
                         numbers.append(number)
                         inputs.append(item)
                 if numbers:
@@ -212,8 +205,24 @@ class VisualReader:
                 done += len(items)
                 bar.update(len(items))
 
-    def note_seconds(self, number: int, seconds: torch.Tensor | None) -> None:
+    def inputs(self, build: Callable[..., VisualInputs] = VisualInputs) -> VisualInputs:
+        """The videos of this process, as model inputs."""
+        return build(
+            {number: self.visuals[number] for number in self.own},
+            self.media,
+            self.processor,
+            self.options,
+            skip=self.recipe.data.on_decode_error == "skip",
+            seed=self.recipe.run.seed + self.draw,
+            spans=self.spans,
+        )
+
+    def note(self, number: int, item: dict[str, torch.Tensor]) -> None:
+        """Keep what is to be known of a video, and take out what is no input of the model."""
+        seconds = item.pop("frame_seconds", None)
         self.frame_seconds[number] = torch.nan if seconds is None else seconds[0]
+        if self.notes_frames:
+            self.frame_keys[number] = key_of_frames(item["pixel_values"])
 
     def encode(
         self, model: PreTrainedModel, numbers: list[int], inputs: Sequence[Mapping[str, torch.Tensor]]

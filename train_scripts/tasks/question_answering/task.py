@@ -47,6 +47,7 @@ class QuestionTask(Task):
 
     name = "question_answering"
     rescore_options = ("score_pooling",)
+    build_reader = VisualReader
     media: Media = "video"
     row_kinds: Sequence[str] = ()
 
@@ -104,7 +105,7 @@ class QuestionTask(Task):
         texts = [mode.texts(row) for row in rows]
         owners = [owner for owner, own in zip(grouped.owners.tolist(), texts, strict=True) for _ in own]
         options = video_options(recipe, self.processor, is_training=False) if self.media == "video" else {}
-        reader = VisualReader(grouped.sources(), self.media, self.processor, options, recipe, accelerator, draw)
+        reader = self.build_reader(grouped.sources(), self.media, self.processor, options, recipe, accelerator, draw)
         clip_logits = score_own_texts(
             model,
             reader,
