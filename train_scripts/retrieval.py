@@ -48,7 +48,7 @@ from clipbert.train_scripts.tasks.rows import (
     load_stream,
     table_of_rows,
 )
-from clipbert.train_scripts.tasks.scoring import VisualReader, score_all_pairs
+from clipbert.train_scripts.tasks.scoring import VisualReader, paths_of, score_all_pairs
 from clipbert.train_scripts.tasks.texts import report_losses
 from clipbert.train_scripts.tasks.videos import video_options
 
@@ -199,7 +199,7 @@ class RetrievalTask(Task):
         caption_id = "moment_id" if videos.has_spans and "moment_id" in examples.column_names else "caption_id"
         named = zip(examples[caption_id], examples["caption"], videos.owners, strict=True)
         rows = [{"caption_id": name, "caption": text, "video_id": videos.ids[owner]} for name, text, owner in named]
-        info = {**settings, "video_ids": videos.ids, **coverage_metrics(examples)}
+        info = {**settings, "video_ids": videos.ids, "videos": paths_of(reader), **coverage_metrics(examples)}
         predictions = Predictions(self.name, rows, tensors, info)
         if not compares:
             tensors["log_odds"] = compute_match_odds(predictions).numpy()

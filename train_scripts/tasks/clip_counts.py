@@ -200,25 +200,25 @@ def describe_knee(curve: Mapping[str, Any]) -> str:
     if curve["is_flat"]:
         unseen = show_score(metric, max(row["gap_interval"][1] for row in rows))
         return (
-            f"Flat within its spread: from {least} to {most} clips no score can be told from the best one ({show_clips(best)}) by these "
+            f"Flat within its spread: from {least} to {most} clips no score can be told from the best one ({show_clips(best['num_clips'])}) by these "
             f"{num_videos} videos. They would not show a difference of up to {unseen}: {least} will do, or more videos are needed."
         )
-    said = f"Knee: {show_clips(knee)}, "
+    said = f"Knee: {show_clips(knee['num_clips'])}, "
     said += (
         "the best"
         if knee is best
-        else f"not to be told from the best ({show_clips(best)}, {show_score(metric, best['score'])})"
+        else f"not to be told from the best ({show_clips(best['num_clips'])}, {show_score(metric, best['score'])})"
     )
     said += f", by these {num_videos} videos{'' if knee is rows[0] else '; fewer score worse'}."
     worse = [row for row in rows if row["num_clips"] > knee["num_clips"] and not row["is_as_good"]]
     if worse:
         last = worse[-1]
-        said += f" More do not help: {show_clips(last)} lose {show_score(metric, last['gap'])} {show_ends(metric, last['gap_interval'])}."
+        said += f" More do not help: {show_clips(last['num_clips'])} lose {show_score(metric, last['gap'])} {show_ends(metric, last['gap_interval'])}."
     return said
 
 
-def show_clips(row: Mapping[str, Any]) -> str:
-    return f"{row['num_clips']} clip{'s' if row['num_clips'] > 1 else ''}"
+def show_clips(count: int) -> str:
+    return f"{count} clip{'s' if count > 1 else ''}"
 
 
-__all__ = ["METRICS", "POOLINGS", "ClipPass", "describe_counts", "describe_knee", "measure_counts"]
+__all__ = ["METRICS", "POOLINGS", "ClipPass", "describe_counts", "describe_knee", "measure_counts", "show_clips"]

@@ -244,6 +244,11 @@ class VisualReader:
         check_skipped(skipped, len(self.visuals), self.recipe.data.max_decode_error_rate)
 
 
+def paths_of(reader: VisualReader) -> list[str | None]:
+    """Where the videos or images of a reader lie; `None` of those that are no files."""
+    return [visual if isinstance(visual, str) else None for visual in reader.visuals]
+
+
 def key_of_frames(pixel_values: torch.Tensor) -> int:
     """A whole number of 63 bits for frames `(..., colours, height, width)`, whatever their order."""
     frames = pixel_values.contiguous().flatten(0, -4).view(torch.uint8).numpy()
@@ -544,6 +549,7 @@ __all__ = [
     "encode_all_videos",
     "match_texts",
     "matches_of_clips",
+    "paths_of",
     "score_all_pairs",
     "score_all_texts",
     "score_blocks",

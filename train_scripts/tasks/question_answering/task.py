@@ -25,7 +25,7 @@ from clipbert.train_scripts.tasks.question_answering.measures import answer, mea
 from clipbert.train_scripts.tasks.question_answering.modes import Answering
 from clipbert.train_scripts.tasks.question_answering.vocabulary import build_answering_model
 from clipbert.train_scripts.tasks.rows import RowsByVideo, coverage_metrics, evaluation_problems, find_data, load_rows
-from clipbert.train_scripts.tasks.scoring import VisualReader, score_own_texts
+from clipbert.train_scripts.tasks.scoring import VisualReader, paths_of, score_own_texts
 from clipbert.train_scripts.tasks.texts import report_losses
 from clipbert.train_scripts.tasks.videos import ClipEvalSection, video_options
 
@@ -132,6 +132,7 @@ class QuestionTask(Task):
                 "answer": mode.name,
                 "score_pooling": choose_pooling(recipe, model),
                 "video_ids": grouped.ids,
+                "videos": paths_of(reader),
                 **mode.info(),
                 **coverage_metrics(examples),
             },
