@@ -8,7 +8,11 @@ FOLDER/pictures/SPLIT_confusions.png             of classification: what is take
 FOLDER/pictures/SPLIT_classes.png                the accuracy of each class with its 95 % interval
 FOLDER/pictures/SPLIT_keyframe_N.png             of action detection: boxes with what is said of them
 FOLDER/pictures/SPLIT_moments.png                of moment retrieval: the best and the worst answers along their videos
+FOLDER/pictures/SPLIT_clips.png                  of retrieval and questions with several clips: what each clip of a video says
+FOLDER/pictures/SPLIT_groups.png                 scores of rows that are grouped by a number
 FOLDER/pictures/cells.png, cell_curves.png       of a grid: the scores of all cells, and the curves of all runs
+FOLDER/pictures/cost.png, groups.png             of a grid: score against cost, and of rows that are grouped by a number
+FOLDER/pictures/clips_needed.png                 of clips_needed.py: the score with each number of clips
 
 They need matplotlib: `pip install "clipbert[plots]"`.
 """
@@ -16,18 +20,22 @@ They need matplotlib: `pip install "clipbert[plots]"`.
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from clipbert.support.terminal import printable
+from clipbert.train_scripts.engine.grid_pictures import draw_groups, draw_score_against_cost, group_of
 from clipbert.train_scripts.engine.pictures import PicturesError, draw_cell_curves, draw_cells, draw_curves
 from clipbert.train_scripts.engine.predictions import RECORDS, read_predictions
+from clipbert.train_scripts.engine.report import results_of
 from clipbert.train_scripts.engine.run_files import read_run
 from clipbert.train_scripts.tasks.action_detection.pictures import draw_detections
 from clipbert.train_scripts.tasks.classification.measures import CLASSES
 from clipbert.train_scripts.tasks.classification.pictures import draw_class_accuracy, draw_confusions
+from clipbert.train_scripts.tasks.clip_pictures import draw_clip_strips, draw_counts
 from clipbert.train_scripts.tasks.moment_retrieval.pictures import draw_sheet
 
 
@@ -49,6 +57,15 @@ def draw_run(folder: Path) -> Iterator[Path]:
         found = json.loads((folder / "table.json").read_text(encoding="utf-8"))
         yield draw_cells(found, pictures / "cells.png")
         yield draw_cell_curves(found, pictures / "cell_curves.png")
+        by_cell = {cell["name"]: list(final_metrics(cell["runs"])) for cell in found["cells"]}
+        more = [draw_score_against_cost(found, pictures / "cost.png")]
+        more.append(draw_groups(by_cell, found["report"][0], pictures / "groups.png"))
+        yield from filter(None, more)
+        return
+    if (folder / "clips_needed.json").is_file():
+        yield draw_counts(
+            json.loads((folder / "clips_needed.json").read_text(encoding="utf-8")), pictures / "clips_needed.png"
+        )
         return
     run = read_run(folder)
     if run.steps:
@@ -68,6 +85,25 @@ def draw_run(folder: Path) -> Iterator[Path]:
             rows = read_predictions(path.parent).rows
             sheet = draw_sheet(rows, pictures / f"{split}_moments.png", f"{folder}, {split}")
             yield from filter(None, [sheet])
+        if task in ("retrieval", "question_answering"):
+            strips = draw_clip_strips(
+                read_predictions(path.parent), pictures / f"{split}_clips.png", f"{folder}, {split}"
+            )
+            yield from filter(None, [strips])
+    for split, row in run.results.get("splits", {}).items():
+        metrics = row["metrics"]
+        grouped = [name for name in results_of(metrics) if any(group_of(other, name) for other in metrics)]
+        for name in grouped[:1]:
+            yield from filter(None, [draw_groups({str(folder): [metrics]}, name, pictures / f"{split}_groups.png")])
+
+
+def final_metrics(runs: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, float]]:
+    """The metrics of finished runs of a cell: of the final split, else of the first."""
+    for run in runs:
+        rows = list(run.get("scores", {}).values())
+        row = next((row for row in rows if row["purpose"] == "final"), next(iter(rows), None))
+        if row is not None:
+            yield row.get("metrics", {})
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Path]:

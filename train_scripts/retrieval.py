@@ -49,7 +49,7 @@ from clipbert.train_scripts.tasks.rows import (
     load_stream,
     table_of_rows,
 )
-from clipbert.train_scripts.tasks.scoring import VisualReader, score_all_pairs
+from clipbert.train_scripts.tasks.scoring import VisualReader, paths_of, score_all_pairs
 from clipbert.train_scripts.tasks.texts import report_losses
 from clipbert.train_scripts.tasks.videos import video_options
 
@@ -94,6 +94,7 @@ class RetrievalTask(Task):
     name = "retrieval"
     recipe_class = RetrievalRecipe
     rescore_options = ("score_pooling", "rescaling", "dual_softmax_scale")
+    build_reader = VisualReader
 
     def next_commands(self, recipe, checkpoint):
         videos = recipe.data.data_dir or "FOLDER"
@@ -185,7 +186,7 @@ class RetrievalTask(Task):
         videos, texts, compares = RowsByVideo(examples), list(examples["caption"]), hasattr(model, "match_all")
         options = video_options(recipe, self.processor, is_training=False)
         shown = {"spans": videos.spans(), "draw": draw, "notes_frames": compares}
-        reader = VisualReader(videos.sources(), "video", self.processor, options, recipe, accelerator, **shown)
+        reader = self.build_reader(videos.sources(), "video", self.processor, options, recipe, accelerator, **shown)
         given = ("gallery_size", "group_by")
         settings = {name: getattr(recipe.eval, name) for name in given if getattr(recipe.eval, name)}
         if compares:
@@ -210,7 +211,7 @@ class RetrievalTask(Task):
             {"caption_id": name, "caption": text, "video_id": videos.ids[owner], **of_groups}
             for name, text, owner, of_groups in named
         ]
-        info = {**settings, "video_ids": videos.ids, **coverage_metrics(examples)}
+        info = {**settings, "video_ids": videos.ids, "videos": paths_of(reader), **coverage_metrics(examples)}
         predictions = Predictions(self.name, rows, tensors, info)
         if not compares:
             tensors["log_odds"] = compute_match_odds(predictions).numpy()

@@ -33,8 +33,15 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def save_figure(figure: Any, path: Path) -> Path:
+    """Write a picture, of whatever kind its name ends in; the same figure gives the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    if path.suffix != ".svg":
+        figure.savefig(path)
+        return path
+    from matplotlib import rc_context
+
+    with rc_context({"svg.hashsalt": path.name}):
+        figure.savefig(path, metadata={"Date": None})
     return path
 
 

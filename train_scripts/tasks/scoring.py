@@ -127,11 +127,15 @@ class VisualInputs(Dataset):
 
     def prepare(self, number: int) -> Mapping[str, Any]:
         """What the processor makes of a video or image."""
+        return self.processor(**self.arguments(number))
+
+    def arguments(self, number: int) -> dict[str, Any]:
+        """What the processor is called with."""
         seeds = {} if self.seed is None else {"seeds": [(self.seed, number)]}
         given = {f"{self.media}s": [self.visuals[number]]}
         if self.spans is not None:
             given["spans_se"] = [self.spans[number]]
-        return self.processor(**given, return_metadata=True, **seeds, **self.options)
+        return {**given, "return_metadata": True, **seeds, **self.options}
 
 
 class VideoBlock(NamedTuple):
@@ -186,16 +190,7 @@ class VisualReader:
     def blocks(self, model: PreTrainedModel) -> Iterator[VideoBlock]:
         """The usable videos of this process; those that cannot be decoded are noted."""
         recipe = self.recipe
-        dataset = VisualInputs(
-            {number: self.visuals[number] for number in self.own},
-            self.media,
-            self.processor,
-            self.options,
-            skip=recipe.data.on_decode_error == "skip",
-            seed=recipe.run.seed + self.draw,
-            spans=self.spans,
-        )
-        read = ReadItems(dataset, list)
+        read = ReadItems(self.inputs(), list)
         loader = build_loader(read, recipe.data, batch_size=recipe.eval.video_block, collate_fn=read.collate)
         quiet, done = None if self.accelerator.is_main_process else True, 0
         with tqdm(total=len(self.own), desc="evaluating", unit=self.media, disable=quiet) as bar:
@@ -205,9 +200,7 @@ class VisualReader:
                     if isinstance(item, str):
                         self.skipped[number], self.frame_seconds[number] = item, torch.nan
                     else:
-                        self.note_seconds(number, item.pop("frame_seconds", None))
-                        if self.notes_frames:
-                            self.frame_keys[number] = key_of_frames(item["pixel_values"])
+                        self.note(number, item)
                         numbers.append(number)
                         inputs.append(item)
                 if numbers:
@@ -215,8 +208,24 @@ class VisualReader:
                 done += len(items)
                 bar.update(len(items))
 
-    def note_seconds(self, number: int, seconds: torch.Tensor | None) -> None:
+    def inputs(self, build: Callable[..., VisualInputs] = VisualInputs) -> VisualInputs:
+        """The videos of this process, as model inputs."""
+        return build(
+            {number: self.visuals[number] for number in self.own},
+            self.media,
+            self.processor,
+            self.options,
+            skip=self.recipe.data.on_decode_error == "skip",
+            seed=self.recipe.run.seed + self.draw,
+            spans=self.spans,
+        )
+
+    def note(self, number: int, item: dict[str, torch.Tensor]) -> None:
+        """Keep what is to be known of a video, and take out what is no input of the model."""
+        seconds = item.pop("frame_seconds", None)
         self.frame_seconds[number] = torch.nan if seconds is None else seconds[0]
+        if self.notes_frames:
+            self.frame_keys[number] = key_of_frames(item["pixel_values"])
 
     def encode(
         self, model: PreTrainedModel, numbers: list[int], inputs: Sequence[Mapping[str, torch.Tensor]]
@@ -236,6 +245,11 @@ class VisualReader:
         """Report what could not be decoded, by name; more than the recipe allows for is an error."""
         skipped = [Skipped(0, names[number], reason) for number, reason in self.skipped.items()]
         check_skipped(skipped, len(self.visuals), self.recipe.data.max_decode_error_rate)
+
+
+def paths_of(reader: VisualReader) -> list[str | None]:
+    """Where the videos or images of a reader lie; `None` of those that are no files."""
+    return [visual if isinstance(visual, str) else None for visual in reader.visuals]
 
 
 def key_of_frames(pixel_values: torch.Tensor) -> int:
@@ -569,6 +583,7 @@ __all__ = [
     "encode_all_videos",
     "match_texts",
     "matches_of_clips",
+    "paths_of",
     "score_all_pairs",
     "score_all_texts",
     "score_blocks",

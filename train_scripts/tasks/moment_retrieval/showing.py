@@ -109,10 +109,16 @@ def read_thumbnails(
     """
     start_s, end_s = span_se
     seconds = start_s + (np.arange(count) + 0.5) * (end_s - start_s) / count
+    return list(zip(seconds.tolist(), read_pictures(video, seconds, height), strict=True))
+
+
+def read_pictures(video: Any, seconds: np.ndarray, height: int = 72) -> list[np.ndarray]:
+    """The pictures that a video shows at some seconds, each `(height, width, 3)` in uint8; see [`read_thumbnails`]."""
 
     def choose(metadata: Any) -> np.ndarray:
         begins, _ = times_of_frames(metadata)
-        return (np.searchsorted(begins, seconds, side="right") - 1).clip(0, len(begins) - 1)
+        # a microsecond, so that the second at which a picture begins is its own
+        return (np.searchsorted(begins, seconds + 1e-6, side="right") - 1).clip(0, len(begins) - 1)
 
     def shrink(picture: np.ndarray) -> np.ndarray:
         step = max(math.ceil(len(picture) / height), 1)
@@ -120,7 +126,7 @@ def read_thumbnails(
 
     decoded = decode_video(video, choose, transform=shrink)  # each frame once
     places = np.searchsorted(decoded.metadata.frames_indices, choose(decoded.metadata))
-    return [(second, decoded.frames[place]) for second, place in zip(seconds.tolist(), places, strict=True)]
+    return [decoded.frames[place] for place in places]
 
 
-__all__ = ["cut_film", "describe_moments", "load_locator", "read_thumbnails"]
+__all__ = ["cut_film", "describe_moments", "load_locator", "read_pictures", "read_thumbnails"]

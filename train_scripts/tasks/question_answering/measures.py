@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Scores of answers, from what has been predicted."""
 
+import numpy as np
 import torch
 
 from clipbert.train_scripts.engine.groups import add_group
@@ -65,4 +66,25 @@ def measure(predictions: Predictions) -> dict[str, float]:
     return {**metrics, "num_skipped_videos": len(videos - decoded), **coverage}
 
 
-__all__ = ["answer", "measure", "pool_by_question"]
+def values_of_rows(predictions: Predictions, metric: str) -> np.ndarray:
+    """
+    What each question adds to a metric that is a mean over questions.
+
+    Returns:
+        `np.ndarray` of shape `(questions,)`: NaN where the video could not be decoded, or the answer is not published.
+
+    Raises:
+        ValueError: If the metric is no such mean.
+    """
+    known = ("accuracy", "vqa_score", "mean_squared_error")
+    if metric not in known:
+        raise ValueError(f"{metric} is no mean over questions; choose one of {', '.join(known)}.")
+    by_question, answers, mode = pool_by_question(predictions), answer(predictions), MODES[predictions.info["answer"]]
+    values = np.full(len(answers), np.nan)
+    for question, (given, row) in enumerate(zip(answers, predictions.rows, strict=True)):
+        if given is not None and row["gold"] is not None:
+            values[question] = mode.measure(by_question[question], [given], [row], predictions.info)[metric]
+    return values
+
+
+__all__ = ["answer", "measure", "pool_by_question", "values_of_rows"]

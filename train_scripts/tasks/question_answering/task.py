@@ -26,7 +26,7 @@ from clipbert.train_scripts.tasks.question_answering.measures import answer, mea
 from clipbert.train_scripts.tasks.question_answering.modes import Answering
 from clipbert.train_scripts.tasks.question_answering.vocabulary import build_answering_model
 from clipbert.train_scripts.tasks.rows import RowsByVideo, coverage_metrics, evaluation_problems, find_data, load_rows
-from clipbert.train_scripts.tasks.scoring import VisualReader, score_own_texts
+from clipbert.train_scripts.tasks.scoring import VisualReader, paths_of, score_own_texts
 from clipbert.train_scripts.tasks.texts import report_losses
 from clipbert.train_scripts.tasks.videos import ClipEvalSection, video_options
 
@@ -57,6 +57,7 @@ class QuestionTask(Task):
 
     name = "question_answering"
     rescore_options = ("score_pooling",)
+    build_reader = VisualReader
     media: Media = "video"
     row_kinds: Sequence[str] = ()
 
@@ -115,7 +116,7 @@ class QuestionTask(Task):
         texts = [mode.texts(row) for row in rows]
         owners = [owner for owner, own in zip(grouped.owners.tolist(), texts, strict=True) for _ in own]
         options = video_options(recipe, self.processor, is_training=False) if self.media == "video" else {}
-        reader = VisualReader(grouped.sources(), self.media, self.processor, options, recipe, accelerator, draw)
+        reader = self.build_reader(grouped.sources(), self.media, self.processor, options, recipe, accelerator, draw)
         clip_logits = score_own_texts(
             model,
             reader,
@@ -144,6 +145,7 @@ class QuestionTask(Task):
                 "answer": mode.name,
                 "score_pooling": choose_pooling(recipe, model),
                 "video_ids": grouped.ids,
+                "videos": paths_of(reader),
                 **({"group_by": recipe.eval.group_by} if recipe.eval.group_by else {}),
                 **mode.info(),
                 **coverage_metrics(examples),

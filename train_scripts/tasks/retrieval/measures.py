@@ -16,6 +16,7 @@ from clipbert.metrics.retrieval.retrieval import (
     RetrievalRanks,
     chance_recall,
     compute_retrieval_metrics,
+    first_within,
 )
 from clipbert.train_scripts.engine.draws import summarise
 from clipbert.train_scripts.engine.groups import add_group
@@ -227,4 +228,25 @@ def compute_text_ranks(predictions: Predictions) -> np.ndarray:
     return 1 + better + tied / 2
 
 
-__all__ = ["METRICS", "compute_match_odds", "compute_text_ranks", "count_rivals", "measure"]
+def values_of_rows(predictions: Predictions, metric: str) -> np.ndarray:
+    """
+    What each text adds to a metric that is a mean over texts.
+
+    Returns:
+        `np.ndarray` of shape `(texts,)`: NaN where its video could not be decoded or is in no gallery.
+
+    Raises:
+        ValueError: If the metric is no such mean.
+    """
+    known = {f"text_to_video_{recall}": k for recall, k in zip(RECALLS, RECALL_AT, strict=True)}
+    if metric == "text_to_video_mean_rank":
+        return compute_text_ranks(predictions)
+    if metric not in known:
+        raise ValueError(f"{metric} is no mean over texts; choose one of {', '.join(known)}, text_to_video_mean_rank.")
+    better, tied = count_rivals(predictions)
+    return np.array(
+        [np.nan if np.isnan(b) else first_within(known[metric] - b, t, 1) for b, t in zip(better, tied, strict=True)]
+    )
+
+
+__all__ = ["METRICS", "compute_match_odds", "compute_text_ranks", "count_rivals", "measure", "values_of_rows"]
