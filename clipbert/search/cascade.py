@@ -294,17 +294,15 @@ class Cascade:
         stages: list[Stage] = []
         exact, reranker = (self.exact, self.reranker) if text is not None else (None, None)
         is_short = vector is None and shortlist is not None and self.store.count(where) <= shortlist
-        if exhaustive or shortlist is None or is_short:  # of so few, one clip first would save nothing
-            with self.timed(stages, "all", None):
-                found = self.everything(where)
-            stages.clear()
-            if exact is None and reranker is None:
-                with self.timed(stages, VECTOR, found):
-                    found = self.nearest(vector, None, where, exact=True)
+        is_last = exact is None and reranker is None  # nobody scores more exactly than vectors
+        if (
+            exhaustive or shortlist is None or is_short
+        ) and not is_last:  # of so few, one clip first would save nothing
+            found = self.everything(where)
         else:
             count = self.store.count()  # the filter is a part of the stage
             with self.timed(stages, ONE_CLIP if vector is None else VECTOR, None, (count, count)):
-                found = self.first_order(text, vector, shortlist, where)
+                found = self.first_order(text, vector, shortlist, where, exact=exhaustive or shortlist is None)
         if exact is not None and not (exhaustive and reranker is not None):
             with self.timed(stages, exact.reader.stage, found):
                 found = self.score(exact, text, found)
@@ -316,14 +314,19 @@ class Cascade:
         return found, stages
 
     def first_order(
-        self, text: str | None, vector: np.ndarray | None, shortlist: int | None, where: Filter | None
+        self,
+        text: str | None,
+        vector: np.ndarray | None,
+        shortlist: int | None,
+        where: Filter | None,
+        exact: bool = False,
     ) -> Candidates:
         """
-        Segments in the order of the cheap stage, those of so many videos, or all: by their vectors, or, where there are none, in the order
-        that the reranker gives to a single clip of each.
+        Segments in the order of the cheap stage, those of so many videos, or all: by their vectors, `exact` if all are to be compared, or, where
+        there are none, in the order that the reranker gives to a single clip of each.
         """
         if vector is not None:
-            return self.nearest(vector, shortlist, where)
+            return self.nearest(vector, shortlist, where, exact)
         found = self.score_one_clip(self.reranker, text, self.everything(where))
         return found if shortlist is None else found.first_videos(shortlist)
 
