@@ -37,7 +37,7 @@ Presets:   `standard`: 6 shapes, 8 colours, 5 backgrounds, 2 sizes, 1-3 objects,
            square and then a blue ring", for which a twin has the same pictures the other way round). Small white stars come and
            go, of which nothing is told. Rows have the columns `evidence` (always, half, eighth, order) and `visible_share` (1, 0.5,
            0.125; 0.25 of both objects). Each run of 16 videos is a gallery in which every caption fits one video, and where each
-           kind of evidence has two colours by two shapes; in four of them it has every object once. Numbers of videos are multiples
+           kind of evidence has two colours, and every shape; in four of them it has every object once. Numbers of videos are multiples
            of 16. A contiguous half always holds the middle of its video: choose clips at random to see it with even odds.
 Captions:  one whole caption a video, of events all sentences in order; with `search_phrases` training videos have others, too, of which most are shorter.
            Clips in the layout of `ucf101_top5`: `python -m datasets_scripts.synthetic.action_clips`.

@@ -6,14 +6,13 @@ eighth each and far apart, and their order is told. Small white stars come and g
 told. Nothing moves, so that one picture of an object shows all there is to know of it.
 
 Videos come in galleries of 16, in which each object is told of by one video, or by a pair of twins: a caption fits exactly one. A
-kind of evidence has two colours by two shapes there, so that who knows colours alone finds half of it at best, also of what is
-there always and prevails over the other kinds. In four galleries each kind has had every object once, so that nothing but time
-makes one harder than another.
+kind of evidence has two colours there, twice each, so that who knows colours alone finds half of it at best, also of what is
+there always and prevails over the other kinds; and every shape once, so that words that are named in no order tell the two pairs of
+twins apart. In four galleries each kind has had every object once: nothing but time makes one harder than another.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 
@@ -139,23 +138,26 @@ def draw_evidence_videos(rng: np.random.Generator, preset: Preset, fps: float, c
             colors, shapes = (
                 [each[place] for place in rng.permutation(len(each))] for each in (preset.colors, preset.shapes)
             )
-            # two colours by two shapes
-            blocks = [list(product(colors[c : c + 2], shapes[s : s + 2])) for c in (0, 2) for s in (0, 2)]
-        videos += draw_gallery(rng, preset, fps, blocks[turn:] + blocks[:turn])
+            parts = [
+                [(colors[c], shape) for shape in halves[0]] + [(colors[c + 1], shape) for shape in halves[1]]
+                for c in (0, 2)
+                for halves in ((shapes[:2], shapes[2:]), (shapes[2:], shapes[:2]))
+            ]
+        videos += draw_gallery(rng, preset, fps, parts[turn:] + parts[:turn])
     return videos
 
 
 def draw_gallery(
-    rng: np.random.Generator, preset: Preset, fps: float, blocks: list[list[tuple[str, str]]]
+    rng: np.random.Generator, preset: Preset, fps: float, parts: list[list[tuple[str, str]]]
 ) -> list[EvidenceVideo]:
-    """Videos in random order, where each kind is about the objects of one of the blocks."""
+    """Videos in random order, where each kind is about the objects of one part: two of one colour, and two of another."""
     videos = []
-    for kind, block in zip(EVIDENCE, blocks, strict=True):
+    for kind, part in zip(EVIDENCE, parts, strict=True):
         one, two, three, four = (
-            Scene(shape, 1, "", preset.backgrounds[0], "", (Act("", color),)) for color, shape in block
+            Scene(shape, 1, "", preset.backgrounds[0], "", (Act("", color),)) for color, shape in part
         )
         if kind == ORDER:  # pairs that differ in colour and in shape
-            firsts = [draw_video(rng, preset, fps, kind, pair) for pair in ((one, four), (two, three))]
+            firsts = [draw_video(rng, preset, fps, kind, pair) for pair in ((one, three), (two, four))]
             videos += [video for first in firsts for video in (first, first.twin())]
         else:
             videos += [draw_video(rng, preset, fps, kind, (scene,)) for scene in (one, two, three, four)]

@@ -26,6 +26,7 @@ from clipbert.train_scripts.video_qa import VideoQATask
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "train_scripts" / "recipes" / "clipbert"
 TASKS = {"pretrain": PretrainTask, "retrieval": RetrievalTask, "video_qa": VideoQATask, "image_qa": ImageQATask}
+TASKS |= {"evidence_qa": VideoQATask, "evidence": RetrievalTask}  # the first that fits counts
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 OF_THE_PAPER = {
     "pretrain",
@@ -35,6 +36,7 @@ OF_THE_PAPER = {
     "image_qa_vqa2",
 }
 OWN_VIDEOS = {"retrieval_video_folder", "video_qa_video_folder"}
+GENERATED = {"evidence", "evidence_qa"}
 SHRUNKEN = [
     "data.image_size=48",
     "data.num_workers=0",
@@ -74,13 +76,16 @@ def settings_of(name, workspace):
         return [*settings_of("pretrain", workspace), "data.stream_lanes=2", "data.stream_window=6"]
     if name == "pretrain" or name in OWN_VIDEOS:
         return [f"model.parts={{vision: {workspace / 'resnet'}, text: {workspace / 'bert'}}}"]
+    if name in GENERATED:
+        counts = "num_train: 16, num_validation: 16, num_test: 16"
+        return [f"data.options={{generate: {{preset: evidence, size: 48, fps: 4, {counts}}}}}"]
     if name == "image_qa_vqa2":
         return ["data.min_answer_count=1"]  # nine questions for an answer are more than there are
     return []
 
 
 def test_there_is_a_recipe_for_every_row_of_the_paper():
-    assert set(RECIPES) == OF_THE_PAPER | OWN_VIDEOS | {"pretrain_webvid"}
+    assert set(RECIPES) == OF_THE_PAPER | OWN_VIDEOS | GENERATED | {"pretrain_webvid"}
 
 
 @pytest.mark.parametrize("name", RECIPES)
