@@ -181,7 +181,7 @@ def decode_video(
     with VideoReader(source, name, num_threads=num_threads, **leniency, **options) as reader:
         pixel_ratio = reader.pixel_ratio if square_pixels else None
         # Where damage is allowed, frames are those that come out in order, as long as there is any.
-        if reader.index.is_sound and (reader.index.is_complete or not allow_damaged):
+        while reader.index.is_sound and (reader.index.is_complete or not allow_damaged):
             metadata = _metadata_of_file(reader)
             wanted = _chosen(choose_frames, metadata)
             try:
@@ -190,7 +190,10 @@ def decode_video(
                 metadata.num_decoded_frames = reader.num_decoded
                 return _deliver(pictures.frames, pictures.size, wanted, metadata, pictures.rotation)
             except IndexMismatchError as mismatch:
+                if reader.index_anew():
+                    continue
                 logger.info(f"{name}: {mismatch}. Decoding it from start to end.")
+                break
         announced = reader.num_promised if reader.index.is_sound else 0
         reader.count_by_decoding()
         metadata = _metadata_of_file(reader)

@@ -81,8 +81,8 @@ class LostPackets:
         `has_complaint`: FFmpeg could not read what is behind the last packet.
         """
         if self.format == "flv":
-            ends = [end for _, end in self._places]
-            return bool(ends) and self.container.size - max(ends) > MAX_FLV_TAIL
+            ends = self._places[:, 1]
+            return bool(len(ends)) and self.container.size - int(ends.max()) > MAX_FLV_TAIL
         if self.format != "matroska,webm" or not (has_complaint or self._is_shorter_than_segment()):
             return False
         ends = [end for _, end in self._places_of_all_streams()]
@@ -126,10 +126,11 @@ class LostPackets:
     def _first_repetition(self) -> int | None:
         """The first packet whose times and size are those of an earlier one."""
         index, seen = self.index, set()
-        for packet, (pts, dts, (_, size)) in enumerate(zip(index.pts, index.dts, index.places, strict=True)):
-            if (pts, dts, size) in seen:
+        columns = (index.pts.tolist(), index.dts.tolist(), index.places[:, 1].tolist())
+        for packet, times_and_size in enumerate(zip(*columns, strict=True)):
+            if times_and_size in seen:
                 return packet
-            seen.add((pts, dts, size))
+            seen.add(times_and_size)
         return None
 
     def _hole(self) -> tuple[int, str] | None:
@@ -137,15 +138,16 @@ class LostPackets:
         places = np.array(self._places_of_all_streams()).reshape(-1, 2)
         unread = places[1:, 0] - places[:-1, 1]
         for hole in np.flatnonzero(unread > np.median(unread) + SMALL_HEAD) if len(unread) else ():
-            behind = np.flatnonzero([place >= places[hole + 1, 0] for place, _ in self._places])
+            behind = np.flatnonzero(self._places[:, 0] >= places[hole + 1, 0])
             if len(behind):
                 return int(behind[0]), f"{unread[hole]} bytes in front of it cannot be read, and pictures are missing"
         return None
 
     @property
-    def _places(self) -> list[tuple[int, int]]:
-        """Begin and end of each packet."""
-        return [(place or 0, (place or 0) + size) for place, size in self.index.places]
+    def _places(self) -> np.ndarray:
+        """Begin and end of each packet `(packets, 2)`."""
+        begins = self.index.places[:, 0].clip(min=0)
+        return np.stack([begins, begins + self.index.places[:, 1]], axis=1)
 
     def _places_of_all_streams(self) -> list[tuple[int, int]]:
         """Begin and end of each packet of the file, without those of streams that damage made up."""
@@ -166,13 +168,13 @@ class LostPackets:
     def _first_unlisted(self) -> int | None:
         # The list names the head of each chunk, 8 bytes in front of the data. The last one may be cut off.
         listed = [(entry.pos + 8, entry.size) for entry in self.stream.index_entries if entry.size]
-        pairs = zip(self.index.places[:-1], listed, strict=False)
+        pairs = zip(map(tuple, self.index.places[:-1].tolist()), listed, strict=False)
         for packet, (place, listed_place) in enumerate(pairs):
             if place != listed_place:
                 return packet
         if self._counts_less():  # FFmpeg does not find a list that is no longer where it was
-            pairs = zip(self.index.places, self._sizes_at_end(), strict=False)
-            return next((packet for packet, ((_, size), listed) in enumerate(pairs) if size != listed), None)
+            pairs = zip(self.index.places[:, 1].tolist(), self._sizes_at_end(), strict=False)
+            return next((packet for packet, (size, listed) in enumerate(pairs) if size != listed), None)
         return None
 
     def _sizes_at_end(self) -> list[int]:

@@ -12,7 +12,7 @@ import numpy as np
 from .bitstreams import build_packet_check, is_hidden_vp8, is_vp9_key
 from .complaints import Complaints
 from .lost_packets import LostPackets
-from .video_index import PacketIndex, read_packets
+from .video_index import PacketIndex, place_of, read_packets
 from .video_sources import Deadline
 
 
@@ -83,7 +83,7 @@ def index_packets(
                     has_one_description &= not (rows and packet.has_sidedata("new_extradata"))
                     is_key = not knows_keys or is_vp9_key(packet)
                 rows.append((pts, packet.dts, is_key, not is_hidden))
-                places.append((packet.pos, size))
+                places.append(place_of(packet))
                 last = packet
                 if latest is None or (pts or 0) >= (latest.pts or 0):
                     latest = packet
@@ -104,7 +104,7 @@ def index_packets(
         dts=_ticks(columns[1]),
         is_key=np.array(columns[2], dtype=bool),
         is_shown=is_shown,
-        places=places,
+        places=np.array(places, dtype=np.int64).reshape(-1, 2),
         tells_keys=codec.name in CODECS_THAT_TELL_KEYS or codec.codec.intra_only,
         has_one_description=has_one_description,
         headless=frozenset(headless),

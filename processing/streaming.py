@@ -1,14 +1,18 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""All frames of a video, a few at a time: one pass through the file, and memory that does not depend on its length."""
+"""All frames of a video, or of a part of it, a few at a time: one pass, and memory that does not depend on its length."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from transformers.utils import logging
 
 from .decoding import DEFAULT_MAX_PIXELS, DEFAULT_TIMEOUT_S, frames_without_reader
 from .video_reader import PictureBuffer, VideoReader
-from .video_sources import describe_source
+from .video_sources import IndexMismatchError, describe_source
+
+
+logger = logging.get_logger(__name__)
 
 
 class FrameChunk(NamedTuple):
@@ -52,7 +56,8 @@ def stream_video(
         stride (`int`, defaults to 1): Take each `stride`-th frame; the others are decoded and not converted.
         stop (`int`, *optional*): Take frames in front of this number only.
         frame_indices (`np.ndarray` of shape `(frames,)`, *optional*): Take these, which must rise, instead of each
-            `stride`-th. Those that the video does not have do not come.
+            `stride`-th. Those that the video does not have do not come. What lies in front of the first is passed over, where
+            packets tell how.
         transform (`Callable`, *optional*): Called with each picture `(height, width, 3)`; its result is kept instead.
         fps (`float`, *optional*): Frame rate of frames that come without a file.
         stream_index, allow_truncated, allow_damaged, square_pixels, num_threads, timeout_s, max_pixels: As for
@@ -102,7 +107,7 @@ def stream_video(
         # One buffer for all, which refuses pictures of another size; the picture itself is kept where there is no transform.
         buffer = PictureBuffer(name, np.empty(0, np.int64), max_pixels, pixel_ratio, transform or np.asarray)
         rows, times = [], _times_of_frames(reader)
-        for number, frame in reader.frames_as_they_come(stop):
+        for number, frame in _frames_in_order(reader, frame_indices, stop):
             if number % stride if chosen is None else number not in chosen:
                 continue
             rows.append((number, times(number)))
@@ -115,6 +120,25 @@ def stream_video(
                 reader.deadline.restart()
         if rows:
             yield _chunk(rows, buffer)
+
+
+def _frames_in_order(
+    reader: VideoReader, frame_indices: np.ndarray | None, stop: int | None
+) -> Iterator[tuple[int, Any]]:
+    """Frames with their numbers: all of them, or those that are chosen, if what is in front of them can be passed over."""
+    start = 0
+    if frame_indices is not None and reader.can_pass_to(frame_indices):
+        try:
+            for number, frame in reader.sparse_frames(np.asarray(frame_indices)):
+                yield number, frame
+                start = number + 1
+            return
+        except IndexMismatchError as mismatch:
+            logger.info(f"{reader.name}: {mismatch}. Decoding it from its start.")
+            reader.index_anew()
+    for number, frame in reader.frames_as_they_come(stop):
+        if number >= start:
+            yield number, frame
 
 
 def _times_of_frames(reader: VideoReader) -> Callable[[int], float]:

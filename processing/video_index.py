@@ -46,7 +46,8 @@ class PacketIndex:
         is_key (`np.ndarray` of shape `(packets,)`): Whether decoding can start at the packet, by what the file says.
         is_shown (`np.ndarray` of shape `(packets,)`): Whether the packet becomes a frame. Pictures cut away by an edit
             list, pictures that serve as reference only, and broken packets do not.
-        places (`list[tuple[int, int]]`, *optional*): Where each packet lies in the file and its size, in bytes.
+        places (`np.ndarray` of shape `(packets, 2)`, *optional*): Where each packet lies in the file (-1 where unknown) and its
+            size, in bytes.
         tells_keys (`bool`): Whether the decoder would notice a wrong key flag.
         has_one_description (`bool`): Whether one description of the samples (e.g. one parameter set) is for all.
         headless (`frozenset[int]`): Packets in which FFmpeg's parser found no head of a picture. A decoder that is told to
@@ -66,7 +67,7 @@ class PacketIndex:
     dts: np.ndarray
     is_key: np.ndarray
     is_shown: np.ndarray
-    places: list[tuple[int, int]] | None = None
+    places: np.ndarray | None = None
     tells_keys: bool = True
     has_one_description: bool = True
     headless: frozenset[int] = frozenset()
@@ -85,6 +86,12 @@ class PacketIndex:
         by_time = np.argsort(self.pts[shown], kind="stable")
         self.frame_packet = shown[by_time]
         self.frame_pts = self.pts[self.frame_packet]
+
+    def freeze(self) -> None:
+        """Refuse any change of the arrays: several readers share them from now on."""
+        for array in (self.pts, self.dts, self.is_key, self.is_shown, self.places, self.frame_pts, self.frame_packet):
+            if array is not None:
+                array.flags.writeable = False
 
     @property
     def num_frames(self) -> int:
@@ -116,9 +123,24 @@ class PacketIndex:
         known = self.dts[is_before & (self.dts != self.NO_TIME)]
         return int((self.pts[is_before] <= (known.max() if len(known) else self.NO_TIME)).sum())
 
+    def number_at(self, place: tuple[int, int]) -> int | None:
+        """The packet that lies at a place of the file; `None` if none does."""
+        first = np.searchsorted(self.places[:, 0], place[0], sorter=self._by_place)
+        for packet in self._by_place[first:]:
+            if self.places[packet, 0] != place[0]:
+                break
+            if self.places[packet, 1] == place[1]:
+                return int(packet)
+        return None
+
     @cached_property
-    def place_number(self) -> dict[tuple[int, int], int]:
-        return {place: packet for packet, place in enumerate(self.places or ())}
+    def _by_place(self) -> np.ndarray:
+        """Numbers of the packets in the order of their places `(packets,)`."""
+        return np.lexsort((self.places[:, 1], self.places[:, 0]))
+
+    def _places_differ(self) -> bool:
+        in_order = self.places[self._by_place]
+        return not (in_order[1:] == in_order[:-1]).all(axis=1).any()
 
     @cached_property
     def is_sound(self) -> bool:
@@ -130,7 +152,7 @@ class PacketIndex:
             and len(self.pts) > 0
             and self.NO_TIME not in self.pts
             and len(np.unique(self.pts)) == len(self.pts)
-            and (self.places is None or len(self.place_number) == len(self.pts))
+            and (self.places is None or self._places_differ())
             and bool(self.is_key[0])
             and self.pts[0] == self.pts.min()  # else the first pictures refer to some that are not in the file
             and self._keys_divide_time()
@@ -163,23 +185,27 @@ class PacketIndex:
         return is_usual.mean() >= REGULAR_SHARE and distances.max() > num_frames * usual
 
     def plan(self, frames: Iterable[int]) -> list[Interval]:
-        """The fewest runs of packets that give `frames`, in file order, not overlapping."""
-        keys = np.flatnonzero(self.is_key)
+        """The fewest runs of packets that give `frames`, in file order, not overlapping; of an index that is sound."""
+        frames, keys = np.fromiter(frames, np.int64), np.flatnonzero(self.is_key)
+        packets, times = self.frame_packet[frames], self.frame_pts[frames]
+        # Key frames rise in time, too: the last one that is decoded and shown before.
+        last_key = np.minimum(np.searchsorted(keys, packets, "right"), np.searchsorted(self.pts[keys], times, "right"))
         # Also what is decoded later and shown before: a picture with a wrong time would come out before these.
-        stops = np.maximum.accumulate(self.frame_packet)
-        runs = []
-        for frame in frames:
-            packet, pts = int(self.frame_packet[frame]), int(self.frame_pts[frame])
-            usable = keys[(keys <= packet) & (self.pts[keys] <= pts)]
-            runs.append((int(usable[-1]), int(stops[frame]), pts, int(frame)))
+        stops = np.maximum.accumulate(self.frame_packet)[frames]
+        runs = sorted(zip(*(each.tolist() for each in (keys[last_key - 1], stops, times, frames)), strict=True))
         intervals: list[Interval] = []
-        for start, stop, pts, frame in sorted(runs):
-            if intervals and start <= intervals[-1].stop:
-                last = intervals[-1]
-                intervals[-1] = Interval(last.start, max(last.stop, stop), last.frame_at_pts | {pts: frame})
-            else:
-                intervals.append(Interval(start, stop, {pts: frame}))
+        for start, stop, pts, frame in runs:
+            if not intervals or start > intervals[-1].stop:
+                intervals.append(Interval(start, stop, {}))
+            last = intervals[-1]
+            intervals[-1] = last._replace(stop=max(last.stop, stop))
+            last.frame_at_pts[pts] = frame
         return intervals
+
+
+def place_of(packet: "av.Packet") -> tuple[int, int]:
+    """Where a packet lies in the file and its size, as `PacketIndex.places` has them."""
+    return -1 if packet.pos is None else packet.pos, packet.size
 
 
 def read_packets(container: "av.container.InputContainer", streams: Iterable) -> Iterator["av.Packet"]:

@@ -16,8 +16,9 @@ from av.video.reformatter import VideoReformatter
 
 from .complaints import Complaints
 from .decoding_count import note_decoded
+from .kept_indexes import KEPT_INDEXES, IndexKey, file_state, is_settled
 from .packet_reading import index_packets
-from .video_index import Interval, PacketIndex, read_packets
+from .video_index import Interval, PacketIndex, place_of, read_packets
 from .video_sources import (
     Deadline,
     IndexMismatchError,
@@ -87,6 +88,7 @@ class VideoReader:
         self.allow_truncated, self.allow_damaged = allow_truncated, allow_damaged
         self.codec: av.VideoCodecContext | None = None
         self.index: PacketIndex | None = None
+        self._kept_key: IndexKey | None = None  # under which the index was found
         self.counted_pts: list[int | None] | None = None  # set once the frames were counted by decoding
         self.damage: str | None = None  # why counting broke off, or what was wrong with a picture that was kept
         self._num_certain = 0  # of those counted
@@ -104,10 +106,7 @@ class VideoReader:
             self._source_stack.enter_context(self.complaints)
             with self._naming():
                 self._readable = self._source_stack.enter_context(open_readable(self.source, self.name, self.deadline))
-                self._open()
-                self.index = index_packets(self.container, self.stream, self._readable, self.complaints, self.deadline)
-            if not self.index.num_frames:
-                raise VideoDecodeError(self.name, "its video stream holds no whole frame.", 0)
+            self._open_indexed()
         except BaseException:
             self.__exit__()
             raise
@@ -122,6 +121,31 @@ class VideoReader:
         return naming_source(self.name, self.deadline.timeout_s)
 
     # -- opening
+
+    def _open_indexed(self, may_be_kept: bool = True):
+        """Open the container, and know its packets: by an index that is kept, or by reading them all."""
+        with self._naming():
+            before = file_state(self._readable)
+            self._open()
+            is_same = before is not None and file_state(self._readable) == before  # it is this file that was opened
+            key = IndexKey(before, self.stream_index, self.max_pixels) if is_same else None
+            index = KEPT_INDEXES.find(key) if may_be_kept else None
+            self._kept_key = None if index is None else key
+            if index is None:
+                index = index_packets(self.container, self.stream, self._readable, self.complaints, self.deadline)
+                if is_same and is_settled(before) and file_state(self._readable) == before:
+                    KEPT_INDEXES.keep(key, index)
+            self.index = index
+        if not self.index.num_frames:
+            raise VideoDecodeError(self.name, "its video stream holds no whole frame.", 0)
+
+    def index_anew(self) -> bool:
+        """Whether the index was a kept one: then the packets are read once more, and the container is as after that."""
+        if self._kept_key is None:
+            return False
+        KEPT_INDEXES.forget(self._kept_key)
+        self._open_indexed(may_be_kept=False)
+        return True
 
     def _open(self, **codec_options: str):
         """Open the container, anew if it is open: its start, and a decoder without a past."""
@@ -235,10 +259,12 @@ class VideoReader:
     @property
     def frame_pts(self) -> np.ndarray | None:
         """Time stamps of the frames in output order `(num_held,)`; `None` if some have none."""
-        pts = (self.index.frame_pts if self.counted_pts is None else self.counted_pts)[: self.num_held]
-        if any(time is None or time == PacketIndex.NO_TIME for time in pts):
-            return None
-        return np.asarray(pts, dtype=np.int64)
+        if self.counted_pts is None:
+            pts = self.index.frame_pts[: self.num_held].copy()
+        else:
+            counted = self.counted_pts[: self.num_held]
+            pts = np.array([PacketIndex.NO_TIME if time is None else time for time in counted], dtype=np.int64)
+        return None if (pts == PacketIndex.NO_TIME).any() else pts
 
     # -- fetching
 
@@ -249,6 +275,12 @@ class VideoReader:
                 yield 0, frame
                 return
         raise VideoDecodeError(self.name, self.damage or "no packet of its video stream gives a picture.", 0)
+
+    def can_pass_to(self, wanted: np.ndarray) -> bool:
+        """Whether packets lie in front of those that frames `wanted` `(K,)`, which rise, need, and can be passed over."""
+        index = self.index
+        is_there = index.is_sound and index.is_complete and wanted[-1] < index.num_frames
+        return is_there and index.plan(wanted[:1])[0].start > READ_ON_PACKETS
 
     def sparse_frames(self, wanted: np.ndarray) -> Iterator[tuple[int, "av.VideoFrame"]]:
         """Frames `wanted` `(K,)` with their numbers, decoding only the groups of pictures that they need.
@@ -273,12 +305,16 @@ class VideoReader:
                 raise IndexMismatchError("a picture is damaged, or comes out in another order than its time says")
             latest = frame.pts
             if latest in waiting:
+                self._refuse_complaints()  # now: this picture may be passed on at once
                 yield waiting.pop(latest), frame
         self.codec.flush_buffers()
-        if complaint := self._complaint():
-            raise IndexMismatchError(complaint)
+        self._refuse_complaints()
         if waiting:
             raise IndexMismatchError(f"frame {min(waiting.values())} did not come out where the packets announce it")
+
+    def _refuse_complaints(self):
+        if complaint := self._complaint():
+            raise IndexMismatchError(complaint)
 
     def _frames_of_interval(
         self, feed: "PacketFeed", interval: Interval, waiting: dict[int, int]
@@ -360,7 +396,7 @@ class VideoReader:
         index, can_tell = self.index, self.codec.name in ONE_PICTURE_EACH and not self._has_fields
         if not can_tell or self.damage is not None or not index.is_complete:
             return
-        is_coded = np.array([size > AS_BEFORE_BYTES for _, size in index.places])
+        is_coded = index.places[:, 1] > AS_BEFORE_BYTES
         if self.container.format.name == "avi":
             num_silent = int(is_coded.sum()) - len(counted)
         elif self._times_are_of_pictures and None not in counted and len(counted) < index.num_frames:
@@ -579,7 +615,7 @@ class PacketFeed:
     def __init__(self, container, stream, index: PacketIndex, deadline: Deadline):
         self.container, self.stream, self.index, self.deadline = container, stream, index, deadline
         self.packets: Iterator[av.Packet] = iter(())
-        self.position = len(index.pts)  # of the next packet: past the end, where indexing left the container
+        self.position = len(index.pts)  # of the next packet: none, so that the first one is sought
 
     def go_to(self, target: int):
         """Make packet `target` the next one."""
@@ -604,7 +640,8 @@ class PacketFeed:
             self.position = len(self.index.pts)
         else:
             self.packets = chain([first], self.packets)
-            self.position = self.index.place_number.get((first.pos, first.size), len(self.index.pts))
+            number = self.index.number_at(place_of(first))
+            self.position = len(self.index.pts) if number is None else number
 
     def next(self) -> "av.Packet":
         self.deadline.check()
@@ -617,8 +654,7 @@ class PacketFeed:
         return packet
 
     def _is_at(self, packet: "av.Packet", position: int) -> bool:
-        place, pts = self.index.places[position], self.index.pts[position]
-        return packet.pts == pts and (packet.pos, packet.size) == place
+        return packet.pts == self.index.pts[position] and place_of(packet) == tuple(self.index.places[position])
 
 
 class PictureBuffer:

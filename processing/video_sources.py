@@ -193,15 +193,37 @@ def _open_url(url: str, deadline: Deadline) -> Iterator[Any]:
 
 
 @contextmanager
+def local_copy(source: Any, timeout_s: float | None = None) -> Iterator[Any]:
+    """What is read again and again, near at hand: of a URL the path of a temporary copy, which is gone afterwards; all else as it is.
+
+    Raises:
+        VideoDecodeError: If it cannot be fetched within `timeout_s`.
+    """
+    if not isinstance(source, str) or source.startswith("file://") or not URL.match(source):
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path, deadline = os.path.join(folder, "copy"), Deadline(timeout_s)
+        with naming_source(source, timeout_s), _open_url(source, deadline) as file, open(path, "wb") as copy:
+            _fill(copy, file, deadline)
+        os.utime(path, (0, 0))  # nobody else writes it: what is known of it stays valid
+        yield path
+
+
+@contextmanager
 def _copied(file: Any, deadline: Deadline) -> Iterator[io.IOBase]:
     """A temporary copy on disk, for sources that cannot be sought in, or only slowly."""
     with tempfile.TemporaryFile() as copy:
-        watched = _WatchedFile(file, deadline)
-        while chunk := watched.read(COPY_CHUNK):
-            copy.write(chunk)
-            if copy.tell() > MAX_COPY:
-                raise OSError(f"the source gives more than {MAX_COPY >> 30} GiB; fetch it to a file yourself")
-        if not copy.tell():
-            raise OSError("the source gave no bytes")
+        _fill(copy, file, deadline)
         copy.seek(0)
         yield copy
+
+
+def _fill(copy: io.IOBase, file: Any, deadline: Deadline) -> None:
+    watched = _WatchedFile(file, deadline)
+    while chunk := watched.read(COPY_CHUNK):
+        copy.write(chunk)
+        if copy.tell() > MAX_COPY:
+            raise OSError(f"the source gives more than {MAX_COPY >> 30} GiB; fetch it to a file yourself")
+    if not copy.tell():
+        raise OSError("the source gave no bytes")

@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm.auto import tqdm
 
 from clipbert.processing import VideoDecodeError, read_video_metadata
+from clipbert.processing.decoding import DEFAULT_TIMEOUT_S
+from clipbert.processing.video_sources import local_copy
 from clipbert.search.files import FileState, digest_file
 from clipbert.search.protocols import EncodedSegment, SearchIndexError, SegmentReader, Span
 from clipbert.search.rows import build_table, model_values, segment_id
@@ -99,23 +101,26 @@ class SegmentStream(IterableDataset):
 
     def read_video(self, number: int) -> Iterator[Header | SegmentInputs | Failure]:
         """All that is to be said of one of the files."""
+        name = str(self.files[number].path)
         try:
             yield from self._read(number)
-        except (VideoDecodeError, OSError) as error:
-            yield Failure(number, str(error), getattr(error, "reason", str(error)))
+        except VideoDecodeError as error:  # which may name a copy
+            yield Failure(number, str(VideoDecodeError(name, error.reason, error.frame_index)), error.reason)
+        except OSError as error:
+            yield Failure(number, str(error), str(error))
 
     def _read(self, number: int) -> Iterator[Header | SegmentInputs]:
         file = self.files[number]
         digest = digest_file(file.path, file.size)
-        metadata = read_video_metadata(file.path)
-        duration_s = float(metadata.duration or 0.0)
-        spans = plan_segments(duration_s, self.segment_s)
-        facts = {"digest": digest, "duration_s": duration_s, "fps": metadata.fps}
-        yield Header(number, facts, spans)
-        for segment, span in enumerate(spans):
-            yield SegmentInputs(
-                number, segment, [None if read is None else read(file.path, span) for read in self.read]
-            )
+        with local_copy(file.path, DEFAULT_TIMEOUT_S) as path:  # what lies elsewhere is fetched once
+            metadata = read_video_metadata(path)
+            duration_s = float(metadata.duration or 0.0)
+            spans = plan_segments(duration_s, self.segment_s)
+            facts = {"digest": digest, "duration_s": duration_s, "fps": metadata.fps}
+            yield Header(number, facts, spans)
+            for segment, span in enumerate(spans):
+                inputs = [None if read is None else read(path, span) for read in self.read]
+                yield SegmentInputs(number, segment, inputs)
 
 
 def encode_segments(readers: Sequence[Any], heads: Any, inputs: Sequence[Sequence[Any]]) -> Iterator[tuple]:
