@@ -23,7 +23,7 @@ class VideoHit:
         clips (`list[dict]`): `start_s`, `end_s` and `score` of each clip, or frame, of the segment.
         stages (`dict[str, float]`): The score of each stage that saw it: `"vector"`, a cosine; models by name.
         metadata (`dict`): Your own columns.
-        segment_s (`tuple[float, float]`): Start and end of the segment.
+        segment_s (`tuple[float, float]`): Start and end of the segment; of a moment, that in which it lies.
         duration_s (`float`): Seconds of the video.
     """
 

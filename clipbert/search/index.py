@@ -50,6 +50,9 @@ HEADS = "heads"  # the setting that distillation leaves
 TIMED = 20  # sentences whose searches are timed
 SAMPLE_BYTES, MIN_SAMPLE = 2**30, 200  # of the videos that heads learn from
 OF_HITS = ("start_s", "end_s", "duration_s")  # facts
+LOOK_INTO = (
+    5  # segments of a long video, in which a moment may be: what finds segments is coarser than what finds moments
+)
 LOOK_AROUND = 0.5  # of a segment's length, in which a moment may begin before it and end behind it
 
 
@@ -483,6 +486,7 @@ class VideoIndex:
         exhaustive: bool = False,
         min_score: float | None = None,
         locate: bool | None = None,
+        look_into: int = LOOK_INTO,
     ) -> SearchHits:
         """
         The videos that fit a query.
@@ -497,6 +501,8 @@ class VideoIndex:
             exhaustive (`bool`, *optional*, defaults to `False`): Score all by the last model: exact, and slow.
             min_score (`float`, *optional*): Leave out what scores less.
             locate (`bool`, *optional*): Whether the locator tells the seconds; by default if there is one, and the query is a text.
+            look_into (`int`, *optional*, defaults to 5): Of a video with several segments, the locator looks into so many, the best ones, and
+                tells the best moment of all.
 
         Returns:
             [`SearchHits`]: A list of [`VideoHit`], best first, with `stages` and `nothing_fits`.
@@ -505,7 +511,8 @@ class VideoIndex:
             SearchIndexError: If an option is out of range, the filter does not fit the columns, or the index cannot answer such a query.
             FingerprintError: If a model is not the one that the index was made with.
         """
-        for name, number in {"top_k": top_k, "shortlist": shortlist, "rerank": rerank}.items():
+        counts = {"top_k": top_k, "shortlist": shortlist, "rerank": rerank, "look_into": look_into}
+        for name, number in counts.items():
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
                 raise SearchIndexError(f"{name}: expected a whole number of at least 1, got {number!r}.")
         if isinstance(query, str) and not query.strip():
@@ -526,15 +533,16 @@ class VideoIndex:
         best = float(found.scores[0]) if len(found) else None
         if min_score is not None:
             found = found.take([place for place, score in enumerate(found.scores) if score >= min_score])
-        found = found.best_of_videos()
+        segments, found = found, found.best_of_videos()
         hits = self._describe(found.take(range(len(found))[:top_k]), cascade)
         if locate is None:
             locate = text is not None and self._has("locator")
         if locate:
             if text is None or self.locator is None:
                 raise SearchIndexError("locate: expected a text as the query, and an index with a locator.")
-            with cascade.timed(stages, "moment", None, (len(hits), len(hits))):
-                hits = [self._locate(text, hit) for hit in hits]
+            places = self._places_to_look(hits, segments, cascade, look_into, vector, where)
+            with cascade.timed(stages, "moment", None, (sum(map(len, places)), len(hits))):
+                hits = [self._locate(text, hit, of_hit) for hit, of_hit in zip(hits, places, strict=True)]
         return SearchHits(hits, stages, threshold, best)
 
     def _has(self, role: str) -> bool:
@@ -594,15 +602,48 @@ class VideoIndex:
             )
         return hits
 
-    def _locate(self, text: str, hit: VideoHit) -> VideoHit:
-        """A hit with the seconds of the text, looked for in its segment and somewhat around it."""
-        start_s, end_s = hit.segment_s
-        span = None
-        if (start_s, end_s) != (0.0, hit.duration_s):
-            around = LOOK_AROUND * (end_s - start_s)
-            span = Span(max(start_s - around, 0.0), min(end_s + around, hit.duration_s))
-        start_s, end_s, score = self.locator.locate(text, hit.path, span)
-        return replace(hit, start_s=start_s, end_s=end_s, stages={**hit.stages, "moment": score})
+    def _places_to_look(
+        self,
+        hits: Sequence[VideoHit],
+        found: Candidates,
+        cascade: Cascade,
+        look_into: int,
+        vector: np.ndarray | None,
+        where: Filter | None,
+    ) -> list[list[tuple[float, float]]]:
+        """Of each hit the segments in which its moment may be, in seconds: the best of those that were found, then the nearest."""
+        chosen: dict[str, list[str]] = {hit.video_id: [] for hit in hits}
+        for segment, video in zip(found.ids, found.video_ids, strict=True):
+            if len(chosen.get(video, range(look_into))) < look_into:
+                chosen[video].append(segment)
+        for hit in hits:
+            if vector is None or not _is_part(hit) or len(chosen[hit.video_id]) == look_into:
+                continue
+            of_video = field("video_id") == hit.video_id
+            nearest = cascade.store.nearest(
+                vector, look_into, ["id"], of_video if where is None else of_video & where, exact=True
+            )
+            both = dict.fromkeys([*chosen[hit.video_id], *nearest["id"].to_pylist()])
+            chosen[hit.video_id] = list(both)[:look_into]
+        ids = [segment for of_video in chosen.values() for segment in of_video]
+        table = cascade.store.take(ids, ["id", "start_s", "end_s"])
+        check_complete(table, ids)
+        seconds = {row["id"]: (row["start_s"], row["end_s"]) for row in table.to_pylist()}
+        return [[seconds[segment] for segment in chosen[hit.video_id]] for hit in hits]
+
+    def _locate(self, text: str, hit: VideoHit, segments: Sequence[tuple[float, float]]) -> VideoHit:
+        """A hit with the seconds of the text, looked for in its segments and somewhat around them."""
+        spans = [None]
+        if _is_part(hit):
+            around = [LOOK_AROUND * (end_s - start_s) for start_s, end_s in segments]
+            spans = [
+                Span(max(start_s - more, 0.0), min(end_s + more, hit.duration_s))
+                for (start_s, end_s), more in zip(segments, around, strict=True)
+            ]
+        start_s, end_s, score = self.locator.locate(text, hit.path, *spans)
+        segment_s = max(segments, key=lambda segment: min(end_s, segment[1]) - max(start_s, segment[0]))
+        stages = {**hit.stages, "moment": score}
+        return replace(hit, start_s=start_s, end_s=end_s, segment_s=segment_s, stages=stages)
 
     # What is lost, and what fits ---------------------------------------------------------------------------------
 
@@ -771,6 +812,11 @@ class VideoIndex:
         """The settings as they lie in the store, with some of them changed: a root that was given to `open` is not written."""
         settings = IndexSettings.from_bytes(self.store.read_setting(SETTING), self.store.uri)
         return replace(settings, **changed).to_bytes()
+
+
+def _is_part(hit: VideoHit) -> bool:
+    """Whether the segment of a hit is not the whole video."""
+    return hit.segment_s != (0.0, hit.duration_s)
 
 
 def _clean_root(root: str | os.PathLike) -> str:

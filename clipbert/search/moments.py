@@ -24,7 +24,7 @@ class MomentLocator:
         processor ([`MomentRetrievalProcessor`]): Saved with it.
         name (`str`): Of the checkpoint.
         device (`torch.device` or `str`, *optional*): Where to put the model; by default it stays where it is.
-        num_kept (`int`, *optional*, defaults to 8): Parts of videos that stay encoded, so that further sentences do not read the file
+        num_kept (`int`, *optional*, defaults to 64): Parts of videos that stay encoded, so that further sentences do not read the file
             again; those asked for last.
 
     Raises:
@@ -37,7 +37,7 @@ class MomentLocator:
         processor: Any,
         name: str,
         device: torch.device | str | None = None,
-        num_kept: int = 8,
+        num_kept: int = 64,
     ):
         if model.frame_encoder is None:
             raise SearchIndexError(
@@ -54,21 +54,27 @@ class MomentLocator:
         """32 hexadecimal digits: see `compute_fingerprint`."""
         return compute_fingerprint(self.model, self.processor)
 
-    def locate(self, text: str, path: str | Path, span: Span | None = None) -> tuple[float, float, float]:
+    def locate(self, text: str, path: str | Path, *spans: Span | None) -> tuple[float, float, float]:
         """
         Start and end in seconds from the start of the file, and a score.
 
         Args:
             text (`str`): The sentence.
             path (`str` or `Path`): The video.
-            span (`Span`, *optional*): The part to look at; all of it by default.
+            spans (`Span`): The parts to look at; without any, all of it. The moments of several are compared by the scores in front of the
+                soft-max: in a part without the moment, another one is as probable as the right one elsewhere.
 
         Raises:
             ValueError: If the sentence has no words.
-            VideoDecodeError: If the video cannot be read, or ends before the span.
+            VideoDecodeError: If the video cannot be read, or ends before a span.
         """
-        encoded = self._encoded(str(path), None if span is None else tuple(span), _state_of(path))
-        ((best,),) = encoded.locate(text, top_k=1)
+        ranking, state = "unnormalised" if len(spans) > 1 else None, _state_of(path)
+        found = []
+        for span in spans or (None,):
+            encoded = self._encoded(str(path), None if span is None else tuple(span), state)
+            ((moment,),) = encoded.locate(text, top_k=1, ranking=ranking)
+            found.append(moment)
+        best = max(found, key=lambda moment: moment["score"])
         return best["start_s"], best["end_s"], best["score"]
 
     def _encode(self, path: str, span_se: tuple[float, float] | None, state: tuple[int, int] | None) -> EncodedVideo:

@@ -111,13 +111,13 @@ class Reranker(SegmentReader, Protocol):
 
 @runtime_checkable
 class Locator(Protocol):
-    """A model that says when in a part of a video a text happens."""
+    """A model that says when in a video, or in some parts of it, a text happens."""
 
     name: str
     fingerprint: str
 
-    def locate(self, text: str, path: str | Path, span: Span | None = None) -> tuple[float, float, float]:
-        """Start and end in seconds from the start of the file, and a score."""
+    def locate(self, text: str, path: str | Path, *spans: Span | None) -> tuple[float, float, float]:
+        """Start and end in seconds from the start of the file, and a score; of several parts the best. Without any: of the whole video."""
 
 
 KINDS = {  # by what they do: to look at all of a protocol would compute it

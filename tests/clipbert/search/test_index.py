@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mean_colour import MeanColour, write_colours
 from tiny_pipelines import CASES, TEXTS
 
 from clipbert.processing import VideoDecodeError
@@ -19,6 +20,7 @@ from clipbert.search import adding as adding_module
 from clipbert.search.adding import TooManyFailuresError, plan_segments
 from clipbert.search.hits import SearchHits
 from clipbert.search.models import load_locator, load_model
+from clipbert.search.protocols import Span
 from clipbert.train_scripts.tasks.retrieval.collection import VideoSearch
 
 
@@ -260,26 +262,56 @@ def test_plan_segments():
     assert max(span.end_s - span.start_s for span in spans) <= 60
 
 
+def test_moments_are_looked_for_in_several_segments_of_each_hit(models, tmp_path):
+    """Also where the search itself needs no more than the nearest segment of each."""
+    root = tmp_path / "videos"
+    root.mkdir()
+    for number in range(3):  # redder from second to second
+        levels = [30 * number + 9 * second for second in range(9) for _ in range(8)]
+        write_colours(root / f"{number}.mp4", [(level, 99, 160) for level in levels])
+    index = VideoIndex.create(tmp_path / "index", root, MeanColour(), locator=models["moments"], segment_s=1.0)
+    index.add(progress=False)
+    for where, end_s in ((None, 9.0), (field("start_s") < 5.0, 5.0)):
+        segments = [(end_s - back, end_s - back + 1.0) for back in (1.0, 2.0, 3.0)]
+        spans = [Span(first - 0.5, min(last + 0.5, 9.0)) for first, last in segments]
+        for top_k in (1, 3):
+            hits = index.search("red", top_k, where=where, shortlist=1, look_into=3)
+            assert len(hits) == top_k
+            for hit in hits:
+                moment = models["moments"].locate("red", hit.path, *spans)
+                assert (hit.start_s, hit.end_s, hit.stages["moment"]) == moment
+                assert hit.segment_s in segments
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_long_videos_have_a_row_for_each_segment(family, models, collection, tmp_path):
     reader = models[family]
     index = VideoIndex.create(tmp_path / "index", collection, reader, locator=models["moments"], segment_s=0.5)
     index.add([collection / "17.mp4"], progress=False)
     rows = index.to_dataset(["video_id", "segment", "num_segments", "start_s", "end_s", "duration_s"]).to_list()
+    rows = sorted(rows, key=lambda row: row["segment"])
     assert len(rows) == rows[0]["num_segments"] > 2 and len(index) == 1
-    (hit,) = index.search(TEXTS[0], top_k=5)
+    (hit,) = index.search(TEXTS[0], top_k=5, look_into=1)
     scores = []
-    for row in sorted(rows, key=lambda row: row["segment"]):
+    for row in rows:
         assert row["end_s"] - row["start_s"] <= 0.5
         (encoded,) = reader.encode([reader.read(collection / "17.mp4", (row["start_s"], row["end_s"]))])
         mask = None if encoded.mask is None else encoded.mask[None]
         scores.append(reader.score(reader.encode_texts([TEXTS[0]]), encoded.parts[None], mask)[0].item())
     best = rows[int(np.argmax(scores))]
+    around = 0.5 * (best["end_s"] - best["start_s"])
     assert hit.score == pytest.approx(max(scores), abs=1e-5)
     assert hit.segment_s == (best["start_s"], best["end_s"])
     assert (
         hit.segment_s[0] - 0.26 <= hit.start_s <= hit.end_s <= hit.segment_s[1] + 0.26
     )  # by the locator, somewhat around it
+    first = [rows[row] for row in np.argsort(-np.array(scores), kind="stable")[:3]]
+    spans = [Span(max(row["start_s"] - around, 0.0), min(row["end_s"] + around, hit.duration_s)) for row in first]
+    (deeper,) = index.search(TEXTS[0], look_into=3)
+    start_s, end_s, score = models["moments"].locate(TEXTS[0], hit.path, *spans)
+    assert (deeper.start_s, deeper.end_s, deeper.stages["moment"]) == (start_s, end_s, score)
+    assert deeper.score == hit.score and deeper.segment_s in [(row["start_s"], row["end_s"]) for row in first]
+    assert score == max(models["moments"].locate(TEXTS[0], hit.path, span, span)[2] for span in spans)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -2,12 +2,15 @@
 """What an index promises where much goes on: processes that are killed, several at once, thousands of files, full disks, hours of video."""
 
 import contextlib
+import itertools
 import multiprocessing
 import random
 import subprocess
 import time
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
 from mean_colour import MeanColour, write_colour, write_colours
 from opened_files import opened_files
@@ -28,11 +31,17 @@ from search_processes import (
     write_pool,
 )
 
+from clipbert.datasets_scripts.synthetic.events import EventVideo
+from clipbert.datasets_scripts.synthetic.rendering import write_h264
+from clipbert.datasets_scripts.synthetic.scenes import Act, Scene
 from clipbert.search import SearchIndexError, VideoIndex
+from clipbert.train_scripts import moment_retrieval
+from clipbert.train_scripts.engine.task import main
 
 
 pytest.importorskip("lancedb")
 KILLS = 50
+QUICKSTART = Path(moment_retrieval.__file__).parent / "recipes" / "quickstart" / "moment_retrieval.yaml"
 SERVER = multiprocessing.get_context("forkserver")  # which has imported what is slow to import, and no more
 
 
@@ -264,6 +273,16 @@ def test_files_that_may_not_grow(place, pool):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def index_alone(root, uri, encoder):
+    """Index a folder in a process of its own; segments, and the most memory in KB."""
+    VideoIndex.create(uri, root, encoder)
+    here, there = SERVER.Pipe()
+    worker = start(add_and_measure, uri, encoder, there)
+    found = receive(here, worker, 1800)
+    worker.join()
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_two_hours_of_video(tmp_path):
@@ -275,11 +294,7 @@ def test_two_hours_of_video(tmp_path):
         colours = [(90, 90, 90)] * 60 * minutes
         colours[660:672], colours[-200:-188] = [(0, 255, 0)] * 12, [(255, 0, 0)] * 12
         write_colours(root / "long.mp4", colours, fps=1)
-        VideoIndex.create(uri, root, encoder)
-        here, there = SERVER.Pipe()
-        worker = start(add_and_measure, uri, encoder, there)
-        num_segments, needed[minutes] = receive(here, worker, 900)
-        worker.join()
+        num_segments, needed[minutes] = index_alone(root, uri, encoder)
         assert num_segments == minutes
     print(f"KB by minutes: {needed}")
     assert needed[120] <= 1.2 * needed[12]
@@ -287,3 +302,46 @@ def test_two_hours_of_video(tmp_path):
     for colour, start_s in (("green", 660), ("red", 7000)):
         (hit,) = index.search(colour)
         assert hit.segment_s[0] <= start_s and start_s + 12 <= hit.segment_s[1] <= hit.segment_s[0] + 60
+
+
+def write_events(path, events):
+    """Two hours of black, with an event that is drawn from each second in `events` on; what happens, by its sentence, with its seconds."""
+    combinations = itertools.product(("red", "green"), ("square", "ring"), ("right", "shrink"))
+    scenes = [
+        Scene(shape, 1, "", "black", "", (Act(motion, colour, 1, "", 8 * start_s, 8 * (start_s + length_s)),))
+        for (colour, shape, motion), (start_s, length_s) in zip(combinations, events, strict=False)
+    ]
+    video = EventVideo(tuple(scenes), 8 * 7200)
+    write_h264(path, video.render(48, np.random.default_rng(0)), fps=8)
+    return {told[0]: span for told, span in zip(video.sentences(), video.spans(8), strict=True)}
+
+
+@pytest.mark.slow  # a training of minutes
+@pytest.mark.timeout(7200)
+def test_a_moment_in_two_hours(tmp_path, monkeypatch):
+    """
+    Sentence -> segment -> moment: the encoder knows colours alone, so that several segments are as good for it; the locator, trained here
+    on videos of up to a minute, tells them apart. One event crosses the border of two segments, one lies at the end.
+    """
+    monkeypatch.chdir(tmp_path)
+    trained = main(moment_retrieval.MomentTask(), ["--recipe", str(QUICKSTART)])["results"]["test"]["metrics"]
+    root, uri, encoder = tmp_path / "videos", str(tmp_path / "index"), MeanColour(num_frames=30)
+    root.mkdir()
+    events = write_events(root / "long.mp4", [(125, 9), (1500, 7), (3596, 8), (4000, 12), (5410, 6), (7188, 9)])
+    num_segments, kilobytes = index_alone(root, uri, encoder)
+    assert num_segments == 120
+    index = VideoIndex.open(
+        uri, encoder=encoder, locator="outputs/quickstart/moment_retrieval/checkpoints/best", device="cpu"
+    )
+    errors = {look_into: [] for look_into in (1, 5)}
+    for text, (start_s, end_s) in events.items():
+        for look_into, found in errors.items():
+            (hit,) = index.search(text, look_into=look_into)
+            found.append(max(abs(hit.start_s - start_s), abs(hit.end_s - end_s)))
+            assert hit.segment_s[0] - 30 <= hit.start_s < hit.end_s <= hit.segment_s[1] + 30
+    print(
+        f"R1@0.5 of the locator {trained['R1@0.5']:.3f}; {kilobytes} KB; seconds beside the events: {events.keys()} {errors}"
+    )
+    near = {look_into: sum(error <= 2.0 for error in found) for look_into, found in errors.items()}
+    assert near[1] <= 2 < 4 <= near[5]  # of the events of one colour, one lies in the segment that is found first
+    assert all(error <= 2.0 or error > 60.0 for error in errors[5])  # it is the moment, or another event
