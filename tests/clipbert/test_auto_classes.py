@@ -124,6 +124,7 @@ def test_each_auto_class_finds_the_family_when_asked_first(checkpoint, imports, 
     run(FIRST_QUESTIONS.format(imports=imports, folder=str(checkpoint)), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_family_on_the_path_is_found_by_its_model_type(tmp_path):
     family = tmp_path / "modeling_stranger"
     family.mkdir()
@@ -144,6 +145,7 @@ else:
     run(code, tmp_path)
 
 
+@pytest.mark.slow
 def test_remote_code_works_as_without_us(tmp_path):
     # the files of a published model lie flat in its folder; that folder may be the working folder
     (tmp_path / "config.json").write_text(

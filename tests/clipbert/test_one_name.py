@@ -162,6 +162,7 @@ def test_unknown_names_stay_unknown(clone, tmp_path):
     assert "has no attribute 'Ghost'" in run("-c", "import clipbert; clipbert.Ghost", cwd=clone, code=1)
 
 
+@pytest.mark.slow
 def test_the_real_folders_have_one_name_each():
     folders = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
     folders = [name for name in folders if name not in ("clipbert", "benchmarks", "tests")]

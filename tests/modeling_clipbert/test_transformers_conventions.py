@@ -159,6 +159,7 @@ def test_copies_and_pickles(model_class):
     assert type(pickle.loads(pickle.dumps(outputs))) is type(outputs)
 
 
+@pytest.mark.slow
 def test_importing_prints_nothing():
     done = subprocess.run([sys.executable, "-c", "import clipbert.modeling_clipbert"], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -27,6 +27,7 @@ CODE_FILES = {
     "bitstreams.py",
     "complaints.py",
     "decoding.py",
+    "decoding_count.py",
     "kept_indexes.py",
     "lost_packets.py",
     "option_checks.py",

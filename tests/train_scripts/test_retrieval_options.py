@@ -155,6 +155,7 @@ def test_clips_in_chunks_give_the_losses_of_all_at_once(shapes, tmp_path):  # no
     torch.testing.assert_close(*(torch.tensor(table["log_odds"]) for table in tables), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.hub
 def test_a_finished_run_is_uploaded_with_code_card_and_scores(shapes, tmp_path):  # noqa: F811
     with FakeHub() as hub:

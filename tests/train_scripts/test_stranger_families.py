@@ -156,6 +156,7 @@ print(json.dumps(model(**inputs).match_odds.tolist()))
 """
 
 
+@pytest.mark.slow
 def test_a_classifier_of_frames_without_words(folder, clips, tmp_path):
     whole = main(ClassificationTask(), framewise_settings(clips, tmp_path / "whole"))
     metrics = whole["results"]["test"]["metrics"]

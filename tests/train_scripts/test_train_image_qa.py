@@ -89,6 +89,7 @@ def test_answers_outside_the_vocabulary_score_nothing():
     assert (metrics["vqa_score_yes/no"], metrics["vqa_score_number"]) == (pytest.approx(0.6), 0.0)
 
 
+@pytest.mark.slow
 def test_the_loss_is_summed_over_answers_and_averaged_over_questions(pictures, tmp_path):
     run(pictures, tmp_path, "run.micro_batch_size=4", "run.total_steps=1", "run.seed=5", "eval.splits={}")
     num_answers = json.loads((tmp_path / "checkpoints/last/config.json").read_text())["label2id"]

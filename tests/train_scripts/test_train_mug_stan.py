@@ -107,6 +107,7 @@ def test_the_quickstart_recipe(tmp_path, monkeypatch):
     assert metrics["num_examples"] == 36 and metrics["chance_R@1"] == pytest.approx(1 / 36)
 
 
+@pytest.mark.slow
 def test_mug_begins_after_a_share_of_the_steps(clip, shapes, tmp_path):
     """The first half of the losses are those of the mean of the frames, and a killed run goes on where it was."""
     for name, more in (

@@ -90,6 +90,7 @@ def read_jsonl(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_msrvtt_1ka_as_published(run, clips, data, tmp_path):
     document = json.loads((clips / "msrvtt_style.json").read_text())
     (data / "MSRVTT_data.json").write_text(json.dumps(document))
@@ -129,6 +130,7 @@ def test_activitynet_paragraphs(run, clips, data):
     assert (results["train[95%:]"]["num_videos"], results["validation"]["num_videos"]) == (1, 3)
 
 
+@pytest.mark.slow
 def test_captions_of_a_plain_folder(run, clips, data):
     files = {name: clip["file"] for name, clip in json.loads((clips / "clips.json").read_text()).items()}
     split = dict(zip(files, ["train", "train", "test", "validation"] * 8, strict=False))
@@ -150,6 +152,7 @@ def test_captions_in_the_official_files(run, clips, data):
     assert run("retrieval_msrvtt", *more)["test"]["num_examples"] == 12
 
 
+@pytest.mark.slow
 def test_multiple_choice_as_published(run, clips, data):
     for split in ("Train", "Test"):
         (data / f"{split}_transition_question.csv").write_bytes((clips / "qa_multichoice.csv").read_bytes())
@@ -203,6 +206,7 @@ def predictions_of(run, split):
     return {row["video_id"]: shares[number] for number, row in enumerate(records["rows"])}
 
 
+@pytest.mark.slow
 def test_classes_of_a_table_are_learnt_evaluated_and_predicted(data_dir, clips, tmp_path):
     folder, out = data_dir / "videos", tmp_path / "out"
     values = [f"data.options={{file: classification.csv, video_dir: {folder}}}", f"data.features={tmp_path}/features"]

@@ -139,6 +139,7 @@ def test_other_times_are_refused(tmp_path, text):
         run(tmp_path, f"run.save_every='{text}'" if text != "0" else "run.save_every=0")
 
 
+@pytest.mark.slow
 def test_names_of_files_do_not_steer_the_terminal(tmp_path):
     process = launch(tmp_path, "optim.\x1b[2Jlr=1")
     output = process.communicate(timeout=120)[0]

@@ -853,6 +853,7 @@ def test_tar_archives_are_trained_on_as_a_table(shapes, tmp_path):
     assert (result["step"], result["finished"]) == (3, True)
 
 
+@pytest.mark.slow
 def test_a_script_that_fails_does_not_wait_for_its_workers(tmp_path):
     """Workers that were deaf to SIGTERM kept a failing script waiting for ever."""
     process = launch(tmp_path, "data.options.broken=[3]", "data.num_workers=1")

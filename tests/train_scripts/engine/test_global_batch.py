@@ -149,6 +149,7 @@ def test_two_processes_give_the_steps_of_one(tmp_path):
         torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     run(tmp_path / "whole", *STEP, task=PairsTask())
     process = launch(tmp_path / "killed", *STEP, STUB_TASK="pairs")

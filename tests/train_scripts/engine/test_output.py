@@ -23,6 +23,7 @@ from clipbert.train_scripts.engine.recipe import RecipeError
 SLOWLY = ["data.options.pause_s=0.02", "data.num_workers=2", "run.save_every=1"]
 
 
+@pytest.mark.slow
 def test_a_second_run_names_the_first_and_stops_and_killing_the_first_frees_the_folder(tmp_path):
     first = launch(tmp_path / "run", "run.total_steps=20", *SLOWLY)
     try:
