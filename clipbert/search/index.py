@@ -50,9 +50,8 @@ HEADS = "heads"  # the setting that distillation leaves
 TIMED = 20  # sentences whose searches are timed
 SAMPLE_BYTES, MIN_SAMPLE = 2**30, 200  # of the videos that heads learn from
 OF_HITS = ("start_s", "end_s", "duration_s")  # facts
-LOOK_INTO = (
-    5  # segments of a long video, in which a moment may be: what finds segments is coarser than what finds moments
-)
+# Segments of a long video in which a moment may be: what finds segments is coarser than what finds moments.
+LOOK_INTO = 5
 LOOK_AROUND = 0.5  # of a segment's length, in which a moment may begin before it and end behind it
 
 

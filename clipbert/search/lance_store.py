@@ -349,7 +349,10 @@ class LanceStore:
 
     def count(self, where: "Filter | None" = None) -> int:
         condition = self._where(where)
-        return self._fact(f"rows {condition}", lambda: self._table(SEGMENTS).count_rows(condition))
+        if where is None:
+            return self._fact("count", lambda: self._table(SEGMENTS).count_rows(condition))
+        with self._named_errors():
+            return self._table(SEGMENTS).count_rows(condition)
 
     def scan(
         self, columns: Sequence[str], where: "Filter | None" = None, batch_size: int = 1024

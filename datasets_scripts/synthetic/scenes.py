@@ -76,9 +76,8 @@ class Preset:
     num_events: tuple[int, int] = (0, 0)  # the fewest and the most scenes of a video, among pauses; 0: it is one scene
     event_s: tuple[float, float] = (0.0, 0.0)  # seconds of the shortest and the longest one
     duration_s: tuple[float, float] = (0.0, 0.0)  # seconds of the shortest and the longest video
-    has_evidence: bool = (
-        False  # videos are about one thing, seen for a known share; events are what nothing is told of
-    )
+    # videos are about one thing, seen for a known share; events are what nothing is told of
+    has_evidence: bool = False
 
 
 # Few and large attributes that a small model learns on a CPU.
