@@ -133,7 +133,8 @@ def measure_searches(folder: Path, queries: np.ndarray, num_rows: int, exact: bo
             processor.append(time.process_time() - cpu_started)
             answers.append([hit.video_id for hit in found])
         cases.append({"share": share, "seconds": seconds, "processor": processor, "answers": answers})
-    return {"opening": opening, "cases": cases, "bytes_above_start": peak_bytes("cpu") - start}
+    held = {"held": held_bytes("cpu") - start, "peak": peak_bytes("cpu") - start}
+    return {"opening": opening, "cases": cases, **held}
 
 
 def search_in_new_process(
@@ -157,18 +158,18 @@ def search_in_new_process(
         ]
         wall, processor = (1000 * statistics.median(case[kind]) for kind in ("seconds", "processor"))
         cells.append(f"{wall:.0f} / {processor:.0f} / {statistics.fmean(kept):.3f}" if kept else "no row fits")
-    return [*cells, f"{result['bytes_above_start'] / 1e6:.0f}"]
+    return [*cells, f"{result['held'] / 1e6:.0f} / {result['peak'] / 1e6:.0f}"]
 
 
-def measure(folder: Path, num_rows: int, num_queries: int) -> str:
-    """The table."""
+def measure(folder: Path, num_rows: int, num_queries: int, build_only: bool = False) -> str:
+    """The table; with `build_only` without what changes an index that is built."""
     collection = Collection(num_rows)
     store = VideoIndex.create(folder / "index", root=folder, encoder=GivenVectors()).store
     header = [
         "state",
         "import of LanceDB + opening, s",
         *(f"{100 * share:g} % kept" for share in SHARES),
-        "MB above the start",
+        "MB above the start: afterwards / at most",
     ]
     lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
     notes = []
@@ -186,6 +187,23 @@ def measure(folder: Path, num_rows: int, num_queries: int) -> str:
         size, vectors = store.describe()["bytes"], collection.is_there.sum() * 4 * WIDTH
         notes.append(f"Disk, {when}: {size / 1e6:.0f} MB, {size / vectors:.2f} times the vectors.")
 
+    def change() -> None:
+        some = collection.random.choice(num_rows, min(1000, num_rows // 10), replace=False)
+        timed(f"{len(some)} rows upserted", store.replace, collection.build_rows(store.schema, some), [])
+        tenth = num_rows // 10
+        timed(
+            f"{tenth} rows deleted", collection.delete, store, collection.random.choice(num_rows, tenth, replace=False)
+        )
+        timed(f"{tenth} rows added", collection.add, store, tenth)
+        row("10 % deleted, 10 % added")
+        timed("Compacted", store.compact)
+        disk(f"with the versions of the last {KEPT_VERSIONS}")
+        with warnings.catch_warnings(action="ignore"):  # of readers at an old version, of whom there is none
+            timed("Compacted, no old version kept", store.compact, 0 * KEPT_VERSIONS)
+        disk("without")
+        row("compacted")
+        timed("All files compared with their checksums", store.verify)
+
     timed(f"{num_rows} rows written, {ROWS_PER_COMMIT} a commit", collection.write, store, np.arange(num_rows))
     row("no index", exact=True)
     timed("Index built", store.ensure_index, min(MIN_INDEXED, num_rows))
@@ -195,19 +213,8 @@ def measure(folder: Path, num_rows: int, num_queries: int) -> str:
     notes.append(
         f"A new process that does nothing but open it, Python and all imports included: {time.perf_counter() - started:.1f} s."
     )
-    some = collection.random.choice(num_rows, min(1000, num_rows // 10), replace=False)
-    timed(f"{len(some)} rows upserted", store.replace, collection.build_rows(store.schema, some), [])
-    tenth = num_rows // 10
-    timed(f"{tenth} rows deleted", collection.delete, store, collection.random.choice(num_rows, tenth, replace=False))
-    timed(f"{tenth} rows added", collection.add, store, tenth)
-    row("10 % deleted, 10 % added")
-    timed("Compacted", store.compact)
-    disk(f"with the versions of the last {KEPT_VERSIONS}")
-    with warnings.catch_warnings(action="ignore"):  # of readers at an old version, of whom there is none
-        timed("Compacted, no old version kept", store.compact, 0 * KEPT_VERSIONS)
-    disk("without")
-    row("compacted")
-    timed("All files compared with their checksums", store.verify)
+    if not build_only:
+        change()
     title = f"## Store of a search index: {num_rows} rows, {WIDTH} numbers each"
     explanation = (
         f"Medians of {num_queries} queries: ms / ms of the processor / recall@{TOP_K} beside an exhaustive search."
@@ -222,6 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--folder", type=Path, help="for the index, which is deleted afterwards; default: a temporary one"
     )
+    parser.add_argument("--build_only", action="store_true", help="measure neither changes nor compaction")
     parser.add_argument("--searches", type=Path, nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--exact", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -231,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         print(*(f"- {line}" for line in describe_machine("cpu")), sep="\n", end="\n\n")
-        print(measure(Path(folder), options.rows, options.queries))
+        print(measure(Path(folder), options.rows, options.queries, options.build_only))
 
 
 if __name__ == "__main__":

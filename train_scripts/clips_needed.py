@@ -2,6 +2,7 @@
 """How many clips a trained model needs: its scores with 1, 2, 4, ... clips, with their spread and cost, from one pass over the videos.
 
 Run:     python train_scripts/clips_needed.py --checkpoint outputs/RUN [--recipe FILE] [--max_clips 16] [--set section.key=value ...]
+         python train_scripts/clips_needed.py --grid outputs/GRID       (of a grid with `for_each: {clips_needed: ...}`)
 
 For any model that retrieval.py or video_qa.py has trained, and any data that they read; without a recipe, those that it was trained on. The score of each row is that of an
 evaluation with so many clips (`eval.num_clips`) as the recipe has it: the clips of all these evaluations are decoded together, those
@@ -14,7 +15,10 @@ random` and `eval.num_draws` those of the evaluation, else so many clips of the 
 The knee is the smallest number whose score cannot be told from the best one: the interval of their difference holds 0, or the difference is
 no more than the standard deviation of draws.
 
+Of a grid, one table: each way of training with each number of clips at test time, over seeds, also for rows of a group; nothing is run.
+
 OUTPUT_DIR/clips_needed.json, clips_needed.txt, clips_needed.png       the picture needs matplotlib: pip install "clipbert[plots]"
+GRID/clips.md, clips.json, pictures/clips.png                          of a grid
 """
 
 import argparse
@@ -40,7 +44,8 @@ from clipbert.train_scripts.engine.task import Task
 from clipbert.train_scripts.engine.values import Source
 from clipbert.train_scripts.tasks.building import choose_pooling
 from clipbert.train_scripts.tasks.clip_counts import POOLINGS, ClipPass, describe_counts, measure_counts
-from clipbert.train_scripts.tasks.clip_pictures import draw_counts
+from clipbert.train_scripts.tasks.clip_grids import NAME, describe_clips, summarise_clips
+from clipbert.train_scripts.tasks.clip_pictures import draw_clips, draw_counts
 from clipbert.train_scripts.tasks.clip_plans import ClipPlans, PlannedReader, SingleViews
 from clipbert.train_scripts.tasks.videos import RANDOM_SAMPLING, video_options
 
@@ -52,7 +57,6 @@ SCRIPTS = {
     "Regression": "video_qa",
 }
 ONE_CLIP = ("start", "middle", "end")  # strategies that name one
-NAME = "clips_needed"
 
 
 def load_recipe(checkpoint: str, path: str, settings: Sequence[str], split: str | None) -> tuple[Task, Recipe]:
@@ -157,7 +161,9 @@ def choose_counts(most: int) -> list[int]:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, help="a run, a checkpoint or a Hub name")
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--checkpoint", help="a run, a checkpoint or a Hub name")
+    asked.add_argument("--grid", type=Path, metavar="FOLDER", help="of a grid: the table of what its runs have found")
     parser.add_argument(
         "--recipe", metavar="FILE", help="data and how they are evaluated (default: the recipe in the checkpoint)"
     )
@@ -180,6 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         help=f"default: {NAME} in the folder of the recipe (run.output_dir)",
     )
     given = parser.parse_args(arguments)
+    if given.grid is not None:
+        return join_grid(given.grid)
     counts = sorted(set(given.counts or choose_counts(max(given.max_clips, 0))))
     if not counts or counts[0] < 1 or given.draws < 0:
         parser.error("expected numbers of clips of at least 1, and of draws of at least 0")
@@ -222,6 +230,23 @@ def write_result(result: dict[str, Any], folder: Path) -> None:
     except PicturesError as error:
         print(printable(f"No picture: {error}"))
     print(printable(f"Written: {folder}/{NAME}.json, .txt, .png"))
+
+
+def join_grid(folder: Path) -> dict[str, Any]:
+    """Print and write the table of a grid whose runs have been measured."""
+    table = folder / "table.json"
+    if not table.is_file():
+        raise FileNotFoundError(f"--grid {folder}: expected the folder of a grid, with its table.json.")
+    found = summarise_clips(json.loads(table.read_text(encoding="utf-8")))
+    text = describe_clips(found, folder.name)
+    print(text)
+    write_whole(folder / "clips.json", json.dumps(found, indent=1))
+    write_whole(folder / "clips.md", text)
+    try:
+        draw_clips(found, folder / "pictures" / "clips.png")
+    except PicturesError as error:
+        print(printable(f"No picture: {error}"))
+    return found
 
 
 def can_pool(found: ClipPass, pooling: str) -> bool:

@@ -22,7 +22,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ from clipbert.train_scripts.engine.cells import CellRun, Grid, load_task, plan_r
 from clipbert.train_scripts.engine.output import LOCK, TAKEN
 from clipbert.train_scripts.engine.report import show_score
 from clipbert.train_scripts.engine.values import RecipeError, describe_options
+from clipbert.train_scripts.tasks.rows_of_runs import rows_of_run
 
 
 CONSOLE, GRID_LOCK, REMOVED = "console.txt", ".grid.lock", ".checkpoints.removed"
@@ -54,6 +57,7 @@ class GridRunner:
         runs (`Sequence[CellRun]`): All of its runs.
         part (`tuple[int, int]`, *optional*, defaults to `(1, 1)`): Which part of the cells runs here, of how many.
         patterns (`Sequence[str]`, *optional*): Cells with such names alone run, all of them stand in the table.
+        jobs (`int`, *optional*, defaults to 1): How many runs at a time, each with its share of the processors.
     """
 
     def __init__(
@@ -63,8 +67,9 @@ class GridRunner:
         runs: Sequence[CellRun],
         part: tuple[int, int] = (1, 1),
         patterns: Sequence[str] = ("*",),
+        jobs: int = 1,
     ):
-        self.title, self.grid, self.runs = title, grid, runs
+        self.title, self.grid, self.runs, self.jobs = title, grid, runs, jobs
         names = list(dict.fromkeys(run.cell.name for run in runs))
         for pattern in patterns:
             if not fnmatch.filter(names, pattern):
@@ -73,16 +78,39 @@ class GridRunner:
         cells = cells[part[0] - 1 :: part[1]]
         self.ours = [run for run in runs if run.cell.name in cells]
         self.states: dict[CellRun, str] = {}  # of what is not finished
+        self.processes: dict[subprocess.Popen, Path] = {}  # that run now, and the folders of their runs
+        self.is_stopped = False
+        self.writing = threading.Lock()
 
     def run(self) -> dict[CellRun, str]:
         """Returns those of this part that are not finished, with the reason of each."""
         self.prepare([run for run in self.ours if run.results() is None and not run.differences()])
         for is_patient in (False, True):  # first what nobody else is running
-            for number, run in enumerate(self.ours, start=1):
-                if not is_patient or self.states.get(run) == WAITING:
-                    self.finish(run, f"[{number}/{len(self.ours)}] {run.name}", is_patient)
+            with ThreadPoolExecutor(self.jobs) as pool:
+                waited = [
+                    pool.submit(self.finish, run, f"[{number}/{len(self.ours)}] {run.name}", is_patient)
+                    for number, run in enumerate(self.ours, start=1)
+                    if not is_patient or self.states.get(run) == WAITING
+                ]
+                try:
+                    for future in waited:
+                        future.result()
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    self.stop()
+                    raise
         self.write()
+        if not any(run in self.states for run in self.ours):
+            for command in self.grid.after:
+                call(*(part.replace("OUTPUT_DIR", self.grid.output_dir) for part in shlex.split(command)))
         return {run: self.states[run] for run in self.ours if run in self.states}
+
+    def stop(self) -> None:
+        """Let what runs save and end; nothing else begins."""
+        self.is_stopped = True
+        for process, folder in list(self.processes.items()):
+            say(f"{folder} saves and ends.")
+            stop(process, folder)
 
     def prepare(self, runs: Sequence[CellRun]) -> None:
         """What comes before these runs."""
@@ -97,8 +125,10 @@ class GridRunner:
                     call(script, *run.recipe.arguments)
 
     def finish(self, run: CellRun, head: str, is_patient: bool) -> None:
-        """Run a cell, unless it is finished already; what came of it is printed, and written down."""
+        """Run a cell, unless it is finished already, and what follows it; what came of it is printed, and written down."""
         with holding(run.folder, is_patient) as is_ours:
+            if self.is_stopped:
+                return
             self.states.pop(run, None)
             if not is_ours:
                 self.states[run] = WAITING
@@ -110,10 +140,20 @@ class GridRunner:
                 )
             elif run.results() is None:
                 say(f"{head}: running, see {run.folder / CONSOLE}")
-                code = self.launch(run)
+                code = self.launch(self.command(run), run.folder, CONSOLE)
                 if run.results() is None:
                     reason = reason_of(run.folder / CONSOLE, code)
                     self.states[run] = WAITING if TAKEN in reason else reason
+            for name, command in {} if run in self.states else run.to_follow(self.grid).items():
+                if self.is_stopped:
+                    return
+                (run.folder / name).mkdir(exist_ok=True)
+                console = f"{name}/{CONSOLE}"
+                script, *arguments = command
+                if code := self.launch([sys.executable, locate(script), *arguments], run.folder, console):
+                    self.states[run] = f"{name}: {reason_of(run.folder / console, code)}"
+                    break
+                run.note_followed(name, command)
         say(f"{head}: {self.states.get(run) or self.scores_of(run)}")
         self.write()
 
@@ -121,19 +161,23 @@ class GridRunner:
         launcher = [] if self.grid.launch is None else ["-m", "accelerate.commands.launch", *self.grid.launch]
         return [sys.executable, *launcher, locate(self.grid.script), *run.recipe.arguments]
 
-    def launch(self, run: CellRun) -> int:
-        """A run in a process of its own, which a Ctrl-C does not reach."""
-        with open(run.folder / CONSOLE, "w", encoding="utf-8") as console:
-            print(f"$ {shlex.join(self.command(run))}", file=console, flush=True)
+    def launch(self, command: Sequence[str], folder: Path, console: str) -> int:
+        """A command for a run in a process of its own, which a Ctrl-C does not reach; what it prints goes into a file of the run's folder."""
+        with open(folder / console, "w", encoding="utf-8") as printed:
+            print(f"$ {shlex.join(command)}", file=printed, flush=True)
             process = subprocess.Popen(
-                self.command(run), stdout=console, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=share_processors(self.jobs),
             )
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                say(f"{run.name} saves and ends.")
-                stop(process, run.folder)
-                raise
+            self.processes[process] = folder
+            if self.is_stopped:
+                stop(process, folder)
+            code = process.wait()
+            self.processes.pop(process, None)
+            return code
 
     def scores_of(self, run: CellRun) -> str:
         """The metrics that are reported, in a line."""
@@ -148,14 +192,23 @@ class GridRunner:
 
     def write(self) -> None:
         """The tables as they stand; and checkpoints that need not be kept any longer are deleted."""
-        found, folder, keep = summarise(self.grid, self.runs, self.states), Path(self.grid.output_dir), self.grid.keep
-        write_whole(folder / "table.json", json.dumps(found, indent=1))
-        write_whole(folder / "table.md", show_table(self.title, found))
-        for cell in found["cells"]:
-            is_beaten = cell["name"] in found["ranking"][1:]
-            for run in cell["runs"]:
-                if "scores" in run and (keep == "none" or (keep == "best" and is_beaten)):
-                    remove_checkpoints(Path(run["folder"]))
+        folder, keep = Path(self.grid.output_dir), self.grid.keep
+        with self.writing:
+            found = summarise(self.grid, self.runs, dict(self.states), rows_of_run if self.grid.reference else None)
+            write_whole(folder / "table.json", json.dumps(found, indent=1))
+            write_whole(folder / "table.md", show_table(self.title, found))
+            for cell in found["cells"]:
+                is_beaten = cell["name"] in found["ranking"][1:]
+                for run in cell["runs"]:
+                    if "scores" in run and (keep == "none" or (keep == "best" and is_beaten)):
+                        remove_checkpoints(Path(run["folder"]))
+
+
+def share_processors(jobs: int) -> dict[str, str] | None:
+    """The environment of one of several runs at a time: as many threads as each may have, unless the caller has said how many."""
+    if jobs == 1 or "OMP_NUM_THREADS" in os.environ:
+        return None
+    return {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
 
 
 @contextmanager
@@ -262,14 +315,23 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, str]:
     parser.add_argument(
         "--cells", nargs="+", default=["*"], metavar="PATTERN", help="run the cells of such names only, e.g. 'lr=*'"
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="so many runs at a time, each with its share of the processors (default: 1)",
+    )
     parser.add_argument("--list", action="store_true", help="print the command of each run, and run nothing")
     given = parser.parse_args(arguments)
 
+    if given.jobs < 1:
+        parser.error("--jobs: expected at least 1")
     grid = read_grid(given.grid, given.output_dir)
     if given.recipe:
         grid.recipe, grid.set = given.recipe, {}
     runs = plan_runs(grid, load_task(Path(locate(grid.script))).recipe_class, given.set)
-    runner = GridRunner(Path(given.grid).stem, grid, runs, given.part, given.cells)
+    runner = GridRunner(Path(given.grid).stem, grid, runs, given.part, given.cells, given.jobs)
     if given.list:
         for run in runner.ours:
             print(shlex.join(runner.command(run)))

@@ -12,6 +12,7 @@ FOLDER/pictures/SPLIT_clips.png                  of retrieval and questions with
 FOLDER/pictures/SPLIT_groups.png                 scores of rows that are grouped by a number
 FOLDER/pictures/cells.png, cell_curves.png       of a grid: the scores of all cells, and the curves of all runs
 FOLDER/pictures/cost.png, groups.png             of a grid: score against cost, and of rows that are grouped by a number
+FOLDER/pictures/clips.png                        of a grid whose runs were asked how many clips they need (clips_needed.py --grid)
 FOLDER/pictures/clips_needed.png                 of clips_needed.py: the score with each number of clips
 
 They need matplotlib: `pip install "clipbert[plots]"`.
@@ -35,7 +36,7 @@ from clipbert.train_scripts.engine.run_files import read_run
 from clipbert.train_scripts.tasks.action_detection.pictures import draw_detections
 from clipbert.train_scripts.tasks.classification.measures import CLASSES
 from clipbert.train_scripts.tasks.classification.pictures import draw_class_accuracy, draw_confusions
-from clipbert.train_scripts.tasks.clip_pictures import draw_clip_strips, draw_counts
+from clipbert.train_scripts.tasks.clip_pictures import draw_clip_strips, draw_clips, draw_counts
 from clipbert.train_scripts.tasks.moment_retrieval.pictures import draw_sheet
 
 
@@ -60,6 +61,9 @@ def draw_run(folder: Path) -> Iterator[Path]:
         by_cell = {cell["name"]: list(final_metrics(cell["runs"])) for cell in found["cells"]}
         more = [draw_score_against_cost(found, pictures / "cost.png")]
         more.append(draw_groups(by_cell, found["report"][0], pictures / "groups.png"))
+        if (folder / "clips.json").is_file():
+            clips = json.loads((folder / "clips.json").read_text(encoding="utf-8"))
+            more.append(draw_clips(clips, pictures / "clips.png"))
         yield from filter(None, more)
         return
     if (folder / "clips_needed.json").is_file():

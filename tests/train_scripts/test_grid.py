@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -24,7 +25,15 @@ from tiny_clips import write_clips
 from clipbert.metrics.classification.classification import wilson_interval
 from clipbert.modeling_mug_stan import MugSTANConfig, MugSTANForVideoTextRetrieval
 from clipbert.train_scripts import grid as grid_script
-from clipbert.train_scripts.engine.cell_table import _show_operations, rank_cells, summarise_scores
+from clipbert.train_scripts.engine.cell_table import (
+    RowsOfSplit,
+    _show_difference,
+    _show_operations,
+    compare_rows,
+    is_best_beyond_spread,
+    rank_cells,
+    summarise_scores,
+)
 from clipbert.train_scripts.engine.cells import build_cells, load_task, plan_runs, read_grid
 from clipbert.train_scripts.engine.optim import build_parameter_groups
 from clipbert.train_scripts.engine.recipe import RecipeError
@@ -172,6 +181,9 @@ def test_cells_can_start_from_another_recipe(folder, capsys):
         ({"report": ["recall"]}, "report: there is no metric 'recall'"),
         ({"published": {"R@1": {"lr=0.5": 4}}}, "published: R@1: there is no cell 'lr=0.5'. Did you mean 'lr=0.05'?"),
         ({"published": {"R@1": 4}}, "published: R@1: expected CELL: value, got 4"),
+        ({"reference": "lr=0.5"}, "reference: there is no cell 'lr=0.5'. Did you mean 'lr=0.05'?"),
+        ({"for_each": {"predictions": "note.py"}}, "for_each: 'predictions' is a folder of a run"),
+        ({"for_each": {"a/b": "note.py"}}, "for_each: 'a/b' is a folder of a run"),
         ({"once_for": {"data.feature": "note.py"}}, "once_for: the recipe of lr=1.0e-09, seed 42 has no key"),
         ({"set": {"eval.metric": None, "eval.splits": {"test": "final"}}}, "keep: without a tuning split"),
         (
@@ -275,6 +287,41 @@ def test_the_grids_of_the_package(name):
         assert len({run.cell.name for run in named}) == 15
         seen = {(run.recipe.data.sampling, run.recipe.data.num_frames) for run in named}
         assert seen == {("first", 100) if name == "grid_report" else ("all", None)}
+
+
+LESS_IS_MORE = {"clips": 7, "clips_qa": 4, "frames": 13, "end_to_end": 5, "pretraining": 4, "pixels": 5}
+
+
+@pytest.mark.parametrize("name", LESS_IS_MORE)
+def test_the_grids_of_less_is_more(name):
+    path = RECIPES / "clipbert" / f"grid_{name}.yaml"
+    grid, runs = plan(path)
+    assert len({run.cell.name for run in runs}) == LESS_IS_MORE[name] and grid.seeds == [1, 2, 3] and grid.reference
+    assert f"grid.py --grid train_scripts/recipes/clipbert/{path.name}" in path.read_text()
+    for run in runs:
+        assert run.recipe.run.count_cost and run.recipe.eval.count_cost and run.recipe.eval.group_by == ["evidence"]
+        assert run.recipe.data.options["generate"] == runs[0].recipe.data.options["generate"]
+        assert run.recipe.data.data_dir == "outputs/evidence/data"
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        ("clips", "retrieval_msrvtt"),
+        ("clips", "retrieval_video_folder"),
+        ("clips_qa", "video_qa_msrvtt"),
+        ("clips_qa", "video_qa_video_folder"),
+        ("frames", "retrieval_msrvtt"),
+        ("frames", "retrieval_video_folder"),
+        ("pixels", "retrieval_msrvtt"),
+    ],
+)
+def test_the_grids_of_less_is_more_on_other_data(name, recipe, capsys):
+    path = RECIPES / "clipbert" / f"grid_{name}.yaml"
+    grid = read_grid(path)
+    grid.recipe, grid.set = f"clipbert/{recipe}.yaml", {}
+    runs = plan_runs(grid, load_task(ROOT / grid.script).recipe_class)
+    assert len(runs) == 3 * LESS_IS_MORE[name] and {run.recipe.data.dataset for run in runs} != {"synthetic"}
 
 
 def layers_of(run):
@@ -519,9 +566,9 @@ def test_a_run_that_finds_another_one_at_work_waits_for_it(folder):
     runner = GridRunner("orphan", grid, runs)
     launch = runner.launch
 
-    def launch_beside(run):
-        with FileLock(run.folder / LOCK):
-            return launch(run)
+    def launch_beside(command, run_folder, console):
+        with FileLock(run_folder / LOCK):
+            return launch(command, run_folder, console)
 
     runner.launch = launch_beside
     runner.finish(runs[0], "head", is_patient=False)
@@ -548,6 +595,116 @@ def test_a_script_runs_once_for_each_value_of_a_key(folder, capfd):
     GridRunner("once", grid, runs).prepare(runs[1:])
     lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("[")]
     assert lines == ["['data.num_frames=2', 'optim.lr=0.1']", "['data.num_frames=1', 'optim.lr=0.2']"]
+
+
+FOLLOWER = """
+import json, pathlib, sys
+told = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+run, output = pathlib.Path(told["--checkpoint"]), pathlib.Path(told["--output_dir"])
+count = len(list(output.glob("*.txt")))
+(output / f"{count}.txt").write_text(json.dumps([(run / "checkpoints/last/config.json").is_file(), told.get("--number")]))
+sys.exit((run / "fail").exists())
+"""
+
+
+@pytest.mark.slow
+def test_what_follows_a_run_is_done_once_while_its_checkpoints_are_there(folder, capfd):
+    (folder / "follow.py").write_text(FOLLOWER)
+    (folder / "end.py").write_text("import pathlib, sys; print('the end of', pathlib.Path(sys.argv[1]).name)")
+    more = {
+        "axes": {"optim.lr": [0.01]},
+        "keep": "none",
+        "for_each": {"asked": f"{folder}/follow.py --number 1"},
+        "after": [f"{folder}/end.py OUTPUT_DIR"],
+    }
+    path, run = write_grid(folder, "followed", **more), folder / "followed/lr=0.01/seed_42"
+    run.mkdir(parents=True)
+    (run / "fail").touch()
+    assert grid_script.main(["--grid", str(path)]).keys() == {"lr=0.01, seed 42"}
+    assert "the end of" not in capfd.readouterr().out and (run / "checkpoints/last").exists()  # it is needed still
+    assert "asked: " in json.loads((folder / "followed/table.json").read_text())["cells"][0]["runs"][0]["state"]
+    (run / "fail").unlink()
+    results = (run / "results.json").stat().st_mtime_ns
+    for _ in range(2):
+        assert grid_script.main(["--grid", str(path)]) == {}
+        assert "the end of followed" in capfd.readouterr().out
+    assert [json.loads(file.read_text()) for file in sorted((run / "asked").glob("*.txt"))] == [[True, "1"]] * 2
+    assert (run / "results.json").stat().st_mtime_ns == results and not (run / "checkpoints").exists()
+    more["for_each"] = {"asked": f"{folder}/follow.py --number 2"}  # asked otherwise, of a run that is there
+    assert grid_script.main(["--grid", str(write_grid(folder, "followed", **more))]) == {}
+    assert json.loads((run / "asked/2.txt").read_text()) == [False, "2"]
+
+
+@pytest.mark.slow
+def test_several_runs_at_a_time_end_with_the_scores_of_one_after_the_other(folder):
+    path = write_grid(folder, "jobs", axes={"optim.lr": [0.01, 0.05]}, seeds=[1, 2])
+    runs = {}
+    for jobs in ("1", "3"):
+        output_dir = str(folder / f"jobs_{jobs}")
+        assert grid_script.main(["--grid", str(path), "--output_dir", output_dir, "--jobs", jobs]) == {}
+        table = json.loads(Path(output_dir, "table.json").read_text())
+        runs[jobs] = [run["scores"] for cell in table["cells"] for run in cell["runs"]]
+    assert runs["1"] == runs["3"] and len(runs["1"]) == 4
+
+
+def test_runs_at_a_time_share_the_processors_unless_told_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert grid_script.share_processors(1) is None
+    assert [grid_script.share_processors(jobs)["OMP_NUM_THREADS"] for jobs in (2, 3, 16)] == ["4", "2", "1"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert grid_script.share_processors(2) is None
+
+
+def test_cells_are_compared_by_what_they_say_of_the_same_videos():
+    rng, videos = np.random.default_rng(0), [f"v{number // 2}" for number in range(200)]
+    worse = [rng.random(200).round() for _ in range(2)]
+    better = [np.maximum(values, rng.random(200) < 0.3) for values in worse]
+    pairs = [(RowsOfSplit(a, videos), RowsOfSplit(b, videos)) for a, b in zip(better, worse, strict=True)]
+    found = compare_rows(pairs)
+    expected = np.mean([a - b for a, b in zip(better, worse, strict=True)])
+    assert found["mean"] == pytest.approx(expected) and found["seeds"] == 2
+    low, high = found["interval"]
+    assert 0 < low < expected < high < 2 * expected
+    nothing = compare_rows([(side, side) for side, _ in pairs])
+    assert nothing["mean"] == 0 and nothing["interval"] == [0, 0]
+    worse[0][:4] = np.nan  # could not be decoded
+    assert compare_rows(pairs)["mean"] == pytest.approx(np.nanmean(np.mean(better, 0) - np.mean(worse, 0)))
+    other = RowsOfSplit(better[0], videos[::-1])
+    assert compare_rows([(other, pairs[0][1])]) is None
+
+
+@pytest.mark.parametrize(
+    ("mean", "ends", "stds", "expected"),
+    [
+        (0.1, (0.05, 0.15), (0.02, 0.03), "+10.0 % [5.0 % to 15.0 %]"),
+        (0.1, (-0.01, 0.15), (0.02, 0.03), "+10.0 % [-1.0 % to 15.0 %] (?)"),
+        (-0.1, (-0.15, -0.05), (0.02, 0.12), "-10.0 % [-15.0 % to -5.0 %] (?)"),
+    ],
+)
+def test_a_difference_within_the_spread_is_marked(mean, ends, stds, expected):
+    cells = [
+        {"name": name, "summary": {"scores": {"test": {"purpose": "final", "accuracy": {"mean": 0.5, "std": std}}}}}
+        for name, std in zip(("a", "b"), stds, strict=True)
+    ]
+    cells[0]["differences"] = {"test": {"accuracy": {"mean": mean, "interval": list(ends), "seeds": 3}}}
+    found = {"reference": "b", "cells": cells}
+    assert _show_difference(cells[0], found, "test", "accuracy") == expected
+    assert _show_difference(cells[1], found, "test", "accuracy") == "reference"
+
+
+def test_the_best_cell_is_bold_only_beyond_the_spread_of_the_seeds():
+    def found(*scores):
+        cells = [
+            {"name": str(n), "summary": {"scores": {"val": {"purpose": "tuning", "accuracy": score}}}}
+            for n, score in enumerate(scores)
+        ]
+        return {"metric": "accuracy", "ranking": [cell["name"] for cell in cells], "cells": cells}
+
+    assert is_best_beyond_spread(found({"mean": 0.9, "std": 0.01}, {"mean": 0.8, "std": 0.05}))
+    assert not is_best_beyond_spread(found({"mean": 0.9, "std": 0.01}, {"mean": 0.8, "std": 0.2}))
+    assert is_best_beyond_spread(found({"mean": 0.9})) and is_best_beyond_spread(found({"mean": 0.9}, {"mean": 0.8}))
+    assert not is_best_beyond_spread(found({"mean": 0.9}, {"mean": 0.9}))
 
 
 def test_the_commands_can_be_listed(folder, capsys):

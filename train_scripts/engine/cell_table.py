@@ -5,8 +5,10 @@ import itertools
 import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from clipbert.metrics.classification.classification import wilson_interval
 from clipbert.support.terminal import printable
@@ -14,10 +16,27 @@ from clipbert.train_scripts.engine.cells import CellRun, Grid
 from clipbert.train_scripts.engine.groups import split_group
 from clipbert.train_scripts.engine.operations import show_giga
 from clipbert.train_scripts.engine.report import describe_baseline, find_baselines, show_score
+from clipbert.train_scripts.engine.resampling import interval, resample_means
 from clipbert.train_scripts.engine.run_files import read_run
 from clipbert.train_scripts.engine.sections import goal_of_metric
 
 
+class RowsOfSplit(NamedTuple):
+    """
+    What a run says of each row of a split.
+
+    Args:
+        values (`np.ndarray` of shape `(rows,)`): What each adds to a metric that is their mean; NaN where it adds nothing.
+        videos (`list[str]`): Of each row.
+    """
+
+    values: np.ndarray
+    videos: list[str]
+
+
+RowsOfRun = Callable[
+    [CellRun, str, str], RowsOfSplit | None
+]  # of a run, a split and a metric; None if that is no mean over rows
 COUNTS_HITS = re.compile(r"(top\d+_)?accuracy")  # a fraction of the examples, each of which is a hit or none
 NOTES = """\
 A score is the mean over seeds ± their standard deviation. The interval is Wilson's at 95 %, of the hits of all seeds
@@ -28,6 +47,10 @@ one, workers not counted."""
 OPERATIONS = """
 G multiply-adds, which papers call GFLOPs, are those of one view (a clip or crop) of a video, times its views, whole and without
 the products inside attention."""
+COMPARED = """
+What a cell has more than the cell of reference is the mean over their common seeds; its interval (95 %) is a paired bootstrap over videos,
+and says nothing of other seeds. A cell whose interval holds 0, or whose difference is smaller than the deviation over seeds of either,
+cannot be told from the reference: (?)."""
 COUNTED = """
 What is said of training is what all steps of a run come to, forward and backward (of multiply-adds and frames the mean step
 that was counted, times the steps; CPU seconds are those of decoding, too); of a video the mean of an evaluation: the frames that
@@ -45,7 +68,9 @@ COUNTED_COLUMNS = {  # where it stands in a summary, and how many of it make one
 }
 
 
-def summarise(grid: Grid, runs: Sequence[CellRun], states: Mapping[CellRun, str]) -> dict[str, Any]:
+def summarise(
+    grid: Grid, runs: Sequence[CellRun], states: Mapping[CellRun, str], rows_of: RowsOfRun | None = None
+) -> dict[str, Any]:
     """
     All that is known of a grid, for JSON.
 
@@ -53,34 +78,39 @@ def summarise(grid: Grid, runs: Sequence[CellRun], states: Mapping[CellRun, str]
         grid (`Grid`): The grid.
         runs (`Sequence[CellRun]`): All of its runs.
         states (`Mapping[CellRun, str]`): Of those that are not finished, why.
+        rows_of (`RowsOfRun`, *optional*): For the comparison with `grid.reference`; `None` compares nothing.
 
     Returns:
-        `dict`: `metric`; `report`; `published`; `ranking`, the names of the cells of which all seeds are finished, best first; `cells`,
-        each with `name`, `recipe`, `settings`, `runs` (with the curve of each) and `summary`; `baselines`: for each kind,
+        `dict`: `metric`; `report`; `published`; `reference`; `ranking`, the names of the cells of which all seeds are finished, best first; `cells`,
+        each with `name`, `recipe`, `settings`, `runs` (with the curve of each), `summary` and `differences`; `baselines`: for each kind,
         split and metric the lowest and the highest value that the runs report.
     """
     cells, baselines = [], {}
+    differences = {} if rows_of is None else compare_with_reference(grid, runs, states, rows_of)
     for cell, of_cell in itertools.groupby(runs, key=lambda run: run.cell):
-        entries = [describe_run(run, states) for run in of_cell]
+        entries = [describe_run(run, states, grid) for run in of_cell]
         finished = [entry for entry in entries if "scores" in entry]
         described = {"name": cell.name, "recipe": cell.recipe, "settings": dict(cell.settings), "runs": entries}
-        cells.append({**described, "summary": summarise_cell(grid, finished)})
+        compared = {"differences": differences[cell.name]} if cell.name in differences else {}
+        cells.append({**described, "summary": summarise_cell(grid, finished), **compared})
         for entry, metric in itertools.product(finished, grid.report):
             for split, row in entry["scores"].items():
                 for kind, value in find_baselines(metric, row["metrics"]).items():
                     low, high = baselines.setdefault(kind, {}).setdefault(split, {}).get(metric, (value, value))
                     baselines[kind][split][metric] = [min(low, value), max(high, value)]
     ranking = rank_cells(cells, grid.metric)
-    head = {"metric": grid.metric, "report": grid.report, "published": grid.published, "ranking": ranking}
-    return {**head, "cells": cells, "baselines": baselines}
+    head = {"metric": grid.metric, "report": grid.report, "published": grid.published, "reference": grid.reference}
+    return {**head, "ranking": ranking, "cells": cells, "baselines": baselines}
 
 
-def describe_run(run: CellRun, states: Mapping[CellRun, str]) -> dict[str, Any]:
+def describe_run(run: CellRun, states: Mapping[CellRun, str], grid: Grid) -> dict[str, Any]:
     """Seed, folder, and either what is missing (`state`) or `scores` by split, `parameters`, `cost` and `curve`."""
     head = {"seed": run.seed, "folder": str(run.folder)}
     results = run.results()
     if run in states or results is None:
         return {**head, "state": states.get(run, "not run yet")}
+    if missing := run.to_follow(grid):
+        return {**head, "state": f"finished, but not yet {', '.join(missing)}"}
     files = read_run(run.folder)
     sizes = {name: results[f"num_{name}"] for name in ("parameters", "trainable_parameters")}
     return {**head, "scores": results["splits"], **sizes, "cost": files.cost(), "curve": files.curve()}
@@ -124,6 +154,47 @@ def summarise_scores(name: str, rows: Sequence[Mapping[str, float]]) -> dict[str
     return found
 
 
+def compare_with_reference(
+    grid: Grid, runs: Sequence[CellRun], states: Mapping[CellRun, str], rows_of: RowsOfRun
+) -> dict[str, Any]:
+    """
+    Of each cell but the reference, by split and metric: how much more it scores than the reference with the same seeds (`mean`), and
+    the `interval` that 95 % of draws of videos give (a paired bootstrap of the means over seeds). Metrics that are no mean over rows
+    are left out.
+    """
+    finished = [run for run in runs if run not in states and run.results() is not None and not run.to_follow(grid)]
+    by_cell: dict[str, dict[int, CellRun]] = {}
+    for run in finished:
+        by_cell.setdefault(run.cell.name, {})[run.seed] = run
+    theirs = by_cell.pop(grid.reference, {})
+    found: dict[str, Any] = {}
+    for name, ours in by_cell.items():
+        pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+        if not pairs:
+            continue
+        for split, metric in itertools.product(pairs[0][0].results()["splits"], grid.report):
+            rows = [tuple(rows_of(run, split, metric) for run in pair) for pair in pairs]
+            if any(side is None for pair in rows for side in pair):
+                continue
+            if difference := compare_rows(rows):
+                found.setdefault(name, {}).setdefault(split, {})[metric] = difference
+    return found
+
+
+def compare_rows(pairs: Sequence[tuple[RowsOfSplit, RowsOfSplit]]) -> dict[str, Any] | None:
+    """The difference of two cells, of which each pair has what one seed says of each row; `None` if those are other rows."""
+    videos = pairs[0][0].videos
+    if any(side.videos != videos for pair in pairs for side in pair):
+        return None
+    differences = np.mean([ours.values - theirs.values for ours, theirs in pairs], axis=0)
+    is_counted = np.isfinite(differences)
+    groups = np.array(videos)[is_counted]
+    found: dict[str, Any] = {"mean": float(differences[is_counted].mean()), "seeds": len(pairs)} if len(groups) else {}
+    if len(set(groups.tolist())) > 1:
+        found["interval"] = list(interval(resample_means(differences[is_counted, None], groups)[:, 0]))
+    return found or None
+
+
 def rank_cells(cells: Sequence[Mapping[str, Any]], metric: str | None) -> list[str]:
     """The cells of which all seeds are finished, by the mean of the metric that the tuning split gives; equals by name."""
     scores = {}
@@ -150,9 +221,10 @@ def show_table(title: str, found: Mapping[str, Any]) -> str:
     shown = [split for split, purpose in splits.items() if purpose == "final"] or list(splits)
     columns = list(itertools.product(shown, found["report"]))
     chosen = [split for split, purpose in splits.items() if purpose == "tuning" and split not in shown]
-    head = ["cell", "seeds"]
+    head, compared = ["cell", "seeds"], found["reference"] if any("differences" in c for c in found["cells"]) else None
     for split, metric in columns:
         head += [f"{split} {metric.replace('_', ' ')}", "95 % interval"]
+    head += [f"minus {compared}: {split} {metric.replace('_', ' ')}" for split, metric in columns if compared]
     head += [f"chosen by: {split} {found['metric']}" for split in chosen]
     head += ["parameters", "trained", "minutes", "ms a step", "ms an example", "memory"]
     is_counted = any("operations" in cell["summary"] for cell in found["cells"])
@@ -164,14 +236,15 @@ def show_table(title: str, found: Mapping[str, Any]) -> str:
     head += costs
     head += ["G multiply-adds", "without attention products"] if is_counted else []
     head += [f"published: {title}" for title in found["published"]]
-    rows = [_show_cell(cell, columns, chosen, found, costs, is_counted) for cell in found["cells"]]
+    is_clear = is_best_beyond_spread(found)
+    rows = [_show_cell(cell, columns, chosen, found, costs, is_counted, is_clear) for cell in found["cells"]]
     for kind, by_split in found["baselines"].items():
         levels = [_show_range(metric, by_split.get(split, {}).get(metric)) for split, metric in columns]
         scores = itertools.chain.from_iterable((level, "") for level in levels)
         row = [f"*{describe_baseline(kind)}*", "", *scores]
         rows.append([*row, *[""] * (len(head) - len(row))])
     table = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    notes = NOTES + (COUNTED if costs else "") + (OPERATIONS if is_counted else "")
+    notes = NOTES + (COMPARED if compared else "") + (COUNTED if costs else "") + (OPERATIONS if is_counted else "")
     lines = [f"# {title}", "", *(f"| {' | '.join(map(printable, row))} |" for row in table), "", notes]
     missing = [
         f"- {cell['name']}, seed {run['seed']}: {printable(run['state'])}"
@@ -189,13 +262,16 @@ def _show_cell(
     found: Mapping[str, Any],
     costs: Sequence[str],
     is_counted: bool,
+    is_clear: bool,
 ) -> list[str]:
     summary, metric = cell["summary"], found["metric"]
-    row = [f"**{cell['name']}**" if cell["name"] in found["ranking"][:1] else cell["name"]]
+    row = [f"**{cell['name']}**" if is_clear and cell["name"] in found["ranking"][:1] else cell["name"]]
     row.append(f"{sum('scores' in run for run in cell['runs'])} of {len(cell['runs'])}")
     for split, name in columns:
         score = summary.get("scores", {}).get(split, {}).get(name, {})
         row += [_show_mean(name, score), " to ".join(show_score(name, end) for end in score.get("interval", ()))]
+    if any("differences" in other for other in found["cells"]):
+        row += [_show_difference(cell, found, split, name) for split, name in columns]
     row += [_show_mean(metric, summary.get("scores", {}).get(split, {}).get(metric, {})) for split in chosen]
     row += [f"{summary[name]:,}" if name in summary else "" for name in ("parameters", "trainable_parameters")]
     row += [f"{summary[name]:.2f}" if name in summary else "" for name in ("minutes", "ms_per_step", "ms_per_example")]
@@ -229,8 +305,34 @@ def _show_mean(name: str, score: Mapping[str, Any]) -> str:
     return show_score(name, score["mean"]) + (f" ± {show_score(name, score['std'])}" if "std" in score else "")
 
 
+def _show_difference(cell: Mapping[str, Any], found: Mapping[str, Any], split: str, name: str) -> str:
+    if cell["name"] == found["reference"]:
+        return "reference"
+    difference = cell.get("differences", {}).get(split, {}).get(name)
+    if difference is None:
+        return ""
+    reference = next(other for other in found["cells"] if other["name"] == found["reference"])
+    stds = [each["summary"]["scores"][split].get(name, {}).get("std", 0.0) for each in (cell, reference)]
+    ends = difference.get("interval")
+    is_unclear = ends is None or ends[0] <= 0 <= ends[1] or abs(difference["mean"]) <= max(stds)
+    shown = f"{'+' if difference['mean'] >= 0 else ''}{show_score(name, difference['mean'])}"
+    shown += f" [{' to '.join(show_score(name, end) for end in ends)}]" if ends else ""
+    return shown + (" (?)" if is_unclear else "")
+
+
+def is_best_beyond_spread(found: Mapping[str, Any]) -> bool:
+    """Whether the best cell is better than the second by more than the deviation over seeds of either; also of a single cell."""
+    if len(found["ranking"]) < 2:
+        return True
+    scores = []
+    for name in found["ranking"][:2]:
+        summary = next(cell["summary"] for cell in found["cells"] if cell["name"] == name)
+        scores.append(next(row[found["metric"]] for row in summary["scores"].values() if row["purpose"] == "tuning"))
+    return abs(scores[0]["mean"] - scores[1]["mean"]) > max(score.get("std", 0.0) for score in scores)
+
+
 def _show_range(name: str, ends: Sequence[float] | None) -> str:
     return " to ".join(dict.fromkeys(show_score(name, end) for end in ends or ()))
 
 
-__all__ = ["rank_cells", "show_table", "summarise"]
+__all__ = ["RowsOfSplit", "compare_with_reference", "rank_cells", "show_table", "summarise"]

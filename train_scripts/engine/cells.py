@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ import yaml
 from huggingface_hub.errors import StrictDataclassClassValidationError, StrictDataclassError
 
 from clipbert.support.families import config_class
+from clipbert.support.files import write_whole
 from clipbert.support.names import did_you_mean
 from clipbert.support.options import option
 from clipbert.train_scripts.engine.recipe import Recipe
@@ -27,6 +29,8 @@ from clipbert.train_scripts.engine.values import RecipeError, Source, convert_se
 
 
 FOLDER_NAME = re.compile(r"[\w=+-][\w.=+-]*")
+OF_A_RUN = ("checkpoints", "predictions", "pictures")  # folders
+DONE = "done.json"  # in the folder of what follows a run
 OF_THE_GRID = {"run.output_dir": "output_dir", "run.seed": "seeds"}  # keys of a recipe, and what decides them here
 
 
@@ -59,6 +63,21 @@ class Grid:
     once_for: dict[str, str] = option(
         {},
         "{section.key: SCRIPT}: for each value of this key, run the script with the settings of the first run that has it.",
+    )
+    for_each: dict[str, str] = option(
+        {},
+        "{NAME: SCRIPT [ARGUMENTS]}: for each run that is finished, run the script with `--checkpoint RUN --output_dir RUN/NAME`, "
+        "while its checkpoints are there. A run is finished when these are.",
+    )
+    after: list[str] = option(
+        [],
+        "Python scripts or modules with arguments, run in this order when the cells that were asked for are finished; OUTPUT_DIR in them is "
+        "the folder of the grid.",
+    )
+    reference: str | None = option(
+        None,
+        "Cell that the others are compared with, in retrieval and questions: the difference, and its interval by a paired "
+        "bootstrap over videos.",
     )
     launch: list[str] | None = option(None, "Arguments of `accelerate launch`; null: plain python.")
 
@@ -104,6 +123,27 @@ class CellRun:
             return []
         found = [*self.recipe.differences(recorded[1]), *_differences_of_data(self.recipe.data, recorded[1].data)]
         return list(dict.fromkeys(found))
+
+    def to_follow(self, grid: Grid) -> dict[str, list[str]]:
+        """What has not yet been done for this run of what the grid does for each, by its name: script and arguments."""
+        found = {}
+        for name, script in grid.for_each.items():
+            folder = self.folder / name
+            command = [*shlex.split(script), "--checkpoint", str(self.folder), "--output_dir", str(folder)]
+            with suppress(OSError, ValueError):
+                if json.loads((folder / DONE).read_text(encoding="utf-8")) == self._mark(command):
+                    continue
+            found[name] = command
+        return found
+
+    def note_followed(self, name: str, command: Sequence[str]) -> None:
+        """That a command of [`to_follow`] has come to its end."""
+        (self.folder / name).mkdir(exist_ok=True)
+        write_whole(self.folder / name / DONE, json.dumps(self._mark(command)))
+
+    def _mark(self, command: Sequence[str]) -> dict[str, Any]:
+        settings = json.loads(json.dumps(_of_evaluations(self.recipe)))
+        return {"command": list(command), "evaluations": settings}
 
     def _recorded(self) -> tuple[dict[str, Any], Recipe] | None:
         path = self.folder / "results.json"
@@ -168,6 +208,8 @@ def build_cells(grid: Grid) -> list[Cell]:
             raise RecipeError(
                 f"published: {title}: there is no cell {unknown[0]!r}. {did_you_mean(unknown[0], names)}"
             )
+    if grid.reference and grid.reference not in names:
+        raise RecipeError(f"reference: there is no cell {grid.reference!r}. {did_you_mean(grid.reference, names)}")
     if wrong := sorted({name for name in names if names.count(name) > 1 or not FOLDER_NAME.fullmatch(name)}):
         raise RecipeError(
             f"Cells are folders, each of another name in letters, digits and ._=+-; got {', '.join(wrong)}."
@@ -266,6 +308,10 @@ def _problems_between(grid: Grid, runs: Sequence[CellRun]) -> Iterator[str]:
     for key, name in [("metric", grid.metric), *(("report", name) for name in grid.report)]:
         if name and known and not any(fnmatchcase(name, pattern) for pattern in known):
             yield f"{key}: there is no metric {name!r}. {did_you_mean(name, known)}"
+    if wrong := [name for name in grid.for_each if not FOLDER_NAME.fullmatch(name) or name in OF_A_RUN]:
+        yield (
+            f"for_each: {wrong[0]!r} is a folder of a run: a name in letters, digits and ._=+-, other than {', '.join(OF_A_RUN)}."
+        )
     for key in grid.once_for:
         section, _, name = key.partition(".")
         if wrong := [run for run in runs if not hasattr(getattr(run.recipe, section, None), name)]:

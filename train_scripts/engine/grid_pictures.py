@@ -26,6 +26,7 @@ COSTS = {  # where a summary has them, the first that there is, and how many mak
     },
 }
 NUMBER = re.compile(r"\d+(?:\.\d+)?$")
+MOST_ABREAST = 3
 LEGEND_ROW, MOST_ROWS = 0.17, 45  # inches; of one column
 
 
@@ -228,14 +229,17 @@ def style_of(number: int) -> dict[str, Any]:
 
 
 def new_panels(num_panels: int, num_lines: int) -> tuple[Any, list[Any]]:
-    """A figure with panels side by side, and room for a legend at the right."""
-    columns = math.ceil(num_lines / MOST_ROWS)
-    height = max(4.0, 0.6 + LEGEND_ROW * min(num_lines, MOST_ROWS))
-    figure = new_figure(4.5 * num_panels + 2.5 * columns, height)
-    axes = list(figure.subplots(1, num_panels, sharey=True, squeeze=False)[0])
-    for panel in axes:
+    """A figure with panels side by side, in rows of three at most, and room for a legend at the right."""
+    columns, abreast = math.ceil(num_lines / MOST_ROWS), min(num_panels, MOST_ABREAST)
+    rows = math.ceil(num_panels / abreast)
+    height = max(4.0 if rows == 1 else 3.2 * rows, 0.6 + LEGEND_ROW * min(num_lines, MOST_ROWS))
+    figure = new_figure((4.5 if rows == 1 else 3.6) * abreast + 2.5 * columns, height)
+    axes = list(figure.subplots(rows, abreast, sharey=True, squeeze=False).flat)
+    for panel in axes[num_panels:]:
+        panel.remove()
+    for panel in axes[:num_panels]:
         panel.grid(alpha=0.3)
-    return figure, axes
+    return figure, axes[:num_panels]
 
 
 def add_legend(figure: Any, axes: Any, num_lines: int) -> None:
@@ -247,4 +251,13 @@ def add_legend(figure: Any, axes: Any, num_lines: int) -> None:
         text.set_parse_math(False)
 
 
-__all__ = ["draw_groups", "draw_score_against_cost", "group_of", "group_regimes"]
+__all__ = [
+    "add_legend",
+    "draw_groups",
+    "draw_score_against_cost",
+    "group_of",
+    "group_regimes",
+    "new_panels",
+    "set_scale",
+    "style_of",
+]

@@ -68,7 +68,7 @@ def measure_counts(found: ClipPass, pooling: str, metric: str | None, num_draws:
 
     Returns:
         `dict`: `pooling`, `metric`, `rows` (for each number `num_clips`, all `metrics` of that evaluation, the `score`, its `interval` (95 %,
-        bootstrap over videos, `None` of a single video), `draws` (`mean`, `std`, `count`), what is missing to the best score (`gap`, `gap_interval`;
+        bootstrap over videos, `None` of a single video), `draws` (`mean`, `std`, `count`, and the means of all `metrics`), what is missing to the best score (`gap`, `gap_interval`;
         positive is worse), whether that says nothing (`is_as_good`), and the `cost`), `best`, `knee`, `is_flat`.
 
     Raises:
@@ -85,16 +85,23 @@ def measure_counts(found: ClipPass, pooling: str, metric: str | None, num_draws:
         metric = metric or next(name for name in METRICS if name in metrics[0])
         if metric not in metrics[0]:
             raise ValueError(f"{metric} is not among {', '.join(metrics[0])}.")
-        draws = [each[metric] for each in metrics] if len(plans) > 1 else []
+        draws = metrics if len(plans) > 1 else []
         if not draws:
-            draws = [task.measure(plan)[metric] for plan in draw_plans(found, count, pooling, num_draws, seed)]
+            draws = [task.measure(plan) for plan in draw_plans(found, count, pooling, num_draws, seed)]
         values.append(np.mean([task.values_of_rows(plan, metric) for plan in plans], axis=0))
         metrics = metrics[0] if len(metrics) == 1 else summarise(metrics)
-        spread = {"mean": float(np.mean(draws)), "std": float(np.std(draws)), "count": len(draws)} if draws else None
+        spread = summarise_draws(draws, metric) if draws else None
         rows.append({"num_clips": count, "metrics": metrics, "score": metrics[metric], "draws": spread})
         rows[-1]["cost"] = cost_of(found, count)
     videos = np.array([row["video_id"] for row in found.predictions.rows])
     return {"pooling": pooling, "metric": metric, **compare(rows, np.stack(values, axis=1), videos, metric, seed)}
+
+
+def summarise_draws(draws: Sequence[Mapping[str, float]], metric: str) -> dict[str, Any]:
+    """What several draws of clips come to: `mean` and `std` of the metric, their `count`, the means of all `metrics`."""
+    values = [each[metric] for each in draws]
+    means = {name: float(np.mean([each[name] for each in draws])) for name in draws[0]}
+    return {"mean": float(np.mean(values)), "std": float(np.std(values)), "count": len(draws), "metrics": means}
 
 
 def draw_plans(found: ClipPass, count: int, pooling: str, num_draws: int, seed: int) -> Iterator[Predictions]:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from clipbert.support.terminal import show_seconds
+from clipbert.train_scripts.engine.grid_pictures import add_legend, new_panels, set_scale, style_of
+from clipbert.train_scripts.engine.groups import split_group
 from clipbert.train_scripts.engine.pictures import new_figure, save_figure, shorten
 from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.tasks.clip_counts import show_clips
@@ -20,6 +22,8 @@ from clipbert.train_scripts.tasks.question_answering.modes import texts_of_quest
 LINES = (("o", "-"), ("s", "--"), ("^", ":"))  # marker and line of each pooling
 CELL, BARS = 0.95, 0.6  # inches: width of a clip, height of what is said of it
 MOST_CLIPS, MOST_STRIPS = 16, 6
+COUNTED, FRAMES = "G multiply-adds", "frames"
+BROKEN = {"linestyle": ":", "markerfacecolor": "none", "label": None}
 SHIFT = 0.03  # of the number of clips, so that error bars stand side by side
 
 
@@ -78,6 +82,54 @@ def draw_counts(result: Mapping[str, Any], path: Path) -> Path:
         f"{shorten(result['checkpoint'], 50)}, {shorten(result['split'], 20)}{flat}", fontsize=10, parse_math=False
     )
     return save_figure(figure, path)
+
+
+def draw_clips(found: Mapping[str, Any], path: Path) -> Path:
+    """
+    Score against cost: a line for each way of training through the numbers of clips at test time, evenly spread (whole) and drawn at random
+    (broken); a panel for all rows and for each group of them, error bars of the standard deviation over seeds.
+
+    Args:
+        found (`Mapping`): What `clips.json` holds.
+        path (`Path`): The picture.
+    """
+    cells, metrics = found["cells"], found["metrics"]
+    figure, axes = new_panels(len(metrics), len(cells))
+    for panel, metric in zip(axes, metrics, strict=True):
+        costs_of_panel = []
+        for number, cell in enumerate(cells):
+            rows = cell["curves"][0]["rows"]
+            costs = [cost_of_row(row) for row in rows]
+            costs_of_panel += costs
+            style = {**style_of(number), "linestyle": "-"}
+            for taken, more in (("uniform", {"label": shorten(cell["name"], 40)}), ("random", BROKEN)):
+                shown = [
+                    (cost, row[taken][metric])
+                    for cost, row in zip(costs, rows, strict=True)
+                    if metric in row.get(taken, {})
+                ]
+                if shown:
+                    places, scores = zip(*shown, strict=True)
+                    means, stds = [score["mean"] for score in scores], [score.get("std", 0.0) for score in scores]
+                    panel.errorbar(places, means, stds if any(stds) else None, **{**style, **more}, capsize=2)
+        set_scale(panel, costs_of_panel)
+        panel.set_title(split_group(metric)[1].replace("-", " ") or "all", fontsize=9, parse_math=False)
+    figure.supylabel(found["metric"].replace("_", " "), fontsize=9, parse_math=False)
+    is_counted = all("video_operations" in row["cost"] for cell in cells for row in cell["curves"][0]["rows"])
+    figure.supxlabel(
+        f"{COUNTED if is_counted else FRAMES} of a video; whole: evenly spread clips, broken: drawn at random",
+        fontsize=9,
+    )
+    add_legend(figure, axes[0], len(cells))
+    return save_figure(figure, path)
+
+
+def cost_of_row(row: Mapping[str, Any]) -> float:
+    """Multiply-adds of a video and of a text with it, in billions; where they were not counted, its frames."""
+    cost = row["cost"]
+    if "video_operations" in cost:
+        return (cost["video_operations"] + cost.get("pair_operations", 0.0)) / 1e9
+    return cost["frames"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
