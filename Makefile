@@ -10,7 +10,7 @@ PYTEST_WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install format lint test test-slow test-oldest fuzz quickstart bench bench-gpu clean
+.PHONY: help install format lint test test-slow test-oldest fuzz quickstart evidence less-is-more bench bench-gpu clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -60,6 +60,14 @@ fuzz: install ## Damaged videos by the thousand: is a wrong picture returned in 
 
 quickstart: install ## Fine-tune a small model on generated videos, then search them (minutes on two cores)
 	$(BIN)/python -m clipbert.train_scripts.quickstart
+
+GRID = $(BIN)/python -m clipbert.train_scripts.grid --jobs 2 --grid clipbert/grid_$(1).yaml
+
+evidence: install ## Less is more, a part: one random clip beside 16, three seeds (a quarter of an hour on two cores)
+	$(call GRID,clips) --cells steps_sparse_1 steps_dense_16
+
+less-is-more: install ## Less is more, all of it: six grids, three seeds each (an hour and a half on two cores)
+	for grid in clips clips_qa frames end_to_end pretraining pixels; do $(call GRID,$$grid) || exit 1; done
 
 bench: install ## Speed against a naive baseline, as ratios
 	$(BIN)/python -m benchmarks.run_all

@@ -52,6 +52,12 @@ def add_search(parser: CommandParser) -> None:
     add_json(parser)
     of_index = parser.add_argument_group("of an index")
     of_index.add_argument("--shortlist", type=positive, metavar="K", help="videos scored exactly (default: 200)")
+    of_index.add_argument(
+        "--rerank", type=positive, metavar="K", help="of these, videos that the reranker scores, too (default: 50)"
+    )
+    of_index.add_argument(
+        "--look_into", type=positive, metavar="K", help="segments of a video that the locator looks into (default: 5)"
+    )
     of_index.add_argument("--exhaustive", action="store_true", help="score all of them exactly")
     of_index.add_argument("--min_score", type=float, metavar="S", help="leave out what scores less")
     of_index.add_argument("--like", action="store_true", help="each SENTENCE is a video or picture: what is like it?")
@@ -61,7 +67,8 @@ def add_search(parser: CommandParser) -> None:
     parser.set_defaults(top_k=DEFAULT_TOP_K)
 
 
-OF_INDEX = ("shortlist", "exhaustive", "min_score", "like", "root", "encoder", "reranker", "locator", "where")
+COUNTS = ("shortlist", "rerank", "look_into")  # what the index decides where nothing is said
+OF_INDEX = (*COUNTS, "exhaustive", "min_score", "like", "root", "encoder", "reranker", "locator", "where")
 OF_FOLDER = (
     "checkpoint",
     "revision",
@@ -101,6 +108,7 @@ def search_index(given: argparse.Namespace) -> int:
     with Output(given.json, unit="query") as output:
         given.index = given.place
         index = open_index(given)
+        counts = {name: getattr(given, name) for name in COUNTS if getattr(given, name) is not None}
         with naming_index(given.place):
             where = read_where(given, index)
             _ = index.cascade  # models are loaded
@@ -113,7 +121,7 @@ def search_index(given: argparse.Namespace) -> int:
                     where=where,
                     exhaustive=given.exhaustive,
                     min_score=given.min_score,
-                    **({} if given.shortlist is None else {"shortlist": given.shortlist}),
+                    **counts,
                 )
                 output.advance()
                 write_hits(sentence, hits, output)

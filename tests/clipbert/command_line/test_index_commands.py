@@ -221,6 +221,11 @@ def test_search_answers_as_the_index_does(clipbert, index):
         assert row["stages"].keys() == {"vector", "mug", "clipbert"} and set(row["metadata"]) >= {"caption", "year"}
     code, everything, _ = clipbert("search", index, "a dog", "--exhaustive", "--top_k", "9")
     assert code == 0 and len(everything) == 5 and "vector" not in everything[0]["stages"]
+    code, reranked, _ = clipbert(
+        "search", index, "a dog", "--top_k", "1", "--shortlist", "5", "--rerank", "2", "--look_into", "1"
+    )
+    (hit,) = VideoIndex.open(index).search("a dog", top_k=1, shortlist=5, rerank=2)
+    assert code == 0 and [(row["video_id"], row["score"]) for row in reranked] == [(hit.video_id, hit.score)]
 
 
 @pytest.mark.parametrize(
