@@ -3,8 +3,12 @@
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +127,71 @@ def test_a_grid_has_columns_for_groups(folder, tmp_path, monkeypatch):
     path.write_text(yaml.safe_dump({**values, "report": ["text_to_video_R@1_evidense=half"]}))
     with pytest.raises(RecipeError, match="there is no metric 'text_to_video_R@1_evidense=half'"):
         grid.main(["--grid", str(path)])
+
+
+def write_clip_grid(folder, output_dir, path):
+    """A grid whose runs are asked how many clips they need."""
+    more = ["eval.group_by=[evidence]", "eval.gallery_size=16", "data.num_frames=1", "data.fps=2", "eval.num_clips=2"]
+    more += ["run.total_steps=12", "run.save_every=4", "run.global_batch_size=8", "run.micro_batch_size=8"]
+    items = [item.partition("=") for item in settings_of(folder, "x", *more, "data.negatives=in_batch")[1::2]]
+    settings = {key: yaml.safe_load(value) for key, _, value in items if key != "run.output_dir"}
+    values = {
+        "script": "train_scripts/retrieval.py",
+        "output_dir": str(output_dir),
+        "seeds": [1, 2],
+        "set": {**settings, "model.objective": "contrastive", "run.count_cost": True, "eval.count_cost": True},
+        "rows": {"one": {"data.num_clips": 1}, "two": {"data.num_clips": 2, "data.sampling": "uniform"}},
+        "report": ["text_to_video_R@1", "text_to_video_R@1_evidence=always"],
+        "reference": "two",
+        "keep": "none",
+        "for_each": {"needed": "train_scripts/clips_needed.py --counts 1 2 --draws 2"},
+        "after": ["train_scripts/clips_needed.py --grid OUTPUT_DIR"],
+    }
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def found_in(output_dir):
+    """What a grid has found, but for times and places."""
+    clips = json.loads((output_dir / "clips.json").read_text())
+    for cell in clips["cells"]:
+        for row in (row for curve in cell["curves"] for row in curve["rows"]):
+            del row["cost"]["model_s"]
+    cells = json.loads((output_dir / "table.json").read_text())["cells"]
+    return clips, [(cell["summary"]["scores"], cell.get("differences")) for cell in cells]
+
+
+def test_a_grid_asks_its_runs_and_compares_them_and_kills_change_nothing(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    whole = tmp_path / "whole"
+    path = write_clip_grid(folder, whole, tmp_path / "whole.yaml")
+    assert grid.main(["--grid", str(path)]) == {}
+    clips, cells = found_in(whole)
+    for cell, (scores, _) in zip(
+        clips["cells"], cells, strict=True
+    ):  # the row with two clips is the evaluation itself
+        (row,) = [row for row in cell["curves"][0]["rows"] if row["num_clips"] == 2]
+        for name in ("text_to_video_R@1", "text_to_video_R@1_evidence=always"):
+            assert row["uniform"][name]["values"] == pytest.approx(scores["test"][name]["values"], abs=1e-6)
+    difference = cells[0][1]["test"]["text_to_video_R@1"]
+    assert difference["mean"] == pytest.approx(
+        cells[0][0]["test"]["text_to_video_R@1"]["mean"] - cells[1][0]["test"]["text_to_video_R@1"]["mean"]
+    )
+    assert difference["interval"][0] <= difference["mean"] <= difference["interval"][1] and cells[1][1] is None
+    table = (whole / "table.md").read_text()
+    assert "minus two: test text to video R@1 evidence=always" in table and "| reference |" in table
+
+    path, moments = write_clip_grid(folder, tmp_path / "killed", tmp_path / "killed.yaml"), random.Random(0)
+    command = [sys.executable, str(ROOT / "train_scripts/grid.py"), "--grid", str(path), "--jobs", "2"]
+    for number in range(4):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(moments.uniform(8, 30))
+        process.kill()
+        process.wait()
+        for holder in (tmp_path / "killed").glob("*/*/.lock.json") if number % 2 else ():
+            with suppress(ProcessLookupError):
+                os.kill(json.loads(holder.read_text())["pid"], signal.SIGKILL)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout
+    assert found_in(tmp_path / "killed") == (clips, cells)
