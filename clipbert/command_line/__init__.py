@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from clipbert.command_line.arguments import CommandParser, UsageError
 from clipbert.command_line.asking import ASK, CLASSIFY, LOCATE, MATCH
+from clipbert.command_line.explain import EXPLAIN
 from clipbert.command_line.index import INDEX
 from clipbert.command_line.look import LOOK
 from clipbert.command_line.search import SEARCH
@@ -29,6 +30,7 @@ COMMANDS = {
     "search": SEARCH,
     "index": INDEX,
     "look": LOOK,
+    "explain": EXPLAIN,
 }
 USAGE, INTERRUPTED = 2, 130  # exit codes, as shells and argparse have them
 CODES = (

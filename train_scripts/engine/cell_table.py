@@ -5,7 +5,7 @@ import itertools
 import math
 import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -222,8 +222,9 @@ def show_table(title: str, found: Mapping[str, Any]) -> str:
     columns = list(itertools.product(shown, found["report"]))
     chosen = [split for split, purpose in splits.items() if purpose == "tuning" and split not in shown]
     head, compared = ["cell", "seeds"], found["reference"] if any("differences" in c for c in found["cells"]) else None
+    intervals = {column for column in columns if any("interval" in score_of(cell, *column) for cell in found["cells"])}
     for split, metric in columns:
-        head += [f"{split} {metric.replace('_', ' ')}", "95 % interval"]
+        head += [f"{split} {metric.replace('_', ' ')}", *["95 % interval"] * ((split, metric) in intervals)]
     head += [f"minus {compared}: {split} {metric.replace('_', ' ')}" for split, metric in columns if compared]
     head += [f"chosen by: {split} {found['metric']}" for split in chosen]
     head += ["parameters", "trained", "minutes", "ms a step", "ms an example", "memory"]
@@ -237,10 +238,16 @@ def show_table(title: str, found: Mapping[str, Any]) -> str:
     head += ["G multiply-adds", "without attention products"] if is_counted else []
     head += [f"published: {title}" for title in found["published"]]
     is_clear = is_best_beyond_spread(found)
-    rows = [_show_cell(cell, columns, chosen, found, costs, is_counted, is_clear) for cell in found["cells"]]
+    rows = [
+        _show_cell(cell, columns, intervals, chosen, found, costs, is_counted, is_clear) for cell in found["cells"]
+    ]
     for kind, by_split in found["baselines"].items():
         levels = [_show_range(metric, by_split.get(split, {}).get(metric)) for split, metric in columns]
-        scores = itertools.chain.from_iterable((level, "") for level in levels)
+        scores = [
+            cell
+            for column, level in zip(columns, levels, strict=True)
+            for cell in (level, *[""] * (column in intervals))
+        ]
         row = [f"*{describe_baseline(kind)}*", "", *scores]
         rows.append([*row, *[""] * (len(head) - len(row))])
     table = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
@@ -255,9 +262,15 @@ def show_table(title: str, found: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *(["", "Not finished:", "", *missing] if missing else []), ""])
 
 
+def score_of(cell: Mapping[str, Any], split: str, name: str) -> Mapping[str, Any]:
+    """Mean, deviation and interval of a cell's score; empty where there is none."""
+    return cell["summary"].get("scores", {}).get(split, {}).get(name, {})
+
+
 def _show_cell(
     cell: Mapping[str, Any],
     columns: Sequence[tuple[str, str]],
+    intervals: Collection[tuple[str, str]],
     chosen: Sequence[str],
     found: Mapping[str, Any],
     costs: Sequence[str],
@@ -268,8 +281,10 @@ def _show_cell(
     row = [f"**{cell['name']}**" if is_clear and cell["name"] in found["ranking"][:1] else cell["name"]]
     row.append(f"{sum('scores' in run for run in cell['runs'])} of {len(cell['runs'])}")
     for split, name in columns:
-        score = summary.get("scores", {}).get(split, {}).get(name, {})
-        row += [_show_mean(name, score), " to ".join(show_score(name, end) for end in score.get("interval", ()))]
+        score = score_of(cell, split, name)
+        row.append(_show_mean(name, score))
+        if (split, name) in intervals:
+            row.append(" to ".join(show_score(name, end) for end in score.get("interval", ())))
     if any("differences" in other for other in found["cells"]):
         row += [_show_difference(cell, found, split, name) for split, name in columns]
     row += [_show_mean(metric, summary.get("scores", {}).get(split, {}).get(metric, {})) for split in chosen]

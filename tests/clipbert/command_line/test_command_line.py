@@ -292,3 +292,39 @@ def test_a_terminal_has_a_table_and_a_bar(checkpoints, folder):
     errors = process.stderr.read().decode()
     assert process.wait(60) == 1 and len(errors.splitlines()) == 2  # no bar where stderr is none
     assert b"log-odds" in shown and b"a dog runs" in shown and b"{" not in shown
+
+
+# What an answer rests on
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "words", "label"),
+    [
+        ("match", ("--text", "a dog runs"), "a dog runs"),
+        ("choose", ("--question", "the dog", "--options", "a dog", "a cat", "--target", "a cat"), "a cat"),
+        ("classify", (), None),
+    ],
+)
+def test_an_answer_is_explained(clipbert, on_terminal, checkpoints, folder, tmp_path, checkpoint, words, label):
+    pytest.importorskip("matplotlib")
+    words = ("explain", folder / "a dog.mp4", *words, "--checkpoint", checkpoints / checkpoint, "--steps", "2")
+    code, (found,), _ = clipbert(*words, "--picture", tmp_path / "why.png")
+    assert code == 0 and label in (None, found["label"]) and (tmp_path / "why.png").stat().st_size > 1000
+    assert found["picture"] == str(tmp_path / "why.png") and found["frames"] and "places" in found["deletion"]
+    code, lines = on_terminal(*words)
+    assert code == 0 and found["label"] in lines[0] and any("the score falls" in line for line in lines)
+
+
+def test_what_cannot_be_explained_is_said(clipbert, checkpoints, folder, tmp_path):
+    video, words = folder / "a dog.mp4", ("--text", "a dog", "--checkpoint", checkpoints / "match")
+    for expected, line in {
+        "ends in .png or .svg": (video, *words, "--picture", tmp_path / "why.gif"),
+        "a text is its own target": (video, *words, "--target", "a cat"),
+        "--options are those of a --question": (video, *words, "--options", "a"),
+        "not allowed with argument": (video, *words, "--question", "who?"),
+        "--set candidate_texts: the command says that by itself": (video, *words, "--set", "candidate_texts=[a]"),
+    }.items():
+        code, rows, errors = clipbert("explain", *line)
+        assert (code, rows) == (2, []) and expected in errors
+    code, rows, errors = clipbert("explain", folder / "broken.mp4", *words)
+    assert (code, rows) == (1, []) and "broken.mp4" in errors
