@@ -17,6 +17,7 @@ from clipbert.command_line.asking import ASK, CLASSIFY, LOCATE, MATCH
 from clipbert.command_line.explain import EXPLAIN
 from clipbert.command_line.index import INDEX
 from clipbert.command_line.look import LOOK
+from clipbert.command_line.plot import PLOT
 from clipbert.command_line.search import SEARCH
 from clipbert.support.terminal import printable_lines
 from clipbert.support.version import __version__
@@ -31,6 +32,7 @@ COMMANDS = {
     "index": INDEX,
     "look": LOOK,
     "explain": EXPLAIN,
+    "plot": PLOT,
 }
 USAGE, INTERRUPTED = 2, 130  # exit codes, as shells and argparse have them
 CODES = (

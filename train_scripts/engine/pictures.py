@@ -104,6 +104,72 @@ def draw_curves(run: RunFiles, path: Path) -> Path:
     return save_figure(figure, path)
 
 
+def curves_of(runs: Mapping[str, RunFiles]) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
+    """
+    What the logs of some runs say over their steps.
+
+    Args:
+        runs (`Mapping[str, RunFiles]`): By the names that they are to have.
+
+    Returns:
+        `dict`: For `loss`, `lr`, and each metric of an evaluation on the way (`SPLIT METRIC`), of each run that has it its steps and values.
+    """
+    found: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    for name, run in runs.items():
+        for column in ("loss", "lr"):
+            rows = [(row["step"], row[column]) for row in run.steps if column in row]
+            if rows:
+                found.setdefault(column, {})[name] = tuple(map(list, zip(*rows, strict=True)))
+        by_metric: dict[str, list[tuple[float, float]]] = {}
+        for row in run.evaluations:
+            if row["purpose"] != "final":
+                for metric in filter(is_fraction, results_of(row["metrics"])):
+                    by_metric.setdefault(f"{row['split']} {metric}", []).append((row["step"], row["metrics"][metric]))
+        for title, points in by_metric.items():
+            found.setdefault(title, {})[name] = tuple(map(list, zip(*points, strict=True)))
+    return found
+
+
+def draw_runs(runs: Mapping[str, RunFiles], path: Path, most: int = 6) -> Path:
+    """
+    The curves of several runs, one panel for the loss, the learning rate, and each of the first metrics: a line for each run.
+
+    Args:
+        runs (`Mapping[str, RunFiles]`): By the names that they are to have.
+        path (`Path`): The picture.
+        most (`int`, *optional*, defaults to 6): Panels.
+
+    Raises:
+        ValueError: If no run has a step yet.
+    """
+    curves = dict(list(curves_of(runs).items())[:most])
+    if not curves:
+        raise ValueError(f"There is no step yet in {', '.join(runs)}.")
+    columns = min(len(curves), 3)
+    rows = math.ceil(len(curves) / columns)
+    figure = new_figure(4 * columns, 2.8 * rows + 0.2 * len(runs))
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for panel in panels[len(curves) :]:
+        panel.remove()
+    for panel, (title, lines) in zip(panels, curves.items(), strict=False):
+        for number, name in enumerate(runs):
+            steps, values = lines.get(name, ([], []))
+            style = "-" if title in ("loss", "lr") else STYLES[number % len(STYLES)]
+            width = 0.8 if title == "loss" else 1.5
+            panel.plot(
+                steps, values, style, color=f"C{number % 10}", linewidth=width, markersize=4, label=shorten(name, 60)
+            )
+        panel.set_title(
+            "learning rate" if title == "lr" else shorten(title.replace("_", " "), 40), fontsize=9, parse_math=False
+        )
+        panel.set_xlabel("step", fontsize=8)
+        panel.grid(alpha=0.3)
+    legend = figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", fontsize=8)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return save_figure(figure, path)
+
+
 def draw_cells(found: Mapping[str, Any], path: Path) -> Path:
     """
     The first score of the table of a grid, cell by cell: every seed, their mean, and the interval where there is one.
@@ -174,9 +240,11 @@ def draw_cell_curves(found: Mapping[str, Any], path: Path, columns: int = 4) -> 
 
 __all__ = [
     "PicturesError",
+    "curves_of",
     "draw_cell_curves",
     "draw_cells",
     "draw_curves",
+    "draw_runs",
     "mark_time",
     "new_figure",
     "save_figure",

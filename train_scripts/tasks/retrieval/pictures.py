@@ -41,6 +41,46 @@ class Explanation:
     attention: np.ndarray | None = None
 
 
+def draw_matrix(odds: np.ndarray, owners: Sequence[int], path: Path, title: str = "", most: int = 64) -> Path:
+    """
+    Scores of texts and videos: each row a text, in the order of the videos that they belong to, which are marked.
+
+    Args:
+        odds (`np.ndarray` of shape `(texts, videos)`): Log-odds; NaN where nothing is known.
+        owners (`Sequence[int]`): The video of each text.
+        path (`Path`): The picture.
+        title (`str`, *optional*): Its heading.
+        most (`int`, *optional*, defaults to 64): Videos, the first ones, with their texts.
+    """
+    owners = np.asarray(owners)
+    rows = np.flatnonzero((owners >= 0) & (owners < most))
+    rows = rows[np.argsort(owners[rows], kind="stable")][: 2 * most]
+    shown = odds[rows, :most]
+    figure = new_figure(8, 7)
+    axes = figure.subplots()
+    picture = axes.imshow(shown, cmap="cividis", aspect="auto", interpolation="nearest")
+    axes.plot(
+        owners[rows],
+        np.arange(len(rows)),
+        "s",
+        markerfacecolor="none",
+        markeredgecolor="w",
+        markersize=3,
+        linewidth=0.5,
+    )
+    known = np.where(np.isnan(shown), -np.inf, shown)
+    best = known.argmax(axis=1)
+    wrong = np.flatnonzero(best != owners[rows])
+    axes.plot(best[wrong], wrong, "x", color="r", markersize=4, label="best video, where it is another")
+    axes.set_xlabel("videos")
+    axes.set_ylabel("texts, in the order of their videos (white squares)")
+    if len(wrong):
+        axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0))
+    figure.colorbar(picture, label="score")
+    figure.suptitle(shorten(title, 80), fontsize=10, parse_math=False)
+    return save_figure(figure, path)
+
+
 def draw_explanation(found: Explanation, path: Path, title: str = "") -> Path:
     """
     The frames with their weights, what the branch looks at in them, and the words with theirs beside the cosines of both.
@@ -174,4 +214,4 @@ def read_strip(video: RankedVideo) -> np.ndarray:
     return np.concatenate(list(frames), axis=1)[:, :-gap]
 
 
-__all__ = ["Explanation", "describe_explanation", "draw_explanation", "draw_hits"]
+__all__ = ["Explanation", "describe_explanation", "draw_explanation", "draw_hits", "draw_matrix"]
