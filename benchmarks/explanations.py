@@ -5,8 +5,7 @@ Run:     python -m benchmarks.explanations --checkpoint outputs/quickstart     (
 
 That the strongest place lies on the only object of a plain picture says nothing: attributions against the median colour lie nowhere else. With
 two objects, one of which a sentence names, the place has to follow the sentence. And the strongest places and words, taken away first, have to
-lower the score faster than random ones, of which those that differ most from the median colour come first as well. Both are asked of the
-checkpoint; and of the same model with random weights, whose order of places and words is tried on the checkpoint, too.
+lower the score faster than random ones do. Both are asked of the checkpoint, and of the same model with random weights.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from clipbert.datasets_scripts.synthetic.evidence import at_rest
 from clipbert.datasets_scripts.synthetic.rendering import Canvas
 from clipbert.datasets_scripts.synthetic.scenes import ONE_LARGE_OBJECT, Act, Scene
 from clipbert.explanations import explain, picture_of, subject_of
-from clipbert.explanations.attribution import NUM_CELLS, delete_places, delete_words, median_colour
+from clipbert.explanations.attribution import NUM_CELLS, delete_places, median_colour
 from clipbert.loading import load_pipeline
 from clipbert.train_scripts.engine.resampling import interval, resample_means
 
@@ -61,32 +60,30 @@ def follows(pipe: Any, picture: Image.Image, named: Sequence[tuple[str, tuple[fl
     return True
 
 
-def measure_deletion(teller: Any, asked: Any, pairs: Sequence[Any]) -> dict[str, tuple[float, float, float]]:
+def measure_deletion(pipe: Any, pairs: Sequence[Any]) -> dict[str, list[tuple[float, float, float]]]:
     """
-    How much lower the score of one model is while parts are taken away in the order that another tells, than in random orders: mean over
-    pictures and sentences, and its interval (bootstrap over pictures), by `"places"` and `"words"`.
+    The area under deletions of both sentences of each picture: mean and interval (bootstrap over pictures) of the strongest first, in random
+    orders, and of places in random orders of what differs from the median colour.
     """
-    lower: dict[str, list[list[float]]] = {"places": [], "words": []}
+    areas: dict[str, list[list[float]]] = {"places": [], "words": []}
     for number, (picture, named) in enumerate(pairs):
-        of_picture: dict[str, list[float]] = {name: [] for name in lower}
+        of_picture: dict[str, list[list[float]]] = {name: [] for name in areas}
         for sentence, _ in named:
-            text = f"there is {sentence}"
-            told, subject = (subject_of(pipe, {"image": picture}, candidate_texts=[text]) for pipe in (teller, asked))
-            found, rng = explain(told, picture_of(teller.video_processor)), np.random.default_rng(number)
+            subject = subject_of(pipe, {"image": picture}, candidate_texts=[f"there is {sentence}"])
+            found, rng = explain(subject, picture_of(pipe.video_processor), seed=number), np.random.default_rng(number)
             with torch.no_grad():
-                curves = {
-                    "places": delete_places(subject, median_colour(subject.pixels), found.places, rng),
-                    "words": delete_words(subject, found.word_scores, rng),
-                }
-            for name, curve in curves.items():
-                of_picture[name].append(float(curve.random_areas.mean() - curve.area))
-        for name, values in of_picture.items():
-            lower[name].append([float(np.mean(values))])
-    groups = np.arange(len(pairs))
-    return {
-        name: (float(np.mean(values)), *interval(resample_means(np.array(values), groups)[:, 0]))
-        for name, values in lower.items()
-    }
+                plain = delete_places(subject, median_colour(subject.pixels), found.places, rng, is_weighed=False)
+            places, words = found.deletion["places"], found.deletion["words"]
+            of_picture["places"].append([plain.area, plain.random_areas.mean(), places.random_areas.mean()])
+            of_picture["words"].append([words.area, words.random_areas.mean()])
+        for name, rows in of_picture.items():
+            areas[name].append(np.mean(rows, axis=0).tolist())
+    found = {}
+    for name, rows in areas.items():
+        values = np.array(rows)
+        means = resample_means(values, np.arange(len(values)))
+        found[name] = [(float(values[:, n].mean()), *interval(means[:, n])) for n in range(values.shape[1])]
+    return found
 
 
 def with_random_weights(pipe: Any, seed: int) -> Any:
@@ -104,18 +101,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     pairs = draw_pairs(given.number, 96, given.seed)
     print(*(f"- {line}" for line in describe_machine("cpu")), sep="\n", end="\n\n")
-    print("| weights | both objects followed | places: lower than at random | words: lower than at random |")
-    print("| --- | --- | --- | --- |")
-    trained, random = (load_pipeline(given.checkpoint, device="cpu") for _ in range(2))
-    for name, pipe in (("trained", trained), ("random", with_random_weights(random, given.seed))):
+    print(
+        "| weights | both objects followed | places: strongest first | at random | at random, of what is shown | words: strongest first | at random |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name in ("trained", "random"):
+        pipe = load_pipeline(given.checkpoint, device="cpu")
+        pipe = pipe if name == "trained" else with_random_weights(pipe, given.seed)
         share = np.mean([follows(pipe, picture, named, n) for n, (picture, named) in enumerate(pairs)])
-        found = measure_deletion(pipe, trained, pairs)
-        cells = ["{:.2f} ({:.2f} to {:.2f})".format(*found[kind]) for kind in ("places", "words")]
+        found = measure_deletion(pipe, pairs)
+        cells = ["{:.2f} ({:.2f} to {:.2f})".format(*area) for areas in found.values() for area in areas]
         print(f"| {name} | {share:.0%} of {len(pairs)} | {' | '.join(cells)} |", flush=True)
     print(
-        f"\nFollowed: the strongest of {NUM_CELLS} x {NUM_CELLS} cells lies on the object that the sentence names, for both sentences of a picture. Lower: the "
-        "mean score of the trained model while parts are taken away, in the order that these weights tell, below that of random orders; "
-        f"mean of {len(pairs)} pictures with two sentences each, 95 % interval."
+        f"\nFollowed: the strongest of {NUM_CELLS} x {NUM_CELLS} cells lies on the object that the sentence names, for both sentences of a picture. The others: "
+        "the mean score while parts are taken away, the lower, the faster it falls; of what is shown: cells come the earlier the more they differ "
+        f"from the median colour. Means of {len(pairs)} pictures with two sentences each, 95 % intervals."
     )
 
 

@@ -233,8 +233,24 @@ def leave_out_clips(subject: Subject, score: float) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def delete_places(subject: Subject, baseline: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Deletion:
-    """Cells of all frames are painted over with the baseline."""
+def delete_places(
+    subject: Subject,
+    baseline: torch.Tensor,
+    places: np.ndarray,
+    rng: np.random.Generator,
+    is_weighed: bool = True,
+) -> Deletion:
+    """
+    Cells of all frames are painted over with the baseline.
+
+    Args:
+        subject ([`Subject`]): The score.
+        baseline (`torch.Tensor`): What they are painted with, of the shape of the pixels.
+        places (`np.ndarray` of shape `(F, G, G)`): What is strongest.
+        rng (`np.random.Generator`): Of random orders.
+        is_weighed (`bool`, *optional*, defaults to `True`): Whether in random orders a cell comes the earlier the more it differs from the
+            baseline; else all are alike, and to know where anything is is to be faster than at random.
+    """
     height, width = subject.pixels.shape[-2:]
     rows, columns = (cells_of(size, places.shape[axis]) for size, axis in ((height, 1), (width, 2)))
     row, column = (
@@ -243,6 +259,7 @@ def delete_places(subject: Subject, baseline: torch.Tensor, places: np.ndarray, 
     )
 
     contrast = sum_cells((subject.pixels - baseline).abs().flatten(0, -4).sum(-3).cpu(), places.shape[1]).numpy()
+    contrast = contrast if is_weighed else np.ones_like(contrast)
 
     def scores(order: np.ndarray) -> np.ndarray:
         rank = torch.empty(len(order), dtype=torch.long)
