@@ -7,13 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from tiny_pipelines import CASES
 
 from benchmarks import (
     annotations,
     baseline_loading,
     contrast,
+    explanations,
     features,
     guidance,
     index_engine,
@@ -32,6 +35,7 @@ from benchmarks.baseline_model import BaselineClipBERT, copy_weights, score_text
 from benchmarks.baseline_optim import BaselineAdamW, clip_gradients
 from benchmarks.measure import Row, Section
 from benchmarks.models import build_clips, build_config, build_sides, build_texts
+from clipbert.datasets_scripts.synthetic.rendering import RGB
 
 
 TOY = ["--threads", "1", "--repetitions", "1", "--warm-up", "0", "--no-memory"]
@@ -400,6 +404,31 @@ def test_the_store_of_a_search_index_is_measured(capsys):
     ]
     for line in table[1:]:  # what the engine finds is what numpy says: of all, a half, four of four hundred, none
         assert [cell.rpartition(" ")[2] for cell in line.split(" | ")[2:6]] == ["1.000"] * 3 + ["fits"], line
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Explanations
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_two_objects_are_where_their_sentences_say():
+    for picture, named in explanations.draw_pairs(4, 96, seed=1):
+        pixels = np.asarray(picture).astype(int)
+        (first, (x, y)), (second, (other_x, other_y)) = named
+        assert first.split()[1] != second.split()[1] and first.split()[2] != second.split()[2]
+        for sentence, place in ((first, (x, y)), (second, (other_x, other_y))):
+            seen = pixels[int(place[1] * 96), int(place[0] * 96)]
+            assert abs(seen - np.array(RGB[sentence.split()[1]])).max() < 40
+
+
+@pytest.mark.slow
+def test_explanations_of_trained_and_of_random_weights_are_measured(tmp_path, capsys):
+    for part in CASES["retrieval"].build():
+        part.save_pretrained(tmp_path)
+    explanations.main(["--checkpoint", str(tmp_path), "--number", "2"])
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [line.split(" | ")[0] for line in table] == ["| weights", "| ---", "| trained", "| random"]
+    assert all(line.count(" to ") == 5 and "of 2" in line for line in table[2:])
 
 
 # ----------------------------------------------------------------------------------------------------------------------
