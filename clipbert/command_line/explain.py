@@ -22,7 +22,7 @@ from clipbert.command_line.output import Output, heading
 from clipbert.support.terminal import printable, show_seconds
 
 
-TASKS = {"text": "video-text-retrieval", "question": "video-question-answering"}
+TASKS = {"text": "video-text-retrieval", "question": "video-question-answering", "query": "moment-retrieval"}
 SHOWN = 5  # frames and words
 SUFFIXES = (".png", ".svg")
 
@@ -32,8 +32,9 @@ def add_explain(parser: CommandParser) -> None:
     asked = parser.add_mutually_exclusive_group()
     asked.add_argument("--text", type=words, help="of a model that matches texts with videos")
     asked.add_argument(
-        "--question", type=words, metavar="TEXT", help="of a model that answers; with neither: of a classifier"
+        "--question", type=words, metavar="TEXT", help="of a model that answers; with none of them: of a classifier"
     )
+    asked.add_argument("--query", type=words, metavar="TEXT", help="of a model that tells when something happens")
     parser.add_argument(
         "--options", nargs="+", type=words, metavar="TEXT", help="answers to choose from, for a model that chooses"
     )
@@ -60,7 +61,7 @@ def run_explain(given: argparse.Namespace) -> int:
         from clipbert.processing import VideoDecodeError
         from clipbert.train_scripts.engine.pictures import PicturesError
 
-        note_losses(pipe, [text for text in (given.text, given.question) if text], output)
+        note_losses(pipe, [text for text in (given.text, given.question, given.query) if text], output)
         try:
             with naming_options():
                 subject = subject_of(pipe, given.video, given.target, **asked, **settings)
@@ -84,10 +85,12 @@ def read_asked(given: argparse.Namespace) -> dict[str, Any]:
     """What is asked of the video, as keys of its pipeline."""
     if given.options is not None and given.question is None:
         raise UsageError("--options are those of a --question.")
+    if given.target is not None and (given.text is not None or given.query is not None):
+        raise UsageError("--target: a text is its own target; leave it out.")
     if given.text is not None:
-        if given.target is not None:
-            raise UsageError("--target: a text is its own target; leave it out.")
         return {"candidate_texts": [given.text]}
+    if given.query is not None:
+        return {"query": given.query}
     if given.question is None:
         return {}
     return {"question": given.question, **({} if given.options is None else {"options": given.options})}

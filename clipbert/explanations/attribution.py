@@ -24,7 +24,7 @@ import torch
 from clipbert.explanations.subjects import Subject
 
 
-NUM_STEPS, PER_FORWARD = 32, 8
+NUM_STEPS, FRAMES_PER_FORWARD = 32, 64
 NUM_CELLS = 12  # of a side
 FRACTIONS = (0.0, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 NUM_RANDOM = 10  # orders that a deletion is compared with
@@ -122,7 +122,7 @@ def explain(
     rng = np.random.default_rng(seed)
     with torch.no_grad():
         score, baseline_score = subject(torch.cat([pixels, baseline])).tolist()
-    gradients = integrated_gradients(subject, pixels, baseline, num_steps)
+    gradients = integrated_gradients(subject, pixels, baseline, num_steps, variants_at_once(pixels))
     places = sum_cells(gradients.flatten(0, -4).sum(-3), num_cells).numpy()  # (F, G, G)
     with torch.no_grad():
         found = Explanation(
@@ -143,6 +143,11 @@ def explain(
     return found
 
 
+def variants_at_once(pixels: torch.Tensor) -> int:
+    """Variants of a video that go through a model together: of a long one few."""
+    return max(1, FRAMES_PER_FORWARD // pixels.flatten(0, -4).shape[0])
+
+
 def median_colour(pixels: torch.Tensor) -> torch.Tensor:
     """Each clip painted in its own median colour: `(..., frames, 3, height, width)` to the same shape."""
     by_colour = pixels.movedim(-3, -4).flatten(-3)  # (..., 3, frames * height * width)
@@ -154,7 +159,7 @@ def integrated_gradients(
     pixels: torch.Tensor,
     baseline: torch.Tensor,
     num_steps: int = NUM_STEPS,
-    per_forward: int = PER_FORWARD,
+    per_forward: int = 8,
 ) -> torch.Tensor:
     """
     What each number of the input adds to a score (equation 1), by the middles of so many steps.
@@ -267,7 +272,7 @@ def delete_places(
         rank = rank.view(places.shape)[:, row][:, :, column]  # (F, height, width)
         rank = rank.view(*subject.pixels.shape[:-3], 1, height, width).to(subject.pixels.device)
         found = []
-        for some in np.array_split(np.array(FRACTIONS), -(-len(FRACTIONS) // PER_FORWARD)):
+        for some in np.array_split(np.array(FRACTIONS), -(-len(FRACTIONS) // variants_at_once(subject.pixels))):
             gone = [rank < round(fraction * len(order)) for fraction in some]
             found += subject(torch.cat([torch.where(one, baseline, subject.pixels) for one in gone])).tolist()
         return np.array(found)

@@ -8,6 +8,10 @@ from typing import Any
 import torch
 
 from clipbert.pipelines.video_pipeline import ReadVideo, VideoPipeline
+from clipbert.support.terminal import show_seconds
+
+
+MOMENTS = "moment-retrieval"
 
 
 class ExplanationError(ValueError):
@@ -24,6 +28,7 @@ class Subject:
         label (`str`): What is scored: a text, an answer, a class.
         kind (`str`): What the score is, such as `"log-odds"`.
         words (`list[str]`): Of the text or the question; empty of a classifier.
+        has_clips (`bool`): Whether its clips are scored each by itself, so that one can be left out.
         score (`Callable`): From pixels `(variants, ...)` of the shape of the video's, words, and further inputs of the model by
             their names, with as many rows, to scores `(variants,)`, differentiable in the pixels.
     """
@@ -33,6 +38,7 @@ class Subject:
     kind: str
     words: list[str]
     score: Callable[[torch.Tensor, list[str], Mapping[str, torch.Tensor]], torch.Tensor]
+    has_clips: bool = True
 
     @property
     def pixels(self) -> torch.Tensor:
@@ -48,7 +54,7 @@ class Subject:
     def without_clip(self, number: int) -> float | None:
         """The score without one of several clips; `None` of a model that sees a video as one."""
         pixels, more = self.pixels, further(self.video)
-        if pixels.ndim < 6 or pixels.shape[1] < 2:
+        if not self.has_clips or pixels.ndim < 6 or pixels.shape[1] < 2:
             return None
         kept = [clip for clip in range(pixels.shape[1]) if clip != number]
         more = {name: values[:, kept] if values.ndim > 1 else values for name, values in more.items()}
@@ -65,10 +71,11 @@ def subject_of(pipe: VideoPipeline, entry: Any, target: str | None = None, **ask
     What a pipeline says of a video.
 
     Args:
-        pipe (`VideoPipeline`): For retrieval, questions or classes.
+        pipe (`VideoPipeline`): For retrieval, questions, classes or moments.
         entry: A video, as the pipeline takes it.
         target (`str`, *optional*): The answer or the class to explain; by default the best one.
-        **asked: `candidate_texts` (one), `question` (one) with `options`, or nothing; options of the processor.
+        **asked: `candidate_texts` (one), `question` (one) with `options`, `query` (one), or nothing; options of the processor. A video in
+            which a moment is looked for is seen as a whole, in as many segments as the model takes.
 
     Returns:
         [`Subject`].
@@ -80,15 +87,26 @@ def subject_of(pipe: VideoPipeline, entry: Any, target: str | None = None, **ask
     task = pipe.task
     if task not in SUBJECTS:
         raise ExplanationError(f"{task} has no explanation of this kind; expected one of {', '.join(SUBJECTS)}.")
-    names = [*pipe.keys]
-    question = pipe.ask({**_as_entry(entry), **{name: asked.pop(name) for name in names if name in asked}}, {})
-    question.video = pipe.preprocess(question, **asked)
+    question = pipe.ask({**_as_entry(entry), **{name: asked.pop(name) for name in pipe.keys if name in asked}}, {})
+    if task == MOMENTS:  # whose pipeline streams a video through its model; here it is read as a whole
+        question.source = _as_read_whole(question.source)
+        question.video = VideoPipeline.preprocess(pipe, question, **asked)
+    else:
+        question.video = pipe.preprocess(question, **asked)
     question.video.inputs = pipe.to_device(question.video.inputs)
     return SUBJECTS[task](pipe, question, target)
 
 
 def _as_entry(entry: Any) -> dict[str, Any]:
     return dict(entry) if isinstance(entry, Mapping) else {"video": entry}
+
+
+def _as_read_whole(source: Mapping[str, Any]) -> dict[str, Any]:
+    """The video of a question about moments, as a processor takes it."""
+    if "video" not in source:
+        raise ExplanationError("Expected a video, got features: nothing tells which places they are of.")
+    span = {"spans_se": [source["span_se"]]} if "span_se" in source else {}
+    return {"videos": [source["video"]], **span}
 
 
 def _of_text(pipe: VideoPipeline, question: Any, target: str | None) -> Subject:
@@ -152,6 +170,39 @@ def _of_class(pipe: VideoPipeline, question: Any, target: str | None) -> Subject
     return Subject(question.video, label, "log-probability", [], lambda *given: scores(logits(*given))[:, number])
 
 
+def _of_moment(pipe: VideoPipeline, question: Any, target: str | None) -> Subject:
+    queries, model = question.asked["queries"], pipe.model
+    if len(queries) != 1 or target is not None:
+        raise ExplanationError("Expected one sentence, of which the best moment is explained.")
+
+    def scores(pixels: torch.Tensor, words: list[str], more: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Log-probabilities of each segment as the first and as the last one, `(variants, segments)`."""
+        tokens = pipe.processor(text=[" ".join(words)]).to(model.device)
+        encoded = model.encode_texts(tokens["input_ids"], tokens["attention_mask"])
+        rows = torch.zeros(len(pixels), dtype=torch.long, device=model.device)
+        texts = type(encoded)(*(None if values is None else values[rows] for values in encoded))
+        found = model.match_moments(texts, model.encode_videos(pixel_values=pixels, **more))
+        return found.start_logits.log_softmax(-1), found.end_logits.log_softmax(-1)
+
+    words, spans = queries[0].split(), question.video.spans_se
+    with torch.no_grad():
+        start, end = (
+            each[0] for each in scores(question.video.inputs["pixel_values"], words, further(question.video))
+        )
+    joint = (start[:, None] + end[None, :]).triu()
+    joint = joint.masked_fill(torch.ones_like(joint, dtype=torch.bool).tril(-1), -torch.inf)
+    first, last = divmod(int(joint.argmax()), len(end))
+
+    def score(pixels: torch.Tensor, words: list[str], more: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        start, end = scores(pixels, words, more)
+        return start[:, first] + end[:, last]
+
+    seconds = [spans[place][1 + side] for side, place in enumerate((first, last)) if place < len(spans)]
+    known = len(seconds) == 2 and None not in seconds
+    label = f"{queries[0]}, {show_seconds(seconds[0])} to {show_seconds(seconds[1])}" if known else queries[0]
+    return Subject(question.video, label, "log-probability of start and end", words, score, has_clips=False)
+
+
 def _choose(names: list[str], target: str | None, logits: Callable[[], torch.Tensor]) -> str:
     """The target, or the answer that the model gives."""
     if target is None:
@@ -172,6 +223,7 @@ SUBJECTS = {
     "video-text-retrieval": _of_text,
     "video-question-answering": _of_question,
     "video-classification": _of_class,
+    MOMENTS: _of_moment,
 }
 
 __all__ = ["ExplanationError", "Subject", "subject_of"]

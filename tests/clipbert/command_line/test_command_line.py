@@ -303,6 +303,7 @@ def test_a_terminal_has_a_table_and_a_bar(checkpoints, folder):
         ("match", ("--text", "a dog runs"), "a dog runs"),
         ("choose", ("--question", "the dog", "--options", "a dog", "a cat", "--target", "a cat"), "a cat"),
         ("classify", (), None),
+        ("locate", ("--query", "a man opens the door"), None),
     ],
 )
 def test_an_answer_is_explained(clipbert, on_terminal, checkpoints, folder, tmp_path, checkpoint, words, label):
