@@ -1,6 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """What a finished run says of each row of a split, for comparisons of runs that have seen the same rows."""
 
+import functools
 import importlib
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from clipbert.train_scripts.engine.cell_table import RowsOfSplit
 from clipbert.train_scripts.engine.cells import CellRun
 from clipbert.train_scripts.engine.groups import split_group
-from clipbert.train_scripts.engine.predictions import Predictions, read_predictions
+from clipbert.train_scripts.engine.predictions import RECORDS, Predictions, read_predictions
 from clipbert.train_scripts.tasks.groups import find_groups
 
 
@@ -40,10 +41,18 @@ def values_of_rows(predictions: Predictions, metric: str) -> np.ndarray | None:
 
 
 def rows_of_run(run: CellRun, split: str, metric: str) -> RowsOfSplit | None:
-    """The same of the predictions that a run has left behind."""
+    """The same of the predictions that a run has left behind; `None` too where there are none."""
     folder = Path(run.folder, "predictions", split)
-    if not folder.is_dir():
+    try:
+        written = (folder / RECORDS).stat().st_mtime_ns
+    except OSError:
         return None
+    return _read_rows(folder, written, metric)
+
+
+@functools.cache
+def _read_rows(folder: Path, written: int, metric: str) -> RowsOfSplit | None:
+    """A grid asks again after each of its runs; `written` tells files that have changed."""
     predictions = read_predictions(folder)
     values = values_of_rows(predictions, metric)
     return None if values is None else RowsOfSplit(values, [row["video_id"] for row in predictions.rows])
