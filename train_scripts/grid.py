@@ -329,7 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, str]:
         parser.error("--jobs: expected at least 1")
     grid = read_grid(given.grid, given.output_dir)
     if given.recipe:
-        grid.recipe, grid.set = given.recipe, {}
+        grid.start_from(given.recipe)
     runs = plan_runs(grid, load_task(Path(locate(grid.script))).recipe_class, given.set)
     runner = GridRunner(Path(given.grid).stem, grid, runs, given.part, given.cells, given.jobs)
     if given.list:

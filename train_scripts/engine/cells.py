@@ -22,6 +22,7 @@ from clipbert.support.families import config_class
 from clipbert.support.files import write_whole
 from clipbert.support.names import did_you_mean
 from clipbert.support.options import option
+from clipbert.train_scripts.engine.groups import split_group
 from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.sections import DataSection
 from clipbert.train_scripts.engine.task import Task
@@ -80,6 +81,11 @@ class Grid:
         "bootstrap over videos.",
     )
     launch: list[str] | None = option(None, "Arguments of `accelerate launch`; null: plain python.")
+
+    def start_from(self, recipe: str) -> None:
+        """Let all cells start from another recipe, on other data: what the file sets for all, and groups of its rows, are of its own."""
+        self.recipe, self.set = recipe, {}
+        self.report = [name for name in self.report if not split_group(name)[1]]
 
 
 @dataclass(frozen=True, eq=False)
