@@ -26,8 +26,12 @@ from clipbert.train_scripts.video_qa import VideoQATask
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "train_scripts" / "recipes" / "clipbert"
 TASKS = {"pretrain": PretrainTask, "retrieval": RetrievalTask, "video_qa": VideoQATask, "image_qa": ImageQATask}
-TASKS |= {"evidence_qa": VideoQATask, "evidence": RetrievalTask}  # the first that fits counts
-RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+TASKS |= {
+    "evidence_qa": VideoQATask,
+    "evidence_pretrain": PretrainTask,
+    "evidence": RetrievalTask,
+}  # the first that fits counts
+RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.stem.startswith("grid_"))
 OF_THE_PAPER = {
     "pretrain",
     *(f"retrieval_{name}" for name in ("msrvtt", "didemo", "activitynet")),
@@ -36,7 +40,7 @@ OF_THE_PAPER = {
     "image_qa_vqa2",
 }
 OWN_VIDEOS = {"retrieval_video_folder", "video_qa_video_folder"}
-GENERATED = {"evidence", "evidence_qa"}
+GENERATED = {"evidence", "evidence_qa", "evidence_pretrain"}
 SHRUNKEN = [
     "data.image_size=48",
     "data.num_workers=0",
@@ -76,6 +80,8 @@ def settings_of(name, workspace):
         return [*settings_of("pretrain", workspace), "data.stream_lanes=2", "data.stream_window=6"]
     if name == "pretrain" or name in OWN_VIDEOS:
         return [f"model.parts={{vision: {workspace / 'resnet'}, text: {workspace / 'bert'}}}"]
+    if name == "evidence_pretrain":
+        return ["data.options={generate: {num_train: 16, num_validation: 0, num_test: 8, size: 48}}"]
     if name in GENERATED:
         counts = "num_train: 16, num_validation: 16, num_test: 16"
         return [f"data.options={{generate: {{preset: evidence, size: 48, fps: 4, {counts}}}}}"]
