@@ -602,8 +602,8 @@ FOLLOWER = """
 import json, pathlib, sys
 told = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 run, output = pathlib.Path(told["--checkpoint"]), pathlib.Path(told["--output_dir"])
-count = len(list(output.glob("*.txt")))
-(output / f"{count}.txt").write_text(json.dumps([(run / "checkpoints/last/config.json").is_file(), told.get("--number")]))
+count = len(list(output.glob("*.note")))
+(output / f"{count}.note").write_text(json.dumps([(run / "checkpoints/last/config.json").is_file(), told.get("--number")]))
 sys.exit((run / "fail").exists())
 """
 
@@ -629,11 +629,11 @@ def test_what_follows_a_run_is_done_once_while_its_checkpoints_are_there(folder,
     for _ in range(2):
         assert grid_script.main(["--grid", str(path)]) == {}
         assert "the end of followed" in capfd.readouterr().out
-    assert [json.loads(file.read_text()) for file in sorted((run / "asked").glob("*.txt"))] == [[True, "1"]] * 2
+    assert [json.loads(file.read_text()) for file in sorted((run / "asked").glob("*.note"))] == [[True, "1"]] * 2
     assert (run / "results.json").stat().st_mtime_ns == results and not (run / "checkpoints").exists()
     more["for_each"] = {"asked": f"{folder}/follow.py --number 2"}  # asked otherwise, of a run that is there
     assert grid_script.main(["--grid", str(write_grid(folder, "followed", **more))]) == {}
-    assert json.loads((run / "asked/2.txt").read_text()) == [False, "2"]
+    assert json.loads((run / "asked/2.note").read_text()) == [False, "2"]
 
 
 @pytest.mark.slow
