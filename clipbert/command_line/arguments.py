@@ -3,6 +3,7 @@
 
 import argparse
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -12,6 +13,7 @@ from clipbert.support.terminal import printable
 from clipbert.train_scripts.engine.values import parse_yaml
 
 
+PICTURES = (".png", ".svg")
 # what no --set may say of a pipeline, beside what has an option of its own
 OF_PIPELINES = (
     "checkpoint",
@@ -86,6 +88,13 @@ def words(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("expected words, got none")
     return text
+
+
+def picture(text: str) -> Path:
+    """The name of a picture to draw."""
+    if not text.endswith(PICTURES):
+        raise argparse.ArgumentTypeError(f"expected a name that ends in {' or '.join(PICTURES)}, got {text!r}")
+    return Path(text)
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -194,6 +203,7 @@ __all__ = [
     "add_processor",
     "add_videos",
     "not_negative",
+    "picture",
     "positive",
     "read_options",
     "read_settings",

@@ -3,7 +3,6 @@
 
 import argparse
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from clipbert.command_line.arguments import (
@@ -13,6 +12,7 @@ from clipbert.command_line.arguments import (
     add_checkpoint,
     add_json,
     add_processor,
+    picture,
     positive,
     read_settings,
     words,
@@ -24,7 +24,6 @@ from clipbert.support.terminal import printable, show_seconds
 
 TASKS = {"text": "video-text-retrieval", "question": "video-question-answering", "query": "moment-retrieval"}
 SHOWN = 5  # frames and words
-SUFFIXES = (".png", ".svg")
 
 
 def add_explain(parser: CommandParser) -> None:
@@ -39,7 +38,7 @@ def add_explain(parser: CommandParser) -> None:
         "--options", nargs="+", type=words, metavar="TEXT", help="answers to choose from, for a model that chooses"
     )
     parser.add_argument("--target", metavar="TEXT", help="the answer or the class to explain (default: the best one)")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw it, as .png or .svg")
+    parser.add_argument("--picture", type=picture, metavar="FILE", help="draw it, as .png or .svg")
     parser.add_argument("--steps", type=positive, default=32, metavar="N", help="of the integral (default: 32)")
     add_checkpoint(parser)
     add_processor(parser)
@@ -52,8 +51,6 @@ def run_explain(given: argparse.Namespace) -> int:
     asked = read_asked(given)
     settings = read_settings(given, ("device", *asked))
     check_checkpoint(given.checkpoint)
-    if given.picture is not None and given.picture.suffix not in SUFFIXES:
-        raise UsageError(f"--picture {given.picture}: expected a name that ends in {' or '.join(SUFFIXES)}.")
     with Output(given.json, unit=None) as output:
         task = next((task for name, task in TASKS.items() if getattr(given, name) is not None), "video-classification")
         pipe = open_pipeline(given, task, {} if given.device is None else {"device": given.device})

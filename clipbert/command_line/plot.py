@@ -13,19 +13,17 @@ from clipbert.command_line.arguments import (
     add_checkpoint,
     add_json,
     add_processor,
+    picture,
     read_settings,
 )
 from clipbert.command_line.opening import check_checkpoint, naming_options, open_video_processor
 from clipbert.command_line.output import Output
 
 
-SUFFIXES = (".png", ".svg")
-
-
 def add_plot(parser: CommandParser) -> None:
     parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("places", nargs="+", metavar="PLACE", help="a video; folders of runs; a folder of predictions")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the picture, .png or .svg")
+    parser.add_argument("--output", type=picture, required=True, metavar="FILE", help="the picture, .png or .svg")
     of_sampling = parser.add_argument_group("of sampling")
     add_checkpoint(of_sampling, otherwise="four clips of two frames, evenly spread")
     add_processor(of_sampling)
@@ -34,8 +32,6 @@ def add_plot(parser: CommandParser) -> None:
 
 def run_plot(given: argparse.Namespace) -> int:
     """Draw one picture."""
-    if given.output.suffix not in SUFFIXES:
-        raise UsageError(f"--output {given.output}: expected a name that ends in {' or '.join(SUFFIXES)}.")
     if given.kind != "runs" and len(given.places) > 1:
         raise UsageError(f"{given.kind}: expected one PLACE, got {len(given.places)}.")
     if given.kind != "sampling" and (given.checkpoint is not None or given.num_clips is not None or given.set):
