@@ -1,5 +1,6 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""The packet indexes of the files that were read last, so that whoever reads a long video in parts lists its packets once.
+"""The packet indexes of the files that were read last, so that whoever reads a long video in parts, or some hundred short ones in
+every epoch, lists their packets once.
 
 An index belongs to one state of a file: another size, time or inode, and the packets are listed anew. What is damaged or
 cut off is listed each time. An hour at 25 frames a second takes 5 MB.
@@ -12,7 +13,7 @@ from typing import NamedTuple
 from .video_index import PacketIndex
 
 
-MOST_FILES = 4
+MOST_FILES = 1024
 MOST_PACKETS = 1 << 20  # of all of them together, 60 MB; the last one is kept in any case
 # A file written less than this ago may be written again without a change of its time: clocks of file systems are coarse.
 SETTLED_NS = 2_000_000_000

@@ -217,10 +217,7 @@ def summarise(direction: str, better: np.ndarray, tied: np.ndarray, right: np.nd
     if ties == "average":
         # the first of m right ones among n wrong ones in random order has n / (m + 1) wrong ones before it on average
         ranks = 1 + better + tied / (right + 1)
-        recall = {
-            k: np.mean([first_within(k - b, t, r) for b, t, r in zip(better, tied, right, strict=True)])
-            for k in RECALL_AT
-        }
+        recall = {k: np.mean(shares_within(k, better, tied, right)) for k in RECALL_AT}
     elif ties in ("optimistic", "pessimistic"):
         ranks = 1 + better + (tied if ties == "pessimistic" else 0)
         recall = {k: np.mean(ranks <= k) for k in RECALL_AT}
@@ -231,6 +228,14 @@ def summarise(direction: str, better: np.ndarray, tied: np.ndarray, right: np.nd
         f"{direction}_median_rank": float(np.median(ranks)),
         f"{direction}_mean_rank": float(np.mean(ranks)),
     }
+
+
+def shares_within(k: int, better: np.ndarray, tied: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Of each query, the probability that a right candidate is among the first `k`: 0 or 1 where no wrong one is tied with it."""
+    shares = (better < k).astype(np.float64)
+    for place in np.flatnonzero(tied):
+        shares[place] = first_within(k - better[place], tied[place], right[place])
+    return shares
 
 
 def first_within(places: int, wrong: int, right: int) -> float:

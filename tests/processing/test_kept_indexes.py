@@ -11,7 +11,7 @@ from numbered_videos import KINDS, plain_decode, read_number, write_numbered
 from torch.utils.data import DataLoader
 
 from clipbert.processing import VideoDecodeError, decode_video, kept_indexes, read_video_metadata, video_reader
-from clipbert.processing.kept_indexes import MOST_FILES, IndexKey, KeptIndexes, file_state
+from clipbert.processing.kept_indexes import IndexKey, KeptIndexes, file_state
 from clipbert.processing.streaming import stream_video
 from clipbert.processing.video_reader import VideoReader
 
@@ -21,12 +21,14 @@ QUICK = ("mp4_h264", "mp4_hevc_open_gop", "mkv_h264", "webm_vp8", "avi_mpeg4_b_f
 MISLEADING = {"mp4_h264_open_gop", "mp4_h264_intra_refresh"}
 REQUESTS = ([3], [40, 41, 59], [0, 17, 30], list(range(60)))
 LONG_AGO = 1_700_000_000
+MOST_FILES, MOST_IN_EARNEST = 4, kept_indexes.MOST_FILES  # few in these tests
 
 
 @pytest.fixture(autouse=True)
 def kept(monkeypatch):
-    """No indexes, to begin with."""
+    """No indexes, to begin with, and few at most."""
     kept = KeptIndexes()
+    monkeypatch.setattr(kept_indexes, "MOST_FILES", MOST_FILES)
     monkeypatch.setattr(video_reader, "KEPT_INDEXES", kept)
     return kept
 
@@ -208,6 +210,15 @@ def test_few_indexes_are_kept(tmp_path, kept, monkeypatch):
     assert len(kept._indexes) == 2
     decode_video(write_old(tmp_path / "long.mp4", 60), [3])
     assert len(kept._indexes) == 1
+
+
+def test_a_second_epoch_lists_nothing(tmp_path, kept, listed, monkeypatch):
+    monkeypatch.setattr(kept_indexes, "MOST_FILES", MOST_IN_EARNEST)
+    paths = [write_old(tmp_path / f"{number}.mp4", 20) for number in range(12)]
+    first = [decode_video(path, [3]).frames for path in paths]
+    second = [decode_video(path, [3]).frames for path in paths]
+    np.testing.assert_array_equal(first, second)
+    assert listed == [f"file:{path}" for path in paths]
 
 
 def test_threads(tmp_path, kept):
