@@ -10,7 +10,7 @@ PYTEST_WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install format lint test test-slow test-oldest fuzz quickstart evidence less-is-more bench bench-gpu clean
+.PHONY: help install format lint test test-browser test-slow test-oldest fuzz quickstart evidence less-is-more bench bench-gpu clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -52,8 +52,11 @@ test: install ## Quick tests (minutes on two cores)
 test-oldest: $(OLDEST)/.clipbert-installed ## The quick tests on the oldest versions that pyproject.toml allows
 	$(call PYTEST,$(OLDEST))
 
+test-browser: install ## The page over HTTP and in a Chromium of the system, where there is one (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "browser or slow" tests/demo
+
 test-slow: install ## The tests that take longer
-	$(BIN)/python -m pytest -m "slow and not gpu" --timeout=3600
+	$(BIN)/python -m pytest -m "(slow or browser) and not gpu" --timeout=3600
 
 fuzz: install ## Damaged videos by the thousand: is a wrong picture returned in silence? (minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/decoding.py --mutants 2000

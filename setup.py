@@ -9,7 +9,7 @@ they hide no module of a user's that has the same everyday name, and a new famil
 from setuptools import find_packages, setup
 
 
-FOLDERS = ("support", "processing", "metrics", "modeling_*", "datasets_scripts", "train_scripts")
+FOLDERS = ("support", "processing", "metrics", "modeling_*", "datasets_scripts", "train_scripts", "demo")
 found = find_packages(include=[pattern for name in FOLDERS for pattern in (name, f"{name}.*")])
 
 setup(

@@ -25,12 +25,9 @@ from clipbert.train_scripts.grid import GridRunner
 
 
 ROOT = Path(__file__).parent.parent
-PRODUCT = ("support", "processing", "metrics", "modeling_*", "datasets_scripts", "train_scripts", "clipbert")
+PRODUCT = ("support", "processing", "metrics", "modeling_*", "datasets_scripts", "train_scripts", "clipbert", "demo")
 PACKAGES = sorted(
-    path.name
-    for name in (*PRODUCT, "benchmarks", "demo")
-    for path in ROOT.glob(name)
-    if (path / "__init__.py").is_file()
+    path.name for name in (*PRODUCT, "benchmarks") for path in ROOT.glob(name) if (path / "__init__.py").is_file()
 )
 # Code that serves every family names none. References to the paper in docstrings are no code.
 SERVES_EVERY_FAMILY = (
@@ -187,7 +184,7 @@ def module_names():
         for path in sources(package):
             if path.name != "__main__.py":
                 name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
-                yield name if package in ("clipbert", "benchmarks", "demo") else f"clipbert.{name}"
+                yield name if package in ("clipbert", "benchmarks") else f"clipbert.{name}"
 
 
 @pytest.mark.parametrize("name", sorted(module_names()))

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from clipbert.command_line.arguments import CommandParser, UsageError
 from clipbert.command_line.asking import ASK, CLASSIFY, LOCATE, MATCH
+from clipbert.command_line.demo import DEMO
 from clipbert.command_line.explain import EXPLAIN
 from clipbert.command_line.index import INDEX
 from clipbert.command_line.look import LOOK
@@ -33,6 +34,7 @@ COMMANDS = {
     "look": LOOK,
     "explain": EXPLAIN,
     "plot": PLOT,
+    "demo": DEMO,
 }
 USAGE, INTERRUPTED = 2, 130  # exit codes, as shells and argparse have them
 CODES = (

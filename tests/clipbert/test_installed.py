@@ -23,8 +23,8 @@ from clipbert.support.version import __version__
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[2]
-NOT_SHIPPED = ("tests", "benchmarks", "demo", "docs", "outputs", "build", "dist")
-CONTENT = (".py", ".md", ".yaml", ".sha256", ".jinja", ".txt")
+NOT_SHIPPED = ("tests", "benchmarks", "docs", "outputs", "build", "dist")
+CONTENT = (".py", ".md", ".yaml", ".sha256", ".jinja", ".txt", ".css", ".js")
 MINE = {
     "processing/__init__.py": "WHOSE = 'mine'\n",
     "train_scripts/__init__.py": "WHOSE = 'mine'\n",
