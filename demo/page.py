@@ -51,7 +51,7 @@ class Page:
         self.models, self.media, self.title = models, media, title
         self.limits = models.videos.limits
         self.say = Words(ENGLISH)  # a label as it is built; see `add_languages`
-        self.uploads: list[gr.File] = []
+        self.has_upload = False
 
     def build(self) -> gr.Blocks:
         """The blocks of gradio."""
@@ -105,9 +105,8 @@ class Page:
 
         events = [gr.on([query.submit, button.click], search, [query, *filters], [asked, found, why], **OF_THE_PAGE)]
         if upload is not None:
-            token = gr.Textbox(visible=False)
-            taken = upload.upload(self.take, upload, token, queue=False, api_name="upload", show_progress="hidden")
-            events.append(taken.then(search, [token, *filters], [asked, found, why], **OF_THE_PAGE))
+            token, taken = self.on_upload(upload)
+            events.append(taken.success(search, [token, *filters], [asked, found, why], **OF_THE_PAGE))
         self.hits, self.asked, self.why = found, asked, why
         events.append(self.on_action(found, asked, why))
         self.add_cancel(cancel, found, events)
@@ -204,21 +203,25 @@ class Page:
     def add_upload(self, label: str) -> gr.File:
         return gr.File(label=self.say(label), file_types=["video"], type="filepath", height=120)
 
+    def on_upload(self, upload: gr.File) -> tuple[gr.Textbox, Any]:
+        """Where the id of an upload is written, and the event after which it is there; the first of the page is the endpoint."""
+        token = gr.Textbox(visible=False)
+        endpoint = {"api_visibility": "private"} if self.has_upload else {"api_name": "upload"}
+        self.has_upload = True
+        return token, upload.upload(self.take, upload, token, queue=False, show_progress="hidden", **endpoint)
+
     def add_chooser(self) -> gr.Dropdown:
         """A video of the collection, or one that is uploaded."""
         names = self.models.videos.names()
         with gr.Row():
             video = gr.Dropdown(names, value=names[0] if names else None, label=self.say("video"), scale=2)
             upload = self.add_upload("upload")
-        token = gr.Textbox(visible=False)
+        token, taken = self.on_upload(upload)
 
         def show(token: str) -> gr.Dropdown:
             return gr.Dropdown(choices=[*self.models.videos.names(), token], value=token)
 
-        endpoint = {"api_visibility": "private"} if self.uploads else {"api_name": "upload"}
-        taken = upload.upload(self.take, upload, token, queue=False, show_progress="hidden", **endpoint)
         taken.success(show, token, video, **PLAIN)
-        self.uploads.append(upload)
         return video
 
     def add_answer(self, asked: list[Any], answer: Any, explain: Any, name: str, further: list[Any]) -> None:

@@ -21,8 +21,9 @@ from demo_pages import AVI, HOSTILE, MKV, MP4, NAMES, opened_page, write_collect
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from numbered_videos import KINDS, plain_decode, read_number, write_numbered
+from tiny_pipelines import make_pipeline
 
-from clipbert.demo.app import open_models
+from clipbert.demo.app import open_models, serve
 from clipbert.demo.labels import LABELS, Words, language_of
 from clipbert.demo.limits import Limits, RequestError
 from clipbert.demo.markup import Markup, said
@@ -30,6 +31,7 @@ from clipbert.demo.media import Media, media_type
 from clipbert.demo.models import Models
 from clipbert.demo.page import Page
 from clipbert.demo.videos import FolderVideos, Videos
+from clipbert.search import VideoIndex
 
 
 LIMITS = Limits(upload_bytes=400_000, upload_s=10, text_length=200)
@@ -245,6 +247,23 @@ def test_uploads(client, page, tmp_path):
     assert get(page, "media/video", id=token).content == path.read_bytes()
     with pytest.raises(AppError, match="no vectors"):
         client.predict(token, api_name="/search")
+
+
+@pytest.mark.slow
+def test_an_index_with_vectors(tmp_path):
+    """It is opened as it is, and a video finds what is like it."""
+    videos, checkpoint = write_collection(tmp_path / "videos"), tmp_path / "checkpoint"
+    make_pipeline("dual_encoder").save_pretrained(checkpoint)
+    VideoIndex.create(tmp_path / "index", videos, encoder=checkpoint).add()
+    with open_models(index=VideoIndex.open(tmp_path / "index")) as models:
+        blocks, address = serve(models, blocks_until_stopped=False)
+        client = Client(address, verbose=False)
+        token = client.predict(handle_file(videos / MKV), api_name="/upload")
+        best, *_ = client.predict(token, api_name="/search")["hits"]
+        assert best["score"] == pytest.approx(1.0, abs=1e-5)
+        texts = client.predict("a dog runs", api_name="/search")
+        assert len(texts["hits"]) == len(NAMES) and client.predict(MP4, "a dog runs", api_name="/explain")["score"]
+        blocks.close()
 
 
 @pytest.mark.slow
