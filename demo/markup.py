@@ -67,11 +67,11 @@ class Markup:
 
     # Parts ---------------------------------------------------------------------------------------------------------
 
-    def player(self, video: str | None = None, start_s: float = 0.0, end_s: float = 0.0) -> str:
-        """Where videos are played; hidden until one is."""
+    def player(self, video: str | None = None) -> str:
+        """Where videos are played: one from its start, or hidden until a button plays one."""
         source = ""
         if video is not None:
-            address, begin = self.media.source(video, start_s, end_s)
+            address, begin = self.media.source(video, 0.0, self.media.limits.preview_s)
             source = f' src="{html.escape(address)}" data-begin="{begin:g}"'
         hidden = "" if video is not None else " hidden"
         return (

@@ -113,7 +113,9 @@ class Page:
 
     def find(self, markup: Markup, query: str, top_k: Any, name: Any, shortest: Any, longest: Any) -> str:
         found = self.models.search(query, top_k, (name or "").strip(), shortest or None, longest or None)
-        return markup.hits(found, RETRIEVAL in self.models.pipelines, QUESTIONS in self.models.pipelines)
+        has_words = query not in self.models.videos.uploads  # of which each could be left out
+        can_explain = has_words and RETRIEVAL in self.models.pipelines
+        return markup.hits(found, can_explain, QUESTIONS in self.models.pipelines)
 
     def on_action(self, found: gr.HTML, asked: gr.State, why: gr.HTML) -> Any:
         """A button of a hit: why it was found."""
