@@ -46,6 +46,7 @@ def test_what_was_measured_before_a_part_fails_is_reported(options, monkeypatch,
     assert "| first | videos/s | 4.00 (2.00–8.00) | 0.5 | 50% | 1.5 |" in text
 
 
+@pytest.mark.slow
 def test_a_part_that_hangs_is_stopped_with_its_workers(options, monkeypatch, tmp_path):
     worker = f"import subprocess; subprocess.run([{sys.executable!r}, '-c', 'import time; time.sleep(600)'])"
     replace_command(monkeypatch, MEASURES_ONE_LINE + worker)

@@ -117,7 +117,10 @@ for question, answer in answers.items():
     [
         pytest.param("import clipbert; import transformers", marks=pytest.mark.slow),
         pytest.param("import transformers; import clipbert", marks=pytest.mark.slow),
-        "import transformers; from transformers import AutoProcessor, AutoModel, AutoConfig; import clipbert",
+        pytest.param(
+            "import transformers; from transformers import AutoProcessor, AutoModel, AutoConfig; import clipbert",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_each_auto_class_finds_the_family_when_asked_first(checkpoint, imports, tmp_path):

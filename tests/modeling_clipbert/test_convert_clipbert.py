@@ -234,7 +234,9 @@ def test_the_model_does_not_share_memory_with_the_checkpoint():
     assert_equal_state_dicts(state, before)
 
 
-@pytest.mark.parametrize("task", ["pretraining", "video_qa", "regression"])
+@pytest.mark.parametrize(
+    "task", ["regression", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pretraining", "video_qa"))]
+)
 def test_every_wrong_shape_is_refused(task):
     """The names of the head, and once those of all other tensors."""
     state = official_state_dict(task)

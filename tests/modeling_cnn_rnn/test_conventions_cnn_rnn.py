@@ -45,6 +45,7 @@ def assert_exported(model, kind):
         torch.testing.assert_close(program(**inputs).logits, model(**inputs).logits, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_exported_with_any_batch_and_length():
     assert_exported(tiny_model(rnn_type="rnn"), "vectors")
 

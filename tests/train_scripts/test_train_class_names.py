@@ -116,6 +116,7 @@ def test_classes_take_turns():
     assert BalancedOrder(labels, (3,)).key_at(13) == order.key_at(13)  # whatever was asked before
 
 
+@pytest.mark.slow
 def test_the_mean_of_three_splits(trained, workspace, tmp_path, monkeypatch, capsys):
     output_dir, result = trained
     monkeypatch.chdir(workspace)

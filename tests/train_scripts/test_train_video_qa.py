@@ -674,8 +674,16 @@ def tiny_clips(data_dir, tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("layout", ["own folder", "official"])
-@pytest.mark.parametrize("kind", ["qa_open", "qa_multichoice"])
+@pytest.mark.parametrize(
+    ("kind", "layout"),
+    [
+        ("qa_open", "own folder"),
+        *(
+            pytest.param(*names, marks=pytest.mark.slow)
+            for names in (("qa_open", "official"), ("qa_multichoice", "own folder"), ("qa_multichoice", "official"))
+        ),
+    ],
+)
 def test_real_clips_train_and_evaluate(shapes, data_dir, tiny_clips, tmp_path, kind, layout):
     if layout == "own folder":
         more = ["data.dataset=video_folder", "data.config=qa", f"data.data_dir={tiny_clips / kind}"]

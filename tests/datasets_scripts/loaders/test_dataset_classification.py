@@ -96,7 +96,7 @@ def write_ava(folder: Path, rows=AVA_ROWS, excluded="film_1,0903\n") -> None:
         ("hmdb51", "split1", {"train": 3570, "test": 1530}, 51),
         ("hmdb51", "split2", {"train": 3570, "test": 1530}, 51),
         ("hmdb51", "split3", {"train": 3570, "test": 1530}, 51),
-        ("kinetics400", None, {"validation": 19906, "test": 38685}, 400),
+        pytest.param("kinetics400", None, {"validation": 19906, "test": 38685}, 400, marks=pytest.mark.slow),
         ("ssv2", "classification", {"train": 4, "validation": 4, "test": 4}, 174),
     ],
 )

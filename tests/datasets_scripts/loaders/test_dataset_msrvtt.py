@@ -219,6 +219,7 @@ def test_a_repeated_sentence_number_in_two_files_is_named(load, folder):
         load("retrieval_1kb")
 
 
+@pytest.mark.slow
 def test_1ka_official_pairs(data_dir, tmp_path):
     builder = find_loader("msrvtt")(str(tmp_path), "retrieval_1ka", data_dir / "annotations" / "msrvtt")
     prepare(builder)

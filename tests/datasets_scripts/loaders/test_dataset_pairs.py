@@ -53,7 +53,7 @@ def cache(tmp_path_factory) -> str:
 
 @pytest.mark.parametrize(
     ("file", "official", "name", "config", "split", "num_rows"),
-    PAIRS,
+    [pytest.param(*pair, marks=pytest.mark.slow if pair[2] == "msrvtt_qa" else ()) for pair in PAIRS],  # large tables
     ids=lambda value: value if isinstance(value, str) and "/" not in value else "",
 )
 def test_media_meet_their_annotation(

@@ -194,6 +194,7 @@ def test_anet_known_reversed_moments_are_left_out_and_named(load, anet, caplog):
     assert paragraph == "One. Two. Three."
 
 
+@pytest.mark.slow
 def test_anet_official_faults_are_the_known_ones(data_dir, tmp_path, caplog):
     builder = find_loader("activitynet_captions")(
         str(tmp_path), "moments", data_dir / "annotations" / "activitynet_captions"

@@ -33,7 +33,7 @@ def real_tables(data_dir, tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "config", "counts"),
     [
-        ("msrvtt_qa", None, {"validation": 12278, "test": 72821}),
+        pytest.param("msrvtt_qa", None, {"validation": 12278, "test": 72821}, marks=pytest.mark.slow),
         ("tgif_qa", "action", {"train": 20471, "test": 2274}),
         ("tgif_qa", "transition", {"test": 6232}),
         ("tgif_qa", "count", {"train": 26839, "test": 3554}),

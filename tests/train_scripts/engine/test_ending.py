@@ -27,6 +27,7 @@ LAUNCHER = (sys.executable, "-m", "accelerate.commands.launch")
 SLOWLY = ["run.total_steps=3000", "data.options.pause_s=0.02", "data.num_workers=2"]
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(tmp_path):
     process = launch(tmp_path, "data.options.pause_s=20", "data.num_workers=1")
     while not (tmp_path / "log.jsonl").is_file():

@@ -222,6 +222,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_everything_loads_and_agrees_where_the_package_is_not_installed(published, tmp_path):
     assert run_without_package(LOAD_ALL, tmp_path, published).endswith("done\n")
 
