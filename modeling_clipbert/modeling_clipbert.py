@@ -298,6 +298,11 @@ class ClipBERTVisualEmbeddings(nn.Module):
         positions = row_positions[:, None] + column_positions[None, :]  # (h, w, D)
         cells = (grid.movedim(2, -1) + positions).flatten(1, 3)  # (V*C, P, D)
         num_cells = cells.shape[1]
+        if self.training and self.num_sampled_cells >= num_cells and not torch.compiler.is_compiling():
+            logger.warning_once(
+                f"pixel_random_sampling_size={self.num_sampled_cells} leaves nothing out: frames of this size have a grid of "
+                f"{rows} x {columns}, {num_cells} cells of a clip."
+            )
         if self.training and 0 < self.num_sampled_cells < num_cells:
             # one draw for the whole batch (section 3.1 of the paper's pre-training: random pixel sampling)
             kept = torch.randperm(num_cells, device=cells.device)[: self.num_sampled_cells].sort().values

@@ -745,7 +745,7 @@ def test_temporal_positions_by_hand(frames):
     torch.testing.assert_close(model.encode_videos(frames)[0], by_hand, **SAME)
 
 
-def test_pixels_are_sampled_in_training_only(frames):
+def test_pixels_are_sampled_in_training_only(frames, caplog):
     model = tiny_model(ClipBERTModel, pixel_random_sampling_size=3)
     everything = model.encode_videos(frames)
     assert everything.shape[2] == NUM_CELLS
@@ -762,7 +762,11 @@ def test_pixels_are_sampled_in_training_only(frames):
         torch.testing.assert_close(draw[1, 1], draw[0, 0])  # the same for the whole batch,
         kept.append(tuple(cells))
     assert len(set(kept)) > 1  # and drawn anew
+    assert not caplog.records
     tiny_model(ClipBERTModel, pixel_random_sampling_size=NUM_CELLS + 5).train().encode_videos(frames)
+    assert (
+        f"{NUM_CELLS + 5} leaves nothing out" in caplog.text
+    )  # which would look like sampling that makes no difference
 
 
 # ----------------------------------------------------------------------------------------------------------------------
