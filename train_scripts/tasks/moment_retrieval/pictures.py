@@ -95,7 +95,7 @@ def draw_sheet(rows: Sequence[Mapping[str, Any]], path: Path, title: str = "", m
             _draw_spans(spans, row["moments"][:1], row["windows"], 0.0, row["duration_s"], has_labels=False)
             mark_time(spans, 0.0, row["duration_s"])
             spans.tick_params(labelsize=7)
-    legend = "green: right, blue: first answer"
+    legend = "upper bar, green: right; lower, blue: first answer"
     figure.suptitle(f"{shorten(title, 80)} ({legend})" if title else legend, fontsize=10, parse_math=False)
     return save_figure(figure, path)
 
