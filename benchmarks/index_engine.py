@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from benchmarks.measure import describe_machine, held_bytes, peak_bytes
 from clipbert.search import VideoIndex, field
+from clipbert.search.adding import SEGMENTS_PER_COMMIT
 from clipbert.search.lance_store import KEPT_VERSIONS, MIN_INDEXED, LanceStore
 from clipbert.search.rows import VECTOR, segment_id, with_checksums
 
@@ -27,7 +28,6 @@ from clipbert.search.rows import VECTOR, segment_id, with_checksums
 WIDTH, TOP_K = 512, 10
 SHARES = (1, 0.5, 0.01, 0.0001)  # of rows that a filter keeps
 OPEN = "import sys; from clipbert.search import VideoIndex; len(VideoIndex.open(sys.argv[1]))"
-ROWS_PER_COMMIT = 10_000
 
 
 class GivenVectors:
@@ -54,7 +54,7 @@ class Collection:
         self.num_rows = num_rows
         self.centres = self.random.standard_normal((max(2, num_rows // 200), WIDTH), np.float32)
         self.vectors = np.concatenate(
-            [self.draw(min(ROWS_PER_COMMIT, num_rows - n)) for n in range(0, num_rows, ROWS_PER_COMMIT)]
+            [self.draw(min(SEGMENTS_PER_COMMIT, num_rows - n)) for n in range(0, num_rows, SEGMENTS_PER_COMMIT)]
         )
         self.sizes = self.random.permutation(num_rows)
         self.is_there = np.ones(num_rows, bool)
@@ -91,7 +91,7 @@ class Collection:
         return with_checksums(pa.table(columns | missing).select(schema.names).cast(schema))
 
     def write(self, store: LanceStore, numbers: np.ndarray) -> None:
-        for some in np.split(numbers, range(ROWS_PER_COMMIT, len(numbers), ROWS_PER_COMMIT)):
+        for some in np.split(numbers, range(SEGMENTS_PER_COMMIT, len(numbers), SEGMENTS_PER_COMMIT)):
             store.replace(self.build_rows(store.schema, some), [])
 
     def delete(self, store: LanceStore, numbers: np.ndarray) -> None:
@@ -204,7 +204,7 @@ def measure(folder: Path, num_rows: int, num_queries: int, build_only: bool = Fa
         row("compacted")
         timed("All files compared with their checksums", store.verify)
 
-    timed(f"{num_rows} rows written, {ROWS_PER_COMMIT} a commit", collection.write, store, np.arange(num_rows))
+    timed(f"{num_rows} rows written, {SEGMENTS_PER_COMMIT} a commit", collection.write, store, np.arange(num_rows))
     row("no index", exact=True)
     timed("Index built", store.ensure_index, min(MIN_INDEXED, num_rows))
     row("built")

@@ -395,7 +395,7 @@ def add_texts(parser: CommandParser, meaning: str, is_required: bool = False) ->
 
 
 def add_evaluate(parser: CommandParser) -> None:
-    add_texts(parser, "sentences (default: the captions of the videos)")
+    add_texts(parser, "sentences (default: the first caption of each video)")
     parser.add_argument(
         "--shortlists", type=sizes, default=[10, 50, 100, 200], metavar="K,K,...", help="(default: 10,50,100,200)"
     )
@@ -412,7 +412,7 @@ def run_evaluate(given: argparse.Namespace, output: Output) -> dict[str, Any]:
 
 
 def add_distill(parser: CommandParser) -> None:
-    add_texts(parser, "sentences to learn from (default: the captions of the videos)")
+    add_texts(parser, "sentences to learn from (default: all captions of the videos)")
     parser.add_argument(
         "--min_first_kept",
         type=share,

@@ -24,6 +24,7 @@ from clipbert.search.cascade import Candidates, Cascade, Source, check_complete
 from clipbert.search.files import Changes, KnownFile, absence, compare, resolve, scan
 from clipbert.search.filters import Filter, check, field
 from clipbert.search.hits import SearchHits, VideoHit, best_span, list_clips
+from clipbert.search.metadata import CAPTION, CAPTIONS
 from clipbert.search.protocols import (
     Encoder,
     FingerprintError,
@@ -328,6 +329,7 @@ class VideoIndex:
         Args:
             places (*optional*): Files and folders below the root; by default all of it.
             metadata (*optional*): Columns of your own: a file (`captions.jsonl`, CSV), or a mapping from ids; see `metadata.read_metadata`.
+                Where a video has several captions, `caption` is the first one, and `captions` has all.
             on_error (`str`, *optional*, defaults to `"skip"`): What to do with videos that cannot be read: `"skip"` notes why, `"raise"`.
             retry_failed (`bool`, *optional*, defaults to `False`): Whether those that could not be read are tried again, although their files
                 are as they were.
@@ -658,8 +660,8 @@ class VideoIndex:
         What shortlists lose against scoring everything, and what they save.
 
         Args:
-            texts (`list[str]`, *optional*): Sentences; by default the captions of the videos, as the column `caption` has them (the first of
-                each).
+            texts (`list[str]`, *optional*): Sentences; by default the first caption of each video, as the column `caption` has it: each is
+                compared with everything.
             shortlists (`list[int]`, *optional*, defaults to `(10, 50, 100, 200)`): Lengths.
             owners (`list[str]`, *optional*): For each sentence the id of its video.
             where (`Filter`, *optional*): Only segments that fit.
@@ -688,14 +690,20 @@ class VideoIndex:
         )
         return measure_losses(rankings, shortlists, seconds)
 
-    def _captions(self, where: Filter | None = None) -> tuple[list[str], list[str]]:
-        """Captions, and the ids of their videos."""
-        if "caption" not in self.store.schema.names:
+    def _captions(self, where: Filter | None = None, every: bool = False) -> tuple[list[str], list[str]]:
+        """Captions, the first of each video or every one, and the ids of their videos."""
+        names = self.store.schema.names
+        if CAPTION not in names:
             raise SearchIndexError("The index has no column `caption`: pass sentences, or add metadata that has one.")
         first = field("segment") == 0
-        batches = self.store.scan(["video_id", "caption"], first if where is None else first & where)
+        columns = ["video_id", CAPTION, *([CAPTIONS] if every and CAPTIONS in names else [])]
+        batches = self.store.scan(columns, first if where is None else first & where)
         found = sorted(
-            (row["video_id"], row["caption"]) for batch in batches for row in batch.to_pylist() if row["caption"]
+            (row["video_id"], text)
+            for batch in batches
+            for row in batch.to_pylist()
+            for text in row.get(CAPTIONS) or [row[CAPTION]]
+            if text
         )
         return [caption for _, caption in found], [video for video, _ in found]
 
@@ -727,7 +735,7 @@ class VideoIndex:
         Give the index of a model without vectors, such as ClipBERT, vectors for its shortlists: two small heads learn its scores.
 
         Args:
-            texts (`list[str]`, *optional*): Sentences as people will search with; by default the captions of the videos.
+            texts (`list[str]`, *optional*): Sentences as people will search with; by default all captions of the videos.
             min_first_kept (`float`, *optional*): Share of first places that the heads have to keep among held-out texts and videos to be used;
                 0.9 unless it was said before.
             seed (`int`, *optional*, defaults to 0): Of what is held out, and of the training.
@@ -747,7 +755,7 @@ class VideoIndex:
             raise SearchIndexError("distill: expected an index of a reranker alone that keeps its clips.")
         owners = None
         if texts is None:
-            texts, owners = self._captions()
+            texts, owners = self._captions(every=True)
         found = self._sample(seed)
         numbers = {video: number for number, video in enumerate(found.video_ids)}
         if owners is not None and not numbers.keys() >= set(owners):

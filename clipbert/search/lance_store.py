@@ -18,6 +18,7 @@ import os
 import random
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -204,8 +205,9 @@ class LanceStore:
                 text += f" (os error {error.errno})"
             if any(mark in text for mark in NO_SPACE):
                 raise SearchIndexError(
-                    f"No space left on {self.uri}: nothing of this change is in the index, and what was before is. Make space, and run it "
-                    f"again.\n{text}"
+                    f"No space left on {self.uri}, or in {tempfile.gettempdir()}, where an index of vectors is prepared. This change is in the "
+                    "index as a whole or not at all, and what was there before is. Make space, and run it again; `compact` removes what the "
+                    f"attempt has left.\n{text}"
                 ) from error
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
@@ -410,9 +412,10 @@ class LanceStore:
             self._refuse_damage()
             self._table(SEGMENTS).delete(GONE)  # of a writer that was killed
             for name in (SEGMENTS, SETTINGS):
-                self._table(name).optimize(cleanup_older_than=keep)  # brings an index up to date, too
-            if self._index() is None:
-                self._build_index(min_indexed)
+                # brings an index up to date, too; nobody else writes in a folder that is locked
+                self._table(name).optimize(cleanup_older_than=keep, delete_unverified=self.folder is not None)
+            if self._index() is None and self._num_vectors() >= min_indexed:
+                self._build_index()
 
         with self.locked():
             self._commit(compact)
@@ -421,11 +424,14 @@ class LanceStore:
 
     def ensure_index(self, min_indexed: int = MIN_INDEXED, max_unindexed: int = MAX_UNINDEXED) -> None:
         def ensure():
-            if (index := self._index()) is None:
-                self._build_index(min_indexed)
-            elif self._table(SEGMENTS).index_stats(index).num_unindexed_rows > max_unindexed:
+            index = self._index()
+            if index is None and self._num_vectors() < min_indexed:
+                return
+            if index is None or self._table(SEGMENTS).index_stats(index).num_unindexed_rows > max_unindexed:
                 self._refuse_damage()
-                self._table(SEGMENTS).optimize()
+                self._table(SEGMENTS).optimize()  # joins the files of many commits, too: a filter opens all of them
+            if index is None:
+                self._build_index()
 
         self._commit(ensure)
 
@@ -433,15 +439,17 @@ class LanceStore:
         names = [index.name for index in self._table(SEGMENTS).list_indices() if index.columns == [VECTOR]]
         return names[0] if names else None
 
-    def _build_index(self, min_indexed: int) -> None:
+    def _num_vectors(self) -> int:
+        table = self._table(SEGMENTS)
+        return table.count_rows(f"{VECTOR} IS NOT NULL") if VECTOR in table.schema.names else 0
+
+    def _build_index(self) -> None:
         from lancedb.index import BTree, HnswSq
 
         table = self._table(SEGMENTS)
-        vectors = table.count_rows(f"{VECTOR} IS NOT NULL") if VECTOR in table.schema.names else 0
-        if vectors >= min_indexed:
-            partitions = 1 + vectors // ROWS_PER_PARTITION
-            table.create_index("id", config=BTree())  # else `take` compares the ids of all rows
-            table.create_index(VECTOR, config=HnswSq(distance_type="cosine", num_partitions=partitions))
+        partitions = 1 + self._num_vectors() // ROWS_PER_PARTITION
+        table.create_index("id", config=BTree())  # else `take` compares the ids of all rows
+        table.create_index(VECTOR, config=HnswSq(distance_type="cosine", num_partitions=partitions))
 
     def verify(self) -> list[str]:
         return self._faults()

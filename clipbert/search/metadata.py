@@ -1,8 +1,9 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """
-Columns of the user's own: what a file, or a mapping, tells of videos, as values of four types by the ids of the videos.
+Columns of the user's own: what a file, or a mapping, tells of videos, as values of four types by the ids of the videos; and their captions.
 
     captions.jsonl   {"video": "a.mp4", "caption": "a dog runs", "camera": "left", "stars": 5}
+                     {"video": "b.mp4", "caption": ["a cat sleeps", "a pet on a sofa"]}
     table.csv        video,camera,stars
 """
 
@@ -10,7 +11,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os.path import abspath, isdir, join, realpath
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,8 +31,8 @@ NAMES = (
     "video_name",
     "video_id",
 )  # the columns that may name the video; the first of them that is there does
-CAPTION = "caption"
-OF_CAPTIONS = (CAPTION, "caption_id")  # columns of which a video may have several values: the first is kept
+CAPTION, CAPTIONS = "caption", "captions"
+CAPTION_ID = "caption_id"  # of which a video may have several values, too: the first is kept
 READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
     ".jsonl": read_jsonl,
     ".csv": read_csv,
@@ -47,15 +48,14 @@ class Metadata:
     What is known of some videos.
 
     Args:
-        types (`dict[str, type]`): `str`, `bool`, `int` or `float`, by column. A column without any value has none.
-        rows (`dict[str, dict]`): Values by column, by the id of the video; `None` where there is expressly none.
-        captions (`dict[str, list[str]]`): All captions of the videos that have some, in order: what an evaluation asks for. Of these the
-            column `caption` has the first.
+        types (`dict[str, type]`): `str`, `bool`, `int` or `float`, by column; `list`, of texts, for `captions`. A column without any value
+            has none.
+        rows (`dict[str, dict]`): Values by column, by the id of the video; `None` where there is expressly none. A video with a caption has
+            the first one as `caption`, and all of them as `captions` if there are several, else `None`.
     """
 
     types: dict[str, type]
     rows: dict[str, dict[str, Any]]
-    captions: dict[str, list[str]] = field(default_factory=dict)
 
 
 class Line(NamedTuple):
@@ -80,7 +80,8 @@ def read_metadata(source: Any, root: str | os.PathLike) -> Metadata:
             - a mapping from ids of videos to values by column;
             - an iterable of values by column, of which `video` is the id.
 
-            A video may be named several times, if no column but `caption` and `caption_id` has another value; `caption` may be a list.
+            A video may be named several times, if no column but `caption` and `caption_id` has another value. `caption` may be a list, and
+            may be called `captions`. The column `caption` then has the first one, `captions` all of them; of `caption_id` the first is kept.
         root (`str` or `os.PathLike`): The root of the collection: a folder, or an address.
 
     Returns:
@@ -97,15 +98,15 @@ def read_metadata(source: Any, root: str | os.PathLike) -> Metadata:
     for place, video, values in _read_lines(source, root):
         _check_names(values.keys() - names, place)
         names |= values.keys()
-        if texts := _take_captions(values, place):
-            captions.setdefault(video, []).extend(texts)
         row = rows.setdefault(video, {})
+        if (texts := _take_captions(values, place)) is not None:
+            captions.setdefault(video, []).extend(texts)
         first = places.setdefault(video, place)
         for name, value in values.items():
             value = _checked(name, value, place)
             if value is not None:
                 seen.setdefault(name, {}).setdefault(type(value), place)
-            if row.setdefault(name, value) != value and name not in OF_CAPTIONS:
+            if row.setdefault(name, value) != value and name != CAPTION_ID:
                 raise SearchIndexError(
                     f"{place}: {name!r} of {shown(video)!r} is {value!r:.100}, but {row[name]!r:.100} in {first}."
                 )
@@ -114,7 +115,11 @@ def read_metadata(source: Any, root: str | os.PathLike) -> Metadata:
         for name, value in row.items():
             if isinstance(value, int) and types[name] is float:
                 row[name] = _to_float(name, value, places[video])
-    return Metadata(types, rows, captions)
+    for video, texts in captions.items():
+        rows[video] |= {CAPTION: texts[0] if texts else None, CAPTIONS: texts if len(texts) > 1 else None}
+    kinds = {CAPTION: str} if any(captions.values()) else {}
+    several = {CAPTIONS: list} if any(len(texts) > 1 for texts in captions.values()) else {}
+    return Metadata(kinds | several | types, rows)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -209,7 +214,9 @@ def _without_name(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _typed(records: list[Record]) -> list[Record]:
     """The rows of a table, where all is text, with values of types."""
-    names = [name for name in (records[0].values if records else ()) if name not in (*NAMES, *OF_CAPTIONS)]
+    names = [
+        name for name in (records[0].values if records else ()) if name not in (*NAMES, CAPTION, CAPTIONS, CAPTION_ID)
+    ]
     for name in names:
         parse = _choose_parser([record.values[name] for record in records if record.values[name] != ""])
         for record in records:
@@ -243,15 +250,19 @@ def _check_names(names: Iterable[Any], place: str) -> None:
             raise SearchIndexError(f"{place}: {error}") from error
 
 
-def _take_captions(values: dict[str, Any], place: str) -> list[str]:
-    """All captions of a line; its column keeps the first."""
-    given = values.get(CAPTION)
-    if isinstance(given, list):
-        if not all(isinstance(text, str) for text in given):
-            raise SearchIndexError(f"{place}: expected 'caption' to be a text, or a list of texts, got {given!r:.200}")
-        values[CAPTION] = given[0] if given else None
-        return given
-    return [given] if isinstance(given, str) else []
+def _take_captions(values: dict[str, Any], place: str) -> list[str] | None:
+    """The captions of a line, out of its values; `None` if it has no such column."""
+    found = []
+    for name in (CAPTIONS, CAPTION):  # what an index tells of a video has both
+        if name in values:
+            given = values.pop(name)
+            texts = given if isinstance(given, list) else [] if given is None else [given]
+            if not all(isinstance(text, str) for text in texts):
+                raise SearchIndexError(
+                    f"{place}: expected {name!r} to be a text, or a list of texts, got {given!r:.200}"
+                )
+            found.append([_checked(name, text, place) for text in texts if text])
+    return next(filter(None, found), found[0] if found else None)
 
 
 def _checked(name: str, value: Any, place: str) -> Any:
@@ -265,7 +276,7 @@ def _checked(name: str, value: Any, place: str) -> Any:
     value = value.item() if isinstance(value, np.generic) else value
     if value is None:
         return None
-    if type(value) not in METADATA_TYPES:
+    if type(value) not in METADATA_TYPES or isinstance(value, list):
         refuse("a text, a number, true or false")
     if isinstance(value, float) and not math.isfinite(value):
         refuse("a finite number, or null")

@@ -4,7 +4,7 @@ Rows of an index: one for each segment of a video.
 
     facts       where it is, when, of which file, in which state            `FACTS`
     models      vector, frames and clips, as far as there are such models   `model_fields`
-    metadata    columns of the user's own, of four types                    `metadata_field`
+    metadata    columns of the user's own, of four types, and captions      `metadata_field`
 
 NULL stands for what is not known. A row carries a checksum of all that is in it, NULLs left out, so that further columns do not change it.
 """
@@ -49,7 +49,13 @@ VECTOR, FRAMES, FRAME_SECONDS, CLIP_SECONDS, CLIP_MASK = (
     "clip_mask",
 )
 CLIP = "clip_{}"  # of a cross-encoder: a column for each clip, so that one of all can be read alone
-METADATA_TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+METADATA_TYPES = {
+    str: pa.string(),
+    bool: pa.bool_(),
+    int: pa.int64(),
+    float: pa.float64(),
+    list: pa.list_(pa.string()),
+}
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _OWN = re.compile(r"clip_\d+|vector|frames|frame_seconds|clip_seconds|clip_mask|similarity")
 

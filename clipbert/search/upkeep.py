@@ -330,9 +330,11 @@ def write_metadata(index: Any, videos: Sequence[str], given: Metadata) -> None:
         if any(known.get(video, {}).get(name) != value for name, value in given.rows[video].items())
     ]
 
+    names = {name for video in differing for name in given.rows[video]}  # also of values that are to be none
+
     def change(table: pa.Table) -> pa.Table:
         ids = table["video_id"].to_pylist()
-        for name in given.types:
+        for name in names.intersection(table.schema.names):
             old = table[name].to_pylist()
             values = [given.rows[video].get(name, before) for video, before in zip(ids, old, strict=True)]
             table = _set(table, name, values)

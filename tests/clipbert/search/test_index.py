@@ -365,6 +365,27 @@ def test_metadata_of_videos_that_are_there(own):
         index.add(metadata={"01.mp4": {"who": 5}}, progress=False)
 
 
+def test_several_captions_of_a_video(own):
+    """All are kept and found with a hit; those that are given anew take the place of all that were there."""
+
+    def captions_of(video):
+        (row,) = index.to_dataset(["caption", "captions"], field("video_id") == video).to_list()
+        return row["caption"], row["captions"]
+
+    index, _ = own
+    index.add(metadata={"01.mp4": {"caption": "one"}}, progress=False)
+    given = {"01.mp4": {"caption": ["a", "b"]}, "02.mp4": {"caption": ["c", "d", "c"]}, "04.mp4": {"caption": "e"}}
+    index.add(metadata=given, progress=False)
+    assert [captions_of(video) for video in given] == [("a", ["a", "b"]), ("c", ["c", "d", "c"]), ("e", None)]
+    hits = index.search(TEXTS[0], where=field("video_id") == "02.mp4")
+    assert hits[0].metadata == {"caption": "c", "captions": ["c", "d", "c"]}
+    assert index._captions() == (["a", "c", "e"], ["01.mp4", "02.mp4", "04.mp4"])
+    assert sorted(index._captions(every=True)[0]) == ["a", "b", "c", "c", "d", "e"]
+    index.add(metadata={"01.mp4": {"caption": "new"}, "02.mp4": {"caption": None}}, progress=False)
+    assert [captions_of(video) for video in given] == [("new", None), (None, None), ("e", None)]
+    assert index.verify() == [] and index.stats()["metadata"]["captions"].startswith("list<")
+
+
 def test_videos_that_cannot_be_read(own, opened):
     index, root = own
     good = (root / "01.mp4").read_bytes()

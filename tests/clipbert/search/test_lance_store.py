@@ -299,6 +299,30 @@ def test_full_disk(small_disk):
     assert store.verify() == []
 
 
+def sizes_of(folder):
+    return {path: path.stat().st_size for path in folder.rglob("*.idx")}
+
+
+@pytest.mark.slow
+def test_full_disk_while_vectors_are_indexed(small_disk):
+    """Prevents: a half written index that fills the disk for a week, until LanceDB believes that nobody is writing it."""
+    folder, videos = small_disk / "index", [f"video_{number}" for number in range(4000)]
+    store = create_store(folder, pa.schema([*FACTS, SCHEMA.field("vector")]))
+    store.replace(build_rows(videos, 1, schema=store.schema), [])
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - 250_000))
+    with pytest.raises(SearchIndexError, match="No space left on .* in .*, where an index of vectors is prepared"):
+        store.ensure_index(min_indexed=100)
+    assert sizes_of(folder)
+    assert open_store(folder).describe()["index"] is None and store.verify() == []
+    assert len(store.nearest(unit_vectors(1)[0], 10, ["id"])) == 10 and store.count() == len(videos)
+    filler.unlink()
+    store.compact(min_indexed=10_000)
+    assert not sizes_of(folder)
+    store.ensure_index(min_indexed=100)
+    assert store.describe()["index"] and store.verify() == []
+
+
 def replace_with_small_files(uri, answer):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     store, more = open_store(uri), [f"more_{number}" for number in range(1000)]
@@ -325,11 +349,14 @@ def test_files_that_may_not_grow(folder):
 
 def test_index_of_vectors(tmp_path):
     store, videos = create_store(tmp_path / "index", SCHEMA), [f"video_{number:04d}" for number in range(600)]
-    store.replace(build_rows(videos[:500], 1), videos[:500])
+    rows = build_rows(videos[:500], 1)
+    for start in range(0, 500, 100):
+        store.replace(rows.slice(start, 100), [])
     store.ensure_index(min_indexed=501)
-    assert store.describe()["index"] is None
+    assert store.describe()["index"] is None and count_files(store) == 5
     store.ensure_index(min_indexed=500)
     assert store.describe()["index"] == "IVF_HNSW_SQ" and store.describe()["unindexed_rows"] == 0
+    assert count_files(store) == 1  # of which a filter opens each
     store.delete(videos[:50])
     store.replace(build_rows(videos[500:], 1, seed=1), [])
     assert store.describe()["unindexed_rows"] == 100
@@ -343,6 +370,10 @@ def test_index_of_vectors(tmp_path):
     store.compact()
     compare_with_numpy(open_store(store.uri), videos[50:], vectors)
     assert store.verify() == []
+
+
+def count_files(store):
+    return lancedb.connect(store.folder).open_table("segments").stats()["fragment_stats"]["num_fragments"]
 
 
 def compare_with_numpy(store, videos, vectors):

@@ -32,12 +32,13 @@ def test_json_lines(root):
         {"video": "sub/e\u0301.mp4", "caption": ["a cat", "a pet"], "camera": None, "hours": 0.5, "nothing": None},
     )
     assert read_metadata(path, root) == Metadata(
-        types={"caption": str, "camera": str, "stars": int, "hours": float, "own": bool},
+        types={"caption": str, "captions": list, "camera": str, "stars": int, "hours": float, "own": bool},
         rows={
-            "a.mp4": {"caption": "a dog", "camera": "left", "stars": 5, "hours": 1.0, "own": True},
-            "sub/é.mp4": {"caption": "a cat", "camera": None, "hours": 0.5, "nothing": None},
+            "a.mp4": {"caption": "a dog", "captions": None}
+            | {"camera": "left", "stars": 5, "hours": 1.0, "own": True},
+            "sub/é.mp4": {"caption": "a cat", "captions": ["a cat", "a pet"]}
+            | {"camera": None, "hours": 0.5, "nothing": None},
         },
-        captions={"a.mp4": ["a dog"], "sub/é.mp4": ["a cat", "a pet"]},
     )
     assert type(read_metadata(str(path), str(root)).rows["a.mp4"]["hours"]) is float
 
@@ -93,9 +94,25 @@ def test_tables(root):
         ["b, c.mp4", "13", "", "0.5", "12", "x\ny", "False", "5", "", "9007199254740993"],
     ]
     rows = {
-        "a.mp4": {"caption": "12", "number": -5, "share": 1.0, "code": "007", "text": "1", "own": True}
+        "a.mp4": {
+            "caption": "12",
+            "captions": None,
+            "number": -5,
+            "share": 1.0,
+            "code": "007",
+            "text": "1",
+            "own": True,
+        }
         | {"long": "9" * 25, "empty": None, "mixed": "1.5"},
-        "b, c.mp4": {"caption": "13", "number": None, "share": 0.5, "code": "12", "text": "x\ny", "own": False}
+        "b, c.mp4": {
+            "caption": "13",
+            "captions": None,
+            "number": None,
+            "share": 0.5,
+            "code": "12",
+            "text": "x\ny",
+            "own": False,
+        }
         | {"long": "5", "empty": None, "mixed": "9007199254740993"},
     }
     types = {"caption": str, "number": int, "share": float, "code": str, "text": str, "own": bool, "long": str}
@@ -130,8 +147,16 @@ def test_several_captions_of_a_video(root):
         {"video": "a.mp4", "caption": "two", "caption_id": "2", "stars": 5},
     )
     found = read_metadata(path, root)
-    assert found.rows["a.mp4"] == {"caption": "one", "caption_id": "1", "camera": "left", "stars": 5}
-    assert found.captions == {"a.mp4": ["one", "two"], "b.mp4": ["three"]}
+    several = {"caption": "one", "captions": ["one", "two"]}
+    assert found.rows["a.mp4"] == several | {"caption_id": "1", "camera": "left", "stars": 5}
+    assert found.rows["b.mp4"] == {"caption": "three", "captions": None} and found.types["captions"] is list
+    assert read_metadata(found.rows, root).rows == found.rows  # what an index tells can be given to another
+    given = {"a.mp4": {"captions": ["one", "", "two"]}, "b.mp4": {"caption": []}, "c.mp4": {"caption": None}}
+    nothing = {"caption": None, "captions": None}
+    assert read_metadata(given, root).rows == {"a.mp4": several, "b.mp4": nothing, "c.mp4": nothing}
+    assert read_metadata({"c.mp4": {"caption": ""}, "d.mp4": {}}, root) == Metadata(
+        {}, {"c.mp4": nothing, "d.mp4": {}}
+    )
 
 
 @pytest.mark.parametrize(
@@ -149,6 +174,8 @@ def test_several_captions_of_a_video(root):
         ({"video": "b.mp4", "stars": True}, r"'stars' .* several types: int \(.*line 1\), bool \(.*line 2\)"),
         ({"video": "b.mp4", "big": 0.5}, "'big' has fractions elsewhere"),
         ({"video": "b.mp4", "caption": ["a", 5]}, "line 2: expected 'caption' to be a text, or a list of texts"),
+        ({"video": "b.mp4", "captions": 5}, "line 2: expected 'captions' to be a text, or a list of texts"),
+        ({"video": "b.mp4", "caption": ["a", "y" * 10_001]}, "line 2: expected 'caption' to be at most 10000"),
         ({"video": "b.mp4", "size": 5}, "line 2: .* cannot be called 'size': the index has a column"),
         ({"video": "b.mp4", "clip_3": 5}, "line 2: .* cannot be called 'clip_3'"),
         ({"video": "b.mp4", "x y": 5}, "line 2: .* cannot be called 'x y': expected letters"),

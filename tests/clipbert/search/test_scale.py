@@ -34,7 +34,7 @@ from search_processes import (
 from clipbert.datasets_scripts.synthetic.events import EventVideo
 from clipbert.datasets_scripts.synthetic.rendering import write_h264
 from clipbert.datasets_scripts.synthetic.scenes import Act, Scene
-from clipbert.search import SearchIndexError, VideoIndex
+from clipbert.search import SearchIndexError, VideoIndex, adding
 from clipbert.train_scripts import moment_retrieval
 from clipbert.train_scripts.engine.task import main
 
@@ -52,6 +52,12 @@ def pool(tmp_path_factory):
     index = VideoIndex.create(tmp_path_factory.mktemp("index") / "index", folder, MeanColour(), segment_s=SEGMENT_S)
     index.add(progress=False)
     return folder, vectors_by_digest(index)
+
+
+@pytest.fixture(autouse=True)
+def commits_as_before(monkeypatch):
+    """`open_index` makes commits small: in this process for one test alone, or thousands of files are thousands of commits."""
+    monkeypatch.setattr(adding, "SEGMENTS_PER_COMMIT", adding.SEGMENTS_PER_COMMIT)
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from search_stores import (
     unit_vectors,
 )
 
-from clipbert.search.filters import field
+from clipbert.search.filters import check, field
 from clipbert.search.protocols import SearchIndexError
-from clipbert.search.rows import FACTS, build_table
+from clipbert.search.rows import FACTS, build_table, metadata_field, with_checksums
 from clipbert.search.stores import create_store, open_store
 
 
@@ -148,6 +148,23 @@ def test_add_columns(store, place):
     assert digests_by_video(reader)[VIDEOS[0]] == "second"
     with pytest.raises(SearchIndexError, match="'colour' of string, and cannot have one of int64"):
         store.add_columns([pa.field("colour", pa.int64())])
+
+
+def test_a_column_of_lists_of_texts(store, place):
+    captions, ids = metadata_field("captions", list), [f"{VIDEOS[0]}#0000{segment}" for segment in range(2)]
+    store.add_columns([captions])
+    texts = [["it's", "", '😀 "'], None, []]
+    rows = build_rows(VIDEOS[:1], 3, schema=pa.schema([*SCHEMA, captions]))
+    rows = with_checksums(rows.set_column(rows.num_columns - 1, captions, pa.array(texts, captions.type)))
+    store.replace(rows, VIDEOS[:1])
+    reader = open_store(place[0], **place[1])
+    assert reader.schema.field("captions").type == captions.type
+    assert reader.take(rows["id"].to_pylist(), ["captions"])["captions"].to_pylist() == texts
+    assert digests_by_video(reader) == dict.fromkeys(VIDEOS, "first")  # checksums fit
+    store.update(pa.table({"id": ids, "captions": pa.array([None, ["new"]], captions.type)}))
+    assert reader.take(ids, ["captions"])["captions"].to_pylist() == [None, ["new"]]
+    with pytest.raises(SearchIndexError, match="'captions' has list<.*, which cannot be filtered"):
+        check(field("captions") == "new", reader.schema)
 
 
 def test_vectors_can_come_later(place):
