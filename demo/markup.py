@@ -161,7 +161,7 @@ class Markup:
         play = self.play(video, start_s, end_s, words("play", video=video, start=when), picture, "thumbnail")
         facts = [words("score", score=hit["score"]), words("lasts", duration=show_seconds(hit["duration_s"]))]
         metadata = "".join(
-            f"<div><dt>{said(name)}</dt><dd>{said(value)}</dd></div>"
+            f"<div><dt>{said(name)}</dt><dd>{said(' · '.join(value) if isinstance(value, list) else value)}</dd></div>"
             for name, value in list(hit["metadata"].items())[:MOST_COLUMNS]
         )
         about = (

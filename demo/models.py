@@ -327,7 +327,7 @@ def read_filter(name: str, shortest_s: float | None, longest_s: float | None) ->
 
 def plain(value: Any) -> Any:
     """A value of a column as JSON has it."""
-    return value if isinstance(value, bool | int | float | str) else str(value)
+    return value if isinstance(value, bool | int | float | str | list) else str(value)
 
 
 __all__ = ["CLASSES", "MOMENTS", "QUESTIONS", "RETRIEVAL", "Models"]
