@@ -210,7 +210,8 @@ class Page:
         token = gr.Textbox(visible=False)
         endpoint = {"api_visibility": "private"} if self.has_upload else {"api_name": "upload"}
         self.has_upload = True
-        return token, upload.upload(self.take, upload, token, queue=False, show_progress="hidden", **endpoint)
+        in_turn = {"concurrency_id": "uploads", "concurrency_limit": 1}
+        return token, upload.upload(self.take, upload, token, show_progress="hidden", **in_turn, **endpoint)
 
     def add_chooser(self) -> gr.Dropdown:
         """A video of the collection, or one that is uploaded."""
