@@ -1,7 +1,9 @@
 // What buttons of an answer do: play a video from a second on, or hand a video to another part of the page.
 // `element` is the answer, `trigger` tells the server, `watch` waits for an answer.
 element.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-source], button[data-action]");
+  const button =
+    event.target.closest("button[data-source], button[data-action]") ||
+    event.target.closest(".card")?.querySelector(".thumbnail"); // a card plays its best clip
   if (!button || !element.contains(button)) return;
   if (button.dataset.action) {
     const { action, video, start, end } = button.dataset;

@@ -115,6 +115,8 @@ def test_a_container_that_browsers_do_not_play(tab, page):
     card.locator(".thumbnail").click()
     _, width = player(tab)
     assert width == 128
+    card.locator("h4").click()  # so does the card
+    player(tab)
     assert "media/preview" in tab.locator("#hits video").get_attribute("src")
 
 
