@@ -14,10 +14,12 @@ Object storage has no lock. Where two machines write one video at once, with dif
 until the later one has deleted those of the other, which it does before `replace` returns; if it is killed in between, repeat the change.
 """
 
+import importlib.util
 import os
 import random
 import re
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -48,6 +50,7 @@ SETTING_COLUMNS = pa.schema(
 )
 STATE = ("digest", "encoder", "reranker")  # of a row: what is in the others was made of it
 GONE, THERE = "video_id IS NULL", "video_id IS NOT NULL"  # rows that `replace` is about to delete, and others
+HTTP_CLIENT = "lance_namespace_urllib3_client"  # is generated, comes with lancedb, takes a second to run; a folder uses none of it
 MIN_INDEXED = 20_000  # vectors; fewer are compared one by one
 MAX_UNINDEXED = 10_000  # vectors that are compared one by one beside the index: some 15 ms
 MAX_APPROXIMATE = 1_000  # rows of an answer; for more it is quicker to compare all
@@ -487,12 +490,31 @@ class LanceStore:
 
 
 def _connect(uri: str, storage_options: dict[str, str]):
+    _put_off(HTTP_CLIENT)
     try:
         import lancedb
     except ImportError as error:
         raise ImportError("An index needs LanceDB: pip install 'clipbert[search]'") from error
     os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")  # in figures of an index; else it warns of them
     return lancedb.connect(uri, read_consistency_interval=timedelta(0), storage_options=storage_options or None)
+
+
+def _put_off(package: str) -> None:
+    """Run the `__init__` of a package when somebody asks for a name in it; its modules can be imported before."""
+    spec = None if package in sys.modules else importlib.util.find_spec(package)
+    if spec is None:
+        return
+    module = importlib.util.module_from_spec(spec)
+
+    def run_and_find(name: str) -> Any:
+        if name.startswith("__"):  # the machinery of imports looks for these
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        vars(module).pop("__getattr__", None)
+        spec.loader.exec_module(module)
+        return getattr(module, name)
+
+    module.__getattr__ = run_and_find
+    sys.modules[package] = module
 
 
 def _same(column: str) -> str:

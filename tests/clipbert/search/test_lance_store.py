@@ -8,6 +8,7 @@ import random
 import resource
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from datetime import timedelta
@@ -418,3 +419,21 @@ def test_what_a_killed_creation_left_is_replaced(folder):
         open_store(folder)
     store = create_store(folder, SCHEMA)
     assert store.count() == 0 and store.setting_names() == [] and store.verify() == []
+
+
+def test_a_client_that_a_folder_does_not_use_is_put_off(tmp_path):
+    """And is there for whoever asks for it afterwards, or asks first."""
+    code = f"""
+import sys
+from clipbert.search.lance_store import HTTP_CLIENT, LanceStore
+LanceStore({str(tmp_path / "index")!r})
+assert f"{{HTTP_CLIENT}}.api" not in sys.modules
+import lance_namespace, lance_namespace_urllib3_client
+assert not hasattr(lance_namespace_urllib3_client, "__no_such_name__")
+from lance_namespace_urllib3_client import ApiClient, models
+from lance_namespace_urllib3_client.api.table_api import TableApi
+assert lance_namespace_urllib3_client.TableApi is TableApi and lance_namespace_urllib3_client.models is models
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    first = "import lance_namespace_urllib3_client as client; client.ApiClient\n" + code.split("assert f")[0]
+    subprocess.run([sys.executable, "-c", first], check=True)
