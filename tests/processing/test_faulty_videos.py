@@ -346,6 +346,7 @@ def test_who_listens_to_pyav_hears_all(caplog):
         av.logging.set_level(None)
 
 
+@pytest.mark.slow
 def test_damage_among_decoder_threads_does_not_hang(tmp_path):
     """FFmpeg's threads are ahead of the first error, and log the next ones while the decoder is closed.
 

@@ -303,6 +303,7 @@ def test_a_stream_that_is_cut_off(tmp_path):
     assert sum(len(chunk.frames) for chunk in lenient) >= len(seen)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("CLIPBERT_DATA" not in os.environ, reason="set CLIPBERT_DATA to a folder of real videos")
 def test_odd_real_files_are_right_or_named():
     folder = Path(os.environ["CLIPBERT_DATA"]) / "videos" / "technical"

@@ -56,6 +56,7 @@ def test_a_flipped_bit_is_named_before_anything_is_done_with_the_model(reader, t
         assert not (tmp_path / "output" / "checkpoints").exists() and not (tmp_path / "output" / "README.md").exists()
 
 
+@pytest.mark.slow
 def test_what_only_a_resumed_run_reads_is_not_asked_of_others(trained, data, tmp_path, capsys):
     folder = shutil.copytree(trained, tmp_path / "copy")
     (folder / "trainer" / "optimizer.pt").unlink()

@@ -90,6 +90,7 @@ def test_streamed_rows_are_the_same(folder, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_kinds_of_real_questions(real_tables):
     loaded = real_tables("msrvtt_qa", None)
     kinds = {"what": 49869, "who": 20385, "how": 1640, "when": 677, "where": 250}

@@ -153,7 +153,7 @@ class WithoutWorker(StubTask):
         time.sleep(0.2)  # not a moment: the signal comes in the middle of something
 
 
-@pytest.mark.parametrize("when", ["step", "save"])
+@pytest.mark.parametrize("when", ["step", pytest.param("save", marks=pytest.mark.slow)])
 def test_a_worker_that_was_killed_is_what_an_error_speaks_of(tmp_path, when):
     settings = ["data.num_workers=2", "data.options.pause_s=0.01", "run.save_every=3"]
     message = r"^DataLoader worker \(pid \d+\) is killed by signal: Killed. .*memory.* Lower data.num_workers \(2\)"
