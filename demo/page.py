@@ -99,15 +99,16 @@ class Page:
         def search(
             query: str, top_k: float, name: str, shortest: float, longest: float, request: gr.Request
         ) -> Iterator[Any]:
-            filters = top_k, name, shortest, longest
-            for answer in self.work(request, lambda markup, report: self.find(markup, query, *filters)):
+            for answer in self.work(
+                request, lambda markup, report: self.find(markup, query, top_k, name, shortest, longest)
+            ):
                 yield query, answer, ""
 
         events = [gr.on([query.submit, button.click], search, [query, *filters], [asked, found, why], **OF_THE_PAGE)]
         if upload is not None:
             token, taken = self.on_upload(upload)
             events.append(taken.success(search, [token, *filters], [asked, found, why], **OF_THE_PAGE))
-        self.hits, self.asked, self.why = found, asked, why
+        self.hits = found
         events.append(self.on_action(found, asked, why))
         self.add_cancel(cancel, found, events)
 

@@ -2,6 +2,7 @@
 """The command `demo`: a page in the browser over some models and videos."""
 
 import argparse
+from contextlib import ExitStack
 
 from clipbert.command_line.arguments import Command, CommandParser, UsageError, positive
 from clipbert.command_line.index import add_device, add_models, naming_index, open_index
@@ -55,15 +56,13 @@ def run_demo(given: argparse.Namespace) -> int:
     if given.num_clips is not None:
         options["num_clips"] = given.num_clips
     name = given.index or " ".join(given.checkpoint)
-    with naming_index(given.videos or name), naming_checkpoint(name):
-        opened = open_models(given.checkpoint, given.videos, index, **options)
-        models = opened.__enter__()
-    try:
-        serve(models, host=given.host, port=given.port, share=given.share)
-    except OSError as error:
-        raise UsageError(f"--port: {error}") from error
-    finally:
-        opened.__exit__(None, None, None)
+    with ExitStack() as stack:
+        with naming_index(given.videos or name), naming_checkpoint(name):
+            models = stack.enter_context(open_models(given.checkpoint, given.videos, index, **options))
+        try:
+            serve(models, host=given.host, port=given.port, share=given.share)
+        except OSError as error:
+            raise UsageError(f"--port: {error}") from error
     return 0
 
 
