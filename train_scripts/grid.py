@@ -36,6 +36,7 @@ from clipbert.support.names import did_you_mean
 from clipbert.support.terminal import printable, printable_lines
 from clipbert.train_scripts.engine.cell_table import show_table, summarise
 from clipbert.train_scripts.engine.cells import CellRun, Grid, load_task, plan_runs, read_grid
+from clipbert.train_scripts.engine.forking import ForkedScript, can_fork, import_ahead
 from clipbert.train_scripts.engine.output import LOCK, TAKEN
 from clipbert.train_scripts.engine.report import show_score
 from clipbert.train_scripts.engine.values import RecipeError, describe_options
@@ -78,9 +79,9 @@ class GridRunner:
         cells = cells[part[0] - 1 :: part[1]]
         self.ours = [run for run in runs if run.cell.name in cells]
         self.states: dict[CellRun, str] = {}  # of what is not finished
-        self.processes: dict[subprocess.Popen, Path] = {}  # that run now, and the folders of their runs
+        self.processes: dict[subprocess.Popen | ForkedScript, Path] = {}  # that run now, and the folders of their runs
         self.is_stopped = False
-        self.writing = threading.Lock()
+        self.writing, self.starting = threading.Lock(), threading.Lock()
 
     def run(self) -> dict[CellRun, str]:
         """Returns those of this part that are not finished, with the reason of each."""
@@ -165,13 +166,21 @@ class GridRunner:
         """A command for a run in a process of its own, which a Ctrl-C does not reach; what it prints goes into a file of the run's folder."""
         with open(folder / console, "w", encoding="utf-8") as printed:
             print(f"$ {shlex.join(command)}", file=printed, flush=True)
-            process = subprocess.Popen(
-                command,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=share_processors(self.jobs),
-            )
+            environment = share_processors(self.jobs)
+            _, script, *arguments = command
+            if can_fork() and not script.startswith("-"):
+                with self.starting:
+                    import_ahead(modules_of(script), environment)
+                    process = ForkedScript(script, arguments, folder / console, environment)
+                    process.start()
+            else:
+                process = subprocess.Popen(
+                    command,
+                    stdout=printed,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    env={**os.environ, **environment},
+                )
             self.processes[process] = folder
             if self.is_stopped:
                 stop(process, folder)
@@ -204,11 +213,11 @@ class GridRunner:
                         remove_checkpoints(Path(run["folder"]))
 
 
-def share_processors(jobs: int) -> dict[str, str] | None:
-    """The environment of one of several runs at a time: as many threads as each may have, unless the caller has said how many."""
+def share_processors(jobs: int) -> dict[str, str]:
+    """What one of several runs at a time has in its environment: as many threads as each may have, unless the caller has said how many."""
     if jobs == 1 or "OMP_NUM_THREADS" in os.environ:
-        return None
-    return {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
+        return {}
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
 
 
 @contextmanager
@@ -239,10 +248,18 @@ def holding(folder: Path, is_patient: bool) -> Iterator[bool]:
         of_grids.release()
 
 
-def stop(process: subprocess.Popen, folder: Path) -> None:
+def modules_of(script: str) -> list[str]:
+    """What a script of this package imports: itself; one of a user's has the engine in common with them."""
+    name = Path(script).stem if Path(script).resolve().parent == Path(__file__).parent else "engine.loop"
+    return [f"clipbert.train_scripts.{name}"]
+
+
+def stop(process: subprocess.Popen | ForkedScript, folder: Path) -> None:
     """Let a run save and end, with all of its processes."""
-    with suppress(ProcessLookupError):
+    try:
         os.killpg(process.pid, signal.SIGTERM) if hasattr(os, "killpg") else process.terminate()
+    except ProcessLookupError:  # it has ended, or no session of its own yet
+        process.terminate()
     process.wait()
     with FileLock(folder / LOCK):  # a launcher ends before what it has launched
         pass

@@ -651,10 +651,10 @@ def test_several_runs_at_a_time_end_with_the_scores_of_one_after_the_other(folde
 def test_runs_at_a_time_share_the_processors_unless_told_otherwise(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    assert grid_script.share_processors(1) is None
+    assert grid_script.share_processors(1) == {}
     assert [grid_script.share_processors(jobs)["OMP_NUM_THREADS"] for jobs in (2, 3, 16)] == ["4", "2", "1"]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert grid_script.share_processors(2) is None
+    assert grid_script.share_processors(2) == {}
 
 
 def test_cells_are_compared_by_what_they_say_of_the_same_videos():
