@@ -70,7 +70,7 @@ def boundary_nll(log_probabilities, targets, mask):
 def segmentation_bce(logits, labels, mask, pos_weight=1.0):
     """Binary cross-entropy of the third head over segments that exist (eq. 16)."""
     logits = logits.where(mask, 0.0)
-    weight = torch.as_tensor(pos_weight, dtype=logits.dtype, device=logits.device)
+    weight = logits.new_full((), pos_weight)
     terms = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none", pos_weight=weight)
     return terms.where(mask, 0.0).sum() / mask.sum()
 

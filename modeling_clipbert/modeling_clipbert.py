@@ -638,13 +638,21 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
             tokens = self._encode_clips(clips)  # (V*C, P, D)
         else:
             exists = clip_mask.flatten()  # (V*C,)
-            if torch.compiler.is_compiling():  # shapes must not depend on the mask
+            if self._reads_blank_clips(clips):
                 clips = clips.where(exists[:, None, None, None, None], 0.0)
                 tokens = self._encode_clips(clips).where(exists[:, None, None], 0.0)
             else:
                 kept = self._encode_clips(clips[exists])
                 tokens = kept.new_zeros(len(exists), *kept.shape[1:]).masked_scatter(exists[:, None, None], kept)
         return tokens.unflatten(0, pixel_values.shape[:2])
+
+    def _reads_blank_clips(self, clips):
+        """
+        Whether the CNN sees zeros in place of clips that do not exist: where shapes must not depend on the mask, and on an
+        accelerator, which would be waited for. Not where they would count in the statistics of batch norms.
+        """
+        has_statistics = self.training and not self.config.freeze_backbone_norm
+        return torch.compiler.is_compiling() or (clips.device.type != "cpu" and not has_statistics)
 
     def _encode_clips(self, clips):
         # clips: (K, T, 3, H, W) -> (K, P, D)
@@ -775,14 +783,17 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         if attention_mask is not None:
             attention_mask = attention_mask[:, None].expand(-1, num_clips, -1).flatten(0, 1)  # (N*C, L)
             attention_mask = F.pad(attention_mask, (0, visual.shape[2]), value=1)
-        if output_attentions:  # computed by the eager implementation, whatever the model is set to
-            mask = None if attention_mask is None else attention_mask[:, None, None].bool()  # (N*C, 1, 1, L+P)
-        else:
+        # attentions are computed by the eager implementation, whatever the model is set to
+        implementation = "eager" if output_attentions else self.config._attn_implementation
+        if implementation not in ("eager", "sdpa"):
             mask = create_bidirectional_mask(
                 config=self.config, inputs_embeds=hidden_states.flatten(0, 1), attention_mask=attention_mask
             )
+        elif attention_mask is None or (_values_are_known(attention_mask) and attention_mask.all()):
+            mask = None
+        else:  # whether anything is padded is not asked of an accelerator, which would be waited for
+            mask = attention_mask[:, None, None].bool()  # (N*C, 1, 1, L+P)
         # 3. transformer; masks of other implementations cannot be cut down to one query
-        implementation = "eager" if output_attentions else self.config._attn_implementation
         last_hidden_state, all_hidden_states, all_attentions = self.encoder(
             hidden_states,
             mask,

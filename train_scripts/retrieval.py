@@ -169,16 +169,16 @@ class RetrievalTask(Task):
     def training_step(self, model, batch):
         objective, losses, labels = self.recipe.model.objective, {}, batch.targets["labels"]
         # where undecodable videos were left out, a micro-batch may hold matches alone: nothing to tell apart
-        has_choice = bool((labels == 0).any())
+        has_choice = batch.targets["has_choice"]
         given = {"labels": labels} if has_choice and objective != "contrastive" else {}
         outputs = model(**batch.inputs, **given, **self.options)
         odds = outputs.match_odds.float()
         if objective != "contrastive":
             losses["pair_loss"] = outputs.loss if has_choice else 0.0 * odds.sum()
         if objective in ("contrastive", "both"):
-            losses["contrastive_loss"] = contrastive_loss(
-                odds, labels, batch.inputs["video_indices"], batch.targets["text_indices"]
-            )
+            pairs = (batch.inputs["video_indices"], batch.targets["text_indices"])
+            sizes = (len(batch.inputs["pixel_values"]), batch.targets["num_texts"])
+            losses["contrastive_loss"] = contrastive_loss(odds, labels, *pairs, *sizes)
         accuracy = ((odds > 0) == (labels == 1)).float().mean()
         return {"loss": sum(losses.values()), **losses}, {"pair_accuracy": accuracy}
 

@@ -221,13 +221,13 @@ def test_contrastive_loss_is_the_mean_cross_entropy_of_both_directions():
         torch.nn.functional.cross_entropy(scores, torch.arange(4))
         + torch.nn.functional.cross_entropy(scores.T, torch.arange(4))
     ) / 2
-    loss = contrastive_loss(scores.flatten(), torch.eye(4).flatten().long(), *all_pairs(4, 4))
+    loss = contrastive_loss(scores.flatten(), torch.eye(4).flatten().long(), *all_pairs(4, 4), 4, 4)
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
 
 
 def test_contrastive_loss_over_the_texts_of_one_video_each():
     scores = torch.tensor([2.0, 1.0, 0.0, 5.0], dtype=torch.float64)  # two videos, one right and one wrong text each
-    loss = contrastive_loss(scores, torch.tensor([1, 0, 1, 0]), torch.tensor([0, 0, 1, 1]), torch.arange(4))
+    loss = contrastive_loss(scores, torch.tensor([1, 0, 1, 0]), torch.tensor([0, 0, 1, 1]), torch.arange(4), 2, 4)
     assert loss.item() == pytest.approx((np.log1p(np.exp(-1)) + np.log1p(np.exp(5))) / 2)
 
 
@@ -237,13 +237,13 @@ def test_contrastive_loss_with_several_right_texts_and_absent_pairs():
     scores, labels = torch.zeros(5, dtype=torch.float64), torch.tensor([1, 1, 0, 0, 1])
     over_texts = (np.log(3 / 2) + np.log(2 / 1)) / 2
     over_videos = (np.log(2) + np.log(2)) / 2  # text 0 has met one video only
-    loss = contrastive_loss(scores, labels, videos, texts)
+    loss = contrastive_loss(scores, labels, videos, texts, 2, 3)
     assert loss.item() == pytest.approx((over_texts + over_videos) / 2)
 
 
 def test_contrastive_loss_has_finite_gradients_for_every_pair():
     scores = torch.randn(9, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    contrastive_loss(scores, torch.eye(3).flatten().long(), *all_pairs(3, 3)).backward()
+    contrastive_loss(scores, torch.eye(3).flatten().long(), *all_pairs(3, 3), 3, 3).backward()
     assert scores.grad.isfinite().all()
     assert (scores.grad != 0).all()
     assert scores.grad.view(3, 3).diag().max() < 0  # right pairs are pulled up
@@ -251,7 +251,7 @@ def test_contrastive_loss_has_finite_gradients_for_every_pair():
 
 def test_contrastive_loss_without_a_choice_is_zero_and_differentiable():
     scores = torch.ones(2, requires_grad=True)
-    loss = contrastive_loss(scores, torch.tensor([1, 1]), torch.tensor([0, 1]), torch.tensor([0, 1]))
+    loss = contrastive_loss(scores, torch.tensor([1, 1]), torch.tensor([0, 1]), torch.tensor([0, 1]), 2, 2)
     loss.backward()
     assert loss == 0
     assert scores.grad.tolist() == [0, 0]

@@ -27,7 +27,7 @@ from torch.distributed.tensor import DTensor
 from clipbert.train_scripts.engine.data import Batch, MicroBatch
 from clipbert.train_scripts.engine.launch import seed_everything
 from clipbert.train_scripts.engine.sharding import distribute_as, outermost_weights_whole
-from clipbert.train_scripts.engine.statistics import shared_statistics
+from clipbert.train_scripts.engine.statistics import keep_statistics, restore_statistics, shared_statistics
 from clipbert.train_scripts.engine.step import StepSums
 from clipbert.train_scripts.engine.task import Features, Losses, Report, Task
 
@@ -79,11 +79,10 @@ def add_global_gradients(
     with counting([micro.batch for micro in micro_batches]):
         cached = None
         if num_micro_steps > 1:
-            statistics = [(buffer, buffer.clone()) for buffer in model.buffers()]  # are updated in the other pass
+            statistics = keep_statistics(model)  # are updated in the other pass
             with torch.no_grad():
                 cached = [compute_features(micro_step) for micro_step in range(num_micro_steps)]
-                for buffer, value in statistics:
-                    buffer.copy_(value)
+                restore_statistics(statistics)
         gradients = None
         # `backward` divides by the micro-steps, and processes are averaged; here both are to be summed
         scale = num_micro_steps * accelerator.num_processes

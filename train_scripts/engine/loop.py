@@ -48,7 +48,7 @@ from clipbert.train_scripts.engine.report import describe_end, measured_checkpoi
 from clipbert.train_scripts.engine.resume import Beginning
 from clipbert.train_scripts.engine.run_files import read_run
 from clipbert.train_scripts.engine.sharding import gather, gather_optimizer, prepare
-from clipbert.train_scripts.engine.statistics import shared_statistics
+from clipbert.train_scripts.engine.statistics import keep_statistics, restore_statistics, shared_statistics
 from clipbert.train_scripts.engine.step import StepSums, weigh_by_rows
 from clipbert.train_scripts.engine.task import Task
 from clipbert.train_scripts.engine.termination import EvaluationStopped, Termination
@@ -178,19 +178,17 @@ class Trainer:
         self.model.train()
         if hasattr(self.recipe.model, "advance"):  # options of the family
             self.recipe.model.advance(self.accelerator.unwrap_model(self.model), self.step / self.total_steps)
-        statistics = [(buffer, buffer.clone()) for buffer in self.model.buffers()]  # which a forward pass updates
+        statistics = keep_statistics(self.model)
         lr = set_lr(self.optimizer, self.step + 1, self.total_steps, optim, self.log.num_reductions())
         with nullcontext() if self.meter is None else self.meter.step() as cost:
             found = self.add_gradients(batches)
         grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), optim.max_grad_norm or math.inf)
         is_time = self.accelerator.is_main_process and time.monotonic() - self.saved_at >= self.recipe.run.save_seconds
-        means, self.termination.is_agreed, self.is_time_to_save = found.average(
-            self.accelerator, self.termination.is_asked, is_time
+        values, self.termination.is_agreed, self.is_time_to_save = found.average(
+            self.accelerator, grad_norm, self.termination.is_asked, is_time
         )
-        values = {**means, "grad_norm": float(grad_norm)}
         if not is_finite(values, self.recipe.run):
-            for buffer, value in statistics:
-                buffer.copy_(value)
+            restore_statistics(statistics)
             raise explain(values, found.losses, self.step, self.save_finite())
         self.optimizer.step()
         self.optimizer.zero_grad()

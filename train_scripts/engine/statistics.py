@@ -1,13 +1,25 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Running statistics of batch norms that are trained: the same whatever the number of processes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def keep_statistics(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The buffers that a forward pass may update, those of modules in training mode, and copies of them."""
+    trained = (module for module in model.modules() if module.training)
+    return [(buffer, buffer.clone()) for module in trained for buffer in module.buffers(recurse=False)]
+
+
+def restore_statistics(kept: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Give buffers the values that `keep_statistics` has found in them."""
+    for buffer, value in kept:
+        buffer.copy_(value)
 
 
 @contextmanager
@@ -43,4 +55,4 @@ def _join(norms: list[_BatchNorm]) -> torch.Tensor:
     return torch.cat([part.detach().clone() for norm in norms for part in (norm.running_mean, norm.running_var)])
 
 
-__all__ = ["shared_statistics"]
+__all__ = ["keep_statistics", "restore_statistics", "shared_statistics"]

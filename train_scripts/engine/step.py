@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch.distributed.tensor import DTensor
 
 from clipbert.train_scripts.engine.data import MicroBatch
 
@@ -29,14 +30,21 @@ class StepSums:
         self.losses.append((losses["loss"].detach(), micro.ids))
         self.micro_batches.append(micro._replace(batch=None))
 
-    def average(self, accelerator: Accelerator, *flags: bool) -> tuple[dict[str, float] | bool, ...]:
-        """Means over all processes, and for each flag whether any of them has raised it, in one message."""
-        values = [*self.sums.values(), self.weight, self.wait_s, *map(float, flags)]
-        parts = [torch.as_tensor(value, dtype=torch.float32, device=accelerator.device) for value in values]
-        sums = accelerator.reduce(torch.stack(parts), reduction="sum").tolist()
+    def average(
+        self, accelerator: Accelerator, grad_norm: torch.Tensor, *flags: bool
+    ) -> tuple[dict[str, float] | bool, ...]:
+        """
+        Means over all processes, with the gradient norm, which they have in common; and for each flag whether any of them
+        has raised it. All in one message, read in one go: the one place of a step at which an accelerator is waited for.
+        """
+        own = torch.tensor([self.weight, self.wait_s, *map(float, flags)], device=accelerator.device)
+        totals = [torch.as_tensor(total, device=own.device) for total in self.sums.values()]
+        sums = accelerator.reduce(torch.cat([torch.stack(totals), own]), reduction="sum")
+        grad_norm = grad_norm.full_tensor() if isinstance(grad_norm, DTensor) else grad_norm
+        *sums, grad_norm = torch.cat([sums, grad_norm.detach().to(sums).view(1)]).tolist()
         *totals, weight, wait_s = sums[: len(sums) - len(flags)]
         means = {name: total / max(weight, 1e-9) for name, total in zip(self.sums, totals, strict=True)}
-        means["wait_s"] = wait_s / accelerator.num_processes
+        means |= {"wait_s": wait_s / accelerator.num_processes, "grad_norm": grad_norm}
         return means, *(count > 0 for count in sums[len(sums) - len(flags) :])
 
 
@@ -51,7 +59,9 @@ def weigh_by_rows(micro_batches: Sequence[MicroBatch], target: str, accelerator:
     """
     # items that stand in for some that cannot be decoded count nothing
     counts = [len(micro.batch.targets[target]) * (micro.weight > 0) for micro in micro_batches]
-    total = accelerator.reduce(torch.tensor(float(sum(counts)), device=accelerator.device), reduction="sum").item()
+    total = float(sum(counts))
+    if accelerator.num_processes > 1:
+        total = accelerator.reduce(torch.tensor(total, device=accelerator.device), reduction="sum").item()
     per_row = len(micro_batches) * accelerator.num_processes / max(total, 1.0)
     return (micro._replace(weight=count * per_row) for micro, count in zip(micro_batches, counts, strict=True))
 

@@ -140,10 +140,10 @@ class Task:
         """
         found: dict[str, list] = {}
         items = ReadItems(examples, examples.collate)
-        loader = build_loader(items, recipe.data, batch_size=recipe.eval.batch_size, collate_fn=items.collate)
-        loader = prepare_data_loader(
-            loader, accelerator.device, accelerator.num_processes, accelerator.process_index, put_on_device=True
-        )
+        pinned, batch_size = accelerator.device.type == "cuda", recipe.eval.batch_size
+        loader = build_loader(items, recipe.data, pinned, batch_size=batch_size, collate_fn=items.collate)
+        processes = (accelerator.num_processes, accelerator.process_index)
+        loader = prepare_data_loader(loader, accelerator.device, *processes, put_on_device=True, non_blocking=pinned)
         quiet = None if accelerator.is_main_process else True
         for batch in tqdm(batches_of(loader), total=len(loader), desc="evaluating", disable=quiet):
             for name, values in self.eval_step(model, batch).items():

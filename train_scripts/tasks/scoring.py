@@ -190,8 +190,10 @@ class VisualReader:
     def blocks(self, model: PreTrainedModel) -> Iterator[VideoBlock]:
         """The usable videos of this process; those that cannot be decoded are noted."""
         recipe = self.recipe
-        read = ReadItems(self.inputs(), list)
-        loader = build_loader(read, recipe.data, batch_size=recipe.eval.video_block, collate_fn=read.collate)
+        read, pin_memory = ReadItems(self.inputs(), list), self.accelerator.device.type == "cuda"
+        loader = build_loader(
+            read, recipe.data, pin_memory, batch_size=recipe.eval.video_block, collate_fn=read.collate
+        )
         quiet, done = None if self.accelerator.is_main_process else True, 0
         with tqdm(total=len(self.own), desc="evaluating", unit=self.media, disable=quiet) as bar:
             for items in batches_of(loader):
@@ -231,7 +233,9 @@ class VisualReader:
         self, model: PreTrainedModel, numbers: list[int], inputs: Sequence[Mapping[str, torch.Tensor]]
     ) -> VideoBlock:
         device = self.accelerator.device
-        together = {name: torch.cat([item[name] for item in inputs]).to(device) for name in inputs[0]}
+        # one by one: pinned memory is copied in the background, what is put together here would not be pinned
+        parts = {name: [item[name].to(device, non_blocking=True) for item in inputs] for name in inputs[0]}
+        together = {name: torch.cat(values) for name, values in parts.items()}
         mask = {"clip_mask": together["clip_mask"]} if "clip_mask" in together else {}
         return VideoBlock(numbers, model.encode_videos(together["pixel_values"], **mask), mask.get("clip_mask"))
 

@@ -333,7 +333,7 @@ class Counts(Answering):
     def training_context(self, model, batch):
         clip_mask, num_clips = batch.inputs.get("clip_mask"), batch.inputs["pixel_values"].shape[1]
         clips = num_clips * len(batch.targets["labels"])
-        if clip_mask is not None:
+        if clip_mask is not None and len(batch.targets["labels"]) == 1:  # every video has a clip
             clips = int(clip_mask[batch.inputs["video_indices"]].sum())
         # the batch norm of the head has nothing to compare a single clip with
         return running_statistics(model) if clips == 1 else nullcontext()

@@ -179,7 +179,7 @@ class PairCollator:
 
     Returns (when called with a list of `PairItem`):
         `Batch`: Inputs of the model with `video_indices`; targets `labels` (1 = match) and `text_indices` `(pairs,)`,
-        which says which text a row holds.
+        which says which text a row holds; `num_texts`, and whether there is a choice: a pair that is no match.
     """
 
     def __init__(self, processor: Any, negatives: Literal["random", "in_batch", "hard"]):
@@ -205,7 +205,8 @@ class PairCollator:
             **{name: encoded[name][text_indices] for name in ("input_ids", "attention_mask")},
             "video_indices": video_indices,
         }
-        return Batch(inputs, {"labels": labels, "text_indices": text_indices})
+        numbers = {"num_texts": len(texts), "has_choice": bool((labels == 0).any())}
+        return Batch(inputs, {"labels": labels, "text_indices": text_indices, **numbers})
 
 
 class MatchCollator:

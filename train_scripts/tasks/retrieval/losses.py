@@ -13,7 +13,12 @@ Encoded = torch.Tensor | Mapping[str, torch.Tensor]
 
 
 def contrastive_loss(
-    scores: torch.Tensor, labels: torch.Tensor, video_indices: torch.Tensor, text_indices: torch.Tensor
+    scores: torch.Tensor,
+    labels: torch.Tensor,
+    video_indices: torch.Tensor,
+    text_indices: torch.Tensor,
+    num_videos: int,
+    num_texts: int,
 ) -> torch.Tensor:
     """
     Soft-max over the texts of each video, and over the videos of each text.
@@ -26,27 +31,27 @@ def contrastive_loss(
         labels (`torch.LongTensor` of shape `(pairs,)`): 1 for matching pairs, 0 for others.
         video_indices, text_indices (`torch.LongTensor` of shape `(pairs,)`): What each pair consists of. Pairs that
             are not in the batch take no part.
+        num_videos, num_texts (`int`): How many there are. (On an accelerator, looking for the largest index would wait.)
 
     Returns:
         `torch.FloatTensor` of shape `()`.
 
     Example:
         >>> pairs = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
-        >>> contrastive_loss(torch.zeros(4), torch.tensor([1, 0, 0, 1]), pairs[:, 0], pairs[:, 1]).item()
+        >>> contrastive_loss(torch.zeros(4), torch.tensor([1, 0, 0, 1]), pairs[:, 0], pairs[:, 1], 2, 2).item()
         0.6931471824645996
     """
-    shape = (int(video_indices.max()) + 1, int(text_indices.max()) + 1)
-    table = scores.new_full(shape, -torch.inf).index_put((video_indices, text_indices), scores)
-    right = scores.new_full(shape, -torch.inf).index_put(
-        (video_indices, text_indices), scores.where(labels == 1, -torch.inf)
-    )
-    losses = []
+    blank = scores.new_full((num_videos, num_texts), -torch.inf)
+    table = blank.index_put((video_indices, text_indices), scores)
+    right = blank.index_put((video_indices, text_indices), scores.where(labels == 1, -torch.inf))
+    losses, counts = [], []
     for dim in (1, 0):
-        competes = (right > -torch.inf).any(dim) & (table > right).any(dim)
-        if competes.any():
-            distance = table.logsumexp(dim) - right.logsumexp(dim)
-            losses.append(distance[competes].mean())
-    return torch.stack(losses).mean() if losses else 0.0 * scores.sum()
+        competes = (right > -torch.inf).any(dim, keepdim=True) & (table > right).any(dim, keepdim=True)
+        # 0 in place of rows without competition, whose logarithms have no gradient
+        distance = table.where(competes, 0.0).logsumexp(dim) - right.where(competes, 0.0).logsumexp(dim)
+        losses.append(distance.sum() / competes.sum().clamp(min=1))
+        counts.append(competes.any())
+    return torch.stack(losses).sum() / torch.stack(counts).sum().clamp(min=1)
 
 
 def flatten_pairs(texts: Encoded, videos: Encoded, batch: Batch) -> Features:
