@@ -34,6 +34,7 @@ from clipbert.train_scripts.tasks.building import (
     forward_options,
 )
 from clipbert.train_scripts.tasks.groups import check_groups, columns_of_groups
+from clipbert.train_scripts.tasks.retrieval.cascade import Cascade
 from clipbert.train_scripts.tasks.retrieval.evaluation import build_bank, check_evaluation
 from clipbert.train_scripts.tasks.retrieval.items import CaptionedVideos, MatchCollator, PairCollator, PairSection
 from clipbert.train_scripts.tasks.retrieval.losses import contrastive_loss, flatten_pairs, unflatten_pairs
@@ -199,9 +200,13 @@ class RetrievalTask(Task):
                 (gallery, np.flatnonzero(np.isin(videos.owners, gallery)).tolist())
                 for gallery in split_galleries(len(videos), recipe.eval.gallery_size)
             ]
-            clip_logits = score_all_pairs(model, reader, texts, recipe.eval.pairs_per_forward, galleries)
-            tensors = {"clip_logits": clip_logits.numpy()}
             settings["score_pooling"] = choose_pooling(recipe, model)
+            if recipe.eval.shortlist is None:
+                clip_logits = score_all_pairs(model, reader, texts, recipe.eval.pairs_per_forward, galleries)
+                tensors = {"clip_logits": clip_logits.numpy()}
+            else:
+                pooling = settings["score_pooling"] or "mean"
+                tensors = Cascade(model, reader, texts, galleries, recipe.eval, pooling).run()
         reader.check_skipped(videos.ids)
         tensors["frame_seconds"] = reader.frame_seconds.numpy()
         caption_id = "moment_id" if videos.has_spans and "moment_id" in examples.column_names else "caption_id"

@@ -39,6 +39,7 @@ from clipbert.train_scripts.engine.task import main
 from clipbert.train_scripts.rescore import main as rescore
 from clipbert.train_scripts.retrieval import RetrievalRecipe, RetrievalTask
 from clipbert.train_scripts.tasks.pooling import NonFiniteScoreError, log_odds, mark_absent_clips, pool_clips
+from clipbert.train_scripts.tasks.retrieval.cascade import Cascade, leave_out_unread, measure_loss
 from clipbert.train_scripts.tasks.retrieval.items import CaptionedVideos, PairCollator, PairSection
 from clipbert.train_scripts.tasks.retrieval.losses import contrastive_loss
 from clipbert.train_scripts.tasks.rows import RowsByVideo
@@ -323,10 +324,86 @@ def test_each_video_is_encoded_once_and_texts_are_padded_to_their_block(scored, 
         recipe = recipe_with(video_block=2, pairs_per_forward=18)
         score(model, processor, texts, videos, recipe)
     assert [shape[0] for shape in frames] == [2, 2, 1]
-    longest = [len(processor.tokenizer(text)["input_ids"]) for text in texts]
-    blocks = [max(sorted(longest, reverse=True)[start : start + 3]) for start in (0, 3, 6)]
+    longest = [
+        len(processor.tokenizer(text)["input_ids"]) for text in dict.fromkeys(texts)
+    ]  # a repeated one is read once
+    blocks = [max(sorted(longest, reverse=True)[start : start + 3]) for start in (0, 3)]
     assert [shape[1] for shape in lengths] == blocks * 3
-    assert [shape[0] for shape in lengths] == [6, 6, 2, 6, 6, 2, 3, 3, 1]
+    assert [shape[0] for shape in lengths] == [6, 6, 6, 6, 3, 3]
+
+
+def cascade(scored, processor, num_clips=3, **settings):
+    """What two stages find of all pairs in one gallery."""
+    model, texts, videos = scored
+    recipe = recipe_with(pairs_per_forward=7, video_block=2, **settings)
+    reader = VisualReader(videos, "video", processor, {**OPTIONS, "num_clips": num_clips}, recipe, Accelerator())
+    galleries = [(range(len(videos)), range(len(texts)))]
+    with torch.no_grad():
+        return Cascade(model, reader, texts, galleries, recipe.eval, "lse").run()
+
+
+@pytest.mark.parametrize("num_clips", [3, 40])  # of 40, many do not exist
+def test_a_shortlist_of_everything_is_exact(scored, processor, num_clips):
+    model, texts, videos = scored
+    options = {**OPTIONS, "num_clips": num_clips}
+    reader = VisualReader(videos, "video", processor, options, recipe_with(), Accelerator())
+    with torch.no_grad():
+        exact = score_all_pairs(model, reader, texts, 64)
+    found = cascade(scored, processor, num_clips, shortlist=50)
+    assert found["is_shortlisted"].all() and exact.isnan().any() == (num_clips == 40)
+    torch.testing.assert_close(torch.from_numpy(found["clip_logits"]), exact, equal_nan=True, rtol=1e-4, atol=1e-5)
+
+
+def test_pairs_beyond_the_shortlist_have_the_scores_of_few_clips(scored, processor):
+    model, texts, videos = scored
+    with torch.no_grad():
+        exact, _ = score(model, processor, texts, videos, recipe_with())
+    found = cascade(scored, processor, shortlist=1, shortlist_check=2)
+    chosen, first = torch.from_numpy(found["is_shortlisted"]), torch.from_numpy(found["is_first_clip"])
+    assert first.sum(dim=1).tolist() == [1] * len(videos)
+    assert chosen.any(dim=0).all() and chosen.any(dim=1).all() and not chosen.all()
+    best = log_odds(exact[:, first]).reshape(len(texts), len(videos))  # the one clip of each video
+    assert (chosen[torch.arange(len(texts)), best.argmax(dim=1)]).all()
+    assert (chosen[best.argmax(dim=0), torch.arange(len(videos))]).all()
+    is_checked = torch.from_numpy(found["is_checked"])
+    assert is_checked.nonzero().flatten().tolist() == [0, 3]
+    read = (chosen | is_checked[:, None])[:, :, None] | first
+    expected = exact.where(read[..., None], torch.nan)
+    torch.testing.assert_close(torch.from_numpy(found["clip_logits"]), expected, equal_nan=True, rtol=1e-4, atol=1e-5)
+    ranked = leave_out_unread(torch.from_numpy(found["clip_logits"]), found)  # a checked text has no advantage
+    expected = exact.where((chosen[:, :, None] | first)[..., None], torch.nan)
+    torch.testing.assert_close(ranked, expected, equal_nan=True, rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_shortlist_loses_is_what_it_ranks_worse():
+    """Three texts of three videos, two clips: text 0 is found by all clips alone, text 1 by both, text 2 is not checked."""
+    logits = torch.zeros(3, 3, 2, 1)
+    logits[0, 0], logits[0, 1], logits[1, 1] = torch.tensor([[0.0], [9.0]]), torch.tensor([[2.0], [2.0]]), 5.0
+    tensors = {
+        "clip_logits": logits.numpy(),
+        "is_first_clip": np.array([[True, False]] * 3),
+        "is_shortlisted": np.array([[False, True, False], [False, True, False], [False, False, True]]),
+        "is_checked": np.array([True, True, False]),
+    }
+    odds = log_odds(pool_clips(leave_out_unread(logits, tensors), "mean")).numpy()
+    found = measure_loss(tensors, odds, "mean", np.arange(3), [range(3)])
+    assert (found["R@1_lost_by_shortlist"], found["R@5_lost_by_shortlist"]) == (0.5, 0.0)
+    assert (found["R@1_lost_by_shortlist_ci_low"], found["R@1_lost_by_shortlist_ci_high"]) == (0.0, 1.0)
+    assert found["num_checked_texts"] == 2
+
+
+def test_a_run_with_a_shortlist_tells_what_it_loses(shapes, tmp_path, caplog):
+    settings = ["eval.shortlist=1", "eval.num_clips=3", "eval.shortlist_check=4", "run.total_steps=1"]
+    metrics = main(RetrievalTask(), tiny_run("synthetic", "retrieval", shapes, tmp_path, *settings))["results"][
+        "test"
+    ]["metrics"]
+    assert metrics["num_checked_texts"] == 4 and 0 <= metrics["R@1_lost_by_shortlist_ci_high"] <= 1
+    assert "are read with all 3 clips, all of them with 1" in caplog.text
+    again = rescore([str(tmp_path / "predictions" / "test")])
+    assert {name: again[name] for name in metrics if name in again} == {
+        name: metrics[name] for name in metrics if name in again
+    }
+    assert "R@1_lost_by_shortlist" in again
 
 
 @pytest.mark.parametrize("num_labels", [1, 2])

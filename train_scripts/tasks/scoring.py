@@ -341,6 +341,8 @@ def score_all_pairs(
     texts: Sequence[str],
     pairs_per_forward: int,
     galleries: Sequence[tuple[Sequence[int], Sequence[int]]] | None = None,
+    choose: Callable[[VideoBlock], VideoBlock] = lambda block: block,
+    num_clips: int | None = None,
 ) -> torch.Tensor:
     """
     Score every text with every video, or with those of its gallery; all processes return the whole table.
@@ -352,29 +354,35 @@ def score_all_pairs(
         pairs_per_forward (`int`): Pairs of a text and a clip that `match` gets at a time.
         galleries (`Sequence`, *optional*): Of each the numbers of its videos and of its texts, which are scored with each other
             alone. `None`: one with all of them.
+        choose (`Callable`, *optional*): What of a block of videos is scored; by default all of it.
+        num_clips (`int`, *optional*): Clips of a video in that; by default all of the reader's.
 
     Returns:
         `torch.FloatTensor` of shape `(texts, videos, clips, labels)`: What the model says of each clip; NaN for clips
         that do not exist, for videos that could not be decoded, and for pairs of different galleries. One clip and one label, the
         log-odds, where the model gives nothing that could be pooled.
     """
-    accelerator, size = reader.accelerator, reader.recipe.eval.video_block * reader.num_clips
+    accelerator, size = reader.accelerator, reader.recipe.eval.video_block * (num_clips or reader.num_clips)
     galleries = [(range(len(reader.visuals)), range(len(texts)))] if galleries is None else galleries
     place = {video: number for number, (videos, _) in enumerate(galleries) for video in videos}
 
     @cache
-    def encode_gallery(number: int) -> tuple[list[int], list[Texts]]:
-        own = list(galleries[number][1])
+    def encode_gallery(number: int) -> tuple[list[int], list[Texts], dict[int, int]]:
+        """Different texts, what they are encoded as, and which texts are the same as which of them."""
+        firsts: dict[str, int] = {}
+        owners = {text: firsts.setdefault(texts[text], text) for text in galleries[number][1]}
+        own = list(firsts.values())
         blocks = build_text_blocks(
-            [texts[text] for text in own], reader.processor, max(1, pairs_per_forward // size), accelerator.device
+            list(firsts), reader.processor, max(1, pairs_per_forward // size), accelerator.device
         )
         encoded = [model.encode_texts(block.input_ids, block.attention_mask) for block in blocks]
-        return [own[text] for block in blocks for text in block.numbers], encoded
+        repeated = {text: first for text, first in owners.items() if text != first}
+        return [own[text] for block in blocks for text in block.numbers], encoded, repeated
 
     table = SharedTable((len(reader.visuals), len(texts)), accelerator)
     for whole in reader.blocks(model):
-        for block in parts_of_block(whole, place):
-            numbers, encoded = encode_gallery(place[block.numbers[0]])
+        for block in parts_of_block(choose(whole), place):
+            numbers, encoded, repeated = encode_gallery(place[block.numbers[0]])
             if not numbers:
                 continue
             scores = score_blocks(model, block, encoded)
@@ -385,6 +393,8 @@ def score_all_pairs(
             mask = None if block.clip_mask is None or scores.shape[2] == 1 else block.clip_mask[:, None]
             rows = scores.new_full((len(scores), len(texts), *scores.shape[2:]), torch.nan)
             rows[:, numbers] = mark_absent_clips(scores, mask, name)
+            if repeated:
+                rows[:, list(repeated)] = rows[:, list(repeated.values())]
             table.fill(block.numbers, rows)
     is_scored = {number for number, (_, own) in enumerate(galleries) if len(own)}
     unscored = [video for video in reader.own if place.get(video) not in is_scored]

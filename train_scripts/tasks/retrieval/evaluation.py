@@ -36,6 +36,10 @@ def check_evaluation(recipe: Recipe, model: PreTrainedModel, eval_sets: Mapping[
                 f"eval.rescaling={settings.rescaling}: {model_name} reads text and video together and has no similarity that "
                 "could be rescaled; leave it out."
             )
+    elif settings.shortlist is not None:
+        raise RecipeError(
+            f"eval.shortlist={settings.shortlist}: {model_name} compares vectors, all of them at once; leave it out."
+        )
     elif settings.score_pooling is not None:
         raise RecipeError(
             f"eval.score_pooling={settings.score_pooling}: {model_name} pools over clips by itself; set "

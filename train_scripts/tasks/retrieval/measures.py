@@ -23,6 +23,7 @@ from clipbert.train_scripts.engine.groups import add_group
 from clipbert.train_scripts.engine.predictions import Predictions
 from clipbert.train_scripts.tasks.groups import find_groups
 from clipbert.train_scripts.tasks.pooling import log_odds, pool_clips
+from clipbert.train_scripts.tasks.retrieval.cascade import leave_out_unread, measure_loss
 from clipbert.train_scripts.tasks.retrieval.options import RESCALINGS
 from clipbert.train_scripts.tasks.retrieval.ranking import COUNTS, TIED, split_galleries
 
@@ -43,7 +44,8 @@ def compute_match_odds(predictions: Predictions) -> torch.Tensor:
     Returns:
         `torch.FloatTensor` of shape `(texts, videos)`, NaN where a video has no clip.
     """
-    clip_logits = torch.as_tensor(predictions.tensors["clip_logits"])  # (texts, videos, clips, labels)
+    tensors = predictions.tensors
+    clip_logits = leave_out_unread(torch.as_tensor(tensors["clip_logits"]), tensors)  # (texts, videos, clips, labels)
     return log_odds(pool_clips(clip_logits, predictions.info["score_pooling"] or "mean"))
 
 
@@ -84,12 +86,17 @@ def measure(predictions: Predictions) -> dict[str, float]:
     if not found:
         raise ValueError("No text belongs to a video that could be decoded: there is nothing to measure.")
     coverage = {name: value for name, value in info.items() if name == "coverage"}
+    losses = {}
+    if "is_checked" in tensors:
+        galleries = split_galleries(len(usable), info.get("gallery_size"))
+        losses = measure_loss(tensors, odds, info["score_pooling"] or "mean", gold, galleries)
     of_all, *of_groups = (each[0] if len(each) == 1 else average(each) for each in found.values())
     num_galleries = {"num_galleries": len(found[""])} if len(found[""]) > 1 else {}
     return {
         **of_all,
         **num_galleries,
         **{name: value for each in of_groups for name, value in each.items()},
+        **losses,
         **coverage,
     }
 

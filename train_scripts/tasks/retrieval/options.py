@@ -45,6 +45,17 @@ class RetrievalEvalSection(GroupOptions, ClipEvalSection):
     query_bank_top_k: int = changeable(
         1, "Videos of each text of the bank that count as found by everybody.", at_least=1
     )
+    shortlist: int | None = changeable(
+        None,
+        "For models that read text and video together: read with all clips so many videos of each text, and texts of each video, that "
+        "`shortlist_clips` clips find best, and the other pairs with these alone. null: all pairs with all clips.",
+        at_least=1,
+        saves="time",
+    )
+    shortlist_clips: int = changeable(1, "Clips that all pairs are read with where there is a shortlist.", at_least=1)
+    shortlist_check: int = changeable(
+        100, "Texts, evenly chosen, that are read with everything, to measure what the shortlist loses.", at_least=0
+    )
 
     def problems(self) -> Iterator[str]:
         yield from ClipEvalSection.problems(self)
@@ -64,6 +75,8 @@ class RetrievalEvalSection(GroupOptions, ClipEvalSection):
         for name in ("dual_softmax_scale", "query_bank_scale"):
             if getattr(self, name) <= 0:
                 yield f"{name}: must be above 0, got {getattr(self, name)}"
+        if self.shortlist and self.num_clips is not None and self.shortlist_clips >= self.num_clips:
+            yield f"shortlist_clips: {self.shortlist_clips} of num_clips={self.num_clips} clips leave nothing to add; take fewer"
         if self.rescaling and self.keep_scores is False:
             yield "keep_scores: rescaling needs the score of every text with every video; leave it out"
 
