@@ -84,7 +84,7 @@ class GridFeatures(nn.Module):
             in_channels = out_channels
         self.stages = nn.ModuleList(stages)
         self.grid_conv = nn.Conv2d(in_channels, config.hidden_size, kernel_size=3, padding=1, bias=False)
-        for frozen in (self.stem, self.stages[0]):
+        for frozen in [self.stem, *self.stages][: config.freeze_backbone_stages]:
             frozen.requires_grad_(False)
 
     def forward(self, frames):

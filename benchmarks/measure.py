@@ -147,6 +147,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hidden-size", type=int, default=768, help="width; a head has 64")
     parser.add_argument("--backbone-depths", type=int, nargs=4, default=[3, 4, 6, 3], help="blocks of each stage")
     parser.add_argument("--backbone-width", type=int, default=64, help="channels of the stem")
+    parser.add_argument(
+        "--frozen-stages",
+        type=int,
+        default=2,
+        help="parts of the ResNet that are not trained, of 5, the stem being one",
+    )
     parser.add_argument("--vocab-size", type=int, default=30522)
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="autocast to it, on both sides")
     parser.add_argument("--compile", action="store_true", help="torch.compile our side")

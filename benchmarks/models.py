@@ -33,6 +33,7 @@ def build_config(options: argparse.Namespace) -> ClipBERTConfig:
         intermediate_size=4 * options.hidden_size,
         vocab_size=options.vocab_size,
         initializer_range=0.05,
+        freeze_backbone_stages=options.frozen_stages,
         num_labels=2,
         score_pooling="lse",
     )

@@ -1,7 +1,7 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
 """Every benchmark in one run, printed and written as a report.
 
-Run:     python -m benchmarks.run_all --output benchmarks/reports/all_<hardware>_<yyyymm>.md      (half an hour on two cores)
+Run:     python -m benchmarks.run_all --output benchmarks/reports/all_<hardware>_<yyyymm>.md      (an hour on two cores)
 GPU:     python -m benchmarks.run_all --device cuda --dtype bfloat16 --compile --full --output ...
 CNN-RNN: python -m benchmarks.run_all --family cnn_rnn --output ...          (twenty minutes on two cores)
 Mug-STAN: python -m benchmarks.run_all --family mug_stan --output ...        (half an hour on two cores, 8 GB)
@@ -20,6 +20,7 @@ import torch
 
 from benchmarks import (
     contrast,
+    evaluation,
     features,
     guidance,
     loading,
@@ -27,6 +28,7 @@ from benchmarks import (
     moments_step,
     mug_stan_step,
     pipelines,
+    preparation,
     recurrent,
     scoring,
     shortlist,
@@ -47,6 +49,8 @@ TOY_FEATURES = (
 TOY_MOMENTS = "--seconds 2 --num-texts 4 --image-size 32 --tower-size 64 --tower-layers 1 --hidden-size 16"
 TOY_MOMENTS_STEP = "--num-segments 4 --num-grad-segments 2 --num-pairs 3 --image-size 32 --hidden-size 16"
 TOY_TEXTS = "--num-texts 8 --num-clips 1 2"
+TOY_EVALUATION = "--num-texts 8 --num-clips 1 2"
+TOY_PREPARATION = "--kinds short --most-videos 1 --most-frames 40 --num-clips 2 --image-size 64 --keyframe-intervals 1"
 TOY_FILES = "--num-videos 3 --num-video-frames 12 --large-size 64 96"
 TOY_PAIRS = "--num-texts 20 --num-videos 20 --num-frames 6 --max-words 16 --shortest 4 --longest 8 --width 512"
 TOY_STEP = "--clip tiny --num-frames 3 --num-classes 5"
@@ -87,20 +91,25 @@ def plan_runs(options: argparse.Namespace) -> list[tuple[Benchmark, list[str]]]:
             (mug_stan_step.BENCHMARK, [*model, *step]),
             (contrast.BENCHMARK, [*shared, *batch]),
         ]
-    videos, texts, files, full = [], [], [], []
+    videos, copies, texts, pairs, files, full = [], [], [], [], [], []
     if options.toy:
-        videos, texts, files = TOY_VIDEOS.split(), TOY_TEXTS.split(), TOY_FILES.split()
+        videos, copies = TOY_VIDEOS.split(), TOY_PREPARATION.split()
+        texts, pairs, files = TOY_TEXTS.split(), TOY_EVALUATION.split(), TOY_FILES.split()
         model += TOY_MODEL.split()
     elif options.full:
         full, texts, files = ["--full"], ["--image-size", "448"], ["--image-size", "448"]
+        pairs = texts
 
-    runs = [(loading.BENCHMARK, [*shared, *videos])]
+    runs = [(loading.BENCHMARK, [*shared, *videos]), (preparation.BENCHMARK, [*shared, *copies])]
     if options.videos is not None:
         runs.append((loading.BENCHMARK, [*shared, *videos, "--videos", str(options.videos)]))
     for length in MAX_LENGTHS:
         runs.append((training_step.BENCHMARK, [*full, *model, "--max-length", str(length)]))
     runs.append((training_step.BENCHMARK, [*full, *model, "--unused-parameters", "0"]))
-    return [*runs, (scoring.BENCHMARK, [*model, *texts]), (pipelines.BENCHMARK, [*model, *files])]
+    frozen = ["--frozen-stages", "5", "--caption-length", "12"]  # the CNN; as long as captions are on average
+    runs.append((training_step.BENCHMARK, [*full, *model, *frozen]))
+    runs += [(scoring.BENCHMARK, [*model, *texts]), (evaluation.BENCHMARK, [*model, *pairs])]
+    return [*runs, (pipelines.BENCHMARK, [*model, *files])]
 
 
 def main(arguments: Sequence[str] | None = None) -> str:

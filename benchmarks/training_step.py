@@ -182,7 +182,8 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
     size = f"{options.num_videos} videos x {options.num_clips} clips x {options.num_frames} frames"
     return Section(
         title=f"Training step: {size}, 2 texts of {options.caption_length} tokens a video (official maximum "
-        f"{options.max_length}), {options.image_size} px, {options.num_layers} layers, {options.dtype}"
+        f"{options.max_length}), {options.image_size} px, {options.num_layers} layers, {options.frozen_stages} of 5 parts of the CNN "
+        f"frozen, {options.dtype}"
         f"{', ours compiled' if options.compile else ''}, {options.device}",
         rows=[
             Row("whole step", "s", 1, seconds, expected=1.5, peak_bytes=peaks, flops=flops),

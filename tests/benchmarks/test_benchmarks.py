@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from benchmarks import (
     annotations,
     baseline_loading,
     contrast,
+    evaluation,
     explanations,
     features,
     guidance,
@@ -26,6 +28,7 @@ from benchmarks import (
     moments_step,
     mug_stan_step,
     pipelines,
+    preparation,
     recurrent,
     run_all,
     scoring,
@@ -156,6 +159,35 @@ def test_scoring_refuses_a_comparison_that_says_nothing():
     case = scoring.build_cases(options)[0]
     with pytest.raises(AssertionError, match="says nothing"):
         scoring.check(case, scoring.build_work(case, options, sides))
+
+
+def test_evaluation_refuses_sides_that_differ():
+    options = parse(evaluation.BENCHMARK, *TOY_MODEL, *run_all.TOY_EVALUATION.split(), "--shortlist-share", "0.3")
+    sides = build_sides(options)
+    video = evaluation.Video(2, options, sides)
+    assert video.lengths == sorted(video.lengths, reverse=True) and len(set(video.lengths)) > 4
+    assert video.check() < 1e-5 and len(video.shortlist()) == 2
+    sides["baseline"].classifier[2].bias.data[1] += 0.01
+    with pytest.raises(AssertionError, match="scores differ by"):
+        video.check()
+
+
+def test_a_thousand_videos_are_encoded_once_each():
+    options = SimpleNamespace(num_texts=100)
+    assert evaluation.extrapolate(36.0, 6.0, "baseline", options) == pytest.approx(1000 * 360 / 3600)
+    assert evaluation.extrapolate(36.0, 6.0, "all pairs", options) == pytest.approx(1000 * (6 + 300) / 3600)
+    assert sum(evaluation.MSRVTT_LENGTHS.values()) == evaluation.WHOLE
+
+
+def test_prepared_videos_are_compared_with_those_they_were_made_of(tmp_path):
+    options = parse(preparation.BENCHMARK, *TOY, *run_all.TOY_PREPARATION.split(), "--no-memory")
+    section = preparation.measure(options)
+    assert [row.case for row in section.rows] == [
+        f"short, {sampling}, {name}"
+        for sampling in ("random", "uniform")
+        for name in ("as they were", "prepared, key frames every 1 s")
+    ]
+    assert "of the size" in section.notes[0]
 
 
 def test_training_sides_compute_the_same_update():
@@ -297,10 +329,10 @@ def test_run_all_writes_what_it_prints(tmp_path, capsys):
     titles = [line for line in report.splitlines() if line.startswith("## ")]
     assert [title.split()[1] for title in titles] == [
         "Video",
-        "Training",
-        "Training",
-        "Training",
+        "Prepared",
+        *["Training"] * 4,
         "Retrieval",
+        "Evaluation",
         "Pipelines:",
     ]
     assert all(line in printed for line in report.splitlines())
@@ -318,7 +350,7 @@ def test_full_size_is_the_published_one():
     options = parse(training_step.BENCHMARK, "--full", "--num-videos", "4")
     assert (options.image_size, options.num_videos, options.num_clips, options.num_frames) == (448, 4, 8, 2)
     runs = run_all.plan_runs(run_all.build_parser().parse_args(["--full", "--device", "cuda", "--compile"]))
-    for benchmark, arguments in runs[1:]:
+    for benchmark, arguments in runs[2:]:  # behind those that read videos
         options = benchmark.build_parser().parse_args(arguments)
         assert (options.image_size, options.device, options.compile) == (448, "cuda", True)
 

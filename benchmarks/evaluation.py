@@ -1,0 +1,203 @@
+# Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+"""Evaluation of retrieval on captions as long as those of MSR-VTT: all pairs, and a shortlist, against a baseline that works as the
+official code does.
+
+The baseline pads every caption to 20 tokens and lets the CNN see a video again for each block of 64 captions. Ours reads
+captions of similar length together. With a shortlist (`eval.shortlist`) one clip of a video meets all captions, and all of its
+clips a share of them. A video is measured with a tenth of the thousand captions; what a thousand videos would take is said below.
+
+Run:     python -m benchmarks.evaluation                                      (a quarter of an hour on two cores)
+GPU:     python -m benchmarks.evaluation --device cuda --dtype bfloat16 --image-size 448 --num-texts 1000
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable, Sequence
+
+import torch
+
+from benchmarks import baseline_model
+from benchmarks.measure import Benchmark, Row, Section, add_model_arguments, alternate, measure_peak_bytes
+from benchmarks.measure import build_parser as build_common_parser
+from benchmarks.models import autocast, build_clips, build_sides, build_texts
+from clipbert.train_scripts.tasks.pooling import log_odds, pool_clips
+from clipbert.train_scripts.tasks.retrieval.cascade import spread
+from clipbert.train_scripts.tasks.scoring import VideoBlock, match_texts, matches_of_clips, score_blocks
+
+
+MODULE = "benchmarks.evaluation"
+# Tokens of the 1,000 captions of MSR-VTT's 1k-A test split, with BERT's uncased words; longer ones are cut to 20.
+MSRVTT_LENGTHS = {5: 1, 6: 52, 7: 66, 8: 121, 9: 106, 10: 109, 11: 106, 12: 91, 13: 75, 14: 63, 15: 52, 16: 33, 17: 26}
+MSRVTT_LENGTHS |= {18: 23, 19: 18, 20: 58}
+MAX_LENGTH, OFFICIAL_TEXTS_PER_BLOCK = 20, 64
+WHOLE = 1000  # texts, and videos
+TOLERANCE = 1e-4
+
+
+def choose_lengths(num_texts: int) -> list[int]:
+    """So many of the lengths, evenly chosen, longest first."""
+    lengths = sorted((n for n, count in MSRVTT_LENGTHS.items() for _ in range(count)), reverse=True)
+    return [lengths[(2 * index + 1) * len(lengths) // (2 * num_texts)] for index in range(num_texts)]
+
+
+class Video:
+    """
+    One video and the captions, to be scored by each way.
+
+    Args:
+        num_clips (`int`): Clips of the video.
+        options (`argparse.Namespace`): Sizes.
+        sides (`dict`): The models.
+    """
+
+    def __init__(self, num_clips: int, options: argparse.Namespace, sides: dict[str, torch.nn.Module]):
+        self.num_clips, self.options, self.sides = num_clips, options, sides
+        self.clips = build_clips(1, num_clips, options)
+        self.lengths = choose_lengths(options.num_texts)
+        self.input_ids, _ = build_texts(options.num_texts, MAX_LENGTH, options)
+        places = torch.arange(MAX_LENGTH, device=self.input_ids.device)
+        self.attention_mask = (places < torch.tensor(self.lengths, device=places.device)[:, None]).long()
+        size = max(1, round(options.shortlist_share * options.num_texts))
+        self.chosen = torch.randperm(options.num_texts, device=places.device)[:size].sort().values
+
+    def baseline(self) -> torch.Tensor:
+        """Scores `(texts,)` of all captions with all clips."""
+        ids, mask = self.input_ids * self.attention_mask, self.attention_mask
+        order = torch.arange(len(ids), device=ids.device).roll(len(ids) // 2)  # in no order of their lengths
+        scores = baseline_model.score_texts(
+            self.sides["baseline"], self.clips[0], ids[order], mask[order], "lse", OFFICIAL_TEXTS_PER_BLOCK
+        )
+        return scores[order.argsort().cpu()]
+
+    @torch.inference_mode()
+    def encode(self) -> VideoBlock:
+        return VideoBlock([0], self.sides["ours"].encode_videos(self.clips), None)
+
+    def texts(self, rows: torch.Tensor, num_clips: int) -> list[dict[str, torch.Tensor]]:
+        """Some captions in blocks, no longer than the longest of a block."""
+        blocks = rows.split(max(self.options.pairs_per_block // num_clips, 1))
+        ends = [self.lengths[int(block[0])] for block in blocks]
+        return [
+            self.sides["ours"].encode_texts(self.input_ids[block, :end], self.attention_mask[block, :end])
+            for block, end in zip(blocks, ends, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def all_pairs(self) -> torch.Tensor:
+        """The same scores as `baseline`."""
+        rows = torch.arange(len(self.lengths), device=self.input_ids.device)
+        clip_logits = score_blocks(self.sides["ours"], self.encode(), self.texts(rows, self.num_clips))
+        return pooled(clip_logits[0])
+
+    @torch.inference_mode()
+    def shortlist(self) -> torch.Tensor:
+        """All captions with one clip, and those of the shortlist with all clips, whose scores `(chosen,)` are returned."""
+        model, video = self.sides["ours"], self.encode()
+        rows = torch.arange(len(self.lengths), device=self.input_ids.device)
+        one = VideoBlock([0], video.videos[:, spread(range(self.num_clips), 1)], None)
+        score_blocks(model, one, self.texts(rows, 1))
+        parts = []
+        for texts in self.texts(self.chosen, self.num_clips):
+            video_indices = torch.zeros(len(texts["input_ids"]), dtype=torch.long, device=rows.device)
+            parts.append(matches_of_clips(match_texts(model, texts, video, video_indices)))
+        return pooled(torch.cat(parts).cpu())
+
+    def work(self) -> dict[str, Callable[[], object]]:
+        calls = {"baseline": self.baseline, "all pairs": self.all_pairs}
+        if self.num_clips > 1:
+            calls["shortlist"] = self.shortlist
+        return {**calls, "encoding": self.encode}
+
+    def check(self) -> float:
+        """Largest difference between the scores of the sides, in float32; refused above the tolerance."""
+        expected, found = self.baseline(), {"all pairs": self.all_pairs()}
+        differences = [(expected - found["all pairs"]).abs().max().item()]
+        if self.num_clips > 1:
+            differences.append((expected[self.chosen.cpu()] - self.shortlist()).abs().max().item())
+        if not max(differences) <= TOLERANCE or expected.max() - expected.min() < 100 * TOLERANCE:
+            raise AssertionError(
+                f"{self.num_clips} clips: scores differ by {max(differences):.1e}, more than {TOLERANCE:g}, or do not differ "
+                "between captions; nothing was timed."
+            )
+        return max(differences)
+
+
+def pooled(clip_logits: torch.Tensor) -> torch.Tensor:
+    return log_odds(pool_clips(clip_logits, "lse")).sigmoid()
+
+
+def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Section:
+    """Check every case, then time it and weigh it."""
+    sides, rows, notes = build_sides(options), [], []
+    videos = [Video(number, options, sides) for number in options.num_clips]
+    worst = max(video.check() for video in videos)
+    for video in videos:
+        with autocast(options):
+            seconds = alternate(video.work(), options.repetitions, options.warm_up, options.device)
+        encoding = statistics.median(seconds.pop("encoding"))
+        clips = f"{video.num_clips} clip{'s' if video.num_clips > 1 else ''}"
+        for name in [side for side in seconds if side != "baseline"]:
+            pair = {"baseline": seconds["baseline"], "ours": seconds[name]}
+            peaks = {}
+            if not options.no_memory and name == "all pairs":
+                peaks = measure_peak_bytes(MODULE, arguments, options.num_clips.index(video.num_clips))
+            expected = 1.5 if name == "all pairs" else None
+            rows.append(Row(f"{clips}, {name}", "pairs/s", options.num_texts, pair, expected, peaks))
+        hours = {
+            name: extrapolate(statistics.median(values), encoding, name, options) for name, values in seconds.items()
+        }
+        whole = ", ".join(f"{name} {value:.1f} h ({hours['baseline'] / value:.1f}x)" for name, value in hours.items())
+        notes.append(f"{WHOLE:,} x {WHOLE:,} pairs with {clips}, extrapolated: {whole}.")
+    return Section(
+        title=f"Evaluation of retrieval: 1 video x {options.num_texts} captions as long as MSR-VTT's, {options.num_frames} frames a "
+        f"clip, {options.image_size} px, {options.dtype}, {options.device}",
+        rows=rows,
+        notes=[
+            f"Checked before timing: the scores of both sides, of a shortlist too, differ by at most {worst:.1e} (float32).",
+            f"Captions have {min(MSRVTT_LENGTHS)} to {MAX_LENGTH} tokens, {sum(n * c for n, c in MSRVTT_LENGTHS.items()) / WHOLE:.1f} "
+            f"on average; the baseline pads them to {MAX_LENGTH}. A shortlist holds {options.shortlist_share:.0%} of the captions of a video.",
+            *notes,
+        ],
+    )
+
+
+def extrapolate(seconds: float, encoding: float, name: str, options: argparse.Namespace) -> float:
+    """Hours of all texts with all videos: ours encodes a video once, whatever the number of texts."""
+    once = 0.0 if name == "baseline" else encoding
+    return WHOLE * (once + (seconds - once) * WHOLE / options.num_texts) / 3600
+
+
+def build_lonely_work(options: argparse.Namespace) -> Callable[[], object]:
+    """The call of the one side and case that the options name."""
+    video = Video(options.num_clips[options.case], options, build_sides(options))
+    work = video.baseline if options.alone == "baseline" else video.all_pairs
+
+    def run():
+        with autocast(options):
+            return work()
+
+    return run
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = build_common_parser(__doc__.splitlines()[0])
+    add_model_arguments(parser)
+    parser.set_defaults(repetitions=3, warm_up=0)
+    parser.add_argument("--num-texts", type=int, default=100, help="captions that the video is scored with")
+    parser.add_argument("--num-clips", type=int, nargs="+", default=[1, 4, 16], help="clips of the video")
+    parser.add_argument(
+        "--shortlist-share",
+        type=float,
+        default=0.03,
+        help="of the captions of a video: `eval.shortlist` of 15 to 30 in 1,000",
+    )
+    parser.add_argument(
+        "--pairs-per-block", type=int, default=64, help="pairs of text and clip in one forward of ours"
+    )
+    return parser
+
+
+BENCHMARK = Benchmark(MODULE, build_parser, measure, build_lonely_work)
+
+if __name__ == "__main__":
+    BENCHMARK.main()
