@@ -17,6 +17,7 @@ from tiny_runs import start_from, steps_of, tiny_run
 
 from clipbert.datasets_scripts.synthetic import generate_synthetic
 from clipbert.modeling_clipbert import ClipBERTForVideoQA, ClipBERTForVideoTextRetrieval
+from clipbert.train_scripts.engine import loop, step
 from clipbert.train_scripts.engine.optim import build_optimizer
 from clipbert.train_scripts.engine.sections import OptimSection
 from clipbert.train_scripts.engine.task import main
@@ -158,3 +159,46 @@ def test_clips_of_mixed_lengths_on_the_device_are_those_of_the_cpu(rnn_type, rnn
     expected = train(copy.deepcopy(model), inputs, "cpu", num_steps=3)
     found = train(copy.deepcopy(model).to(device), to(inputs, device), device, num_steps=3)
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_a_step_waits_once(device, data, tmp_path, monkeypatch):
+    """Where torch can tell: it raises where anything but the end of a step, where what is logged is read, would wait."""
+    if torch.device(device).type != "cuda":
+        pytest.skip("torch watches a CUDA device alone; tests/train_scripts/test_no_waiting.py does it on a CPU")
+    train_step, average = loop.Trainer.train_step, step.StepSums.average
+
+    def watched(function, mode):
+        def call(self, *given):
+            before = torch.cuda.get_sync_debug_mode()
+            torch.cuda.set_sync_debug_mode(mode)
+            try:
+                return function(self, *given)
+            finally:
+                torch.cuda.set_sync_debug_mode(before)
+
+        return call
+
+    monkeypatch.setattr(loop.Trainer, "train_step", watched(train_step, "error"))
+    monkeypatch.setattr(step.StepSums, "average", watched(average, "default"))
+    for objective, negatives in (("pair", "random"), ("both", "in_batch")):
+        settings = [f"model.objective={objective}", f"data.negatives={negatives}", "data.num_workers=1"]
+        result = main(RetrievalTask(), tiny_run("synthetic", "retrieval", data, tmp_path / objective, *settings))
+        assert result["finished"]
+
+
+@pytest.mark.parametrize("more", [["run.channels_last=true"], ["run.compile=default", "run.mixed_precision=bf16"]])
+def test_other_ways_to_compute_a_run(device, data, tmp_path, monkeypatch, more):
+    if torch.device(device).type == "cpu":
+        monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+        if "run.compile=default" in more:
+            pytest.skip("it takes minutes on a CPU")
+    losses = {}
+    for name, settings in {"plain": more[1:], "faster": more}.items():
+        settings = [
+            *settings,
+            "run.total_steps=3",
+            *(f"model.overrides.{key}={value}" for key, value in NO_DROPOUT.items()),
+        ]
+        main(RetrievalTask(), tiny_run("synthetic", "retrieval", data, tmp_path / name, *settings))
+        losses[name] = [row["loss"] for row in steps_of(tmp_path / name)]
+    assert losses["faster"] == pytest.approx(losses["plain"], rel=0.02)

@@ -119,6 +119,7 @@ def build_loader(dataset: Any, settings: DataSection, pin_memory: bool = False, 
     return DataLoader(
         dataset,
         num_workers=settings.num_workers,
+        prefetch_factor=settings.prefetch_factor,
         worker_init_fn=ignore_termination,
         pin_memory=pin_memory,
         generator=torch.Generator(),

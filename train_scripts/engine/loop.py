@@ -28,6 +28,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from clipbert.support.files import write_whole
 from clipbert.support.manifest import CheckpointError, verify_checkpoint
+from clipbert.train_scripts.engine.arrangement import arrange, as_written
 from clipbert.train_scripts.engine.checkpoint import RunCheckpoints, load_weights, writing
 from clipbert.train_scripts.engine.cost import StepMeter, counting_evaluation
 from clipbert.train_scripts.engine.data import MicroBatch, Skipped, check_skipped
@@ -77,6 +78,7 @@ class Trainer:
         self.plan_steps()
         self.saved_at, self.is_time_to_save = time.monotonic(), False
         self.items = self.parts.train_set.digest()
+        arrange(self.parts.model, recipe.run)
         optimizer = build_optimizer(self.parts.model, recipe.optim)
         beginning.load_weights(self.parts.model, self.parts.processor, self.items)
         self.model, self.optimizer, self.replica = prepare(self.accelerator, self.parts.model, optimizer)
@@ -299,6 +301,7 @@ class Trainer:
                 saving,
                 counting as meter,
                 torch.no_grad(),
+                as_written(self.recipe.run),
                 self.accelerator.autocast(),
             ):
                 arguments = (model.eval(), examples, self.accelerator, self.recipe)

@@ -83,6 +83,9 @@ class DataSection(Section):
         False, "Put items of similar length, in words or in frames, into a micro-batch: less padding."
     )
     num_workers: int = changeable(2, "Processes that decode, for each training process; 0: none.", at_least=0)
+    prefetch_factor: int | None = changeable(
+        None, "Micro-batches that each worker decodes ahead; null: two.", at_least=1, saves="memory"
+    )
     on_decode_error: Literal["raise", "skip"] = changeable(
         "raise", "`skip` leaves videos out, counts and reports them."
     )
@@ -95,6 +98,8 @@ class DataSection(Section):
     def problems(self):
         if not self.dataset:
             yield "dataset: missing; name one of `datasets_scripts`"
+        if self.prefetch_factor is not None and not self.num_workers:
+            yield f"prefetch_factor: {self.prefetch_factor} micro-batches ahead need num_workers, which is 0"
 
 
 @dataclass(kw_only=True)
@@ -198,6 +203,14 @@ class RunSection(Section):
     resume: str = changeable("auto", "`auto`: go on from the last whole checkpoint, `never`, or a checkpoint folder.")
     seed: int = option(42, "Seed of weights, order, sampling and dropout.", at_least=0)
     mixed_precision: Literal["no", "fp16", "bf16"] = option("no", "Arithmetic of the forward pass.", saves="memory")
+    compile: Literal["default", "reduce-overhead", "max-autotune"] | None = option(
+        None,
+        "Mode of torch.compile for training steps; null: as written. It takes minutes at the start and after new lengths of texts, and pays "
+        "on a GPU; on a CPU it hardly does.",
+    )
+    channels_last: bool = option(
+        False, "Lay out convolutions with their channels last: faster with bf16 on a GPU. It rounds otherwise."
+    )
     log_every: int = changeable(10, "Steps between messages; log.jsonl has every step.", at_least=1)
     count_cost: bool = changeable(
         False,
@@ -234,6 +247,8 @@ class RunSection(Section):
                 "push_to_hub: without training there is no checkpoint of this run; upload the one it evaluates with "
                 "train_scripts/publish.py"
             )
+        if self.compile is not None and self.count_cost:
+            yield "count_cost: the operations of a compiled model are not counted; leave out one of the two"
         if self.global_batch_size % self.micro_batch_size:
             yield (
                 f"global_batch_size: {self.global_batch_size} is not a multiple of micro_batch_size="
