@@ -35,6 +35,7 @@ from clipbert.train_scripts.engine.cell_table import (
     summarise_scores,
 )
 from clipbert.train_scripts.engine.cells import build_cells, load_task, plan_runs, read_grid
+from clipbert.train_scripts.engine.forking import ForkedScript, can_fork, import_ahead
 from clipbert.train_scripts.engine.optim import build_parameter_groups
 from clipbert.train_scripts.engine.recipe import RecipeError
 from clipbert.train_scripts.engine.run_files import read_run
@@ -655,6 +656,46 @@ def test_runs_at_a_time_share_the_processors_unless_told_otherwise(monkeypatch):
     assert [grid_script.share_processors(jobs)["OMP_NUM_THREADS"] for jobs in (2, 3, 16)] == ["4", "2", "1"]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert grid_script.share_processors(2) == {}
+
+
+@pytest.fixture(scope="module")
+def copies():
+    """Scripts begin as copies of an interpreter that has imported a few modules only."""
+    if not can_fork():
+        pytest.skip("this system starts every script anew")
+    import_ahead(["json.tool"], {})
+
+
+def test_a_copy_of_an_interpreter_runs_a_script_as_a_new_one_would(copies, folder, monkeypatch):
+    script, console = folder / "told.py", folder / "told.txt"
+    script.write_text(
+        "import json, os, sys\n"
+        "import beside\n"
+        "print(json.dumps([__name__, sys.argv, os.getcwd(), os.environ['TOLD'], os.environ.get('LOST'), os.getsid(0) == os.getpid(), beside.HERE]))\n"
+        "print('to stderr', file=sys.stderr)\n"
+        "sys.exit(3)"
+    )
+    (folder / "beside.py").write_text("HERE = 1")
+    console.write_text("$ command\n")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("LOST", "x")
+    monkeypatch.delenv("LOST")
+    process = ForkedScript(str(script), ["one", "two words"], console, {"TOLD": "yes"})
+    process.start()
+    assert process.wait() == 3
+    first, told, last = console.read_text().splitlines()
+    assert json.loads(told) == ["__main__", [str(script), "one", "two words"], str(folder), "yes", None, True, 1]
+    assert (first, last) == ("$ command", "to stderr")
+
+
+def test_a_copy_that_fails_or_is_killed_says_so(copies, folder):
+    console = folder / "failing.txt"
+    for code, expected in (("raise ValueError('as told')", 1), ("import os; os.kill(os.getpid(), 9)", -9)):
+        (folder / "failing.py").write_text(code)
+        process = ForkedScript(str(folder / "failing.py"), [], console, {})
+        process.start()
+        assert process.wait() == expected
+    assert grid_script.reason_of(console, 1) == "ValueError: as told"
 
 
 def test_cells_are_compared_by_what_they_say_of_the_same_videos():
