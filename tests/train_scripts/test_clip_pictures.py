@@ -119,7 +119,8 @@ def test_any_number_of_cells_can_be_told_apart(drawn, tmp_path, number):
         {cell["name"]: [row] for cell, row in zip(cells, rows, strict=True)}, "accuracy", tmp_path / "groups.png"
     )
     styles = [style_of(n) for n in range(number)]
-    assert len({(style["marker"], style["linestyle"]) for style in styles}) == number  # in black and white, too
+    for other in ("linestyle", "fillstyle"):  # in black and white, too; a single point has no line
+        assert len({(style["marker"], style[other]) for style in styles}) == number
     for figure in drawn:
         texts = figure.legends[0].get_texts()
         assert len(texts) == number and not overlaps(figure, texts) and is_inside(figure, figure.legends[0])

@@ -14,7 +14,8 @@ from clipbert.train_scripts.engine.pictures import new_figure, save_figure, shor
 from clipbert.train_scripts.engine.report import CONTEXT
 
 
-COLOURS, MARKERS, LINES = 10, "osD^vPX<>*", ("-", "--", ":", "-.")  # no two of the first 200 lines look alike
+COLOURS, MARKERS, LINES = 10, "osD^vPX<>*", ("-", "--", ":", "-.")  # no two of the first 40 lines look alike
+FILLS = ("full", "left", "bottom", "right")  # of markers, with the lines: a single point has none
 COSTS = {  # where a summary has them, the first that there is, and how many make one
     "of training": {
         "training, G multiply-adds": (("training", "total_multiply_adds"), 1e9),
@@ -218,12 +219,16 @@ def group_of(name: str, metric: str) -> tuple[str, float] | None:
 
 
 def style_of(number: int) -> dict[str, Any]:
-    """Colour, marker and line that no other of the first lines has; the latter two alone tell them in black and white."""
-    line = LINES[(number // len(MARKERS)) % len(LINES)]
+    """
+    Marker with its filling, and line, that no other of the first lines has, also in black and white and where a line is a
+    single point; and a colour.
+    """
+    turn = number // len(MARKERS) % len(LINES)
     return {
         "color": f"C{number % COLOURS}",
         "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": line,
+        "fillstyle": FILLS[turn],
+        "linestyle": LINES[turn],
         "markersize": 5,
     }
 
