@@ -5,7 +5,7 @@ Short videos, high-definition ones and ten minutes in one file, generated; your 
 copies of them with key frames at several distances. Pictures are re-encoded, so pixels differ; times do not: both sides are checked to
 show the same seconds, as far as three pictures a second allow.
 
-Run:     python -m benchmarks.preparation                                     (ten minutes on two cores, half of them to write videos)
+Run:     python -m benchmarks.preparation                                     (a quarter of an hour on two cores, half of it to write videos)
 Yours:   python -m benchmarks.preparation --videos FOLDER --kinds own
 """
 

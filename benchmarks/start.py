@@ -53,7 +53,9 @@ def start_of_baseline(folder: Path, image_size: int) -> list[float]:
     config = json.loads((folder / "config.json").read_text(), object_hook=lambda values: SimpleNamespace(**values))
     model = baseline_model.BaselineClipBERT(config)
     model.load_state_dict(torch.load(folder / "baseline.pt", weights_only=True))
-    tokens = BertTokenizerFast(str(folder / "vocab.txt"))(TEXTS, padding="max_length", max_length=20, return_tensors="pt")
+    tokens = BertTokenizerFast(str(folder / "vocab.txt"))(
+        TEXTS, padding="max_length", max_length=20, return_tensors="pt"
+    )
     clips = baseline_loading.load_clips(folder / "video.mp4", longest_edge=image_size, **CLIPS)
     given = (tokens["input_ids"], tokens["attention_mask"], config.score_pooling)
     return baseline_model.score_texts(model.eval(), clips, *given).tolist()
@@ -80,7 +82,9 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     torch.save(sides["baseline"].state_dict(), folder / "baseline.pt")
     model.save_pretrained(folder / "ours")
-    video_processor = ClipBERTVideoProcessor(size=options.image_size, placement="official", square_pixels=False)
+    video_processor = ClipBERTVideoProcessor(
+        size=options.image_size, placement="official", square_pixels=False, **CLIPS
+    )
     VideoTextProcessor(video_processor, load_tokenizer(folder / "vocab.txt"), max_length=20).save_pretrained(
         folder / "ours"
     )

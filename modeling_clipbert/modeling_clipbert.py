@@ -49,6 +49,7 @@ from .configuration_clipbert import ClipBERTConfig
 
 
 logger = logging.get_logger(__name__)
+PIXELS_AT_ONCE = 2**18  # that the CNN sees on a CPU: five frames of 224 x 224
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -654,10 +655,19 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
         has_statistics = self.training and not self.config.freeze_backbone_norm
         return torch.compiler.is_compiling() or (clips.device.type != "cpu" and not has_statistics)
 
+    def _clips_at_once(self, clips):
+        """How many clips the CNN sees at a time. On a CPU few, if nothing is kept for a gradient: their maps stay in its caches."""
+        has_statistics = self.training and not self.config.freeze_backbone_norm
+        if torch.is_grad_enabled() or has_statistics or torch.compiler.is_compiling():
+            return len(clips)
+        if self.clips_per_chunk is None and clips.device.type == "cpu":
+            return max(PIXELS_AT_ONCE // clips[0, :, 0].numel(), 1)
+        return self.clips_per_chunk or len(clips)
+
     def _encode_clips(self, clips):
         # clips: (K, T, 3, H, W) -> (K, P, D)
-        if self.clips_per_chunk is not None and len(clips) > self.clips_per_chunk and not torch.is_grad_enabled():
-            return torch.cat([self._encode_clips(chunk) for chunk in clips.split(self.clips_per_chunk)])
+        if len(clips) > (size := self._clips_at_once(clips)):
+            return torch.cat([self._encode_clips(chunk) for chunk in clips.split(size)])
         _check_finite("pixel_values", clips, "Look at the videos, and at image_mean and image_std of the processor.")
         frames = clips.flatten(0, 1).to(self.grid_encoder.conv.weight.dtype)  # (K*T, 3, H, W)
         grid = self.grid_encoder(frames).unflatten(0, (-1, clips.shape[1]))  # (K, T, D, h, w)

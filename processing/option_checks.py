@@ -3,10 +3,14 @@
 
 import difflib
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import Any
 
 from huggingface_hub.dataclasses import validate_typed_dict
 from huggingface_hub.errors import StrictDataclassFieldValidationError
+
+
+SIMPLE_TYPES = (bool, int, float, str)  # of values that say all by themselves, so that one look at them is enough
 
 
 def refuse_unknown_options(given: Iterable[str], known: Collection[str], place: str) -> None:
@@ -26,7 +30,20 @@ def refuse_unknown_options(given: Iterable[str], known: Collection[str], place: 
 
 def check_option_types(given: dict[str, Any], schema: type) -> None:
     """Raise `TypeError` for a value that is not of the type its option has in a `TypedDict`; `None` is never wrong."""
+    others = {}
     try:
-        validate_typed_dict(schema, {name: value for name, value in given.items() if value is not None})
+        for name, value in given.items():
+            if type(value) in SIMPLE_TYPES:
+                _check_simple(schema, name, value)
+            elif value is not None:
+                others[name] = value
+        if others:
+            validate_typed_dict(schema, others)
     except StrictDataclassFieldValidationError as error:
         raise TypeError(str(error.__cause__ or error)) from error
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _check_simple(schema: type, name: str, value: bool | int | float | str) -> None:
+    """The same calls come again for every video; what has passed once passes again, and errors are not remembered."""
+    validate_typed_dict(schema, {name: value})

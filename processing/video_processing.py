@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
 from typing import Any, TypedDict
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from .decoding import (
     VideoDecodeError,
     decode_video,
 )
-from .option_checks import check_option_types, refuse_unknown_options
+from .option_checks import SIMPLE_TYPES, check_option_types, refuse_unknown_options
 from .pictures import holds_frames
 from .sampling import ClipSample, VideoTiming, build_rng, sample_clips
 from .transforms import check_channel_statistics
@@ -51,6 +52,19 @@ OPTIONAL = ("fps", "max_aspect_ratio", "num_threads", "timeout_s", "max_pixels",
 LARGEST_SIDE, MOST_FRAMES = 2**13, 2**16
 # Seconds by which a span may overrun its video: annotators round. The same as for rows of moments.
 SPAN_OVERRUN_S = 0.5
+# Options of a video, or of its pictures, that have no say in which frames are possible.
+NOT_OF_SAMPLING = (
+    "seeds",
+    "video_metadata",
+    "spans_se",
+    "size",
+    "image_mean",
+    "image_std",
+    "device",
+    "return_tensors",
+)
+# Of each processor the options by which frames were chosen last: not an attribute, which would be saved with it.
+_POSSIBLE: WeakKeyDictionary["SparseVideoProcessor", dict[str, Any]] = WeakKeyDictionary()
 # What the library itself writes into saved settings.
 SERVICE_KEYS = ("auto_map", "processor_class", "video_processor_type", "transformers_version")
 
@@ -444,6 +458,10 @@ class SparseVideoProcessor(BaseVideoProcessor):
 
     def _check_sampling(self, options: dict[str, Any]) -> None:
         """Try the options on an imaginary video, so that impossible ones are refused before anything is opened."""
+        asked = {name: value for name, value in options.items() if name not in NOT_OF_SAMPLING}
+        is_simple = all(value is None or type(value) in SIMPLE_TYPES for value in asked.values())
+        if is_simple and asked == _POSSIBLE.get(self):
+            return  # as for the video before
         imaginary = DecodedVideoMetadata(100, fps=25.0, timing=VideoTiming.constant_rate(100, 25.0))
         if options.get("short_video") == "error":
             options = {**options, "short_video": "repeat"}
@@ -451,6 +469,8 @@ class SparseVideoProcessor(BaseVideoProcessor):
             self.sample_frames(imaginary, seed=0, **options)
         except ValueError as error:
             raise ValueError(f"No video can be sampled in this way (strategy is `sampling`): {error}") from error
+        if is_simple:
+            _POSSIBLE[self] = asked
 
 
 def _refuse_clips_of_images(given: dict[str, Any]) -> None:

@@ -7,8 +7,8 @@ Fetching a few frames of a long, large video costs the decoding of many others. 
 - at most 3 frames a second: the first picture of every third of a second is kept and keeps its time, all others are
   dropped. What was shown at 4.0 s is shown at 4.0 s, and the video is as long as it was; seconds count from the first
   picture. `--fps keep` keeps them all,
-- a key frame at least every second, and no picture that refers to a later one, so that any picture is a few pictures
-  away.
+- a key frame every 0.3 seconds (`--keyframe_interval`), which at three pictures a second is every picture, and no picture that
+  refers to a later one: any picture is decoded alone.
 
 `video_dir=OUT` then works with the loader: names are those that it looks for. Where it looks for exact names, they keep
 their suffix, whatever it is; players and FFmpeg look at the content. `--videos FOLDER` prepares any folder of videos.

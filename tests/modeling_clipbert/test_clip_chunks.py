@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny_models import HEADS, MODELS, SCORING_HEADS, tiny_inputs, tiny_model
 
-from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval, ClipBERTModel
+from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval, ClipBERTModel, modeling_clipbert
 
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}  # in float64: the order of sums differs, nothing else
@@ -134,3 +134,20 @@ def test_what_cannot_be_chunked_is_refused():
         model.train()(**inputs)
     model.chunk_clips(None)
     model(**inputs)
+
+
+@pytest.mark.parametrize("pixels", [1, 48 * 48 * 2 * 2, 10**9])
+def test_on_a_cpu_the_cnn_sees_some_clips_at_a_time(monkeypatch, pixels):
+    model = tiny_model(ClipBERTForVideoTextRetrieval)
+    clips = tiny_inputs(ClipBERTForVideoTextRetrieval, num_videos=3, num_clips=4)["pixel_values"]
+    with torch.no_grad():
+        monkeypatch.setattr(modeling_clipbert, "PIXELS_AT_ONCE", 10**9)
+        expected, seen = model.encode_videos(clips), []
+        monkeypatch.setattr(modeling_clipbert, "PIXELS_AT_ONCE", pixels)
+        hook = model.clipbert.grid_encoder.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+        found = model.encode_videos(clips)
+        hook.remove()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)  # kernels are chosen by size
+    frames = clips.shape[2]
+    size = max(pixels // (frames * clips.shape[-1] * clips.shape[-2]), 1) * frames
+    assert max(seen) == min(size, 12 * frames) and sum(seen) == 12 * frames

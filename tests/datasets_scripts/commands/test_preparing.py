@@ -167,6 +167,13 @@ def test_key_frames_come_every_interval_and_no_picture_is_moved(write_video, tmp
         assert len(container.streams) == 1 and container.streams[0].codec_context.name == "h264"
 
 
+def test_at_three_pictures_a_second_each_is_decoded_alone(write_video, tmp_path):
+    source = write_video(tmp_path / "source.mp4", num_frames=90, fps=30)
+    assert prepare_video(str(source), str(tmp_path / "made.mp4"), PrepareSettings()) == 9
+    made = decode_video(tmp_path / "made.mp4", [2, 7])
+    assert made.metadata.num_decoded_frames == 2
+
+
 def test_the_first_frame_of_each_part_is_kept():
     assert choose_frames([0.0, 0.1, 0.2, 0.3], None) == {0, 1, 2, 3}
     assert choose_frames([0.0, 0.3, 0.333, 0.5, 0.667, 5.0], 3) == {0, 2, 4, 5}  # 0.333 is 1/3 rounded
