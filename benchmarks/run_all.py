@@ -32,6 +32,7 @@ from benchmarks import (
     recurrent,
     scoring,
     shortlist,
+    start,
     training_step,
 )
 from benchmarks.measure import DTYPES, Benchmark, describe_machine, format_section
@@ -91,14 +92,12 @@ def plan_runs(options: argparse.Namespace) -> list[tuple[Benchmark, list[str]]]:
             (mug_stan_step.BENCHMARK, [*model, *step]),
             (contrast.BENCHMARK, [*shared, *batch]),
         ]
-    videos, copies, texts, pairs, files, full = [], [], [], [], [], []
+    full, full_size = (["--full"], ["--image-size", "448"]) if options.full else ([], [])
+    videos, copies, texts, pairs, files = [], [], full_size, full_size, full_size
     if options.toy:
         videos, copies = TOY_VIDEOS.split(), TOY_PREPARATION.split()
         texts, pairs, files = TOY_TEXTS.split(), TOY_EVALUATION.split(), TOY_FILES.split()
         model += TOY_MODEL.split()
-    elif options.full:
-        full, texts, files = ["--full"], ["--image-size", "448"], ["--image-size", "448"]
-        pairs = texts
 
     runs = [(loading.BENCHMARK, [*shared, *videos]), (preparation.BENCHMARK, [*shared, *copies])]
     if options.videos is not None:
@@ -109,7 +108,7 @@ def plan_runs(options: argparse.Namespace) -> list[tuple[Benchmark, list[str]]]:
     frozen = ["--frozen-stages", "5", "--caption-length", "12"]  # the CNN; as long as captions are on average
     runs.append((training_step.BENCHMARK, [*full, *model, *frozen]))
     runs += [(scoring.BENCHMARK, [*model, *texts]), (evaluation.BENCHMARK, [*model, *pairs])]
-    return [*runs, (pipelines.BENCHMARK, [*model, *files])]
+    return [*runs, (start.BENCHMARK, [*model, *full_size]), (pipelines.BENCHMARK, [*model, *files])]
 
 
 def main(arguments: Sequence[str] | None = None) -> str:

@@ -32,6 +32,7 @@ from benchmarks import (
     recurrent,
     run_all,
     scoring,
+    start,
     training_step,
 )
 from benchmarks.baseline_model import BaselineClipBERT, copy_weights, score_texts
@@ -190,6 +191,12 @@ def test_prepared_videos_are_compared_with_those_they_were_made_of(tmp_path):
     assert "of the size" in section.notes[0]
 
 
+@pytest.mark.slow
+def test_processes_of_both_sides_come_to_the_same_scores():
+    section = start.measure(parse(start.BENCHMARK, *TOY_MODEL, "--image-size", "64"))
+    assert section.rows[0].unit == "s" and "differ by at most" in section.notes[0]
+
+
 def test_training_sides_compute_the_same_update():
     options = parse(training_step.BENCHMARK, *TOY_MODEL, "--max-length", "30")
     loss_difference, update_difference = training_step.check(options, build_sides(options, unused_parameters=640))
@@ -333,6 +340,7 @@ def test_run_all_writes_what_it_prints(tmp_path, capsys):
         *["Training"] * 4,
         "Retrieval",
         "Evaluation",
+        "From",
         "Pipelines:",
     ]
     assert all(line in printed for line in report.splitlines())
