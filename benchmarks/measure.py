@@ -88,13 +88,14 @@ class Benchmark(NamedTuple):
         module (`str`): Its name, to be started again for the peak memory of one side.
         build_parser (`Callable`): Its options.
         measure (`Callable`): Options and command line to a [`Section`].
-        build_lonely_work (`Callable`): Options with `alone` and `case` to the call of that side.
+        build_lonely_work (`Callable`, *optional*): Options with `alone` and `case` to the call of that side; `None` where nothing is
+            weighed.
     """
 
     module: str
     build_parser: Callable[[], argparse.ArgumentParser]
     measure: Callable[[argparse.Namespace, Sequence[str]], Section]
-    build_lonely_work: Callable[[argparse.Namespace], Callable[[], object]]
+    build_lonely_work: Callable[[argparse.Namespace], Callable[[], object]] | None = None
 
     def run(self, arguments: Sequence[str]) -> Section:
         """Check and measure everything that a command line asks for."""
@@ -105,6 +106,8 @@ class Benchmark(NamedTuple):
         """The script: print the table; or, with `--alone`, the peak memory of one side."""
         arguments = sys.argv[1:] if arguments is None else list(arguments)
         options = self.parse(arguments)
+        if options.alone and self.build_lonely_work is None:
+            self.build_parser().error("--alone: no side of this benchmark is weighed")
         if options.alone:
             run_alone(self.build_lonely_work(options), options.device)
             return

@@ -129,11 +129,6 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
     )
 
 
-def build_lonely_work(options: argparse.Namespace) -> Callable[[], object]:
-    """Nothing is weighed here; loading.py does that."""
-    raise NotImplementedError
-
-
 def build_parser() -> argparse.ArgumentParser:
     parser = build_common_parser(__doc__.splitlines()[0])
     parser.add_argument("--kinds", nargs="+", choices=[*KINDS, "own"], default=list(KINDS), help="of videos")
@@ -148,7 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-BENCHMARK = Benchmark(MODULE, build_parser, measure, build_lonely_work)
+BENCHMARK = Benchmark(MODULE, build_parser, measure)
 
 if __name__ == "__main__":
     BENCHMARK.main()

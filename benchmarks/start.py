@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -124,11 +124,6 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
     )
 
 
-def build_lonely_work(options: argparse.Namespace) -> Callable[[], object]:
-    """Nothing is weighed here."""
-    raise NotImplementedError
-
-
 def build_parser() -> argparse.ArgumentParser:
     parser = build_common_parser(__doc__.splitlines()[0])
     add_model_arguments(parser)
@@ -137,7 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-BENCHMARK = Benchmark(MODULE, build_parser, measure, build_lonely_work)
+BENCHMARK = Benchmark(MODULE, build_parser, measure)
 
 if __name__ == "__main__":
     given = build_parser().parse_args()
