@@ -747,7 +747,7 @@ def test_galleries_are_scored_by_themselves(scored, processor, video_block, monk
         pairs.clear()
         reader = VisualReader(videos, "video", processor, OPTIONS, recipe, Accelerator())
         alone = score_all_pairs(model, reader, texts, recipe.eval.pairs_per_forward, galleries)
-    assert sum(pairs) == 12
+    assert sum(pairs) == 10  # texts 0 and 6 are the same
     expected = torch.full_like(every, torch.nan)
     for rows, columns in galleries:
         place = np.ix_(columns, list(rows))
@@ -778,7 +778,7 @@ def test_a_dual_encoder_is_scored_in_the_same_blocks(scored, processor, video_bl
     reader = VisualReader(videos, "video", processor, options, recipe, Accelerator())
     scores = score_all_pairs(model, reader, texts, pairs_per_forward)
     assert scores.shape == (len(texts), len(videos), 1, 1)
-    assert sum(calls) == len(texts)  # each text is encoded once, however many blocks of videos there are
+    assert sum(calls) == len(set(texts))  # each text is encoded once, however many blocks of videos there are
     inputs = processor(text=texts), processor(videos=videos, **options)
     vectors = encode_texts(inputs[0]["input_ids"], inputs[0]["attention_mask"])
     expected = vectors @ model.encode_videos(inputs[1]["pixel_values"]).mean(1).T

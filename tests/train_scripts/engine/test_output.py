@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 from stub_task import StubTask, assert_same_run, launch, run, wait_for_step
+from torch.utils.data._utils.worker import _worker_loop
 
 from clipbert.support.manifest import CheckpointError, verify_checkpoint
 from clipbert.train_scripts.engine.data import DeadWorkerError
@@ -149,7 +150,8 @@ class WithoutWorker(StubTask):
 
     @staticmethod
     def kill():
-        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        workers = [child for child in multiprocessing.active_children() if child._target is _worker_loop]
+        os.kill(workers[0].pid, signal.SIGKILL)  # not what another test has left
         time.sleep(0.2)  # not a moment: the signal comes in the middle of something
 
 
