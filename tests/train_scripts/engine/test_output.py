@@ -13,7 +13,6 @@ from contextlib import contextmanager
 
 import pytest
 from stub_task import StubTask, assert_same_run, launch, run, wait_for_step
-from torch.utils.data._utils.worker import _worker_loop
 
 from clipbert.support.manifest import CheckpointError, verify_checkpoint
 from clipbert.train_scripts.engine.data import DeadWorkerError
@@ -150,7 +149,7 @@ class WithoutWorker(StubTask):
 
     @staticmethod
     def kill():
-        workers = [child for child in multiprocessing.active_children() if child._target is _worker_loop]
+        workers = [child for child in multiprocessing.active_children() if child.daemon]  # as those of a loader are
         os.kill(workers[0].pid, signal.SIGKILL)  # not what another test has left
         time.sleep(0.2)  # not a moment: the signal comes in the middle of something
 
