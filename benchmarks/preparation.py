@@ -2,8 +2,8 @@
 """What `python -m datasets_scripts prepare` is for: clips from prepared videos, against a baseline that works on the files as they were.
 
 Short videos, high-definition ones and ten minutes in one file, generated; your own with `--videos`. Ours reads the original files, and
-copies of them with key frames at several distances. Pictures are re-encoded, so pixels differ; times do not: both sides are checked to
-show the same seconds, as far as three pictures a second allow.
+copies of them with key frames at several distances. On the originals both sides are checked to give the same pixels. Copies are not
+compared: their pictures are encoded anew, and of three a second the nearest one is up to a third of a second away.
 
 Run:     python -m benchmarks.preparation                                     (a quarter of an hour on two cores, half of it to write videos)
 Yours:   python -m benchmarks.preparation --videos FOLDER --kinds own

@@ -647,18 +647,20 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
                 tokens = kept.new_zeros(len(exists), *kept.shape[1:]).masked_scatter(exists[:, None, None], kept)
         return tokens.unflatten(0, pixel_values.shape[:2])
 
+    def _trains_statistics(self):
+        """Whether batch norms of the CNN take statistics of what they see, so that all clips have to be seen at once."""
+        return self.training and not self.config.freeze_backbone_norm
+
     def _reads_blank_clips(self, clips):
         """
         Whether the CNN sees zeros in place of clips that do not exist: where shapes must not depend on the mask, and on an
         accelerator, which would be waited for. Not where they would count in the statistics of batch norms.
         """
-        has_statistics = self.training and not self.config.freeze_backbone_norm
-        return torch.compiler.is_compiling() or (clips.device.type != "cpu" and not has_statistics)
+        return torch.compiler.is_compiling() or (clips.device.type != "cpu" and not self._trains_statistics())
 
     def _clips_at_once(self, clips):
         """How many clips the CNN sees at a time. On a CPU few, if nothing is kept for a gradient: their maps stay in its caches."""
-        has_statistics = self.training and not self.config.freeze_backbone_norm
-        if torch.is_grad_enabled() or has_statistics or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or self._trains_statistics() or torch.compiler.is_compiling():
             return len(clips)
         if self.clips_per_chunk is None and clips.device.type == "cpu":
             return max(PIXELS_AT_ONCE // clips[0, :, 0].numel(), 1)
@@ -739,7 +741,7 @@ class ClipBERTModel(ClipBERTPreTrainedModel):
 
     def _read_in_chunks(self, visual, clip_mask, *texts_and_options):
         """`_read_clips`, a few clips at a time; in training each chunk is computed again when its gradient is due."""
-        if self.training and not self.config.freeze_backbone_norm:
+        if self._trains_statistics():
             raise ValueError(
                 "The batch norms of the CNN are trained, and their statistics are those of all clips: set "
                 "config.freeze_backbone_norm to train in chunks, or call `chunk_clips(None)`."
