@@ -81,7 +81,8 @@ class DecodedVideoMetadata(VideoMetadata):
         """Seconds from the first frame to each of `frame_indices`; `None` if neither time stamps nor rate are known."""
         pts = self.timing.frame_pts if self.timing is not None else None
         if self.container is not None and _rises(pts):
-            return [float((int(pts[index]) - int(pts[0])) * self.timing.time_base) for index in frame_indices]
+            ticks, base = (pts[np.asarray(frame_indices, dtype=np.int64)] - pts[0]).tolist(), self.timing.time_base
+            return [tick * base.numerator / base.denominator for tick in ticks]  # whole numbers up to the one rounding
         if self.fps is None:
             return None
         return [int(index) / self.fps for index in frame_indices]  # time stamps that run backwards say nothing

@@ -30,12 +30,12 @@ def refuse_unknown_options(given: Iterable[str], known: Collection[str], place: 
 
 def check_option_types(given: dict[str, Any], schema: type) -> None:
     """Raise `TypeError` for a value that is not of the type its option has in a `TypedDict`; `None` is never wrong."""
-    others = {}
+    others, hints = {}, schema.__annotations__
     try:
         for name, value in given.items():
             if type(value) in SIMPLE_TYPES:
                 _check_simple(schema, name, value)
-            elif value is not None:
+            elif value is not None and hints.get(name) is not Any:
                 others[name] = value
         if others:
             validate_typed_dict(schema, others)

@@ -7,6 +7,7 @@ The order is the official one, and it matters: padding comes before the mean is 
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -45,9 +46,11 @@ def resize_longer_side(frames: Tensor, longest_edge: int) -> Tensor:
         longest_edge (`int`): Length of the longer side afterwards, in pixels.
 
     Returns:
-        `torch.Tensor` of shape `(frames, channels, new_height, new_width)`.
+        `torch.Tensor` of shape `(frames, channels, new_height, new_width)`: `frames` itself where it has that size already.
     """
     size = longer_side_size(*frames.shape[-2:], longest_edge)
+    if size == tuple(frames.shape[-2:]):  # each new pixel is an old one
+        return frames
     return F.interpolate(frames, size=size, mode="bilinear", align_corners=False, antialias=False)
 
 
@@ -126,7 +129,7 @@ def _cv2_weights(old: int, new: int, at_edge: float | None = None) -> tuple[np.n
 
 
 def pad_to_square(frames: Tensor, side: int) -> Tensor:
-    """Add zeros at the right and at the bottom until frames are `side` x `side`.
+    """Add zeros at the right and at the bottom until frames are `side` x `side`; such ones are given back as they are.
 
     Raises:
         ValueError: If a frame is larger than that already.
@@ -137,6 +140,8 @@ def pad_to_square(frames: Tensor, side: int) -> Tensor:
             f"Frames of {height}x{width} (height x width) do not fit into {side}x{side}: resize them first "
             "(`do_resize=True`), or pad to a larger side."
         )
+    if height == width == side:
+        return frames
     padded = frames.new_zeros((*frames.shape[:2], side, side))
     padded[..., :height, :width] = frames
     return padded
@@ -165,7 +170,21 @@ def normalize_channels(frames: Tensor, mean: float | Sequence[float], std: float
     Raises:
         ValueError: If one of them has another number of channels, or cannot be a mean or a standard deviation.
     """
-    check_channel_statistics(mean, std, frames.shape[1])
-    mean, std = (torch.as_tensor(value, dtype=frames.dtype).reshape(-1, 1, 1) for value in (mean, std))
-    frames.sub_(mean.to(frames.device))
-    return frames if bool((std == 1).all()) else frames.div_(std.to(frames.device))
+    mean, std = (tuple(value) if isinstance(value, Sequence) else value for value in (mean, std))
+    mean, std = _channel_statistics(mean, std, frames.shape[1], frames.dtype, frames.device)
+    frames.sub_(mean)
+    return frames if std is None else frames.div_(std)
+
+
+@lru_cache(maxsize=16)
+def _channel_statistics(
+    mean: float | tuple[float, ...],
+    std: float | tuple[float, ...],
+    num_channels: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Tensor, Tensor | None]:
+    """Checked, and as tensors `(channels or 1, 1, 1)`; `None` for a deviation of 1. They are the same for picture after picture."""
+    check_channel_statistics(mean, std, num_channels)
+    mean, std = (torch.as_tensor(value, dtype=dtype).reshape(-1, 1, 1) for value in (mean, std))
+    return mean.to(device), None if bool((std == 1).all()) else std.to(device)

@@ -404,8 +404,9 @@ class SparseVideoProcessor(BaseVideoProcessor):
     ) -> BatchFeature:
         pixel_values, samples, metadata = None, [], []
         for position, (decoded, sample) in enumerate(visuals):
-            places = np.searchsorted(decoded.metadata.frames_indices, sample.frame_indices.ravel())
-            for number, frame in enumerate(decoded.frames):  # (3, height, width)
+            numbers = np.searchsorted(decoded.metadata.frames_indices, sample.frame_indices.ravel()).tolist()
+            for place, number in enumerate(numbers):
+                frame = decoded.frames[number]  # (3, height, width)
                 shape = (*sample.frame_indices.shape, *frame.shape)  # (clips, frames, 3, height, width)
                 if pixel_values is None:
                     pixel_values = frame.new_empty((num_visuals, *shape))
@@ -415,8 +416,7 @@ class SparseVideoProcessor(BaseVideoProcessor):
                         f"width), {tuple(pixel_values.shape[1:])} and {shape}. Keep do_sample_frames on, and what makes frames "
                         "equal in size (do_resize, do_pad), or process them one by one."
                     )
-                for place in np.flatnonzero(places == number):
-                    pixel_values[position].flatten(0, 1)[place] = frame
+                pixel_values[position].view(-1, *frame.shape)[place] = frame
             samples.append(sample)
             metadata.append(decoded.metadata)
         data = {"pixel_values": pixel_values}

@@ -616,6 +616,8 @@ class PacketFeed:
         self.container, self.stream, self.index, self.deadline = container, stream, index, deadline
         self.packets: Iterator[av.Packet] = iter(())
         self.position = len(index.pts)  # of the next packet: none, so that the first one is sought
+        self._announced: list[tuple[int, int, int]] = []  # time and place of packets from `_announced_from` on
+        self._announced_from = 0
 
     def go_to(self, target: int):
         """Make packet `target` the next one."""
@@ -654,7 +656,13 @@ class PacketFeed:
         return packet
 
     def _is_at(self, packet: "av.Packet", position: int) -> bool:
-        return packet.pts == self.index.pts[position] and place_of(packet) == tuple(self.index.places[position])
+        number = position - self._announced_from
+        if not 0 <= number < len(self._announced):  # as Python's numbers, which are compared much faster
+            number, rows = 0, slice(position, position + READ_ON_PACKETS)
+            times, places = self.index.pts[rows].tolist(), self.index.places[rows].tolist()
+            self._announced = [(pts, *place) for pts, place in zip(times, places, strict=True)]
+            self._announced_from = position
+        return (packet.pts, *place_of(packet)) == self._announced[number]
 
 
 class PictureBuffer:

@@ -160,7 +160,7 @@ class RowsByVideo:
 
     def __init__(self, rows: datasets.Dataset):
         self.media = "image" if "image_id" in rows.column_names else "video"
-        self.rows = rows
+        self.rows, self.media_rows = rows, rows.select_columns(self.media)  # of a row, all columns asked for are made
         self.has_spans = set(SPAN_COLUMNS) <= set(rows.column_names)
         needed = [f"{self.media}_id", *(SPAN_COLUMNS if self.has_spans else ())]
         ids, *ends = rows.select_columns(needed).with_format("arrow")[:].itercolumns()
@@ -184,12 +184,12 @@ class RowsByVideo:
 
     def source(self, number: int) -> str | bytes:
         """Path or content of a video."""
-        return self.rows[int(self.members(number)[0])][self.media]
+        return self.media_rows[int(self.members(number)[0])][self.media]
 
     def sources(self) -> list[str | bytes]:
         """Path or content of every video."""
         firsts = self.row_order[self.starts[:-1]]
-        return self.rows.select_columns(self.media)[firsts][self.media]
+        return self.media_rows[firsts][self.media]
 
     def spans(self, numbers: Sequence[int] | None = None) -> list[tuple[float, float] | None] | None:
         """Which part of each video is meant, of all or of those with these numbers; `None` where rows have no seconds."""

@@ -118,11 +118,12 @@ class CaptionedVideos(TextsOfVideos):
         seeds = seed_options(self.video_options, self.seed, epoch, index)
         options = {**self.grouped.span_options(number), **seeds, **self.video_options}
         video = self.processor(videos=[self.grouped.source(number)], **options)
-        own_texts = frozenset(map(normalise, self.read_captions(members)))
-        return PairItem(dict(video), video_id, self.read_captions(rows), self.read_captions(negatives), own_texts)
+        own = dict(zip(map(int, members), self.read_captions(members), strict=True))
+        captions, own_texts = [own[int(row)] for row in rows], frozenset(map(normalise, own.values()))
+        return PairItem(dict(video), video_id, captions, self.read_captions(negatives), own_texts)
 
     def read_captions(self, rows: Sequence[int]) -> list[str]:
-        return self.captions[[int(row) for row in rows]]["caption"]
+        return self.captions[[int(row) for row in rows]]["caption"] if len(rows) else []
 
     def draw_negatives(self, rng: np.random.Generator, number: int, how_many: int) -> np.ndarray:
         """Rows of other videos, each one of the split (or of the video's hard ones) being as likely as any other."""
