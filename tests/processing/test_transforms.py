@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from clipbert.processing.transforms import (
     longer_side_size,
@@ -56,6 +57,13 @@ def test_resizing_is_the_same_in_both_memory_formats_and_frame_by_frame():
     torch.testing.assert_close(one_by_one, together, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("height, width", [(48, 48), (48, 31), (20, 48)])
+def test_frames_of_the_size_asked_for_are_what_interpolation_makes_of_them(height, width):
+    frames = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0)) * 255
+    expected = F.interpolate(frames, size=(height, width), mode="bilinear", align_corners=False)
+    assert torch.equal(resize_longer_side(frames, 48), expected)
+
+
 @pytest.mark.parametrize("height, width", [(3, 8), (8, 3), (8, 8), (2, 2)])
 def test_border_is_right_and_bottom(height, width):
     frames = torch.ones(2, 3, height, width)
@@ -77,3 +85,17 @@ def test_normalisation_is_per_channel_or_by_one_number():
     assert normalize_channels(frames.clone(), 10, 2)[0, :, 0, 0].tolist() == [0.0, 5.0, 10.0]
     with pytest.raises(ValueError, match="mean of 2 numbers for frames of 3 channels"):
         normalize_channels(frames, (1.0, 2.0), 1.0)
+
+
+def test_statistics_of_one_call_are_not_those_of_the_next():
+    frames = torch.full((1, 3, 2, 2), 12.0)
+    for mean, std, dtype in [
+        ((2.0, 4.0, 8.0), 1, None),
+        ([2.0, 4.0, 8.0], 2, None),
+        (2, (1.0, 2.0, 4.0), torch.float64),
+    ]:
+        given = frames.to(dtype or torch.float32)
+        expected = (given - torch.tensor(mean).reshape(-1, 1, 1)) / torch.tensor(std).reshape(-1, 1, 1)
+        for _ in range(2):  # the second time from memory
+            found = normalize_channels(given.clone(), mean, std)
+            assert found.dtype == given.dtype and torch.equal(found, expected.to(given.dtype))
