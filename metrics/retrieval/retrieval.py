@@ -138,9 +138,7 @@ class RetrievalRanks:
 
     def compute(self, ties: str = "average") -> dict[str, float]:
         """All metrics, as `compute_retrieval_metrics` returns them."""
-        expected = len(self.gold) * self.num_videos
-        if self.num_pairs != expected:
-            raise ValueError(f"Expected each of {expected} pairs once, got {self.num_pairs} scores")
+        self._check_complete()
         # equally good own texts: the first of them counts
         own_texts = np.bincount(self.gold, minlength=self.num_videos)
         asked = own_texts > 0
@@ -155,6 +153,17 @@ class RetrievalRanks:
             "num_videos": self.num_videos,
             "num_videos_without_text": int((~asked).sum()),
         }
+
+    def compute_for_texts(self, texts, ties: str = "average") -> dict[str, float]:
+        """Those from text to video, of some texts (their numbers, or a mask) among all videos."""
+        self._check_complete()
+        better, tied = self.better_videos[texts], self.tied_videos[texts]
+        return summarise("text_to_video", better, tied, np.ones_like(better), ties)
+
+    def _check_complete(self) -> None:
+        expected = len(self.gold) * self.num_videos
+        if self.num_pairs != expected:
+            raise ValueError(f"Expected each of {expected} pairs once, got {self.num_pairs} scores")
 
 
 def compute_retrieval_metrics(
@@ -186,6 +195,12 @@ def compute_retrieval_metrics(
     scores = checked_scores(scores, dimensions=2)
     if round_decimals is not None:
         scores = np.round(scores.astype(np.float64), round_decimals)  # in float32 the digits would not be exact
+    return rank_matrix(scores, gold, video_to_text).compute(ties)
+
+
+def rank_matrix(scores, gold=None, video_to_text: str = "best") -> RetrievalRanks:
+    """The ranks of a whole matrix; the arguments are those of [`compute_retrieval_metrics`]."""
+    scores = checked_scores(scores, dimensions=2)
     num_texts, num_videos = scores.shape
     if gold is None:
         if num_texts != num_videos:
@@ -197,7 +212,7 @@ def compute_retrieval_metrics(
     ranks = RetrievalRanks(scores[np.arange(num_texts), gold], gold, num_videos, video_to_text)
     for first_text in range(0, num_texts, ROWS_PER_BLOCK):
         ranks.update(scores[first_text : first_text + ROWS_PER_BLOCK], first_text)
-    return ranks.compute(ties)
+    return ranks
 
 
 def chance_recall(num_videos: int, k: int = 1) -> float:

@@ -112,6 +112,19 @@ def test_several_captions_a_video():
     assert ours(last, "text_to_video") == ours(best, "text_to_video")
 
 
+def test_some_texts_among_all_videos():
+    scores = np.random.default_rng(0).integers(0, 4, (7, 5)).astype(float)  # many are tied
+    gold = np.array([0, 1, 2, 3, 4, 1, 1])
+    ranks, is_asked = RetrievalRanks(scores[np.arange(7), gold], gold, num_videos=5), np.arange(7) % 2 == 0
+    with pytest.raises(ValueError, match="each of 35 pairs once, got 0"):
+        ranks.compute_for_texts(is_asked)
+    ranks.update(scores)
+    for ties in ("average", "optimistic", "pessimistic"):
+        alone = compute_retrieval_metrics(scores[is_asked], gold[is_asked], ties=ties)
+        assert ranks.compute_for_texts(is_asked, ties) == ranks.compute_for_texts(np.flatnonzero(is_asked), ties)
+        assert ours(ranks.compute_for_texts(is_asked, ties), "text_to_video") == ours(alone, "text_to_video")
+
+
 def test_videos_without_text_are_candidates_only():
     scores = np.array([[0.5, 0.9, 0.1], [0.1, 0.2, 0.3]])
     metrics = compute_retrieval_metrics(scores, [0, 2])

@@ -10,14 +10,18 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from clipbert.support.families import list_families
 
-# What runs import on their way, and their scripts do not: torch's optimizers ask for its compiler, backbones for timm, where that is.
+
+# What runs import on their way, and their scripts do not: torch's optimizers ask for its compiler, backbones for timm, where that is; the
+# Auto classes for all families.
 OF_RUNS = (
     "torch._dynamo",
     "torch.utils.flop_counter",
     "transformers.modeling_utils",
     "transformers.generation.utils",
     "timm",
+    *(f"clipbert.modeling_{model_type}" for model_type in list_families()),
 )
 
 

@@ -17,6 +17,7 @@ from clipbert.metrics.retrieval.retrieval import (
     chance_recall,
     compute_retrieval_metrics,
     first_within,
+    rank_matrix,
 )
 from clipbert.train_scripts.engine.draws import summarise
 from clipbert.train_scripts.engine.groups import add_group
@@ -76,12 +77,13 @@ def measure(predictions: Predictions) -> dict[str, float]:
         rows = np.flatnonzero(np.isin(gold, numbers))
         if len(rows):
             places = np.searchsorted(numbers, gold[rows])
-            metrics = measure_gallery(predictions, odds, rows, numbers, places)
+            ranks = rank_gallery(predictions, odds, rows, numbers, places)
+            metrics = measure_gallery(predictions, odds, rows, numbers, places, ranks)
             counts = {"num_examples": len(rows), "num_skipped_videos": len(gallery) - len(numbers)}
             found.setdefault("", []).append({**metrics, **counts})
             for name, members in groups.items():
                 if (chosen := np.isin(rows, members)).any():
-                    metrics = measure_group(predictions, odds, rows, numbers, places, chosen)
+                    metrics = measure_group(predictions, odds, rows, numbers, places, ranks, chosen)
                     found.setdefault(name, []).append(add_group(metrics, name))
     if not found:
         raise ValueError("No text belongs to a video that could be decoded: there is nothing to measure.")
@@ -101,25 +103,27 @@ def measure(predictions: Predictions) -> dict[str, float]:
     }
 
 
+def rank_gallery(
+    predictions: Predictions, odds: np.ndarray | None, rows: np.ndarray, numbers: np.ndarray, places: np.ndarray
+) -> RetrievalRanks:
+    """Where some texts (`rows`) have their own videos among some (`numbers`), where `places` has the right ones."""
+    if "clip_logits" in predictions.tensors:
+        return rank_matrix(odds[np.ix_(rows, numbers)], places)
+    return restore_ranks(predictions.tensors, rows, numbers, places)
+
+
 def measure_gallery(
     predictions: Predictions,
     odds: np.ndarray | None,
     rows: np.ndarray,
     numbers: np.ndarray,
     places: np.ndarray,
-    whole: tuple[np.ndarray, np.ndarray] | None = None,
+    ranks: RetrievalRanks,
 ) -> dict[str, float]:
-    """The metrics of some texts (`rows`) among some videos (`numbers`), where `places` has the right ones; of a part of the texts,
-    `whole` has all of them, and which ones are meant."""
-    tensors = predictions.tensors
-    if "clip_logits" in tensors:
-        metrics = compute_retrieval_metrics(odds[np.ix_(rows, numbers)], places)
-    else:
-        metrics = restore_ranks(tensors, rows, numbers, places).compute()
-    chance = {f"chance_R@{k}": chance_recall(len(numbers), k) for k in RECALL_AT}  # from text to video
-    chance |= measure_orderless(tensors, numbers, places)
-    rescaled = measure_rescaled(predictions, odds, rows, numbers, places, whole)
-    return {"text_to_video_R@1": metrics.pop("text_to_video_R@1"), **chance, **metrics, **rescaled}
+    """The metrics of a gallery; see [`rank_gallery`]."""
+    metrics, baselines = ranks.compute(), measure_baselines(predictions.tensors, numbers, places)
+    rescaled = measure_rescaled(predictions, odds, rows, numbers, places)
+    return {"text_to_video_R@1": metrics.pop("text_to_video_R@1"), **baselines, **metrics, **rescaled}
 
 
 def measure_group(
@@ -128,12 +132,15 @@ def measure_group(
     rows: np.ndarray,
     numbers: np.ndarray,
     places: np.ndarray,
+    ranks: RetrievalRanks,
     chosen: np.ndarray,
 ) -> dict[str, float]:
-    """The metrics from text to video of those texts of a gallery that are `chosen` `(texts,)`; see [`measure_gallery`]."""
-    found = measure_gallery(predictions, odds, rows[chosen], numbers, places[chosen], (rows, chosen))
-    kept = {name: value for name, value in found.items() if "text_to_video" in name or name.startswith(BASELINES)}
-    return {**kept, "num_examples": int(chosen.sum())}
+    """The metrics from text to video of those texts of a gallery that are `chosen` `(texts,)`; see [`rank_gallery`]."""
+    baselines = measure_baselines(predictions.tensors, numbers, places[chosen])
+    metrics, num_examples = ranks.compute_for_texts(chosen), {"num_examples": int(chosen.sum())}
+    rescaled = measure_rescaled(predictions, odds, rows[chosen], numbers, places[chosen], (rows, chosen))
+    rescaled = {name: value for name, value in rescaled.items() if "text_to_video" in name}
+    return {"text_to_video_R@1": metrics.pop("text_to_video_R@1"), **baselines, **metrics, **rescaled, **num_examples}
 
 
 def restore_ranks(tensors: Mapping[str, np.ndarray], rows, numbers, places) -> RetrievalRanks:
@@ -146,6 +153,12 @@ def restore_ranks(tensors: Mapping[str, np.ndarray], rows, numbers, places) -> R
     return ranks
 
 
+def measure_baselines(tensors: Mapping[str, np.ndarray], numbers, places) -> dict[str, float]:
+    """What chance finds from text to video, and who is blind to the order of frames."""
+    chance = {f"chance_R@{k}": chance_recall(len(numbers), k) for k in RECALL_AT}
+    return chance | measure_orderless(tensors, numbers, places)
+
+
 def measure_orderless(tensors: Mapping[str, np.ndarray], numbers, places) -> dict[str, float]:
     """The recall that a model can reach at best that is blind to the order of frames: it guesses among videos with the same."""
     if "frame_keys" not in tensors:
@@ -156,7 +169,8 @@ def measure_orderless(tensors: Mapping[str, np.ndarray], numbers, places) -> dic
 
 
 def measure_rescaled(predictions: Predictions, odds, rows, numbers, places, whole=None) -> dict[str, float]:
-    """The metrics of rescaled similarities, under names of their own; see [`measure_gallery`]."""
+    """The metrics of rescaled similarities, under names of their own; see [`rank_gallery`]. Of a part of the texts of a gallery, `whole`
+    has all of them, and which ones are meant."""
     tensors, info, metrics = predictions.tensors, predictions.info, {}
     for name in info.get("rescaling") or ():
         if "similarity_scale" not in info:
