@@ -3,13 +3,15 @@
 
 Short videos, high-definition ones and ten minutes in one file, generated; your own with `--videos`. Ours reads the original files, and
 copies of them with key frames at several distances. On the originals both sides are checked to give the same pixels. Copies are not
-compared: their pictures are encoded anew, and of three a second the nearest one is up to a third of a second away.
+compared: their pictures are encoded anew, and of three a second the nearest one is up to a third of a second away. Besides, one clip of each video
+by a process that knows none of them, with the packet indexes that `prepare` leaves beside its videos and without.
 
 Run:     python -m benchmarks.preparation                                     (a quarter of an hour on two cores, half of it to write videos)
 Yours:   python -m benchmarks.preparation --videos FOLDER --kinds own
 """
 
 import argparse
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +23,9 @@ from benchmarks import baseline_loading
 from benchmarks.loading import choose_comparable, find_videos, run_through, write_video
 from benchmarks.measure import Benchmark, Row, Section, alternate
 from benchmarks.measure import build_parser as build_common_parser
+from clipbert.datasets_scripts.building.packet_tables import keep_packet_indexes
 from clipbert.datasets_scripts.commands.reencoding import PrepareSettings, prepare_video
+from clipbert.processing.kept_indexes import KEPT_INDEXES
 from clipbert.processing.sampling import build_rng
 from clipbert.processing.video_processing_clipbert import ClipBERTVideoProcessor
 
@@ -45,10 +49,15 @@ def gather(kind: str, options: argparse.Namespace, folder: Path) -> list[Path]:
 
 
 def build_loaders(
-    sampling: str, originals: Sequence[Path], copies: dict[str, Sequence[Path]], options: argparse.Namespace
+    sampling: str,
+    originals: Sequence[Path],
+    copies: dict[str, Sequence[Path]],
+    options: argparse.Namespace,
+    num_clips: int,
+    before: Callable[[], None] = lambda: None,
 ) -> dict[str, Callable[[], Iterator[torch.Tensor]]]:
-    """One call for each way: the baseline and ours on the files as they were, and ours on the copies."""
-    shared = {"num_clips": options.num_clips, "num_frames": options.num_frames, "fps": options.fps}
+    """One call for each way: the baseline and ours on the files as they were, and ours on the copies, after what is done `before` each time."""
+    shared = {"num_clips": num_clips, "num_frames": options.num_frames, "fps": options.fps}
     size = {"longest_edge": options.image_size}
     processor = ClipBERTVideoProcessor(**shared, sampling=sampling, placement="official", size=size)
 
@@ -57,10 +66,11 @@ def build_loaders(
             draws = None
             if sampling == "random":
                 rng = build_rng(index)
-                draws = [rng.random() for _ in range(options.num_clips)]
+                draws = [rng.random() for _ in range(num_clips)]
             yield baseline_loading.load_clips(video, **shared, longest_edge=options.image_size, draws=draws)
 
     def load_with_ours(videos):
+        before()
         for index, video in enumerate(videos):
             seeds = {"seeds": [index]} if sampling == "random" else {}
             yield processor(videos=video, **seeds)["pixel_values"][0]
@@ -89,29 +99,51 @@ def measure_kind(kind: str, options: argparse.Namespace, folder: Path) -> tuple[
         settings, started = PrepareSettings(keyframe_interval_s=interval_s), time.perf_counter()
         name, made = f"prepared, key frames every {interval_s:g} s", []
         for index, video in enumerate(originals):
-            made.append(folder / f"{interval_s:g}" / f"{index}.mp4")
-            made[-1].parent.mkdir(exist_ok=True)
+            made.append(made_folder(folder / f"{interval_s:g}") / f"{index}.mp4")
             prepare_video(str(video), str(made[-1]), settings)
         copies[name] = made
         share = sum(video.stat().st_size for video in made) / size
         notes.append(f"{kind}, {name}: {share:.0%} of the size, {time.perf_counter() - started:.1f} s to prepare.")
     rows = []
     for sampling in options.samplings:
-        loaders = build_loaders(sampling, originals, copies, options)
-        calls = {name: lambda load=load: run_through(load) for name, load in loaders.items()}
-        seconds = alternate(calls, options.repetitions, options.warm_up)
-        rows += [
-            Row(
-                f"{kind}, {sampling}, {name}",
-                "clips/s",
-                options.num_clips * len(originals),
-                {"baseline": seconds["baseline"], "ours": seconds[name]},
-                WANTED if name in copies else None,
-            )
-            for name in loaders
-            if name != "baseline"
-        ]
+        loaders = build_loaders(sampling, originals, copies, options, options.num_clips)
+        rows += time_loaders(f"{kind}, {sampling}", loaders, copies, options.num_clips * len(originals), options)
+    made = next(iter(copies.values()))
+    without = [shutil.copy(video, made_folder(folder / "without") / video.name) for video in made]
+    keep_packet_indexes(made[0].parent, [video.name for video in made])
+    ways = {"prepared, packets listed": list(map(Path, without)), "prepared, packet indexes beside": made}
+    loaders = build_loaders("random", originals, ways, options, 1, KEPT_INDEXES.forget_all)
+    del loaders["as they were"]
+    rows += time_loaders(f"{kind}, one clip, nothing known", loaders, {}, len(originals), options)
     return rows, notes
+
+
+def time_loaders(
+    title: str,
+    loaders: dict[str, Callable],
+    copies: dict[str, Sequence[Path]],
+    num_clips: int,
+    options: argparse.Namespace,
+) -> list[Row]:
+    """A row for each way but the baseline's."""
+    calls = {name: lambda load=load: run_through(load) for name, load in loaders.items()}
+    seconds = alternate(calls, options.repetitions, options.warm_up)
+    return [
+        Row(
+            f"{title}, {name}",
+            "clips/s",
+            num_clips,
+            {"baseline": seconds["baseline"], "ours": seconds[name]},
+            WANTED if name in copies else None,
+        )
+        for name in loaders
+        if name != "baseline"
+    ]
+
+
+def made_folder(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Section:

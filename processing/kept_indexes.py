@@ -59,6 +59,9 @@ class KeptIndexes:
             num_packets -= len(others.pop(0)[1].pts)
         self._indexes = dict([*others, (key, index)])
 
+    def forget_all(self) -> None:
+        self._indexes = {}
+
     def forget(self, key: IndexKey) -> None:
         self._indexes = {other: index for other, index in self._indexes.items() if other != key}
 

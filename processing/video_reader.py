@@ -18,6 +18,7 @@ from .complaints import Complaints
 from .decoding_count import note_decoded
 from .kept_indexes import KEPT_INDEXES, IndexKey, file_state, is_settled
 from .packet_reading import index_packets
+from .packet_tables import find_kept
 from .video_index import Interval, PacketIndex, place_of, read_packets
 from .video_sources import (
     Deadline,
@@ -123,18 +124,21 @@ class VideoReader:
     # -- opening
 
     def _open_indexed(self, may_be_kept: bool = True):
-        """Open the container, and know its packets: by an index that is kept, or by reading them all."""
+        """Open the container, and know its packets: by an index that is kept, here or beside the file, or by reading them all."""
         with self._naming():
             before = file_state(self._readable)
             self._open()
             is_same = before is not None and file_state(self._readable) == before  # it is this file that was opened
             key = IndexKey(before, self.stream_index, self.max_pixels) if is_same else None
-            index = KEPT_INDEXES.find(key) if may_be_kept else None
+            index, is_new = (KEPT_INDEXES.find(key) if may_be_kept else None), False
+            if index is None and may_be_kept and is_same and self.stream_index == 0:
+                index, is_new = find_kept(before.path, before.size), True
             self._kept_key = None if index is None else key
             if index is None:
                 index = index_packets(self.container, self.stream, self._readable, self.complaints, self.deadline)
-                if is_same and is_settled(before) and file_state(self._readable) == before:
-                    KEPT_INDEXES.keep(key, index)
+                is_new = True
+            if is_new and is_same and is_settled(before) and file_state(self._readable) == before:
+                KEPT_INDEXES.keep(key, index)
             self.index = index
         if not self.index.num_frames:
             raise VideoDecodeError(self.name, "its video stream holds no whole frame.", 0)

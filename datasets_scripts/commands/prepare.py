@@ -15,7 +15,8 @@ their suffix, whatever it is; players and FFmpeg look at the content. `--videos 
 
 A file appears when it is whole. `prepared.jsonl` in OUT records what was made of what, so another run, also after an
 interruption, makes only what is missing, changed, or was made with other settings. Videos that fail are listed in
-`failed.txt`, which works as a skip list; the exit status is then 1.
+`failed.txt`, which works as a skip list; the exit status is then 1. `packet_indexes.safetensors` beside the videos says where their
+pictures lie, so that nobody who reads one has to look for them first; it may be copied, published or deleted.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from tqdm import tqdm
 from clipbert.datasets_scripts.building.base import VideoTextBuilder
 from clipbert.datasets_scripts.building.file_memory import file_state
 from clipbert.datasets_scripts.building.media import MediaIndex
+from clipbert.datasets_scripts.building.packet_tables import keep_packet_indexes
 from clipbert.datasets_scripts.building.readable import plain_reason
 from clipbert.datasets_scripts.building.skip_lists import write_skip_list
 from clipbert.datasets_scripts.building.usable_videos import media_column
@@ -193,6 +195,8 @@ def prepare_videos(
                 manifest.write(json.dumps(entry) + "\n")
                 manifest.flush()
             bar.update()
+    there = [name for name in read_manifest(output_dir) if (output_dir / name).is_file()]
+    keep_packet_indexes(output_dir, there, progress)
     return num_made, failed
 
 

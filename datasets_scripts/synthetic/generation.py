@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from clipbert.datasets_scripts.building.packet_tables import keep_packet_indexes
 from clipbert.datasets_scripts.synthetic.events import (
     draw_event_video,
     event_moments,
@@ -274,6 +275,7 @@ def write_benchmark(folder: Path, settings: Settings, progress: bool) -> None:
                         f"synthetic: {len(scenes)} {split} videos are more than the preset {settings.preset!r} can "
                         "distinguish, so some captions fit several videos and R@1 cannot reach 100 %"
                     )
+    keep_packet_indexes(folder, (str(path.relative_to(folder)) for path in folder.rglob("*.mp4")))
     (folder / "vocab.txt").write_text("\n".join(vocabulary()) + "\n")
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 

@@ -32,6 +32,7 @@ CODE_FILES = {
     "lost_packets.py",
     "option_checks.py",
     "packet_reading.py",
+    "packet_tables.py",
     "pictures.py",
     "processing_video_text.py",
     "sampling.py",

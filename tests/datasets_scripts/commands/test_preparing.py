@@ -281,6 +281,7 @@ def test_the_loader_finds_what_was_prepared(prepare, folder, tmp_path, capsys):
         "c.avi",
         "text.mp4",
         "prepared.jsonl",
+        "packet_indexes.safetensors",
     }
 
 
