@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from benchmarks import baseline_model
-from benchmarks.measure import Benchmark, Row, Section, add_model_arguments, alternate, measure_peak_bytes
+from benchmarks.measure import Benchmark, Row, Section, add_model_arguments, alternate, weigh_sides
 from benchmarks.measure import build_parser as build_common_parser
 from benchmarks.models import autocast, build_clips, build_sides, build_texts
 from clipbert.train_scripts.tasks.pooling import log_odds, pool_clips
@@ -138,11 +138,11 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
         clips = f"{video.num_clips} clip{'s' if video.num_clips > 1 else ''}"
         for name in [side for side in seconds if side != "baseline"]:
             pair = {"baseline": seconds["baseline"], "ours": seconds[name]}
-            peaks = {}
+            memory = {}
             if not options.no_memory and name == "all pairs":
-                peaks = measure_peak_bytes(MODULE, arguments, options.num_clips.index(video.num_clips))
+                memory = weigh_sides(MODULE, arguments, options.num_clips.index(video.num_clips))
             expected = 1.5 if name == "all pairs" else None
-            rows.append(Row(f"{clips}, {name}", "pairs/s", options.num_texts, pair, expected, peaks))
+            rows.append(Row(f"{clips}, {name}", "pairs/s", options.num_texts, pair, expected, **memory))
         hours = {
             name: extrapolate(statistics.median(values), encoding, name, options) for name, values in seconds.items()
         }

@@ -37,6 +37,7 @@ class Row:
         seconds (`dict[str, list[float]]`): Seconds of each repetition, for `"baseline"` and `"ours"`, taken in turns.
         expected (`float`, *optional*): The ratio this package wants to reach.
         peak_bytes (`dict[str, int]`): Peak memory of a process that does nothing else, for each side.
+        bytes_above_start (`dict[str, int]`): The same without what it held before the work began, such as imports and the model.
         flops (`dict[str, int]`): Floating point operations of one repetition, for each side.
     """
 
@@ -46,6 +47,7 @@ class Row:
     seconds: dict[str, list[float]]
     expected: float | None = None
     peak_bytes: dict[str, int] = field(default_factory=dict)
+    bytes_above_start: dict[str, int] = field(default_factory=dict)
     flops: dict[str, int] = field(default_factory=dict)
 
     def ratios(self) -> list[float]:
@@ -247,13 +249,42 @@ def _rusage_bytes() -> int:
 
 
 def run_alone(work: Callable[[], object], device: str) -> None:
-    """Do the work of one side twice and print the peak memory: what [`measure_peak_bytes`] starts."""
+    """Do the work of one side twice and print the peak memory: what [`weigh_sides`] starts."""
     start = held_bytes(device)
     for _ in range(2):
         work()
     synchronize(device)
     peak = peak_bytes(device)
     print(json.dumps({"peak_bytes": peak, "bytes_above_start": peak - start}))
+
+
+def weigh_sides(
+    module: str, arguments: Iterable[str], case: int = 0, sides: Iterable[str] = SIDES
+) -> dict[str, dict[str, int]]:
+    """
+    Peak memory of each side in a process of its own.
+
+    Args:
+        module (`str`): Benchmark to run, such as `"benchmarks.scoring"`.
+        arguments (`Iterable[str]`): Its command line.
+        case (`int`, *optional*, defaults to 0): Which line of its table.
+        sides (`Iterable[str]`, *optional*): Those to run, by default both.
+
+    Returns:
+        `dict`: `peak_bytes` and `bytes_above_start` of each side, as a [`Row`] takes them.
+
+    Raises:
+        RuntimeError: If the process fails; the end of its output is in the message.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for side in sides:
+        command = [sys.executable, "-m", module, *arguments, "--alone", side, "--case", str(case)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command[1:])} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        for figure, number in json.loads(done.stdout.splitlines()[-1]).items():
+            found.setdefault(figure, {})[side] = number
+    return found
 
 
 def measure_peak_bytes(
@@ -263,28 +294,8 @@ def measure_peak_bytes(
     figure: str = "peak_bytes",
     sides: Iterable[str] = SIDES,
 ) -> dict[str, int]:
-    """
-    Peak memory of each side in a process of its own.
-
-    Args:
-        module (`str`): Benchmark to run, such as `"benchmarks.scoring"`.
-        arguments (`Iterable[str]`): Its command line.
-        case (`int`, *optional*, defaults to 0): Which line of its table.
-        figure (`str`, *optional*, defaults to `"peak_bytes"`): That, or `"bytes_above_start"`: without what was held before
-            the work began, such as imports and the model.
-        sides (`Iterable[str]`, *optional*): Those to run, by default both.
-
-    Raises:
-        RuntimeError: If the process fails; the end of its output is in the message.
-    """
-    peaks = {}
-    for side in sides:
-        command = [sys.executable, "-m", module, *arguments, "--alone", side, "--case", str(case)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command[1:])} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        peaks[side] = json.loads(done.stdout.splitlines()[-1])[figure]
-    return peaks
+    """One `figure` of [`weigh_sides`]."""
+    return weigh_sides(module, arguments, case, sides)[figure]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -321,10 +332,13 @@ def processor_name() -> str:
 
 def format_section(section: Section) -> str:
     """A section as Markdown."""
-    has_memory = any(row.peak_bytes for row in section.rows)
+    has_memory, has_share_of_memory = (
+        any(getattr(row, figure) for row in section.rows) for figure in ("peak_bytes", "bytes_above_start")
+    )
     has_share = section.matmul_flops is not None
     header = ["case", "unit", "baseline", "ours", "ratio", "fastest", "expected"]
     header += ["peak GB, baseline", "ours"] if has_memory else []
+    header += ["GB above start, baseline", "ours", "share"] if has_share_of_memory else []
     header += ["of the matrix rate, baseline", "ours"] if has_share else []
     lines = [f"## {section.title}", "", f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
     for row in section.rows:
@@ -332,6 +346,10 @@ def format_section(section: Section) -> str:
         cells += [f"{row.fastest_ratio():.2f}", "" if row.expected is None else f"≥ {row.expected:g}"]
         if has_memory:
             cells += [f"{row.peak_bytes[side] / 1e9:.2f}" if row.peak_bytes else "" for side in SIDES]
+        if has_share_of_memory:
+            taken = row.bytes_above_start
+            cells += [f"{taken[side] / 1e9:.2f}" if taken else "" for side in SIDES]
+            cells += [f"{taken['ours'] / max(taken['baseline'], 1):.2f}" if taken else ""]
         if has_share:
             cells += [format_share(row, side, section.matmul_flops) for side in SIDES]
         lines.append(f"| {' | '.join(cells)} |")

@@ -36,6 +36,7 @@ from benchmarks import (
     training_step,
 )
 from benchmarks.measure import DTYPES, Benchmark, describe_machine, format_section
+from clipbert.datasets_scripts.commands.reencoding import PrepareSettings
 
 
 MAX_LENGTHS = (20, 100)  # of texts, in the official recipes for short captions and for paragraphs
@@ -93,7 +94,11 @@ def plan_runs(options: argparse.Namespace) -> list[tuple[Benchmark, list[str]]]:
             (contrast.BENCHMARK, [*shared, *batch]),
         ]
     full, full_size = (["--full"], ["--image-size", "448"]) if options.full else ([], [])
-    videos, copies, texts, pairs, files = [], [], full_size, full_size, full_size
+    videos, texts, pairs, files = [], full_size, full_size, full_size
+    # one distance of key frames; alone, the script compares several
+    copies = ["--keyframe-intervals", f"{PrepareSettings().keyframe_interval_s:g}"]
+    if options.videos is not None:
+        copies += ["--kinds", *preparation.KINDS, "own", "--videos", str(options.videos)]
     if options.toy:
         videos, copies = TOY_VIDEOS.split(), TOY_PREPARATION.split()
         texts, pairs, files = TOY_TEXTS.split(), TOY_EVALUATION.split(), TOY_FILES.split()

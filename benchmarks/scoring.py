@@ -24,7 +24,7 @@ from benchmarks.measure import (
     alternate,
     count_flops,
     measure_matmul_flops,
-    measure_peak_bytes,
+    weigh_sides,
 )
 from benchmarks.measure import build_parser as build_common_parser
 from benchmarks.models import autocast, build_clips, build_sides, build_texts, compile_ours
@@ -121,8 +121,8 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
     for index, (case, work) in enumerate(zip(cases, works, strict=True)):
         with autocast(options):
             seconds = alternate(work, options.repetitions, options.warm_up, options.device)
-        peaks = {} if options.no_memory else measure_peak_bytes(MODULE, arguments, index)
-        rows.append(Row(str(case), "pairs/s", options.num_texts, seconds, case.expected, peaks, flops[index]))
+        memory = {} if options.no_memory else weigh_sides(MODULE, arguments, index)
+        rows.append(Row(str(case), "pairs/s", options.num_texts, seconds, case.expected, flops=flops[index], **memory))
     return Section(
         title=f"Retrieval scoring: 1 video x {options.num_texts} texts, {options.num_frames} frames a clip, "
         f"{options.image_size} px, {options.dtype}{', ours compiled' if options.compile else ''}, {options.device}",

@@ -26,8 +26,8 @@ from benchmarks.measure import (
     alternate,
     count_flops,
     measure_matmul_flops,
-    measure_peak_bytes,
     synchronize,
+    weigh_sides,
 )
 from benchmarks.measure import build_parser as build_common_parser
 from benchmarks.models import autocast, build_clips, build_sides, build_texts, compile_ours
@@ -178,7 +178,7 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
         {side: [half[index] for half in step.halves[-options.repetitions :]] for side, step in steps.items()}
         for index in range(2)
     ]
-    peaks = {} if options.no_memory else measure_peak_bytes(MODULE, arguments)
+    memory = {} if options.no_memory else weigh_sides(MODULE, arguments)
     size = f"{options.num_videos} videos x {options.num_clips} clips x {options.num_frames} frames"
     return Section(
         title=f"Training step: {size}, 2 texts of {options.caption_length} tokens a video (official maximum "
@@ -186,7 +186,7 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
         f"frozen, {options.dtype}"
         f"{', ours compiled' if options.compile else ''}, {options.device}",
         rows=[
-            Row("whole step", "s", 1, seconds, expected=1.5, peak_bytes=peaks, flops=flops),
+            Row("whole step", "s", 1, seconds, expected=1.5, flops=flops, **memory),
             Row("of which forward and backward", "s", 1, halves[0], flops=flops),
             Row("of which clipping and optimizer", "s", 1, halves[1]),
         ],

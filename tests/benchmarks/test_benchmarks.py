@@ -184,9 +184,12 @@ def test_prepared_videos_are_compared_with_those_they_were_made_of(tmp_path):
     options = parse(preparation.BENCHMARK, *TOY, *run_all.TOY_PREPARATION.split(), "--no-memory")
     section = preparation.measure(options)
     assert [row.case for row in section.rows] == [
-        f"short, {sampling}, {name}"
-        for sampling in ("random", "uniform")
-        for name in ("as they were", "prepared, key frames every 1 s")
+        *(
+            f"short, {sampling}, {name}"
+            for sampling in ("random", "uniform")
+            for name in ("as they were", "prepared, key frames every 1 s")
+        ),
+        *(f"short, one clip, nothing known, prepared, packet{name}" for name in ("s listed", " indexes beside")),
     ]
     assert "of the size" in section.notes[0]
 
@@ -265,6 +268,7 @@ def test_table_shows_rates_ratio_memory_and_share():
         seconds={"baseline": [2.0, 4.0, 3.0], "ours": [1.0, 1.0, 1.0]},
         expected=2,
         peak_bytes={"baseline": 2 * 10**9, "ours": 10**9},
+        bytes_above_start={"baseline": 10**9, "ours": 25 * 10**7},
         flops={"ours": 5 * 10**9},
     )
     assert row.ratios() == [2.0, 4.0, 3.0] and row.fastest_ratio() == 2.0
@@ -280,6 +284,9 @@ def test_table_shows_rates_ratio_memory_and_share():
         "≥ 2",
         "2.00",
         "1.00",
+        "1.00",
+        "0.25",
+        "0.25",
         "",
         "50%",
     ]
