@@ -4,7 +4,8 @@
     FOLDER/packet_indexes.safetensors       written by `prepare` and by `synthetic`; without it packets are listed as ever
       pts, dts, is_key, places              of all packets `(packets, ...)`, one video after the other, as `PacketIndex` has them
       starts                                where each video begins among them `(videos + 1,)`
-      last_durations, sizes, marks          of each video `(videos,)`: ticks of its last frame, bytes, a digest of its beginning and end
+      last_durations, sizes, marks          of each video `(videos, ...)`: ticks of its last frame, bytes, a digest of its beginning and end
+      checks                                a digest of its row `(videos, 16)`, so that no damaged one is believed
       version, names                        in the metadata `videos`, as JSON
 
 It is looked into by place and read in parts, so that a thousand videos or a million cost a reader the same. A row counts as long as its file has the
@@ -27,7 +28,13 @@ from .video_index import PacketIndex
 TABLE, VERSION = "packet_indexes.safetensors", 1
 ENTRY = "videos"  # the only one: several are written in any order, and the same videos have the same table
 OF_PACKETS = {"pts": (np.int64, ()), "dts": (np.int64, ()), "is_key": (np.uint8, ()), "places": (np.int64, (2,))}
-OF_VIDEOS = {"last_durations": (np.int64, ()), "sizes": (np.int64, ()), "marks": (np.uint8, (16,))}
+OF_VIDEOS = {
+    "last_durations": (np.int64, ()),
+    "sizes": (np.int64, ()),
+    "marks": (np.uint8, (16,)),
+    "checks": (np.uint8, (16,)),
+}
+DIGEST_BYTES = 16
 MARKED_BYTES = 16 << 10  # at either end of a file
 # What a row leaves out, because it is the same for all of them.
 PLAIN = {
@@ -66,12 +73,12 @@ class PacketTable:
             self.rows = {name: row for row, name in enumerate(told["names"])}
             self.starts = self._file.get_tensor("starts")
             self.of_videos = {name: self._file.get_tensor(name) for name in OF_VIDEOS}
-            shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in OF_PACKETS}
-        except (SafetensorError, KeyError, TypeError) as error:
-            raise ValueError(str(error)) from error
-        expected = {name: (int(self.starts[-1]), *shape) for name, (_, shape) in OF_PACKETS.items()}
-        lengths = {len(array) for array in self.of_videos.values()} | {len(self.starts) - 1}
-        if shapes != expected or lengths != {len(self.rows)} or (np.diff(self.starts) < 1).any() or self.starts[0]:
+            shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in (*OF_PACKETS, *OF_VIDEOS)}
+            lengths = dict.fromkeys(OF_PACKETS, int(self.starts[-1])) | dict.fromkeys(OF_VIDEOS, len(self.rows))
+        except (SafetensorError, AttributeError, IndexError, KeyError, TypeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+        expected = {name: (lengths[name], *shape) for name, (_, shape) in (OF_PACKETS | OF_VIDEOS).items()}
+        if shapes != expected or self.starts.shape != (len(self.rows) + 1,) or (np.diff(self.starts) < 1).any():
             raise ValueError("its parts do not belong together")
 
     def find(self, name: str, size: int, mark: bytes) -> PacketIndex | None:
@@ -81,7 +88,7 @@ class PacketTable:
             return None
         packets = slice(int(self.starts[row]), int(self.starts[row + 1]))
         pts, dts, is_key, places = (self._file.get_slice(part)[packets] for part in OF_PACKETS)
-        return PacketIndex(
+        index = PacketIndex(
             pts,
             dts,
             is_key.astype(bool),
@@ -91,6 +98,7 @@ class PacketTable:
             promised_num_frames=len(pts),
             **PLAIN,
         )
+        return index if self.of_videos["checks"][row].tobytes() == check_of(index) else None
 
 
 def find_kept(path: str, size: int) -> PacketIndex | None:
@@ -127,7 +135,15 @@ def mark_of(path: str) -> bytes:
     with open(path, "rb", buffering=0) as file:
         head = file.read(MARKED_BYTES)
         file.seek(max(file.seek(0, os.SEEK_END) - MARKED_BYTES, 0))
-        return hashlib.blake2b(head + file.read(MARKED_BYTES), digest_size=16).digest()
+        return hashlib.blake2b(head + file.read(MARKED_BYTES), digest_size=DIGEST_BYTES).digest()
+
+
+def check_of(index: PacketIndex) -> bytes:
+    """A digest of what a row says of an index, 16 bytes."""
+    digest = hashlib.blake2b(index.last_duration.to_bytes(8, "little", signed=True), digest_size=DIGEST_BYTES)
+    for part, (kind, _) in OF_PACKETS.items():
+        digest.update(np.ascontiguousarray(getattr(index, part), dtype=kind))
+    return digest.digest()
 
 
 def is_plain(index: PacketIndex) -> bool:
@@ -144,6 +160,7 @@ __all__ = [
     "VERSION",
     "PacketTable",
     "find_kept",
+    "check_of",
     "is_plain",
     "mark_of",
     "open_table",

@@ -36,27 +36,18 @@ def keep_packet_indexes(root: str | Path, names: Iterable[str], progress: bool =
 
 def _write_table(folder: str, names: list[str], bar: tqdm) -> int:
     """Write the table of one folder, if it changes; returns how many videos were listed."""
-    from clipbert.processing.packet_tables import (
-        ENTRY,
-        OF_PACKETS,
-        OF_VIDEOS,
-        TABLE,
-        VERSION,
-        PacketTable,
-        is_plain,
-        mark_of,
-    )
+    from clipbert.processing import packet_tables as tables
     from clipbert.processing.video_reader import VideoReader
     from clipbert.processing.video_sources import VideoDecodeError
 
-    path, before, rows, num_listed = os.path.join(folder, TABLE), None, {}, 0
+    path, before, rows, num_listed = os.path.join(folder, tables.TABLE), None, {}, 0
     with suppress(OSError, ValueError):  # there is none, or none that can be read
-        before = PacketTable(path)
+        before = tables.PacketTable(path)
     for name in names:
         bar.update()
         file = os.path.join(folder, name)
         try:
-            size, mark = os.stat(file).st_size, mark_of(file)
+            size, mark = os.stat(file).st_size, tables.mark_of(file)
             index = before and before.find(name, size, mark)
             if index is None:
                 num_listed += 1
@@ -64,8 +55,9 @@ def _write_table(folder: str, names: list[str], bar: tqdm) -> int:
                     index = reader.index
         except (OSError, VideoDecodeError):  # told to whoever reads it
             continue
-        if is_plain(index) and mark_of(file) == mark:
-            rows[name] = (index, {"last_durations": index.last_duration, "sizes": size, "marks": list(mark)})
+        if tables.is_plain(index) and tables.mark_of(file) == mark:
+            digests = {"marks": list(mark), "checks": list(tables.check_of(index))}
+            rows[name] = (index, {"last_durations": index.last_duration, "sizes": size, **digests})
     if before is not None and not num_listed and list(rows) == list(before.rows):
         return 0
     if not rows:
@@ -74,12 +66,14 @@ def _write_table(folder: str, names: list[str], bar: tqdm) -> int:
         return num_listed
     tensors = {
         part: np.concatenate([getattr(index, part) for index, _ in rows.values()]).astype(kind)
-        for part, (kind, _) in OF_PACKETS.items()
+        for part, (kind, _) in tables.OF_PACKETS.items()
     }
-    tensors |= {part: np.array([own[part] for _, own in rows.values()], kind) for part, (kind, _) in OF_VIDEOS.items()}
+    tensors |= {
+        part: np.array([own[part] for _, own in rows.values()], kind) for part, (kind, _) in tables.OF_VIDEOS.items()
+    }
     tensors["starts"] = np.cumsum([0, *(len(index.pts) for index, _ in rows.values())])
     with whole_file(path) as partial:
-        told = {ENTRY: json.dumps({"version": VERSION, "names": list(rows)})}
+        told = {tables.ENTRY: json.dumps({"version": tables.VERSION, "names": list(rows)})}
         Path(partial).write_bytes(save(tensors, told))  # not by `save_file`, whose files nobody else may read
     return num_listed
 

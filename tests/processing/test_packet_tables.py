@@ -165,13 +165,33 @@ def damage(path, how):
         tensors["pts"] = tensors["pts"][:-1]
     elif how == "starts":
         tensors["starts"][1] = tensors["starts"][2]
+    elif how == "no starts":
+        tensors["starts"] = tensors["starts"][:0]
+    elif how == "videos":
+        tensors["sizes"] = np.stack([tensors["sizes"]] * 2, axis=1)
     elif how == "part":
         del tensors["places"]
+    elif how == "a list":
+        told = []
     save_file(tensors, path, {} if how == "no metadata" else {"videos": json.dumps(told)})
 
 
 @pytest.mark.parametrize(
-    "how", ["cut", "empty", "version", "name", "no names", "no metadata", "packets", "starts", "part"]
+    "how",
+    [
+        "cut",
+        "empty",
+        "version",
+        "name",
+        "no names",
+        "no metadata",
+        "packets",
+        "starts",
+        "no starts",
+        "videos",
+        "part",
+        "a list",
+    ],
 )
 def test_a_table_that_cannot_be_read_is_left_aside(how, collection, listed, caplog):
     damage(collection / TABLE, how)
@@ -188,14 +208,15 @@ def test_a_table_that_cannot_be_read_is_left_aside(how, collection, listed, capl
     decode_video(collection / "a.mp4", [3])
 
 
-def test_numbers_that_make_no_sense_give_no_wrong_frame(collection, listed):
+@pytest.mark.parametrize("part", ["pts", "dts", "is_key", "places", "last_durations", "checks"])
+def test_a_row_that_is_damaged_is_not_believed(part, collection, listed):
     tensors = load_file(collection / TABLE)
     with safe_open(collection / TABLE, "np") as file:
         metadata = dict(file.metadata())
-    for name in ("pts", "dts", "places"):
-        tensors[name][:] = 0
+    tensors[part].reshape(-1)[0] ^= 1
     save_file(tensors, collection / TABLE, metadata)
-    assert [read_number(picture) for picture in decode_video(collection / "a.mp4", [3, 50]).frames] == [3, 50]
+    assert read_video_metadata(collection / "a.mp4").total_num_frames == 60 and listed == ["a.mp4"]
+    assert read_video_metadata(collection / "b.mp4").total_num_frames == 61 and listed == ["a.mp4"]
 
 
 def test_a_table_is_brought_up_to_date(collection, listed, forget, tmp_path):
