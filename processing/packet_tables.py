@@ -154,13 +154,14 @@ def is_plain(index: PacketIndex) -> bool:
 
 
 __all__ = [
+    "ENTRY",
     "OF_PACKETS",
     "OF_VIDEOS",
     "TABLE",
     "VERSION",
     "PacketTable",
-    "find_kept",
     "check_of",
+    "find_kept",
     "is_plain",
     "mark_of",
     "open_table",

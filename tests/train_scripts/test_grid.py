@@ -290,7 +290,7 @@ def test_the_grids_of_the_package(name):
         assert seen == {("first", 100) if name == "grid_report" else ("all", None)}
 
 
-LESS_IS_MORE = {"clips": 7, "clips_qa": 4, "frames": 12, "end_to_end": 4, "pretraining": 4, "pixels": 5}
+LESS_IS_MORE = {"clips": 7, "clips_qa": 4, "frames": 12, "end_to_end": 4, "pretraining": 4, "pixels": 4}
 
 
 @pytest.mark.parametrize("name", LESS_IS_MORE)
