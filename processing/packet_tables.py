@@ -1,12 +1,12 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""The packet indexes of all videos of a folder, kept in one file beside them, so that nobody who reads one lists its packets first.
+"""The packet indexes of all videos of a collection, kept in one file in its folder, so that nobody who reads one lists its packets first.
 
     FOLDER/packet_indexes.safetensors       written by `prepare` and by `synthetic`; without it packets are listed as ever
       pts, dts, is_key, places              of all packets `(packets, ...)`, one video after the other, as `PacketIndex` has them
       starts                                where each video begins among them `(videos + 1,)`
       last_durations, sizes, marks          of each video `(videos, ...)`: ticks of its last frame, bytes, a digest of its beginning and end
       checks                                a digest of its row `(videos, 16)`, so that no damaged one is believed
-      version, names                        in the metadata `videos`, as JSON
+      version, names                        in the metadata `videos`, as JSON: paths below the folder, with `/`, four folders deep at most
 
 It is looked into by place and read in parts, so that a thousand videos or a million cost a reader the same. A row counts as long as its file has the
 size and the digest that it had: copies and downloads have them, files that were written anew do not. What is read is compared with it, packet by
@@ -48,13 +48,14 @@ PLAIN = {
     "damage": None,
 }
 MOST_TABLES = 256  # that are open at a time
+MOST_FOLDERS = 5  # from that of a video up to that of its collection
 
 logger = logging.getLogger(__name__)
 
 
 class PacketTable:
     """
-    The indexes of a folder.
+    The indexes of a collection.
 
     Args:
         path (`str`): The file.
@@ -102,20 +103,26 @@ class PacketTable:
 
 
 def find_kept(path: str, size: int) -> PacketIndex | None:
-    """The index of a video that its folder keeps; `None` if it keeps none of this file as it is."""
+    """The index of a video that its collection keeps; `None` if none keeps one of this file as it is."""
     folder, name = os.path.split(path)
-    try:
+    for _ in range(MOST_FOLDERS):
         table = os.path.join(folder, TABLE)
-        state = os.stat(table)
-    except OSError:
-        return None
-    opened = open_table(table, state.st_size, state.st_mtime_ns, state.st_ino)
-    if opened is None or name not in opened.rows:
-        return None
-    try:
-        return opened.find(name, size, mark_of(path))
-    except OSError:  # told when it is opened
-        return None
+        try:
+            state = os.stat(table)
+        except OSError:
+            state = None
+        if state is not None:
+            opened = open_table(table, state.st_size, state.st_mtime_ns, state.st_ino)
+            if opened is not None and name in opened.rows:
+                try:
+                    return opened.find(name, size, mark_of(path))
+                except OSError:  # told when it is opened
+                    return None
+        folder, above = os.path.split(folder)
+        if not above:
+            break
+        name = f"{above}/{name}"
+    return None
 
 
 @functools.lru_cache(MOST_TABLES)
@@ -155,6 +162,7 @@ def is_plain(index: PacketIndex) -> bool:
 
 __all__ = [
     "ENTRY",
+    "MOST_FOLDERS",
     "OF_PACKETS",
     "OF_VIDEOS",
     "TABLE",

@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""Writing the packet indexes of a collection beside its videos; see `processing/packet_tables.py`."""
+"""Writing the packet indexes of a collection into its folder; see `processing/packet_tables.py`."""
 
 import json
 import os
@@ -16,36 +16,27 @@ from clipbert.support.files import whole_file
 
 def keep_packet_indexes(root: str | Path, names: Iterable[str], progress: bool = False) -> int:
     """
-    Bring the tables of a collection up to date: a row for each of its videos, as it is now.
+    Bring the table of a collection up to date: a row for each of its videos, as it is now.
 
     Args:
         root (`str` or `Path`): The folder of the collection.
-        names (`Iterable[str]`): Its videos, by their paths below `root`. What a folder keeps of other ones is dropped.
+        names (`Iterable[str]`): Its videos, by their paths below `root`. What the table has of other ones is dropped.
         progress (`bool`, defaults to `False`): Show a progress bar.
 
     Returns:
         `int`: Of how many videos the packets were listed.
     """
-    by_folder: dict[str, list[str]] = {}
-    for name in sorted(set(names)):
-        by_folder.setdefault(os.path.join(root, os.path.dirname(name)), []).append(os.path.basename(name))
-    total = sum(map(len, by_folder.values()))
-    with tqdm(total=total, desc="listing packets", disable=None if progress else True) as bar:
-        return sum(_write_table(folder, own, bar) for folder, own in by_folder.items())
-
-
-def _write_table(folder: str, names: list[str], bar: tqdm) -> int:
-    """Write the table of one folder, if it changes; returns how many videos were listed."""
     from clipbert.processing import packet_tables as tables
     from clipbert.processing.video_reader import VideoReader
     from clipbert.processing.video_sources import VideoDecodeError
 
-    path, before, rows, num_listed = os.path.join(folder, tables.TABLE), None, {}, 0
+    path, before, rows, num_listed = os.path.join(root, tables.TABLE), None, {}, 0
     with suppress(OSError, ValueError):  # there is none, or none that can be read
         before = tables.PacketTable(path)
-    for name in names:
-        bar.update()
-        file = os.path.join(folder, name)
+    names = sorted({Path(name).as_posix() for name in names})
+    names = [name for name in names if name.count("/") < tables.MOST_FOLDERS]  # others are not found
+    for name in tqdm(names, desc="listing packets", disable=None if progress else True):
+        file = os.path.join(root, name)
         try:
             size, mark = os.stat(file).st_size, tables.mark_of(file)
             index = before and before.find(name, size, mark)

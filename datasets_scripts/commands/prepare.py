@@ -15,7 +15,7 @@ their suffix, whatever it is; players and FFmpeg look at the content. `--videos 
 
 A file appears when it is whole. `prepared.jsonl` in OUT records what was made of what, so another run, also after an
 interruption, makes only what is missing, changed, or was made with other settings. Videos that fail are listed in
-`failed.txt`, which works as a skip list; the exit status is then 1. `packet_indexes.safetensors` beside the videos says where their
+`failed.txt`, which works as a skip list; the exit status is then 1. `packet_indexes.safetensors` in OUT says where their
 pictures lie, so that nobody who reads one has to look for them first; it may be copied, published or deleted.
 """
 

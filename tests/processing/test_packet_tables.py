@@ -97,10 +97,26 @@ def test_nothing_is_listed_of_a_collection(collection, listed):
         assert [read_number(picture) for picture in decode_video(collection / name, [0, 59]).frames] == [0, 59]
         assert read_video_metadata(str(collection / name)).total_num_frames == 60 + number
     assert listed == []
-    assert {str(path.relative_to(collection)) for path in collection.rglob("*.safetensors")} == {
-        TABLE,
-        f"deep/{TABLE}",
-    }
+    assert list(collection.rglob("*.safetensors")) == [collection / TABLE]
+
+
+def test_a_folder_of_a_collection_moved_out_of_it_has_none(collection, tmp_path, listed):
+    os.rename(collection / "deep", tmp_path / "deep")
+    assert [read_number(picture) for picture in decode_video(tmp_path / "deep/c.mp4", [30]).frames] == [30]
+    assert listed == ["c.mp4"]
+
+
+def test_too_deep_a_video_has_no_row(tmp_path, listed, forget):
+    names = ["1/2/3/4/a.mp4", "1/2/3/4/5/a.mp4"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True)
+        write_numbered(tmp_path / name, 60)
+    keep_packet_indexes(tmp_path, names)
+    forget()
+    listed.clear()
+    assert list(PacketTable(str(tmp_path / TABLE)).rows) == names[:1]
+    assert [read_number(decode_video(tmp_path / name, [30]).frames[0]) for name in names] == [30, 30]
+    assert listed == ["a.mp4"]
 
 
 def test_copies_have_it_too(collection, tmp_path, listed):
@@ -158,7 +174,7 @@ def damage(path, how):
     if how == "version":
         told["version"] = 99
     elif how == "name":
-        told["names"] = ["a.mp4"]
+        told["names"] = told["names"][:1]
     elif how == "no names":
         del told["names"]
     elif how == "packets":
@@ -196,15 +212,15 @@ def damage(path, how):
 def test_a_table_that_cannot_be_read_is_left_aside(how, collection, listed, caplog):
     damage(collection / TABLE, how)
     for _ in range(2):
-        for name in NAMES[:2]:
+        for name in NAMES:
             assert [read_number(picture) for picture in decode_video(collection / name, [3, 50]).frames] == [3, 50]
-    assert set(listed) == {"a.mp4", "b.mp4"}
+    assert set(listed) == {"a.mp4", "b.mp4", "c.mp4"}
     (record,) = caplog.records
     assert (
         str(collection / TABLE) in record.getMessage() and "Delete it, or run `prepare` again" in record.getMessage()
     )
     listed.clear()
-    assert keep_packet_indexes(collection, NAMES) == 2  # it is made anew
+    assert keep_packet_indexes(collection, NAMES) == 3  # it is made anew
     decode_video(collection / "a.mp4", [3])
 
 
@@ -231,7 +247,7 @@ def test_a_table_is_brought_up_to_date(collection, listed, forget, tmp_path):
     names = ["new.mp4", "b.mp4", "a.mp4", "text.mp4", *NAMES[2:]]
     assert keep_packet_indexes(collection, names) == 3
     assert sorted(listed) == ["b.mp4", "new.mp4"]
-    assert list(PacketTable(str(collection / TABLE)).rows) == ["b.mp4", "new.mp4"]
+    assert list(PacketTable(str(collection / TABLE)).rows) == ["b.mp4", "deep/c.mp4", "new.mp4"]
     listed.clear()
     assert read_video_metadata(collection / "b.mp4").total_num_frames == 33
     assert read_video_metadata(collection / "new.mp4").total_num_frames == 30 and listed == []
