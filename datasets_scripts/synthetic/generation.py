@@ -159,8 +159,8 @@ def generate_synthetic(output_dir, progress: bool = True, **settings) -> Path:
 
     Returns:
         `Path`: The folder, with `train/`, `validation/` and `test/` (each `videos/`, `captions.jsonl`,
-        `questions.jsonl`, `moments.jsonl`; `labels.jsonl` where the preset has classes), `vocab.txt` (WordPiece) and
-        `manifest.json`.
+        `questions.jsonl`, `moments.jsonl`; `labels.jsonl` where the preset has classes), `vocab.txt` (WordPiece),
+        `manifest.json` and the packet indexes of its videos.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -169,7 +169,7 @@ def generate_synthetic(output_dir, progress: bool = True, **settings) -> Path:
     Example:
         >>> folder = generate_synthetic("shapes", preset="easy", num_train=4, num_validation=2, num_test=2)
         >>> sorted(path.name for path in folder.iterdir())
-        ['manifest.json', 'test', 'train', 'validation', 'vocab.txt']
+        ['manifest.json', 'packet_indexes.safetensors', 'test', 'train', 'validation', 'vocab.txt']
     """
     settings = Settings(**settings)
     settings = replace(settings, num_frames=settings.num_frames or PRESETS[settings.preset].num_frames)
