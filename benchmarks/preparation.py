@@ -4,7 +4,7 @@
 Short videos, high-definition ones and ten minutes in one file, generated; your own with `--videos`. Ours reads the original files, and
 copies of them with key frames at several distances. On the originals both sides are checked to give the same pixels. Copies are not
 compared: their pictures are encoded anew, and of three a second the nearest one is up to a third of a second away. Besides, one clip of each video
-by a process that knows none of them, with the packet indexes that `prepare` leaves beside its videos and without.
+by a process that knows none of them, with the packet indexes that `prepare` leaves in their folder and without.
 
 Run:     python -m benchmarks.preparation                                     (a quarter of an hour on two cores, half of it to write videos)
 Yours:   python -m benchmarks.preparation --videos FOLDER --kinds own
