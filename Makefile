@@ -69,7 +69,7 @@ GRID = $(BIN)/python -m clipbert.train_scripts.grid --jobs 2 --grid clipbert/gri
 evidence: install ## Less is more, a part: one random clip beside 16, three seeds (a quarter of an hour on two cores)
 	$(call GRID,clips) --cells steps_sparse_1 steps_dense_16
 
-less-is-more: install ## Less is more, all of it: six grids, three seeds each (about an hour and a half on two cores without AVX-512)
+less-is-more: install ## Less is more, all of it: six grids, three seeds each (84 minutes on two cores without AVX-512)
 	for grid in clips clips_qa frames end_to_end pretraining pixels; do $(call GRID,$$grid) || exit 1; done
 
 bench: install ## Speed against a naive baseline, as ratios
