@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from clipbert.search.fingerprints import compute_fingerprint
 from clipbert.search.protocols import EncodedSegment, SearchIndexError
 from clipbert.search.reading import ProcessorReading
+from clipbert.support.fingerprints import compute_fingerprint
 from clipbert.train_scripts.tasks.retrieval.collection import VIDEOS_PER_BLOCK
 from clipbert.train_scripts.tasks.scoring import Texts, VideoBlock, match_texts, repeat_texts
 

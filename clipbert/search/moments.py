@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 
 from clipbert.pipelines import encode_video
 from clipbert.pipelines.encoded_video import EncodedVideo
-from clipbert.search.fingerprints import compute_fingerprint
 from clipbert.search.protocols import SearchIndexError, Span
+from clipbert.support.fingerprints import compute_fingerprint
 
 
 class MomentLocator:

@@ -16,9 +16,9 @@ import torch.nn.functional as F  # noqa: N812
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from clipbert.processing.processing_mug_stan import FIXED_LENGTH
-from clipbert.search.fingerprints import compute_fingerprint
 from clipbert.search.protocols import EncodedSegment, SearchIndexError
 from clipbert.search.reading import FrameReading
+from clipbert.support.fingerprints import compute_fingerprint
 
 
 NUM_FRAMES = 12

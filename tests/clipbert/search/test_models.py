@@ -35,7 +35,6 @@ from transformers import (
 from clipbert.modeling_clipbert import ClipBERTForVideoTextRetrieval
 from clipbert.pipelines import encode_video
 from clipbert.processing import VideoDecodeError, decode_video, read_video_metadata, sample_clips
-from clipbert.search.fingerprints import compute_fingerprint
 from clipbert.search.hits import best_span, list_clips
 from clipbert.search.matching import MatchingEncoder, build_matching
 from clipbert.search.models import load_encoder, load_locator, load_models, load_reranker
@@ -43,6 +42,7 @@ from clipbert.search.moments import MomentLocator
 from clipbert.search.protocols import Encoder, Locator, Reranker, SearchIndexError, Span
 from clipbert.search.queries import query_vector
 from clipbert.search.towers import TowerEncoder
+from clipbert.support.fingerprints import compute_fingerprint
 from clipbert.train_scripts.tasks.retrieval.collection import VideoSearch
 
 
