@@ -4,7 +4,7 @@ official code does.
 
 The baseline pads every caption to 20 tokens and lets the CNN see a video again for each block of 64 captions. Ours reads
 captions of similar length together. With a shortlist (`eval.shortlist`) one clip of a video meets all captions, and all of its
-clips a share of them. A video is measured with a tenth of the thousand captions; what a thousand videos would take is said below.
+clips a share of them; a video that is kept (`eval.kept_videos`) is read instead of encoded. A video is measured with a tenth of the thousand captions; what a thousand videos would take is said below.
 
 Run:     python -m benchmarks.evaluation                                      (a quarter of an hour on two cores)
 GPU:     python -m benchmarks.evaluation --device cuda --dtype bfloat16 --image-size 448 --num-texts 1000
@@ -13,6 +13,9 @@ GPU:     python -m benchmarks.evaluation --device cuda --dtype bfloat16 --image-
 import argparse
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -20,6 +23,7 @@ from benchmarks import baseline_model
 from benchmarks.measure import Benchmark, Row, Section, add_model_arguments, alternate, weigh_sides
 from benchmarks.measure import build_parser as build_common_parser
 from benchmarks.models import autocast, build_clips, build_sides, build_texts
+from clipbert.train_scripts.tasks.kept_videos import KeptVideo, KeptVideos
 from clipbert.train_scripts.tasks.pooling import log_odds, pool_clips
 from clipbert.train_scripts.tasks.retrieval.cascade import spread
 from clipbert.train_scripts.tasks.scoring import VideoBlock, match_texts, matches_of_clips, score_blocks
@@ -59,6 +63,11 @@ class Video:
         self.attention_mask = (places < torch.tensor(self.lengths, device=places.device)[:, None]).long()
         size = max(1, round(options.shortlist_share * options.num_texts))
         self.chosen = torch.randperm(options.num_texts, device=places.device)[:size].sort().values
+        self.folder = TemporaryDirectory()
+        self.kept = Path(self.folder.name, "video.safetensors")
+        if options.alone != "baseline":
+            seconds, key = torch.zeros(num_clips, options.num_frames, dtype=torch.float64), torch.tensor(0)
+            KeptVideos.write(self.kept, KeptVideo(self.encode().videos, None, seconds, key))
 
     def baseline(self) -> torch.Tensor:
         """Scores `(texts,)` of all captions with all clips."""
@@ -72,6 +81,10 @@ class Video:
     @torch.inference_mode()
     def encode(self) -> VideoBlock:
         return VideoBlock([0], self.sides["ours"].encode_videos(self.clips), None)
+
+    def read(self) -> VideoBlock:
+        """What `encode` returned, from its file."""
+        return VideoBlock([0], KeptVideos.read(self.kept).videos.to(self.input_ids.device), None)
 
     def texts(self, rows: torch.Tensor, num_clips: int) -> list[dict[str, torch.Tensor]]:
         """Some captions in blocks, no longer than the longest of a block."""
@@ -90,9 +103,9 @@ class Video:
         return pooled(clip_logits[0])
 
     @torch.inference_mode()
-    def shortlist(self) -> torch.Tensor:
+    def shortlist(self, is_kept: bool = False) -> torch.Tensor:
         """All captions with one clip, and those of the shortlist with all clips, whose scores `(chosen,)` are returned."""
-        model, video = self.sides["ours"], self.encode()
+        model, video = self.sides["ours"], self.read() if is_kept else self.encode()
         rows = torch.arange(len(self.lengths), device=self.input_ids.device)
         one = VideoBlock([0], video.videos[:, spread(range(self.num_clips), 1)], None)
         score_blocks(model, one, self.texts(rows, 1))
@@ -105,15 +118,16 @@ class Video:
     def work(self) -> dict[str, Callable[[], object]]:
         calls = {"baseline": self.baseline, "all pairs": self.all_pairs}
         if self.num_clips > 1:
-            calls["shortlist"] = self.shortlist
-        return {**calls, "encoding": self.encode}
+            calls |= {"shortlist": self.shortlist, "shortlist, videos kept": partial(self.shortlist, is_kept=True)}
+        return {**calls, "encoding": self.encode, "reading": self.read}
 
     def check(self) -> float:
         """Largest difference between the scores of the sides, in float32; refused above the tolerance."""
         expected, found = self.baseline(), {"all pairs": self.all_pairs()}
         differences = [(expected - found["all pairs"]).abs().max().item()]
         if self.num_clips > 1:
-            differences.append((expected[self.chosen.cpu()] - self.shortlist()).abs().max().item())
+            for is_kept in (False, True):
+                differences.append((expected[self.chosen.cpu()] - self.shortlist(is_kept)).abs().max().item())
         if not max(differences) <= TOLERANCE or expected.max() - expected.min() < 100 * TOLERANCE:
             raise AssertionError(
                 f"{self.num_clips} clips: scores differ by {max(differences):.1e}, more than {TOLERANCE:g}, or do not differ "
@@ -134,7 +148,7 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
     for video in videos:
         with autocast(options):
             seconds = alternate(video.work(), options.repetitions, options.warm_up, options.device)
-        encoding = statistics.median(seconds.pop("encoding"))
+        encoding, reading = (statistics.median(seconds.pop(name)) for name in ("encoding", "reading"))
         clips = f"{video.num_clips} clip{'s' if video.num_clips > 1 else ''}"
         for name in [side for side in seconds if side != "baseline"]:
             pair = {"baseline": seconds["baseline"], "ours": seconds[name]}
@@ -143,17 +157,19 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
                 memory = weigh_sides(MODULE, arguments, options.num_clips.index(video.num_clips))
             expected = 1.5 if name == "all pairs" else None
             rows.append(Row(f"{clips}, {name}", "pairs/s", options.num_texts, pair, expected, **memory))
+        once = {"baseline": 0.0, "shortlist, videos kept": reading}
         hours = {
-            name: extrapolate(statistics.median(values), encoding, name, options) for name, values in seconds.items()
+            name: extrapolate(statistics.median(values), once.get(name, encoding), options)
+            for name, values in seconds.items()
         }
-        whole = ", ".join(f"{name} {value:.1f} h ({hours['baseline'] / value:.1f}x)" for name, value in hours.items())
+        whole = "; ".join(f"{name} {value:.1f} h ({hours['baseline'] / value:.1f}x)" for name, value in hours.items())
         notes.append(f"{WHOLE:,} x {WHOLE:,} pairs with {clips}, extrapolated: {whole}.")
     return Section(
         title=f"Evaluation of retrieval: 1 video x {options.num_texts} captions as long as MSR-VTT's, {options.num_frames} frames a "
         f"clip, {options.image_size} px, {options.dtype}, {options.device}",
         rows=rows,
         notes=[
-            f"Checked before timing: the scores of both sides, of a shortlist too, differ by at most {worst:.1e} (float32).",
+            f"Checked before timing: the scores of both sides, of shortlists too, differ by at most {worst:.1e} (float32).",
             f"Captions have {min(MSRVTT_LENGTHS)} to {MAX_LENGTH} tokens, {sum(n * c for n, c in MSRVTT_LENGTHS.items()) / WHOLE:.1f} "
             f"on average; the baseline pads them to {MAX_LENGTH}. A shortlist holds {options.shortlist_share:.0%} of the captions of a video.",
             *notes,
@@ -161,9 +177,8 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
     )
 
 
-def extrapolate(seconds: float, encoding: float, name: str, options: argparse.Namespace) -> float:
-    """Hours of all texts with all videos: ours encodes a video once, whatever the number of texts."""
-    once = 0.0 if name == "baseline" else encoding
+def extrapolate(seconds: float, once: float, options: argparse.Namespace) -> float:
+    """Hours of all texts with all videos, of which so many seconds are needed `once` for a video, whatever the number of texts."""
     return WHOLE * (once + (seconds - once) * WHOLE / options.num_texts) / 3600
 
 

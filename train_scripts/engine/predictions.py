@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
-from clipbert.support.files import write_whole
+from clipbert.support.files import whole_file, write_whole
 from clipbert.train_scripts.engine.checkpoint import writing
 
 
@@ -63,7 +63,9 @@ def write_predictions(folder: Path, step: int, evaluation: Evaluation) -> None:
         raise ValueError(f"Predictions.info: {sorted(taken)} have a place of their own in {RECORDS}.")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: np.ascontiguousarray(values) for name, values in found.tensors.items()}, folder / TENSORS)
+        tensors = {name: np.ascontiguousarray(values) for name, values in found.tensors.items()}
+        with whole_file(folder / TENSORS) as partial:  # `save_file` would close it to other users
+            Path(partial).write_bytes(save(tensors))
         for name, content in {RECORDS: {**head, **found.info, "rows": found.rows}, **evaluation.files}.items():
             write_whole(folder / name, json.dumps(content))
 

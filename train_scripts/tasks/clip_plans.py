@@ -146,6 +146,7 @@ class PlannedReader(VisualReader):
     seconds are those of encoding and scoring.
     """
 
+    keeps_videos = False  # what is encoded are the views of all plans
     plans: ClipPlans = ClipPlans((1,))
     blocks_read: list[tuple[int, float]] = field(default_factory=list)
 

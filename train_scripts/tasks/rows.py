@@ -138,6 +138,8 @@ def evaluation_problems(recipe: Recipe) -> Iterator[str]:
         yield "data.train_split: needed to train; null goes with run.total_steps=0"
     if recipe.run.total_steps == 0 and recipe.model.from_pretrained is None and not recipe.model.parts:
         yield "model.from_pretrained: missing; without training (run.total_steps=0) a trained model is evaluated"
+    if getattr(recipe.eval, "kept_videos", None) is not None and recipe.run.total_steps != 0:
+        yield "eval.kept_videos: training changes what is made of a video; keep it where none is done (run.total_steps=0)"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -43,10 +43,12 @@ A classifier that reads the names of its classes, so that none of them has weigh
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -56,14 +58,18 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from clipbert.processing.decoding import VideoDecodeError
+from clipbert.processing.decoding_count import note_decoded
 from clipbert.train_scripts.engine.cost import ReadItems, batches_of
 from clipbert.train_scripts.engine.data import Skipped, UndecodableVideosError, build_loader, check_skipped
 from clipbert.train_scripts.engine.recipe import Recipe
+from clipbert.train_scripts.tasks.kept_videos import KeptVideo, KeptVideos
 from clipbert.train_scripts.tasks.pooling import mark_absent_clips
 
 
+logger = logging.getLogger("clipbert.train_scripts")
 ELEMENTS_PER_MESSAGE = 2**24  # of a table that processes share; bounds memory, not the result
 SCORES_PER_BLOCK = 2**22  # of all texts with some videos; likewise
+PLACE = "kept_as"  # key of an item: where what will be made of it is kept
 Texts = torch.Tensor | Mapping[str, torch.Tensor]
 
 
@@ -89,7 +95,8 @@ def decode_or_explain(decode: Callable[[], Any], skip: bool) -> Any:
 
 class VisualInputs(Dataset):
     """
-    Videos or images as model inputs with `frame_seconds`; in place of one that cannot be decoded the reason.
+    Videos or images as model inputs with `frame_seconds`; in place of one that cannot be decoded the reason, and in place of one that
+    has been encoded before a [`KeptVideo`].
 
     Args:
         visuals (`Mapping[int, str]`): Paths by number.
@@ -99,6 +106,7 @@ class VisualInputs(Dataset):
         skip (`bool`): Whether those that cannot be decoded pass, with the reason, instead of failing.
         seed (`int`): Random clips of a video depend on it and on its number.
         spans (`Sequence`, *optional*): For each video the part that is meant, `(start_s, end_s)`, or `None` for the whole.
+        kept ([`KeptVideos`], *optional*): Those that have been encoded before.
     """
 
     def __init__(
@@ -110,8 +118,9 @@ class VisualInputs(Dataset):
         skip: bool,
         seed: int,
         spans: Sequence[tuple[float, float] | None] | None = None,
+        kept: KeptVideos | None = None,
     ):
-        self.spans = spans
+        self.spans, self.kept = spans, kept
         self.numbers, self.visuals, self.media = list(visuals), visuals, media
         self.processor, self.options, self.skip = processor, options, skip
         self.seed = seed if options.get("sampling") == "random" else None
@@ -119,11 +128,24 @@ class VisualInputs(Dataset):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor] | str:
-        inputs = decode_or_explain(lambda: self.prepare(self.numbers[index]), self.skip)
+    def __getitem__(self, index: int) -> dict[str, Any] | KeptVideo | str:
+        number, place = self.numbers[index], self.place_of(self.numbers[index])
+        if place is not None and (found := KeptVideos.read(place)) is not None:
+            note_decoded(0)
+            return found
+        inputs = decode_or_explain(lambda: self.prepare(number), self.skip)
         if isinstance(inputs, str):
             return inputs
-        return {name: value for name, value in inputs.items() if name not in ("frame_indices", "video_metadata")}
+        inputs = {name: value for name, value in inputs.items() if name not in ("frame_indices", "video_metadata")}
+        return inputs if place is None else {**inputs, PLACE: place}
+
+    def place_of(self, number: int) -> Path | None:
+        """Where what a model makes of a video is kept, if it is."""
+        if self.kept is None:
+            return None
+        span = None if self.spans is None else self.spans[number]
+        drawn = None if self.seed is None else (self.seed, number)
+        return self.kept.path_of(self.visuals[number], span=span, drawn=drawn)
 
     def prepare(self, number: int) -> Mapping[str, Any]:
         """What the processor makes of a video or image."""
@@ -166,7 +188,11 @@ class VisualReader:
     `frame_seconds` `(videos, clips, frames)` says when each frame is shown, from the start of the video (NaN where
     unknown), and `frame_keys` `(videos,)`, with `notes_frames`, are equal where videos show the same frames, in whatever
     order; all of them for all processes once `gather` has been called.
+
+    With `eval.kept_videos` in the recipe, what the model makes of each video is kept there, and read instead where it is there.
     """
+
+    keeps_videos: ClassVar[bool] = True  # whether what is encoded of a video may be
 
     visuals: Sequence[str]
     media: str
@@ -186,10 +212,12 @@ class VisualReader:
         shape = (len(self.visuals), self.num_clips, self.options.get("num_frames", 1))
         self.frame_seconds = torch.zeros(shape, dtype=torch.float64)
         self.frame_keys = torch.zeros(len(self.visuals), dtype=torch.int64)
+        self.kept: KeptVideos | None = None
+        self.num_read = 0  # videos of this process that had been kept
 
     def blocks(self, model: PreTrainedModel) -> Iterator[VideoBlock]:
         """The usable videos of this process; those that cannot be decoded are noted."""
-        recipe = self.recipe
+        recipe, self.kept = self.recipe, self.open_kept(model)
         read, pin_memory = ReadItems(self.inputs(), list), self.accelerator.device.type == "cuda"
         loader = build_loader(
             read, recipe.data, pin_memory, batch_size=recipe.eval.video_block, collate_fn=read.collate
@@ -197,16 +225,22 @@ class VisualReader:
         quiet, done = None if self.accelerator.is_main_process else True, 0
         with tqdm(total=len(self.own), desc="evaluating", unit=self.media, disable=quiet) as bar:
             for items in batches_of(loader):
-                numbers, inputs = [], []
+                numbers, inputs, places, found = [], [], [], []
                 for number, item in zip(self.own[done : done + len(items)], items, strict=True):
                     if isinstance(item, str):
                         self.skipped[number], self.frame_seconds[number] = item, torch.nan
+                    elif isinstance(item, KeptVideo):
+                        found.append(self.restore(number, item))
                     else:
+                        places.append(item.pop(PLACE, None))
                         self.note(number, item)
                         numbers.append(number)
                         inputs.append(item)
                 if numbers:
-                    yield self.encode(model, numbers, inputs)
+                    found.append(self.encode(model, numbers, inputs))
+                    self.keep(found[-1], places)
+                if found:
+                    yield join_blocks(found)
                 done += len(items)
                 bar.update(len(items))
 
@@ -220,7 +254,33 @@ class VisualReader:
             skip=self.recipe.data.on_decode_error == "skip",
             seed=self.recipe.run.seed + self.draw,
             spans=self.spans,
+            kept=self.kept,
         )
+
+    def open_kept(self, model: PreTrainedModel) -> KeptVideos | None:
+        """What has been kept of this model and these options, if the recipe says where."""
+        folder = getattr(self.recipe.eval, "kept_videos", None)
+        if folder is None or not self.keeps_videos:
+            return None
+        seen = {"media": self.media, "options": dict(self.options), "notes_frames": self.notes_frames}
+        return KeptVideos(folder, model, self.processor, **seen, precision=self.accelerator.mixed_precision)
+
+    def restore(self, number: int, item: KeptVideo) -> VideoBlock:
+        """A video that had been kept, as if it had been encoded now."""
+        self.num_read += 1
+        self.frame_seconds[number], self.frame_keys[number] = item.frame_seconds, item.frame_key
+        device = self.accelerator.device
+        return VideoBlock(
+            [number], item.videos.to(device), None if item.clip_mask is None else item.clip_mask.to(device)
+        )
+
+    def keep(self, block: VideoBlock, places: Sequence[Path | None]) -> None:
+        """Write what was encoded to its places."""
+        for row, (number, place) in enumerate(zip(block.numbers, places, strict=True)):
+            if place is not None:
+                mask = None if block.clip_mask is None else block.clip_mask[row : row + 1]
+                noted = (self.frame_seconds[number], self.frame_keys[number])
+                KeptVideos.write(place, KeptVideo(block.videos[row : row + 1], mask, *noted))
 
     def note(self, number: int, item: dict[str, torch.Tensor]) -> None:
         """Keep what is to be known of a video, and take out what is no input of the model."""
@@ -244,11 +304,25 @@ class VisualReader:
         self.frame_seconds = add_tables(self.frame_seconds, self.accelerator)
         self.frame_keys = add_tables(self.frame_keys, self.accelerator)
         self.skipped = dict(gather_object(list(self.skipped.items())))
+        if self.kept is not None:
+            num_read = sum(gather_object([self.num_read]))
+            logger.info(f"Videos that {self.kept.folder} had: {num_read} of {len(self.visuals)}; others were encoded.")
 
     def check_skipped(self, names: Sequence[str]) -> None:
         """Report what could not be decoded, by name; more than the recipe allows for is an error."""
         skipped = [Skipped(0, names[number], reason) for number, reason in self.skipped.items()]
         check_skipped(skipped, len(self.visuals), self.recipe.data.max_decode_error_rate)
+
+
+def join_blocks(blocks: Sequence[VideoBlock]) -> VideoBlock:
+    """The videos of several blocks, in the order of their numbers."""
+    if len(blocks) == 1:
+        return blocks[0]
+    numbers = [number for block in blocks for number in block.numbers]
+    order = sorted(range(len(numbers)), key=numbers.__getitem__)
+    masks = [block.clip_mask for block in blocks]
+    mask = None if masks[0] is None else torch.cat(masks)[order]
+    return VideoBlock([numbers[place] for place in order], torch.cat([block.videos for block in blocks])[order], mask)
 
 
 def paths_of(reader: VisualReader) -> list[str | None]:
@@ -593,6 +667,7 @@ __all__ = [
     "as_floats",
     "count_texts",
     "decode_or_explain",
+    "join_blocks",
     "encode_all_texts",
     "encode_all_videos",
     "match_texts",

@@ -15,6 +15,7 @@ from clipbert.train_scripts.engine.recipe import Recipe
 from clipbert.train_scripts.engine.task import Evaluation, Parts, Task
 from clipbert.train_scripts.tasks.building import build_processor, choose_pooling, forward_options
 from clipbert.train_scripts.tasks.groups import GroupOptions, check_groups, columns_of_groups
+from clipbert.train_scripts.tasks.kept_videos import KeptVideoOptions
 from clipbert.train_scripts.tasks.question_answering.items import (
     Media,
     QuestionCollator,
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
-class QuestionEvalSection(GroupOptions, ClipEvalSection):
+class QuestionEvalSection(KeptVideoOptions, GroupOptions, ClipEvalSection):
     """Evaluation of questions."""
 
     def problems(self):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from clipbert.support.options import changeable
 from clipbert.train_scripts.tasks.groups import GroupOptions
+from clipbert.train_scripts.tasks.kept_videos import KeptVideoOptions
 from clipbert.train_scripts.tasks.videos import ClipEvalSection
 
 
@@ -13,7 +14,7 @@ RESCALINGS = ("dual_softmax", "query_bank")
 
 
 @dataclass(kw_only=True)
-class RetrievalEvalSection(GroupOptions, ClipEvalSection):
+class RetrievalEvalSection(KeptVideoOptions, GroupOptions, ClipEvalSection):
     """Evaluation of retrieval."""
 
     gallery_size: int | None = changeable(
