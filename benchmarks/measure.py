@@ -169,7 +169,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def alternate(
-    work: dict[str, Callable[[], object]], repetitions: int, warm_up: int = 1, device: str = "cpu"
+    work: dict[str, Callable[[], object]], repetitions: int, warm_up: int = 1, device: str = "cpu", settle: int = 0
 ) -> dict[str, list[float]]:
     """
     Time two sides in turns, so that a slow minute of the machine hits both.
@@ -179,6 +179,8 @@ def alternate(
         repetitions (`int`): Timed calls of each side, at least 1.
         warm_up (`int`, *optional*, defaults to 1): Calls of each side before.
         device (`str`, *optional*, defaults to `"cpu"`): Where the work runs; a GPU is waited for.
+        settle (`int`, *optional*, defaults to 0): Calls of a side right before each timed one, where calls of one side follow each
+            other in use: after the other side, caches and the memory that was given back have to be filled anew.
 
     Returns:
         `dict[str, list[float]]`: Seconds.
@@ -188,6 +190,8 @@ def alternate(
     seconds = {side: [] for side in work}
     for repetition in range(-warm_up, repetitions):
         for side, run in work.items():
+            for _ in range(settle if repetition >= 0 else 0):
+                run()
             synchronize(device)
             started = time.perf_counter()
             run()

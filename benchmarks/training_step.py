@@ -173,11 +173,9 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
     if options.compile:
         compile_ours(sides["ours"])
     works = {side: step.run for side, step in steps.items()}
-    seconds = alternate(works, options.repetitions, options.warm_up, options.device)
-    halves = [
-        {side: [half[index] for half in step.halves[-options.repetitions :]] for side, step in steps.items()}
-        for index in range(2)
-    ]
+    seconds = alternate(works, options.repetitions, options.warm_up, options.device, options.settle)
+    timed = {side: step.halves[:: -1 - options.settle][: options.repetitions] for side, step in steps.items()}
+    halves = [{side: [half[index] for half in own] for side, own in timed.items()} for index in range(2)]
     memory = {} if options.no_memory else weigh_sides(MODULE, arguments)
     size = f"{options.num_videos} videos x {options.num_clips} clips x {options.num_frames} frames"
     return Section(
@@ -195,6 +193,7 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
             f"all parameters by {update_difference:.1e} of their norm.",
             f"The baseline updates {options.unused_parameters:,} parameters that nothing uses; the official model has "
             f"{UNUSED_PARAMETERS:,} of them (`--unused-parameters`).",
+            f"Before each timed step of a side it makes {options.settle} more (`--settle`): in a training one follows the other.",
         ],
         matmul_flops=measure_matmul_flops(options.device, DTYPES[options.dtype]),
     )
@@ -226,6 +225,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--unused-parameters", type=int, default=UNUSED_PARAMETERS, help="of the baseline, see baseline_model.py"
     )
+    parser.add_argument("--settle", type=int, default=1, help="steps of a side right before each timed one")
     parser.add_argument("--full", action=FullSize, nargs=0, help=f"the published sizes: {FULL_SIZE}")
     return parser
 

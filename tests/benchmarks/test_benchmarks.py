@@ -257,6 +257,10 @@ def test_sides_take_turns_after_the_warm_up():
     seconds = measure.alternate(work, repetitions=3, warm_up=2)
     assert calls == [*measure.SIDES] * 5
     assert [len(seconds[side]) for side in measure.SIDES] == [3, 3]
+    calls.clear()
+    seconds = measure.alternate(work, repetitions=2, warm_up=1, settle=2)
+    assert calls == [*measure.SIDES, *[side for side in measure.SIDES for _ in range(3)] * 2]
+    assert [len(seconds[side]) for side in measure.SIDES] == [2, 2]
     with pytest.raises(ValueError, match="repetitions must be at least 1"):
         measure.alternate(work, repetitions=0)
 
