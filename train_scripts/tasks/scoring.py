@@ -59,6 +59,7 @@ from transformers import PreTrainedModel
 
 from clipbert.processing.decoding import VideoDecodeError
 from clipbert.processing.decoding_count import note_decoded
+from clipbert.train_scripts.engine.checkpoint import writing
 from clipbert.train_scripts.engine.cost import ReadItems, batches_of
 from clipbert.train_scripts.engine.data import Skipped, UndecodableVideosError, build_loader, check_skipped
 from clipbert.train_scripts.engine.recipe import Recipe
@@ -280,7 +281,8 @@ class VisualReader:
             if place is not None:
                 mask = None if block.clip_mask is None else block.clip_mask[row : row + 1]
                 noted = (self.frame_seconds[number], self.frame_keys[number])
-                KeptVideos.write(place, KeptVideo(block.videos[row : row + 1], mask, *noted))
+                with writing(place):
+                    KeptVideos.write(place, KeptVideo(block.videos[row : row + 1], mask, *noted))
 
     def note(self, number: int, item: dict[str, torch.Tensor]) -> None:
         """Keep what is to be known of a video, and take out what is no input of the model."""
@@ -667,9 +669,9 @@ __all__ = [
     "as_floats",
     "count_texts",
     "decode_or_explain",
-    "join_blocks",
     "encode_all_texts",
     "encode_all_videos",
+    "join_blocks",
     "match_texts",
     "matches_of_clips",
     "paths_of",

@@ -205,6 +205,12 @@ def test_a_damaged_file_is_told_and_made_anew(parts, videos, tmp_path, damage, c
     assert second.encoded == 1 and second.equals(first) and path.read_bytes() == content
 
 
+def test_a_folder_that_cannot_be_written_to_is_named(parts, videos, tmp_path):
+    (tmp_path / "k").write_text("a file, no folder")
+    with pytest.raises(OSError, match=f"Could not write {tmp_path / 'k'}/.*safetensors"):
+        Evaluated(parts, videos, tmp_path / "k")
+
+
 def test_what_is_kept_has_its_type_and_the_rights_of_other_files(tmp_path):
     kept = KeptVideo(
         torch.randn(1, 2, 3).bfloat16(), None, torch.full((2, 1), torch.nan).double(), torch.tensor(2**62)
