@@ -31,7 +31,7 @@ from inspect import signature
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel, TimmBackbone, TimmBackboneConfig
+from transformers import AutoConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING, MODEL_MAPPING
@@ -394,6 +394,8 @@ def load_backbone(name_or_folder):
     config = AutoConfig.from_pretrained(name_or_folder)
     config = getattr(config, "vision_config", config)
     if config.model_type == "timm_wrapper":
+        from transformers import TimmBackbone, TimmBackboneConfig  # timm takes a third of a second to import
+
         source = "local-dir" if os.path.isdir(name_or_folder) else "hf-hub"
         backbone = TimmBackbone(TimmBackboneConfig(backbone=f"{source}:{name_or_folder}"), pretrained=True)
         backbone.config.backbone = config.architecture  # which timm builds anywhere
