@@ -111,7 +111,7 @@ def plan_runs(options: argparse.Namespace) -> list[tuple[Benchmark, list[str]]]:
         runs.append((training_step.BENCHMARK, [*full, *model, "--max-length", str(length)]))
     runs.append((training_step.BENCHMARK, [*full, *model, "--unused-parameters", "0"]))
     frozen = ["--frozen-stages", "5", "--caption-length", "12"]  # the CNN; as long as captions are on average
-    runs.append((training_step.BENCHMARK, [*full, *model, *frozen]))
+    runs += [(training_step.BENCHMARK, [*full, *model, *frozen, *kept]) for kept in ([], ["--kept-maps"])]
     runs += [(scoring.BENCHMARK, [*model, *texts]), (evaluation.BENCHMARK, [*model, *pairs])]
     return [*runs, (start.BENCHMARK, [*model, *full_size]), (pipelines.BENCHMARK, [*model, *files])]
 

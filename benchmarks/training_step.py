@@ -9,6 +9,7 @@ import argparse
 import copy
 import time
 from collections.abc import Callable, Sequence
+from tempfile import TemporaryDirectory
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,7 @@ from benchmarks.measure import (
 )
 from benchmarks.measure import build_parser as build_common_parser
 from benchmarks.models import autocast, build_clips, build_sides, build_texts, compile_ours
+from clipbert.modeling_clipbert import KeptMaps
 from clipbert.train_scripts.engine.optim import build_optimizer
 from clipbert.train_scripts.engine.recipe import OptimSection
 
@@ -98,6 +100,11 @@ class OurStep(Step):
     def __init__(self, model, batch, options):
         super().__init__(model, batch, options)
         self.optimizer = build_optimizer(model, OPTIM)
+        if options.kept_maps:
+            self.folder = TemporaryDirectory()  # lives as long as this
+            model.keep_feature_maps(KeptMaps(self.folder.name))
+            with torch.no_grad():
+                model.encode_videos(batch["pixel_values"])
 
     def compute_loss(self):
         return self.model(**self.batch, pooled_only=True).loss
@@ -181,7 +188,7 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
     return Section(
         title=f"Training step: {size}, 2 texts of {options.caption_length} tokens a video (official maximum "
         f"{options.max_length}), {options.image_size} px, {options.num_layers} layers, {options.frozen_stages} of 5 parts of the CNN "
-        f"frozen, {options.dtype}"
+        f"frozen{', frames seen before' if options.kept_maps else ''}, {options.dtype}"
         f"{', ours compiled' if options.compile else ''}, {options.device}",
         rows=[
             Row("whole step", "s", 1, seconds, expected=1.5, flops=flops, **memory),
@@ -194,6 +201,10 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
             f"The baseline updates {options.unused_parameters:,} parameters that nothing uses; the official model has "
             f"{UNUSED_PARAMETERS:,} of them (`--unused-parameters`).",
             f"Before each timed step of a side it makes {options.settle} more (`--settle`): in a training one follows the other.",
+            *(
+                ["Ours looks up on disk what the CNN made of these frames earlier (`model.kept_maps`)."]
+                * options.kept_maps
+            ),
         ],
         matmul_flops=measure_matmul_flops(options.device, DTYPES[options.dtype]),
     )
@@ -224,6 +235,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-length", type=int, default=20, help="what the baseline pads to")
     parser.add_argument(
         "--unused-parameters", type=int, default=UNUSED_PARAMETERS, help="of the baseline, see baseline_model.py"
+    )
+    parser.add_argument(
+        "--kept-maps",
+        action="store_true",
+        help="the frames were seen before, and ours has kept what the frozen CNN made of them",
     )
     parser.add_argument("--settle", type=int, default=1, help="steps of a side right before each timed one")
     parser.add_argument("--full", action=FullSize, nargs=0, help=f"the published sizes: {FULL_SIZE}")

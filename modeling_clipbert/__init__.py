@@ -19,6 +19,7 @@ import clipbert  # noqa: F401  one name for a package, also where it is imported
 from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor  # this file does not travel to the Hub
 
 from .configuration_clipbert import ClipBERTConfig
+from .kept_maps_clipbert import KeptMaps
 from .modeling_clipbert import (
     ClipBERTForMultipleChoice,
     ClipBERTForPreTraining,
@@ -58,6 +59,7 @@ __all__ = [
     "ClipBERTModel",
     "ClipBERTPreTrainedModel",
     "ClipBERTVideoProcessor",
+    "KeptMaps",
     "from_parts",
     "pool_clip_scores",
     "processor_from_parts",

@@ -28,7 +28,9 @@ per clip, D hidden size, K labels.
 
 import dataclasses
 import functools
+import hashlib
 import math
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 import torch
@@ -188,6 +190,8 @@ class ClipBERTGridEncoder(nn.Module):
         self.freeze_backbone_norm = config.freeze_backbone_norm
         self.backbone = build_backbone(config.backbone_config)
         self.conv = nn.Conv2d(self.backbone.channels[-1], config.hidden_size, kernel_size=3, padding=1, bias=False)
+        self.kept_maps: MutableMapping[str, torch.Tensor] | None = None  # set by `keep`
+        self.digested: tuple[list, str] = [], ""  # see `backbone_digest`
         self.freeze()
 
     def backbone_norms(self):
@@ -209,8 +213,53 @@ class ClipBERTGridEncoder(nn.Module):
             part.eval()
         return self
 
+    def keep(self, kept_maps):
+        """See `keep_feature_maps` of the models."""
+        if kept_maps is not None:
+            self.refuse_training()
+        self.kept_maps = kept_maps
+
+    def refuse_training(self):
+        config, trained = (
+            self.backbone.config,
+            [name for name, it in self.backbone.named_parameters() if it.requires_grad],
+        )
+        parts = 1 + len(config.depths) if config.model_type == "resnet" else None
+        if trained or self.num_frozen_stages != parts:
+            raise ValueError(
+                "Feature maps are kept of a ResNet that does not change, all of whose parts are frozen "
+                f"(freeze_backbone_stages={parts or 5}). This is a {config.model_type!r} with freeze_backbone_stages="
+                f"{self.num_frozen_stages}, whose trained parameters are {_some(trained) or 'none'}. Freeze it, or call "
+                "`keep_feature_maps(None)`."
+            )
+
+    def backbone_digest(self):
+        """Structure and weights in a few letters; computed again when a tensor was written to or replaced."""
+        tensors = [*self.backbone.parameters(), *self.backbone.buffers()]
+        stamp = [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
+        if stamp != self.digested[0]:
+            self.digested = stamp, _digest(repr(self.backbone), *tensors)
+        return self.digested[1]
+
+    def feature_maps(self, frames):
+        """What the backbone makes of frames `(V*C*T, 3, H, W)`: `(V*C*T, channels, rows, columns)`."""
+        if self.kept_maps is None or frames.requires_grad or torch.compiler.is_compiling():
+            return self.backbone(frames).feature_maps[-1]
+        self.refuse_training()
+        device = frames.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else frames.dtype
+        how = f"{self.backbone_digest()} {dtype} {tuple(frames.shape[1:])}"
+        names = [_digest(how, frame) for frame in frames]
+        maps = {name: self.kept_maps.get(name) for name in names}
+        if new := {name: row for row, name in enumerate(names) if maps[name] is None}:
+            with torch.no_grad():
+                found = self.backbone(frames[list(new.values())]).feature_maps[-1]
+            for name, feature_map in zip(new, found, strict=True):
+                maps[name] = self.kept_maps[name] = feature_map.clone()  # not a view that holds the others
+        return torch.stack([maps[name].to(frames.device) for name in names])
+
     def forward(self, frames):
-        feature_map = self.backbone(frames).feature_maps[-1]  # (V*C*T, channels, rows, columns)
+        feature_map = self.feature_maps(frames)  # (V*C*T, channels, rows, columns)
         grid = self.conv(feature_map)
         if min(grid.shape[-2:]) < 2:
             raise ValueError(
@@ -561,6 +610,36 @@ class ClipBERTPreTrainedModel(PreTrainedModel):
             if isinstance(module, ClipBERTModel):
                 module.clips_per_chunk = clips_per_chunk
 
+    def keep_feature_maps(self, kept_maps: MutableMapping[str, torch.Tensor] | None) -> None:
+        """
+        Keep what a frozen CNN makes of a frame, and look it up when the same frame comes again.
+
+        It pays on a CPU where frames do come again: images, uniform clips, several texts of a video in other steps. A frame is
+        known by its pixels as the CNN gets them and by the weights of the CNN: one that is drawn or augmented otherwise is
+        another frame, and other weights make other maps. Nothing is looked up in what `torch.compile` compiles and where pixels
+        need a gradient; on an accelerator each call waits for the pixels.
+
+        Args:
+            kept_maps (`MutableMapping[str, torch.Tensor]`, *optional*):
+                Names to maps of shape `(channels, rows, columns)`: a dict, or anything else with `get` and item assignment. It
+                is filled without bounds, 400 KB a frame of 224 x 224 pixels with the default backbone. `None`: nothing is kept.
+
+        Raises:
+            ValueError: If the CNN is no ResNet, or not all of it is frozen; also in `forward`.
+
+        Example:
+            >>> import torch
+            >>> from clipbert import ClipBERTConfig, ClipBERTModel
+
+            >>> config = ClipBERTConfig(num_hidden_layers=1, hidden_size=32, num_attention_heads=2, freeze_backbone_stages=5)
+            >>> model, maps = ClipBERTModel(config), {}
+            >>> model.keep_feature_maps(maps)
+            >>> tokens = model.encode_videos(torch.zeros(1, 2, 2, 3, 64, 64))  # four frames, all black
+            >>> [tuple(feature_map.shape) for feature_map in maps.values()]
+            [(2048, 2, 2)]
+        """
+        self.base_model.grid_encoder.keep(kept_maps)
+
     @torch.no_grad()
     def _init_weights(self, module):
         # Asked only about modules with parameters of their own, hence by the type of the layer. The backbone has its
@@ -846,6 +925,14 @@ def _check_integers(name, tensor, low, high, meaning, ignored=None):
         besides = "" if ignored is None else f", or be {ignored} where there is nothing to learn"
         values = sorted(set(tensor[wrong].tolist()))
         raise ValueError(f"{name} must lie in [{low}, {high}), {meaning}{besides}; got {_some(values)}.")
+
+
+def _digest(text, *tensors):
+    """SHA-256 of a text and of the bytes of tensors."""
+    digest = hashlib.sha256(text.encode())
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _some(values):

@@ -3,7 +3,7 @@
 
 Dataclasses are the schema (`sections.py`), a YAML file holds only values. A task that needs more settings subclasses a
 section and `Recipe` (see `train_scripts/retrieval.py`). A family adds its own: `RECIPE_OPTIONS` of its package,
-`{"model": OPTIONS}`, where OPTIONS is a dataclass of options that may have `problems`. Both are as strict as those of the
+`{"model": OPTIONS}`, where OPTIONS is a dataclass of options that may have `problems`, and `problems_between(recipe)`. Both are as strict as those of the
 engine. An option that a task has, too, means what the family says; those of the engine mean the same everywhere.
 """
 
@@ -208,6 +208,9 @@ def _rebuild(maker: Callable[..., type], of: tuple, values: Mapping[str, Any]) -
 
 def _problems_between(recipe: Recipe) -> Iterator[str]:
     """What is wrong between sections, whatever the task."""
+    for name, section in recipe.sections():
+        if hasattr(section, "problems_between"):  # of a family, whose options may not go with those of the engine
+            yield from (f"{name}.{problem}" for problem in section.problems_between(recipe))
     has_tuning = "tuning" in recipe.eval.splits.values() and recipe.run.eval_every
     if recipe.run.patience is not None and not has_tuning:
         yield "run.patience: needs evaluations to wait for; set run.eval_every and a split with the purpose tuning"

@@ -16,24 +16,20 @@ of which the last two are as [`VisualReader`] notes them. Files appear whole or 
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from transformers import PreTrainedModel
 
 from clipbert.processing.feature_cache import VideoContent
-from clipbert.support.files import whole_file
 from clipbert.support.fingerprints import compute_fingerprint
 from clipbert.support.options import changeable
+from clipbert.support.tensor_files import read_tensors, write_tensors
 
 
 logger = logging.getLogger("clipbert.train_scripts")
-DIGEST = "sha256"  # key of the metadata
 
 
 @dataclass(kw_only=True)
@@ -92,32 +88,15 @@ class KeptVideos:
         if not path.is_file():
             return None
         try:
-            with safe_open(path, "pt") as file:
-                names, metadata = file.keys(), file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in names}
-            if hash_tensors(tensors) != metadata.get(DIGEST):
-                raise ValueError("its values are not those that were written")
-            return KeptVideo(**{"clip_mask": None, **tensors})
-        except (OSError, SafetensorError, TypeError, ValueError) as error:
+            return KeptVideo(**{"clip_mask": None, **read_tensors(path)})
+        except (OSError, TypeError, ValueError) as error:
             logger.warning(f"eval.kept_videos: {path} is no whole file ({error}); the video is encoded again.")
             return None
 
     @staticmethod
     def write(path: Path, kept: KeptVideo) -> None:
         """Write a file, or replace it."""
-        found = {name: value for name, value in kept._asdict().items() if value is not None}
-        tensors = {name: value.detach().cpu().contiguous() for name, value in found.items()}
-        with whole_file(path) as partial:
-            Path(partial).write_bytes(save(tensors, {DIGEST: hash_tensors(tensors)}))
-
-
-def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 of names, types, shapes and values."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+        write_tensors(path, {name: value for name, value in kept._asdict().items() if value is not None})
 
 
 __all__ = ["KeptVideo", "KeptVideoOptions", "KeptVideos"]
