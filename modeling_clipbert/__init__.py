@@ -17,9 +17,9 @@ from transformers import (
 
 import clipbert  # noqa: F401  one name for a package, also where it is imported by its bare one
 from clipbert.processing import ClipBERTVideoProcessor, VideoTextProcessor  # this file does not travel to the Hub
+from clipbert.support.kept_maps import KeptMaps
 
 from .configuration_clipbert import ClipBERTConfig
-from .kept_maps_clipbert import KeptMaps
 from .modeling_clipbert import (
     ClipBERTForMultipleChoice,
     ClipBERTForPreTraining,

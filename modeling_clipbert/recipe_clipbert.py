@@ -7,9 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from clipbert.support.kept_maps import KeptMaps
 from clipbert.support.options import changeable
-
-from .kept_maps_clipbert import KeptMaps
 
 
 @dataclass(kw_only=True)

@@ -1,5 +1,5 @@
 # Copyright 2026 The clipbert authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
-"""What a frozen CNN makes of frames, kept on disk: `model.kept_maps` of a recipe. Stays at home."""
+"""What a frozen CNN makes of frames, kept on disk: `model.kept_maps` of a recipe."""
 
 from pathlib import Path
 
