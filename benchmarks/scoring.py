@@ -71,7 +71,7 @@ def build_work(case: Case, options: argparse.Namespace, sides) -> dict[str, Call
     lengths = torch.linspace(case.shortest, case.longest, options.num_texts, device=input_ids.device).round().long()
     attention_mask = (torch.arange(case.longest, device=input_ids.device) < lengths[:, None]).long()
     # ours: longest first, as `build_text_blocks` sorts them
-    pairs_per_block = options.pairs_per_block or (64 if torch.device(options.device).type == "cpu" else 256)
+    pairs_per_block = options.pairs_per_block or (32 if torch.device(options.device).type == "cpu" else 256)
     texts_per_block = max(pairs_per_block // case.num_clips, 1)
     blocks = [
         (input_ids.flip(0)[part, :longest], attention_mask.flip(0)[part, :longest])
@@ -156,7 +156,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--pairs-per-block",
         type=int,
-        help="pairs of text and clip in one forward of ours; default 64 on a CPU, else 256",
+        help="pairs of text and clip in one forward of ours; default 32 on a CPU, else 256",
     )
     parser.add_argument("--max-lengths", type=int, nargs="+", default=[20, 100], help="what the baseline pads to")
     return parser

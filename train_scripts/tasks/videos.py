@@ -78,7 +78,7 @@ class ClipEvalSection(ClipEvalOptions, EvalSection):
     score_pooling: Literal["mean", "max", "lse"] | None = changeable(None, "Pooling over clips; null: the model's.")
     video_block: int = changeable(1, "Videos scored together; more pay on a GPU.", at_least=1, saves="memory")
     pairs_per_forward: int = changeable(
-        64, "Pairs of a text and a clip in one forward pass; a GPU likes a thousand.", at_least=1, saves="memory"
+        32, "Pairs of a text and a clip in one forward pass; a GPU likes a thousand.", at_least=1, saves="memory"
     )
 
     def problems(self) -> Iterator[str]:
