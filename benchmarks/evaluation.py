@@ -207,7 +207,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="of the captions of a video: `eval.shortlist` of 15 to 30 in 1,000",
     )
     parser.add_argument(
-        "--pairs-per-block", type=int, default=64, help="pairs of text and clip in one forward of ours"
+        "--pairs-per-block", type=int, default=32, help="pairs of text and clip in one forward of ours"
     )
     return parser
 
