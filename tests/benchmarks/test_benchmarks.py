@@ -349,7 +349,7 @@ def test_run_all_writes_what_it_prints(tmp_path, capsys):
     assert [title.split()[1] for title in titles] == [
         "Video",
         "Prepared",
-        *["Training"] * 4,
+        *["Training"] * 5,
         "Retrieval",
         "Evaluation",
         "From",
