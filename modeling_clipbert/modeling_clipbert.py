@@ -230,7 +230,7 @@ class ClipBERTGridEncoder(nn.Module):
                 "Feature maps are kept of a ResNet that does not change, all of whose parts are frozen "
                 f"(freeze_backbone_stages={parts or 5}). This is a {config.model_type!r} with freeze_backbone_stages="
                 f"{self.num_frozen_stages}, whose trained parameters are {_some(trained) or 'none'}. Freeze it, or call "
-                "`keep_feature_maps(None)`."
+                "`keep_feature_maps(None)`; in a recipe leave out model.kept_maps."
             )
 
     def backbone_digest(self):

@@ -3,8 +3,9 @@
 
 Dataclasses are the schema (`sections.py`), a YAML file holds only values. A task that needs more settings subclasses a
 section and `Recipe` (see `train_scripts/retrieval.py`). A family adds its own: `RECIPE_OPTIONS` of its package,
-`{"model": OPTIONS}`, where OPTIONS is a dataclass of options that may have `problems`, and `problems_between(recipe)`. Both are as strict as those of the
-engine. An option that a task has, too, means what the family says; those of the engine mean the same everywhere.
+`{"model": OPTIONS}`, where OPTIONS is a dataclass of options that may have `problems`, and `problems_between(recipe)`.
+Both are as strict as those of the engine. An option that a task has, too, means what the family says; those of the engine
+mean the same everywhere.
 """
 
 import fnmatch
