@@ -125,16 +125,18 @@ def main(arguments: Sequence[str] | None = None) -> str:
     parts = [f"# {command}\n\n{datetime.date.today():%Y-%m-%d}. Median (lowest to highest); both sides in turns.\n"]
     parts.append("\n".join(f"- {line}" for line in describe_machine(options.device)) + "\n")
     print(*parts, sep="\n", flush=True)
+    if options.output is not None:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
     for benchmark, line in plan_runs(options):
         section = benchmark.run(line)
         section.notes.append(f"`{shlex.join(['python', '-m', benchmark.module, *line])}`")
         parts.append(format_section(section))
         print(parts[-1], flush=True)
-    report = "\n".join(parts)
+        if options.output is not None:  # what was measured in an hour is not lost with the next benchmark
+            options.output.with_suffix(".partial").write_text("\n".join(parts), encoding="utf-8")
     if options.output is not None:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(report, encoding="utf-8")
-    return report
+        options.output.with_suffix(".partial").replace(options.output)
+    return "\n".join(parts)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -52,6 +52,7 @@ from .configuration_clipbert import ClipBERTConfig
 
 logger = logging.get_logger(__name__)
 PIXELS_AT_ONCE = 2**18  # that the CNN sees on a CPU: five frames of 224 x 224
+KERNELS_AT_ONCE = 256  # of the convolution to the grid, on a CPU
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -176,6 +177,21 @@ def build_backbone(backbone_config):
     return backbone
 
 
+class ClipBERTGridConvolution(nn.Conv2d):
+    """
+    Convolution that is computed a part of its kernels at a time where nothing is kept for a gradient on a CPU: the same
+    sums, to the last bit where the library beneath takes the same routine for a part, as it does in float32 at the default
+    sizes. It lays its kernels out anew in every call, and the 57 MB of them in memory that the system hands out and clears
+    each time; a part fits what the process already holds.
+    """
+
+    def forward(self, feature_map):
+        if torch.is_grad_enabled() or feature_map.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(feature_map)
+        parts = [self._conv_forward(feature_map, kernels, None) for kernels in self.weight.split(KERNELS_AT_ONCE)]
+        return torch.cat(parts, dim=1)
+
+
 class ClipBERTGridEncoder(nn.Module):
     """
     Frames to grids: backbone, 3x3 convolution to the hidden size, 2x2 max-pool, ReLU, in this order (section 3;
@@ -189,7 +205,9 @@ class ClipBERTGridEncoder(nn.Module):
         self.num_frozen_stages = config.freeze_backbone_stages
         self.freeze_backbone_norm = config.freeze_backbone_norm
         self.backbone = build_backbone(config.backbone_config)
-        self.conv = nn.Conv2d(self.backbone.channels[-1], config.hidden_size, kernel_size=3, padding=1, bias=False)
+        self.conv = ClipBERTGridConvolution(
+            self.backbone.channels[-1], config.hidden_size, kernel_size=3, padding=1, bias=False
+        )
         self.kept_maps: MutableMapping[str, torch.Tensor] | None = None  # set by `keep`
         self.digested: tuple[list, str] = [], ""  # see `backbone_digest`
         self.freeze()

@@ -151,3 +151,29 @@ def test_on_a_cpu_the_cnn_sees_some_clips_at_a_time(monkeypatch, pixels):
     frames = clips.shape[2]
     size = max(pixels // (frames * clips.shape[-1] * clips.shape[-2]), 1) * frames
     assert max(seen) == min(size, 12 * frames) and sum(seen) == 12 * frames
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("kernels_at_once", [1, 5, 16, 24, 10**9])
+def test_on_a_cpu_the_grid_is_convolved_by_some_kernels_at_a_time(monkeypatch, kernels_at_once, dtype):
+    monkeypatch.setattr(modeling_clipbert, "KERNELS_AT_ONCE", kernels_at_once)
+    convolution = modeling_clipbert.ClipBERTGridConvolution(32, 24, kernel_size=3, padding=1, bias=False).to(dtype)
+    feature_map, seen = torch.randn(3, 32, 5, 7).to(dtype), []
+    hook = convolution.register_forward_hook(lambda module, given, found: seen.append(found.shape))
+    with torch.no_grad():
+        found = convolution(feature_map)
+    assert seen == [found.shape] == [(3, 24, 5, 7)]
+    hook.remove()
+    expected = torch.nn.functional.conv2d(feature_map, convolution.weight, padding=1)
+    tolerance = torch.finfo(dtype).eps * 8  # routines are chosen by size
+    torch.testing.assert_close(found, expected.detach(), rtol=tolerance, atol=tolerance)
+
+
+def test_where_there_is_a_gradient_the_grid_is_convolved_at_once(monkeypatch):
+    monkeypatch.setattr(modeling_clipbert, "KERNELS_AT_ONCE", 5)
+    convolution = modeling_clipbert.ClipBERTGridConvolution(8, 24, kernel_size=3, padding=1, bias=False)
+    feature_map = torch.randn(2, 8, 5, 7, requires_grad=True)
+    found = convolution(feature_map)
+    assert found.grad_fn.name() == "ConvolutionBackward0"
+    with torch.no_grad():
+        torch.testing.assert_close(convolution(feature_map), found.detach(), rtol=0, atol=1e-6)
