@@ -4,9 +4,11 @@ official code does.
 
 The baseline pads every caption to 20 tokens and lets the CNN see a video again for each block of 64 captions. Ours reads
 captions of similar length together. With a shortlist (`eval.shortlist`) one clip of a video meets all captions, and all of its
-clips a share of them; a video that is kept (`eval.kept_videos`) is read instead of encoded. A video is measured with a tenth of the thousand captions; what a thousand videos would take is said below.
+clips a share of them; a video that is kept (`eval.kept_videos`) is read instead of encoded. A video of one clip is measured with all
+thousand captions, one of more clips with fewer, a tenth at least: blocks hold fewer captions then, and those of a block are of one
+length among fewer, too. What a thousand videos would take is said below.
 
-Run:     python -m benchmarks.evaluation                                      (a quarter of an hour on two cores)
+Run:     python -m benchmarks.evaluation                                      (half an hour on two cores)
 GPU:     python -m benchmarks.evaluation --device cuda --dtype bfloat16 --image-size 448 --num-texts 1000
 """
 
@@ -57,12 +59,13 @@ class Video:
     def __init__(self, num_clips: int, options: argparse.Namespace, sides: dict[str, torch.nn.Module]):
         self.num_clips, self.options, self.sides = num_clips, options, sides
         self.clips = build_clips(1, num_clips, options)
-        self.lengths = choose_lengths(options.num_texts)
-        self.input_ids, _ = build_texts(options.num_texts, MAX_LENGTH, options)
+        self.num_texts = options.num_texts or max(WHOLE // num_clips, WHOLE // 10)
+        self.lengths = choose_lengths(self.num_texts)
+        self.input_ids, _ = build_texts(self.num_texts, MAX_LENGTH, options)
         places = torch.arange(MAX_LENGTH, device=self.input_ids.device)
         self.attention_mask = (places < torch.tensor(self.lengths, device=places.device)[:, None]).long()
-        size = max(1, round(options.shortlist_share * options.num_texts))
-        self.chosen = torch.randperm(options.num_texts, device=places.device)[:size].sort().values
+        size = max(1, round(options.shortlist_share * self.num_texts))
+        self.chosen = torch.randperm(self.num_texts, device=places.device)[:size].sort().values
         self.folder = TemporaryDirectory()
         self.kept = Path(self.folder.name, "video.safetensors")
         if options.alone != "baseline":
@@ -150,23 +153,24 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
             seconds = alternate(video.work(), options.repetitions, options.warm_up, options.device)
         encoding, reading = (statistics.median(seconds.pop(name)) for name in ("encoding", "reading"))
         clips = f"{video.num_clips} clip{'s' if video.num_clips > 1 else ''}"
+        case = f"{video.num_texts:,} captions, {clips}"
         for name in [side for side in seconds if side != "baseline"]:
             pair = {"baseline": seconds["baseline"], "ours": seconds[name]}
             memory = {}
             if not options.no_memory and name == "all pairs":
                 memory = weigh_sides(MODULE, arguments, options.num_clips.index(video.num_clips))
             expected = 1.5 if name == "all pairs" else None
-            rows.append(Row(f"{clips}, {name}", "pairs/s", options.num_texts, pair, expected, **memory))
+            rows.append(Row(f"{case}, {name}", "pairs/s", video.num_texts, pair, expected, **memory))
         once = {"baseline": 0.0, "shortlist, videos kept": reading}
         hours = {
-            name: extrapolate(statistics.median(values), once.get(name, encoding), options)
+            name: extrapolate(statistics.median(values), once.get(name, encoding), video.num_texts)
             for name, values in seconds.items()
         }
         whole = "; ".join(f"{name} {value:.1f} h ({hours['baseline'] / value:.1f}x)" for name, value in hours.items())
         notes.append(f"{WHOLE:,} x {WHOLE:,} pairs with {clips}, extrapolated: {whole}.")
     return Section(
-        title=f"Evaluation of retrieval: 1 video x {options.num_texts} captions as long as MSR-VTT's, {options.num_frames} frames a "
-        f"clip, {options.image_size} px, {options.dtype}, {options.device}",
+        title=f"Evaluation of retrieval: 1 video and captions as long as MSR-VTT's, {options.num_frames} frames a clip, "
+        f"{options.image_size} px, {options.dtype}, {options.device}",
         rows=rows,
         notes=[
             f"Checked before timing: the scores of both sides, of shortlists too, differ by at most {worst:.1e} (float32).",
@@ -177,9 +181,9 @@ def measure(options: argparse.Namespace, arguments: Sequence[str] = ()) -> Secti
     )
 
 
-def extrapolate(seconds: float, once: float, options: argparse.Namespace) -> float:
+def extrapolate(seconds: float, once: float, num_texts: int) -> float:
     """Hours of all texts with all videos, of which so many seconds are needed `once` for a video, whatever the number of texts."""
-    return WHOLE * (once + (seconds - once) * WHOLE / options.num_texts) / 3600
+    return WHOLE * (once + (seconds - once) * WHOLE / num_texts) / 3600
 
 
 def build_lonely_work(options: argparse.Namespace) -> Callable[[], object]:
@@ -198,7 +202,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = build_common_parser(__doc__.splitlines()[0])
     add_model_arguments(parser)
     parser.set_defaults(repetitions=3, warm_up=0)
-    parser.add_argument("--num-texts", type=int, default=100, help="captions that the video is scored with")
+    parser.add_argument(
+        "--num-texts", type=int, help="captions that a video is scored with; default 1,000 / clips, at least 100"
+    )
     parser.add_argument("--num-clips", type=int, nargs="+", default=[1, 4, 16], help="clips of the video")
     parser.add_argument(
         "--shortlist-share",
