@@ -262,7 +262,7 @@ class ClipBERTGridEncoder(nn.Module):
     def feature_maps(self, frames):
         """What the backbone makes of frames `(V*C*T, 3, H, W)`: `(V*C*T, channels, rows, columns)`."""
         if self.kept_maps is None or frames.requires_grad or torch.compiler.is_compiling():
-            return self.backbone(frames).feature_maps[-1]
+            return self.encode(frames)
         self.refuse_training()
         device = frames.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else frames.dtype
@@ -271,10 +271,24 @@ class ClipBERTGridEncoder(nn.Module):
         maps = {name: self.kept_maps.get(name) for name in names}
         if new := {name: row for row, name in enumerate(names) if maps[name] is None}:
             with torch.no_grad():
-                found = self.backbone(frames[list(new.values())]).feature_maps[-1]
+                found = self.encode(frames[list(new.values())])
             for name, feature_map in zip(new, found, strict=True):
                 maps[name] = self.kept_maps[name] = feature_map.clone()  # not a view that holds the others
         return torch.stack([maps[name].to(frames.device) for name in names])
+
+    def encode(self, frames):
+        """
+        `feature_maps` without those that are kept. On a CPU a few frames at a time, whose maps stay in its caches, where nothing
+        of them is kept for a gradient: outside of a training, and in that of a model whose CNN is frozen.
+        """
+        learns = torch.is_grad_enabled() and any(
+            tensor.requires_grad for tensor in (frames, *self.backbone.parameters())
+        )
+        counts = any(norm.training for norm in self.backbone_norms())  # statistics are those of all frames
+        if learns or counts or frames.device.type != "cpu" or torch.compiler.is_compiling():
+            return self.backbone(frames).feature_maps[-1]
+        size = max(PIXELS_AT_ONCE // frames[0, 0].numel(), 1)
+        return torch.cat([self.backbone(part).feature_maps[-1] for part in frames.split(size)])
 
     def forward(self, frames):
         feature_map = self.feature_maps(frames)  # (V*C*T, channels, rows, columns)

@@ -177,3 +177,37 @@ def test_where_there_is_a_gradient_the_grid_is_convolved_at_once(monkeypatch):
     assert found.grad_fn.name() == "ConvolutionBackward0"
     with torch.no_grad():
         torch.testing.assert_close(convolution(feature_map), found.detach(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("frozen", [4, 2])
+@pytest.mark.parametrize("frames_at_once", [1, 3, 10**6])
+def test_in_training_a_frozen_cnn_sees_some_frames_at_a_time(monkeypatch, frames_at_once, frozen):
+    model, inputs = build(ClipBERTForVideoTextRetrieval, freeze_backbone_stages=frozen)
+    height, width = inputs["pixel_values"].shape[-2:]
+    torch.manual_seed(0)  # of the dropout
+    expected, seen = gradients(model.train(), model(**inputs).loss), []
+    monkeypatch.setattr(modeling_clipbert, "PIXELS_AT_ONCE", frames_at_once * height * width)
+    backbone = model.clipbert.grid_encoder.backbone
+    backbone.register_forward_hook(lambda module, given, found: seen.append(len(given[0])))
+    torch.manual_seed(0)
+    torch.testing.assert_close(gradients(model, model(**inputs).loss), expected, **EXACT)
+    num_frames = inputs["pixel_values"].shape[:3].numel()
+    assert sum(seen) == num_frames and max(seen) == (min(frames_at_once, num_frames) if frozen == 4 else num_frames)
+
+
+@pytest.mark.parametrize("reason", ["pixels", "norms", "weights"])
+def test_a_frozen_cnn_sees_all_frames_where_they_belong_together(monkeypatch, reason):
+    model, inputs = build(
+        ClipBERTForVideoTextRetrieval, freeze_backbone_stages=4, freeze_backbone_norm=reason != "norms"
+    )
+    monkeypatch.setattr(modeling_clipbert, "PIXELS_AT_ONCE", 1)
+    backbone, seen = model.clipbert.grid_encoder.backbone, []
+    backbone.register_forward_hook(lambda module, given, found: seen.append(len(given[0])))
+    if reason == "pixels":
+        inputs["pixel_values"].requires_grad_()
+    elif reason == "norms":
+        model.clipbert.grid_encoder.backbone_norms()[0].train()
+    else:
+        backbone.embedder.embedder.convolution.weight.requires_grad_()
+    model(**inputs)
+    assert seen == [inputs["pixel_values"].shape[:3].numel()]
