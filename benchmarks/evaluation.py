@@ -5,8 +5,8 @@ official code does.
 The baseline pads every caption to 20 tokens and lets the CNN see a video again for each block of 64 captions. Ours reads
 captions of similar length together. With a shortlist (`eval.shortlist`) one clip of a video meets all captions, and all of its
 clips a share of them; a video that is kept (`eval.kept_videos`) is read instead of encoded. A video of one clip is measured with all
-thousand captions, one of more clips with fewer, a tenth at least: blocks hold fewer captions then, and those of a block are of one
-length among fewer, too. What a thousand videos would take is said below.
+thousand captions, one of more clips with fewer, a tenth at least: its blocks hold fewer, which are nearly of one length then, too.
+What a thousand videos would take is said below.
 
 Run:     python -m benchmarks.evaluation                                      (half an hour on two cores)
 GPU:     python -m benchmarks.evaluation --device cuda --dtype bfloat16 --image-size 448 --num-texts 1000

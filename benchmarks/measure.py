@@ -314,8 +314,8 @@ def describe_machine(device: str) -> list[str]:
     ]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     lines = [
-        f"processor: {processor_name()}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores, {memory:.0f} GiB memory, load average "
-        f"{os.getloadavg()[0]:.1f} over the last minute",
+        f"processor: {processor_name()}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores, {memory:.0f} GiB "
+        f"memory, load average {os.getloadavg()[0]:.1f} over the last minute",
         f"threads: torch {torch.get_num_threads()}, between operations {torch.get_num_interop_threads()}, decoder 1; "
         f"OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}",
         f"software: Python {platform.python_version()}, {', '.join(versions)}; {platform.system()} {platform.machine()}",

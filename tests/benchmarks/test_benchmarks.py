@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -363,6 +364,25 @@ def test_run_all_writes_what_it_prints(tmp_path, capsys):
         "benchmarks.run_all --toy",
     ):
         assert fact in report
+
+
+def test_what_was_measured_before_a_benchmark_fails_is_kept(tmp_path, monkeypatch):
+    section = measure.Section(title="First", rows=[measure.Row("a", "s", 1, {"baseline": [2.0], "ours": [1.0]})])
+
+    def fail(arguments):
+        raise RuntimeError("second")
+
+    runs = [SimpleNamespace(run=run, module="benchmarks.some") for run in (lambda arguments: section, fail)]
+    monkeypatch.setattr(run_all, "plan_runs", lambda options: [(benchmark, []) for benchmark in runs])
+    output = tmp_path / "reports" / "some.md"
+    with pytest.raises(RuntimeError, match="second"):
+        run_all.main(["--output", str(output)])
+    assert [path.name for path in output.parent.iterdir()] == ["some.partial"]
+    assert "## First" in output.with_suffix(".partial").read_text(encoding="utf-8")
+    runs.pop()
+    report = run_all.main(["--output", str(output)])
+    assert [path.name for path in output.parent.iterdir()] == ["some.md"]
+    assert output.read_text(encoding="utf-8") == report
 
 
 def test_full_size_is_the_published_one():
