@@ -22,6 +22,7 @@ from clipbert.processing.video_sources import local_copy
 from clipbert.search.files import FileState, digest_file
 from clipbert.search.protocols import EncodedSegment, SearchIndexError, SegmentReader, Span
 from clipbert.search.rows import build_table, model_values, segment_id
+from clipbert.support.workers import leave_quietly
 
 
 SEGMENTS_PER_COMMIT = 1000
@@ -260,6 +261,7 @@ def encode_files(
             batch_size=None,
             num_workers=num_workers,
             multiprocessing_context="spawn" if num_workers else None,  # the store's threads do not survive a fork
+            worker_init_fn=leave_quietly,
         )
     with tqdm(
         total=len(files), desc="indexing", unit="video", disable=None if progress is None else not progress

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from clipbert.support.workers import leave_quietly
+
 
 NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 SAME_SIGNAL_S = 1.0  # launchers pass on what the terminal has sent already
@@ -79,6 +81,7 @@ def ignore_termination(worker_id: int = 0) -> None:
     The signal counts only if their parent sends it, as it does when it ends. A worker deaf to that as well would keep
     a parent that ends by an exception waiting for ever.
     """
+    leave_quietly()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # comes from the terminal to all processes
     if not hasattr(signal, "sigwaitinfo"):  # where senders cannot be told apart, torch's own handler stays
         return
